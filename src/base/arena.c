@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/arena.h"
+
+#include "base/mem.h"
+
+#define ARENA_ALIGN 16u
+
+struct arena_chunk {
+	struct arena_chunk *next;
+	size_t cap;
+	_Alignas(ARENA_ALIGN) uint8_t bytes[];
+};
+
+void arena_init(struct arena *a, size_t chunk_bytes, size_t bytes_max)
+{
+	*a = (struct arena){.chunk_bytes = chunk_bytes, .bytes_max = bytes_max};
+}
+
+void arena_fini(struct arena *a)
+{
+	struct arena_chunk *chunk = a->chunks;
+
+	while (chunk) {
+		struct arena_chunk *next = chunk->next;
+		mem_free(chunk);
+		chunk = next;
+	}
+	arena_init(a, a->chunk_bytes, a->bytes_max);
+}
+
+void arena_reset(struct arena *a)
+{
+	struct arena_chunk *chunk = a->chunks;
+	struct arena_chunk *kept = NULL;
+
+	while (chunk) {
+		struct arena_chunk *next = chunk->next;
+		if (!kept && chunk->cap == a->chunk_bytes)
+			kept = chunk;
+		else
+			mem_free(chunk);
+		chunk = next;
+	}
+	if (kept)
+		kept->next = NULL;
+	a->chunks = kept;
+	a->used = 0;
+	a->bytes = kept ? kept->cap : 0;
+}
+
+static bool add_chunk(struct arena *a, size_t n)
+{
+	size_t cap = n > a->chunk_bytes ? n : a->chunk_bytes;
+	struct arena_chunk *chunk;
+
+	if (cap > a->bytes_max || a->bytes > a->bytes_max - cap)
+		cap = n;
+	if (cap > a->bytes_max || a->bytes > a->bytes_max - cap)
+		return false;
+	chunk = mem_alloc(sizeof(*chunk) + cap);
+	if (!chunk)
+		return false;
+	chunk->cap = cap;
+	chunk->next = a->chunks;
+	a->chunks = chunk;
+	a->used = 0;
+	a->bytes += cap;
+	return true;
+}
+
+void *arena_alloc(struct arena *a, size_t n)
+{
+	void *ptr;
+
+	if (n > SIZE_MAX - ARENA_ALIGN)
+		return NULL;
+	n = n ? (n + ARENA_ALIGN - 1) & ~(size_t)(ARENA_ALIGN - 1) : ARENA_ALIGN;
+	if (!a->chunks || a->chunks->cap - a->used < n)
+		if (!add_chunk(a, n))
+			return NULL;
+	ptr = a->chunks->bytes + a->used;
+	a->used += n;
+	return ptr;
+}
+
+void *arena_zalloc(struct arena *a, size_t count, size_t size)
+{
+	size_t n;
+	void *ptr;
+
+	if (__builtin_mul_overflow(count, size, &n))
+		return NULL;
+	ptr = arena_alloc(a, n);
+	if (ptr)
+		memset(ptr, 0, n);
+	return ptr;
+}
+
+struct slice arena_copy(struct arena *a, struct slice s)
+{
+	uint8_t *ptr = arena_alloc(a, s.len);
+
+	if (!ptr)
+		return slice_null();
+	if (s.len)
+		memcpy(ptr, s.ptr, s.len);
+	return slice_make(ptr, s.len);
+}

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef WEIR_BASE_ARENA_H
+#define WEIR_BASE_ARENA_H
+
+#include "base/slice.h"
+
+/*
+ * Memory that is freed all at once. A connection keeps one and resets it when
+ * its requests are answered; the first chunk stays, so that a request of usual
+ * size calls no allocator. The sum of all chunks never exceeds bytes_max.
+ */
+struct arena_chunk;
+
+struct arena {
+	struct arena_chunk *chunks; /* newest first */
+	size_t used;                /* of the newest chunk */
+	size_t chunk_bytes;         /* size of a usual chunk */
+	size_t bytes;               /* held in all chunks */
+	size_t bytes_max;
+};
+
+/* An empty arena. Allocates nothing until asked. */
+void arena_init(struct arena *a, size_t chunk_bytes, size_t bytes_max);
+
+/* Frees everything. The arena is as after arena_init. */
+void arena_fini(struct arena *a);
+
+/* Forgets everything, keeps one chunk of usual size. */
+void arena_reset(struct arena *a);
+
+/* n bytes aligned to 16, uninitialised, or NULL past bytes_max or without memory. */
+void *arena_alloc(struct arena *a, size_t n);
+
+/* Zeroed memory for count items; NULL also where the product overflows. */
+void *arena_zalloc(struct arena *a, size_t count, size_t size);
+
+/* A copy of s in the arena; ptr NULL where there is no room (an empty s gives a non-NULL ptr). */
+struct slice arena_copy(struct arena *a, struct slice s);
+
+#endif

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "base/crc32c.h"
+#include "base/hash.h"
+#include "base/rand.h"
+#include "base/utf8.h"
+#include "base/wire.h"
+
+static void crc32c_matches_published_vectors(void **state)
+{
+	uint8_t zeros[32] = {0};
+
+	(void)state;
+	assert_int_equal(crc32c(0, "123456789", 9), 0xe3069283u);
+	assert_int_equal(crc32c(0, zeros, sizeof(zeros)), 0x8a9136aau);
+	assert_int_equal(crc32c(0, "", 0), 0);
+}
+
+static void crc32c_forms_agree_at_every_length(void **state)
+{
+	static uint8_t bytes[4096];
+	struct rand r;
+
+	(void)state;
+	rand_seed(&r, 1);
+	for (size_t i = 0; i < sizeof(bytes); i++)
+		bytes[i] = (uint8_t)rand_next(&r);
+	for (size_t n = 0; n < sizeof(bytes); n += 1 + n / 64) {
+		uint32_t whole = crc32c(0, bytes, n);
+		assert_int_equal(whole, crc32c_portable(0, bytes, n));
+		assert_int_equal(whole, crc32c(crc32c(0, bytes, n / 3), bytes + n / 3, n - n / 3));
+	}
+}
+
+static void murmur2_matches_kafka(void **state)
+{
+	(void)state;
+	/* Values from the test of Kafka's own Utils.murmur2. */
+	assert_int_equal((int32_t)hash_murmur2(SLICE_LIT("21")), -973932308);
+	assert_int_equal((int32_t)hash_murmur2(SLICE_LIT("foobar")), -790332482);
+	assert_int_equal((int32_t)hash_murmur2(SLICE_LIT("a-little-bit-long-string")), -985981536);
+	assert_int_equal((int32_t)hash_murmur2(SLICE_LIT("abc")), 479470107);
+}
+
+static void sip24_128_matches_reference(void **state)
+{
+	/* Key 00..0f, empty input: first vector of the reference implementation. */
+	struct hash_key key = {0x0706050403020100u, 0x0f0e0d0c0b0a0908u};
+	struct hash128 h = hash_sip24_128(&key, slice_make("", 0));
+
+	(void)state;
+	assert_true(h.lo == 0xe6a825ba047f81a3u);
+	assert_true(h.hi == 0x930255c71472f66du);
+}
+
+static void utf8_refuses_what_the_standard_refuses(void **state)
+{
+	(void)state;
+	assert_true(utf8_valid(SLICE_LIT("plain ascii, long enough")));
+	assert_true(utf8_valid(SLICE_LIT("gr\xc3\xbc\xc3\x9f \xe2\x82\xac \xf0\x9f\x98\x80")));
+	assert_false(utf8_valid(SLICE_LIT("\xc0\x80")));
+	assert_false(utf8_valid(SLICE_LIT("\xed\xa0\x80")));
+	assert_false(utf8_valid(SLICE_LIT("\xf4\x90\x80\x80")));
+	assert_false(utf8_valid(SLICE_LIT("\xe2\x82")));
+	assert_false(utf8_valid(SLICE_LIT("\x80")));
+}
+
+static void wire_round_trips_and_stays_within_its_end(void **state)
+{
+	const int64_t values[] = {0, 1, -1, 63, -64, 64, INT32_MAX, INT32_MIN, INT64_MAX, INT64_MIN};
+	uint8_t bytes[16];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
+		uint8_t *end = wire_put_varint(bytes, values[i]);
+		struct wire_reader r = wire_reader_make(slice_make(bytes, (size_t)(end - bytes)));
+		assert_int_equal(end - bytes, wire_varint_len(values[i]));
+		assert_true(wire_varint(&r) == values[i]);
+		assert_false(r.bad);
+		(void)wire_u8(&r);
+		assert_true(r.bad);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(crc32c_matches_published_vectors),
+		cmocka_unit_test(crc32c_forms_agree_at_every_length),
+		cmocka_unit_test(murmur2_matches_kafka),
+		cmocka_unit_test(sip24_128_matches_reference),
+		cmocka_unit_test(utf8_refuses_what_the_standard_refuses),
+		cmocka_unit_test(wire_round_trips_and_stays_within_its_end),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/mem.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+/*
+ * The two counters are the only globals of base. They are there for tests, and
+ * cost one relaxed load each: a call counts only while a test watches.
+ */
+static _Atomic uint64_t watched_calls;
+static _Atomic uint64_t fail_at;
+static _Atomic int watching;
+
+static int must_fail(void)
+{
+	uint64_t call;
+
+	if (!atomic_load_explicit(&watching, memory_order_relaxed))
+		return 0;
+	call = atomic_fetch_add(&watched_calls, 1) + 1;
+	return call == atomic_load(&fail_at);
+}
+
+void *mem_alloc(size_t n)
+{
+	return must_fail() ? NULL : malloc(n ? n : 1);
+}
+
+void *mem_zalloc(size_t count, size_t size)
+{
+	return must_fail() ? NULL : calloc(count ? count : 1, size ? size : 1);
+}
+
+void *mem_realloc(void *ptr, size_t n)
+{
+	return must_fail() ? NULL : realloc(ptr, n ? n : 1);
+}
+
+void *mem_aligned(size_t align, size_t n)
+{
+	void *ptr;
+
+	if (must_fail() || posix_memalign(&ptr, align, n ? n : 1) != 0)
+		return NULL;
+	return ptr;
+}
+
+void mem_free(void *ptr)
+{
+	free(ptr);
+}
+
+char *mem_strndup(const void *text, size_t n)
+{
+	char *copy = mem_alloc(n + 1);
+
+	if (!copy)
+		return NULL;
+	if (n)
+		memcpy(copy, text, n);
+	copy[n] = '\0';
+	return copy;
+}
+
+void mem_fail_at(uint64_t nth)
+{
+	atomic_store(&watching, 1);
+	atomic_store(&fail_at, nth ? atomic_load(&watched_calls) + nth : 0);
+}
+
+uint64_t mem_calls(void)
+{
+	atomic_store(&watching, 1);
+	return atomic_load(&watched_calls);
+}

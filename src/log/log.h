@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef WEIR_LOG_LOG_H
+#define WEIR_LOG_LOG_H
+
+#include "base/blob.h"
+#include "base/err.h"
+#include "log/seen.h"
+#include "sys/sys.h"
+
+/*
+ * The durable log: what the rest of weir may ask of it. A caller enters a
+ * commit (records for any number of partitions, idempotency keys, state rows as
+ * records of the internal partition); the committer gathers commits into a
+ * group, writes and syncs it once, and then tells the caller through its port.
+ * Readers ask a partition for batches from an offset on.
+ *
+ * The log does not know HTTP, JSON, topic names or settings by name: a topic is
+ * a UUID here, and partitions are numbered.
+ */
+
+struct topic_id {
+	uint8_t bytes[16];
+};
+
+struct log;
+struct partition;
+struct log_port;
+struct log_commit;
+
+/* ---- opening ---- */
+
+struct log_options {
+	const struct sys *sys;
+	const char *dir;
+	uint64_t journal_file_bytes;   /* 0: 64 MiB, less on small disks */
+	uint64_t journal_bytes_max;    /* 0: 512 MiB; a storage checkpoint starts at half of it */
+	uint64_t group_bytes_max;      /* 0: 8 MiB */
+	uint64_t entered_bytes_max;    /* entered and not yet committed, 0: 64 MiB; past it ERR_OVERLOADED */
+	uint64_t pinned_bytes_max;     /* committed and not yet in segments, 0: 128 MiB; past it ERR_OVERLOADED */
+	uint64_t tail_bytes_max;       /* recent groups kept for readers, 0: 64 MiB */
+	uint64_t segment_bytes;        /* 0: 256 MiB */
+	uint32_t index_interval_bytes; /* 0: 4096 */
+	uint32_t files_max;            /* open segment files, 0: from RLIMIT_NOFILE */
+	uint32_t readers;              /* threads of the reader pool, 0: 2 */
+	/* Log lines of the log itself (recovery, checkpoints, damage). level: 0 error, 1 warning, 2 info, 3 debug. */
+	void (*say)(void *ctx, int level, const char *event, const char *text);
+	void *say_ctx;
+	void (*on_fatal)(void *ctx, const char *text); /* NULL: print and _exit(1) */
+};
+
+/*
+ * Locks the directory, recovers, starts nothing. Errors: ERR_IN_USE (the text
+ * names the holder's pid), ERR_IO, ERR_CORRUPT, ERR_BAD_VERSION, ERR_NOMEM, with *fault.
+ */
+int log_open(const struct log_options *options, struct log **out, struct fault *fault);
+
+/* After the topics were opened: drops partitions nobody opened, starts committer, mover, maintenance and readers. */
+int log_start(struct log *l, struct fault *fault);
+
+/* Stops taking commits (ERR_SHUTTING_DOWN), syncs what was entered, writes a checkpoint, ends the threads. */
+int log_stop(struct log *l, struct fault *fault);
+
+/* Frees; ports and partitions are gone with it. */
+void log_close(struct log *l);
+
+struct seen *log_seen(struct log *l);
+
+/* ---- partitions ---- */
+
+struct partition_options {
+	uint64_t segment_bytes;    /* 0: the log's */
+	int64_t retention_ms;      /* by append time, -1: for ever */
+	int64_t retention_bytes;   /* -1: no bound */
+	uint64_t cookie;           /* the caller's (the topic's object) */
+};
+
+/* The partition of weir's own state. Open as soon as log_open returns. */
+struct partition *log_internal(struct log *l);
+
+/*
+ * Finds or makes (topic, number). Making is in memory; files come with the
+ * first batch. Call at start for each partition in state, and under log_enter
+ * for new ones. Returns borrowed: lives until the log closes.
+ */
+int partition_open(struct log *l, const struct topic_id *topic, uint32_t number,
+		   const struct partition_options *options, struct partition **out);
+void partition_configure(struct partition *p, const struct partition_options *options);
+
+/* Forgets a partition of a deleted topic once everything entered for it is durable; readers get ERR_UNKNOWN_TOPIC. */
+void partition_drop(struct partition *p);
+
+struct partition_range {
+	int64_t start;   /* first offset retained */
+	int64_t end;     /* high watermark: one past the last durable record */
+	uint64_t bytes;
+};
+void partition_range(struct partition *p, struct partition_range *out);
+uint32_t partition_number(const struct partition *p);
+const struct topic_id *partition_topic(const struct partition *p);
+
+/* Moves the log start forward (never back, never past the end). The change itself is a row of state. */
+void partition_trim(struct partition *p, int64_t before);
+
+/* ---- entering ---- */
+
+struct log_record {
+	struct partition *partition;
+	int64_t timestamp_ms;     /* -1: given by the log, never going back within the partition */
+	struct slice key;         /* ptr NULL: null */
+	struct slice value;       /* ptr NULL: null */
+	struct slice headers;     /* encoded as in the record format, without the count */
+	uint32_t header_count;
+	uint32_t tag;             /* the caller's */
+	int64_t offset;           /* out */
+};
+
+/* An idempotency key and the records it covers: records[first .. first+count). */
+struct log_key {
+	struct seen_claim claim;
+	uint32_t first, count;
+};
+
+enum log_ack {
+	LOG_ACK_DURABLE, /* on_done after the sync */
+	LOG_ACK_WRITTEN, /* on_done once the bytes are handed to the kernel */
+};
+
+typedef void log_done_fn(struct log_commit *commit);
+
+/*
+ * Memory of the commit, its records and all slices stays the caller's and must
+ * not change until on_done, which is called on the port's thread by
+ * log_port_run(). Also with ack=none the memory is held until on_done.
+ */
+struct log_commit {
+	struct log_record *records;
+	struct log_key *keys;
+	uint32_t record_count;
+	uint32_t key_count;
+	enum log_ack ack;
+	struct log_port *port;
+	log_done_fn *on_done;
+	/* the log's: */
+	struct log_commit *next;
+	uint64_t sequence;
+	size_t bytes;
+	int64_t entered_ns;
+};
+
+/*
+ * Entering: between begin and end the caller holds the log's entry lock; all
+ * decisions about state are made inside. A loop turn begins once for all that
+ * it gathered. Keep it short: no allocation of note, no waiting.
+ */
+void log_enter_begin(struct log *l);
+
+/*
+ * Enters a commit whole. 0, or a refusal with nothing changed: ERR_OVERLOADED,
+ * ERR_DISK_FULL, ERR_SHUTTING_DOWN, ERR_LIMIT (over group_bytes_max).
+ * After 0 it becomes durable or the process dies.
+ */
+int log_enter(struct log *l, struct log_commit *commit);
+void log_enter_end(struct log *l);
+
+/* What a commit with these records will take of the bounds; for reserving. */
+size_t log_commit_bytes(const struct log_commit *commit);
+
+/* NULL where ingest is open, else why it is not (ERR_DISK_FULL, ERR_OVERLOADED, ERR_SHUTTING_DOWN as *err). */
+bool log_accepts(struct log *l, int *err);
+
+/* ---- ports: how a loop hears of the log ---- */
+
+/*
+ * One a loop. `wake` is called from any thread, at most once until the port has
+ * run; it must only make the loop call log_port_run() soon.
+ */
+typedef void log_wake_fn(void *ctx);
+int log_port_new(struct log *l, log_wake_fn *wake, void *ctx, struct log_port **out);
+void log_port_free(struct log_port *port);
+
+/* On the loop's thread: runs on_done of commits, then on_ready of watches and on_read of reads. */
+void log_port_run(struct log_port *port);
+
+/* Posts seen waiters back to their loops: on_waiter gets each, on the port's thread. */
+typedef void log_waiter_fn(void *ctx, struct seen_waiter *waiter);
+struct log_waiter {
+	struct seen_waiter waiter; /* give &waiter to seen_claim; owner is set by log_waiter_init */
+	struct log_port *port;
+	log_waiter_fn *on_waiter;
+	void *ctx;
+	struct log_waiter *next;
+};
+void log_waiter_init(struct log_waiter *w, struct log_port *port, log_waiter_fn *fn, void *ctx);
+/* Gives released waiters (seen_release) to their ports. */
+void log_wake_waiters(struct seen_waiter *list);
+
+/*
+ * A loop's interest in one partition: on_ready runs on the loop once after the
+ * high watermark (or the log start) moved, however many readers stand behind it.
+ */
+struct log_watch;
+typedef void log_ready_fn(void *ctx, struct partition *p);
+int log_watch_start(struct log_port *port, struct partition *p, log_ready_fn *fn, void *ctx,
+		    struct log_watch **out);
+void log_watch_stop(struct log_watch *w);
+
+/* ---- reading ---- */
+
+/* A view of whole batches, contiguous, the first of which holds the offset asked for. */
+struct log_view {
+	struct blob *blob; /* owned by the reader: blob_unref when done */
+	struct slice batches;
+	int64_t next_offset; /* where to go on */
+	struct { int64_t from, to; } gap; /* damaged range skipped, from == to: none */
+};
+
+enum log_read_result {
+	LOG_READ_OK = 0,
+	LOG_READ_END = 1,  /* offset is the high watermark: nothing yet */
+	LOG_READ_WAIT = 2, /* must come from disk: use log_read_start */
+};
+
+/*
+ * Without waiting: from the tail cache, or from the page cache. Gives a
+ * log_read_result, or ERR_CURSOR_GONE (before the log start), ERR_CURSOR_AHEAD
+ * (past the high watermark), ERR_UNKNOWN_TOPIC, ERR_NOMEM, ERR_IO.
+ * bytes_max bounds the view, but the first batch always comes whole.
+ */
+int log_read(struct partition *p, int64_t offset, size_t bytes_max, struct log_view *out);
+
+struct log_read {
+	struct partition *partition;
+	int64_t offset;
+	size_t bytes_max;
+	struct log_port *port;
+	void (*on_read)(struct log_read *r);
+	/* out: */
+	int result; /* as log_read's, never LOG_READ_WAIT */
+	struct log_view view;
+	struct log_read *next; /* the log's */
+	int64_t time_ms; /* with log_find_start: what to look for */
+	int kind;
+};
+
+/* On the reader pool; on_read comes on the port's thread. r stays valid until then (there is no cancel). ERR_OVERLOADED past the bound of waiting reads. */
+int log_read_start(struct log *l, struct log_read *r);
+
+/* The first offset whose timestamp is at or after r->time_ms; the high watermark where there is none. Result in r->offset. */
+int log_find_start(struct log *l, struct log_read *r);
+
+/* Blocking forms of both for the command line and for start. */
+int log_read_wait(struct partition *p, int64_t offset, size_t bytes_max, struct log_view *out);
+int log_find_wait(struct partition *p, int64_t time_ms, int64_t *offset);
+
+/* ---- watching it ---- */
+
+struct log_stats {
+	uint64_t commits, groups, records, bytes_entered, bytes_journal;
+	uint64_t syncs, sync_ns_sum, checkpoints;
+	uint64_t entered_bytes, pinned_bytes, tail_bytes, free_bytes;
+	uint64_t partitions, files_open, reads_disk, reads_tail, recovered_groups, truncated_bytes;
+	uint64_t sync_us_buckets[24];    /* bucket i: <= 2^i microseconds */
+	uint64_t group_commits_buckets[20]; /* bucket i: <= 2^i commits */
+	uint64_t last_checkpoint_ns;
+};
+void log_stats(struct log *l, struct log_stats *out);
+
+/* Runs a storage checkpoint now and waits for it (tests, backup, clean stop). */
+int log_checkpoint(struct log *l, struct fault *fault);
+
+#endif
