@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef WEIR_NET_NET_H
+#define WEIR_NET_NET_H
+
+#include "base/blob.h"
+#include "base/err.h"
+#include "sys/sys.h"
+
+/*
+ * Loops, listeners, connections, timers and mailboxes over libuv, one loop a
+ * thread. A connection belongs to one loop and is only touched there. Net moves
+ * bytes; it knows no protocol above TCP.
+ *
+ * A connection is a stack of filters: tcp below, tls later between, the session
+ * on top. A session is told of bytes and of credit; it never blocks and never
+ * queues: it writes what it has, and is called again when that has left.
+ */
+struct loop;
+struct listener;
+struct conn;
+
+/* ---- loops ---- */
+
+struct loop_options {
+	const struct sys *sys;
+	uint32_t number;
+	size_t read_bytes; /* size of the one shared read buffer, 0: 64 KiB */
+};
+
+int loop_new(const struct loop_options *options, struct loop **out);
+void loop_free(struct loop *loop);
+
+/* Runs on the calling thread until loop_stop; closes what is left then. */
+void loop_run(struct loop *loop);
+
+/* From any thread. */
+void loop_stop(struct loop *loop);
+
+/* Monotonic nanoseconds, read once a turn; loop_now_fresh reads the clock. */
+int64_t loop_now(const struct loop *loop);
+uint32_t loop_number(const struct loop *loop);
+
+/* Room for the owner of the loop: one pointer. */
+void loop_set_owner(struct loop *loop, void *owner);
+void *loop_owner(const struct loop *loop);
+
+/* A message moves to another loop's thread. Intrusive; owned by the receiver from post to run. */
+struct loop_msg;
+typedef void loop_msg_fn(struct loop *loop, struct loop_msg *msg);
+struct loop_msg {
+	struct loop_msg *next;
+	loop_msg_fn *run;
+};
+void loop_post(struct loop *loop, struct loop_msg *msg);
+
+/* A level-free wake-up from any thread (many calls, one run): for ports of the log. */
+struct loop_waker;
+typedef void loop_wake_fn(void *ctx);
+int loop_waker_new(struct loop *loop, loop_wake_fn *fn, void *ctx, struct loop_waker **out);
+void loop_waker_wake(struct loop_waker *w); /* any thread, async-signal-safe */
+void loop_waker_free(struct loop_waker *w); /* on the loop, or after it ended */
+
+/* Called once at the end of a turn in which it was asked for: to hand over what a turn gathered. */
+struct loop_turn {
+	struct loop_turn *next;
+	void (*run)(void *ctx);
+	void *ctx;
+	bool queued;
+};
+void loop_at_turn_end(struct loop *loop, struct loop_turn *turn);
+
+/*
+ * Timers: a wheel of 64 ms ticks a loop, so that ten thousand deadlines cost
+ * nothing while they move on; with no timer armed there is no tick at all, and
+ * with only far ones the loop sleeps until the first.
+ * Embedded in its owner; never runs inside the call that armed it.
+ */
+struct loop_timer {
+	struct loop_timer *next, **prev;
+	int64_t at_ns;
+	void (*run)(void *ctx);
+	void *ctx;
+};
+void loop_timer_init(struct loop_timer *t, void (*run)(void *ctx), void *ctx);
+void loop_timer_set(struct loop *loop, struct loop_timer *t, int64_t after_ns); /* moves it where armed */
+void loop_timer_stop(struct loop *loop, struct loop_timer *t);
+
+/* ---- connections ---- */
+
+enum conn_close_reason {
+	CONN_CLOSED_BY_PEER,
+	CONN_CLOSED_BY_US,
+	CONN_RESET,
+	CONN_STOPPED, /* the loop ends */
+};
+
+/*
+ * What a session implements. on_bytes gets all bytes not consumed so far and
+ * gives how many it took; the rest is kept (bounded by input_bytes_max, past
+ * which the connection stops reading) and comes again with more.
+ * Callbacks never run inside conn_write, conn_close or the other calls below.
+ */
+struct conn_session {
+	size_t (*on_bytes)(void *ctx, struct slice bytes);
+	void (*on_drained)(void *ctx);  /* everything written has left: credit is back */
+	void (*on_end)(void *ctx);      /* the peer will send no more */
+	void (*on_closed)(void *ctx, enum conn_close_reason reason); /* last call; conn is gone after it */
+};
+
+struct conn_peer {
+	char text[64]; /* address:port */
+	bool loopback;
+};
+
+void conn_set_session(struct conn *c, const struct conn_session *session, void *ctx);
+void *conn_session_ctx(const struct conn *c);
+struct loop *conn_loop(const struct conn *c);
+void conn_peer(const struct conn *c, struct conn_peer *out);
+
+/*
+ * Appends to what leaves at the end of this turn, in order. conn_write copies
+ * into the connection's output buffer (borrowed from the loop's pool, given
+ * back when drained); conn_write_blob shares the blob instead (for large or
+ * common bytes). Errors: ERR_LIMIT past the output bound, ERR_NOMEM; then the
+ * caller should close. conn_pending: bytes not yet taken by the kernel.
+ */
+int conn_write(struct conn *c, struct slice bytes);
+int conn_write_blob(struct conn *c, struct blob *blob, struct slice part);
+size_t conn_pending(const struct conn *c);
+
+/* Writes what is there now, without waiting for the end of the turn. */
+void conn_flush(struct conn *c);
+
+/* Stops and resumes reading from the socket. Resuming presents kept bytes again (at the end of the turn). */
+void conn_read_stop(struct conn *c);
+void conn_read_start(struct conn *c);
+
+/* The most that is kept of unconsumed input; 0: 64 KiB. */
+void conn_set_input_max(struct conn *c, size_t bytes);
+void conn_set_output_max(struct conn *c, size_t bytes); /* 0: 1 MiB over what one call brings */
+
+/*
+ * Closes once what was written has left, then shuts the sending side and
+ * discards what the peer still sends for up to linger_ns (0: not at all).
+ * conn_abort closes at once. on_closed follows in both cases.
+ */
+void conn_close(struct conn *c, int64_t linger_ns);
+void conn_abort(struct conn *c);
+
+/* Bytes of received data so far: for minimum rates. */
+uint64_t conn_bytes_in(const struct conn *c);
+uint64_t conn_bytes_out(const struct conn *c);
+
+/* ---- listeners ---- */
+
+struct listener_options {
+	const char *address;        /* HOST:PORT, [v6]:PORT, :PORT; port 0 picks a free one */
+	uint32_t connections_max;   /* shared by all loops, 0: 65 536 */
+	/* On the loop of the connection. Must set a session, or refuse with a negative error (then it is closed). */
+	int (*on_accept)(void *ctx, struct conn *c);
+	/* Past the cap: may write one answer; the connection is closed after it. NULL: closed at once. */
+	void (*on_refuse)(void *ctx, struct conn *c);
+	void *ctx;
+};
+
+/*
+ * Binds one socket a loop with SO_REUSEPORT, after a probe without it, so that
+ * an address somebody listens on already is an error. Errors: ERR_IN_USE,
+ * ERR_IO, ERR_BAD_PARAMETER with *fault. `bound` gets HOST:PORT as text (64 bytes).
+ * Out of descriptors: accepting pauses for 100 ms at a time, and says so once a second.
+ */
+int listener_open(const struct listener_options *options, struct loop **loops, uint32_t loop_count,
+		  struct listener **out, char *bound, struct fault *fault);
+/* Stops accepting; connections live on. From the main thread while loops run. */
+void listener_stop(struct listener *l);
+void listener_close(struct listener *l); /* after the loops ended */
+uint32_t listener_connections(const struct listener *l);
+
+#endif

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef WEIR_STATE_TOPICS_H
+#define WEIR_STATE_TOPICS_H
+
+#include "base/err.h"
+#include "log/log.h"
+
+/*
+ * The topics: a typed table in memory, each change a record of the internal
+ * partition in the same commit as whatever needs it. Names map to objects;
+ * objects hold the UUID and the partitions. An object stays valid until
+ * topics_close; a deleted one says so (`deleted`), and a successor of the same
+ * name is another object with another UUID.
+ */
+#define TOPIC_NAME_MAX 249u
+#define TOPIC_PARTITIONS_MAX 10000u
+
+enum topic_durability { TOPIC_FSYNC, TOPIC_OS };
+enum topic_cleanup { TOPIC_DELETE, TOPIC_COMPACT, TOPIC_COMPACT_DELETE };
+
+struct topic_config {
+	uint32_t partitions;           /* default 1 */
+	int64_t retention_ms;          /* default 7 d; -1 for ever */
+	int64_t retention_bytes;       /* default -1: no bound */
+	enum topic_durability durability;
+	enum topic_cleanup cleanup;
+	int64_t idempotency_ttl_ms;    /* default 7 d */
+};
+
+struct topic {
+	char name[TOPIC_NAME_MAX + 1];
+	struct topic_id id;
+	int64_t created_ms;
+	bool internal;          /* weir's own: name begins with _ */
+	bool from_file;         /* the configuration file names it: read-only over the API */
+	_Atomic bool deleted;
+	_Atomic uint32_t partition_count;
+	struct partition **_Atomic partitions; /* replaced whole when partitions are added */
+	struct topic_config config;            /* changes under the entry lock; read whole with topic_config() */
+	_Atomic uint32_t spread;               /* keyless records go round from here */
+};
+
+struct topics;
+
+/* Reads the internal partition and opens every topic's partitions. Errors: ERR_CORRUPT, ERR_IO, ERR_NOMEM with *fault. */
+int topics_open(struct log *l, const struct topic_config *defaults, bool auto_create,
+		struct topics **out, struct fault *fault);
+void topics_close(struct topics *t);
+void topics_set_defaults(struct topics *t, const struct topic_config *defaults, bool auto_create);
+void topics_defaults(struct topics *t, struct topic_config *defaults, bool *auto_create);
+
+/* 0, or ERR_BAD_TOPIC with what a name may hold. */
+int topic_name_check(struct slice name, struct fault *fault);
+
+/* NULL where there is none. Any thread; no entry lock needed. */
+struct topic *topics_find(struct topics *t, struct slice name);
+struct topic *topics_find_id(struct topics *t, const struct topic_id *id);
+
+/* Calls fn for each live topic in order of name, from `after` (exclusive, may be empty) on, until it gives false. */
+void topics_each(struct topics *t, struct slice after, bool (*fn)(void *ctx, struct topic *topic), void *ctx);
+
+void topic_config(struct topics *t, struct topic *topic, struct topic_config *out);
+struct partition *topic_partition(struct topic *topic, uint32_t number); /* NULL out of range */
+
+/*
+ * Changes. Call between log_enter_begin and log_enter_end. Each enters a commit
+ * of its own and is in force at once for all that enters later; `done` (may be
+ * NULL) tells on the port when it is durable.
+ * Create: ERR_TOPIC_EXISTS (then *out is the one there), ERR_BAD_TOPIC, ERR_BAD_TOPIC_CONFIG, and what log_enter gives.
+ */
+struct topics_done {
+	struct log_port *port;
+	void (*fn)(void *ctx);
+	void *ctx;
+};
+int topics_create(struct topics *t, struct slice name, const struct topic_config *config, bool from_file,
+		  const struct topics_done *done, struct topic **out, struct fault *fault);
+/* Partitions may only grow. */
+int topics_change(struct topics *t, struct topic *topic, const struct topic_config *config, bool from_file,
+		  const struct topics_done *done, struct fault *fault);
+int topics_delete(struct topics *t, struct topic *topic, const struct topics_done *done);
+/* before[i] for partition i; -1 leaves it. */
+int topics_trim(struct topics *t, struct topic *topic, const int64_t *before, uint32_t count,
+		const struct topics_done *done);
+
+#endif
