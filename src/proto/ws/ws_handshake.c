@@ -168,18 +168,22 @@ static bool can_do(const struct deflate_params *offer)
 	return offer->valid && (!offer->server_bits_seen || offer->server_bits >= WS_DEFLATE_BITS);
 }
 
+/*
+ * Who says that it understands client_max_window_bits is told our window, unless
+ * it has promised a smaller one by itself. zlib inflates 8 bits with 9.
+ */
 static struct ws_deflate_terms terms_for(const struct deflate_params *offer)
 {
-	uint8_t bits = 15;
+	struct ws_deflate_terms terms = {.on = true, .inflate_bits = 15,
+					 .tell_server_bits = offer->server_bits_seen};
 
-	/* Only who says that it understands the parameter may be told a window. */
-	if (offer->client_bits_seen)
-		bits = offer->client_bits && offer->client_bits < WS_DEFLATE_BITS
-			       ? offer->client_bits
-			       : WS_DEFLATE_BITS;
-	return (struct ws_deflate_terms){.on = true, .inflate_bits = bits < 9 ? 9 : bits,
-					 .tell_server_bits = offer->server_bits_seen,
-					 .tell_client_bits = offer->client_bits_seen};
+	if (offer->client_bits && offer->client_bits < WS_DEFLATE_BITS) {
+		terms.inflate_bits = offer->client_bits < 9 ? 9 : offer->client_bits;
+	} else if (offer->client_bits_seen) {
+		terms.inflate_bits = WS_DEFLATE_BITS;
+		terms.tell_client_bits = true;
+	}
+	return terms;
 }
 
 static void on_extensions(struct ws_handshake *h, struct slice value)

@@ -3,6 +3,8 @@
 
 struct ws_token_reader ws_token_reader_make(struct slice value)
 {
+	if (!value.ptr)
+		value = SLICE_LIT("");
 	return (struct ws_token_reader){.at = value.ptr, .end = value.ptr + value.len};
 }
 
