@@ -625,6 +625,7 @@ static const struct offer offers[] = {
 	{"permessage-deflate; client_max_window_bits=7", "", 0},
 	{"permessage-deflate; client_max_window_bits; client_max_window_bits", "", 0},
 	{"permessage-deflate; server_no_context_takeover=1", "", 0},
+	{"permessage-deflate; server_no_context_takeover; server_no_context_takeover", "", 0},
 	{"permessage-deflate; unknown", "", 0},
 	{"permessage-bzip2", "", 0},
 	{"", "", 0},
