@@ -36,6 +36,8 @@ static struct outcome decode(struct slice bytes, size_t step)
 	return out;
 }
 
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct outcome whole, cut;

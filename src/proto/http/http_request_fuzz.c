@@ -49,6 +49,8 @@ static void walk(const struct http_request *req)
 	arena_fini(&a);
 }
 
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct http_header list[HTTP_HEADERS_MAX], cut_list[HTTP_HEADERS_MAX];

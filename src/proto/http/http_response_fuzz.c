@@ -35,6 +35,8 @@ static void read_body(const struct http_response *res, struct slice rest)
 		http_body_eof(&b, &detail);
 }
 
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct http_header list[HTTP_HEADERS_MAX], cut_list[HTTP_HEADERS_MAX];
