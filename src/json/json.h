@@ -74,7 +74,7 @@ struct json_cursor {
 	const uint8_t *start, *at, *end;
 	uint64_t fresh[JSON_DEPTH_MAX / 64]; /* bit per level: nothing taken of it yet */
 	uint32_t depth;
-	bool utf8_known; /* the rest of the document was found to be UTF-8 */
+	uint8_t utf8;    /* json.c's: what is known of the rest of the document */
 	int status;      /* 0, or ERR_BAD_JSON */
 	struct json_error error;
 };

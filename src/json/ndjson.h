@@ -13,8 +13,8 @@
  */
 struct ndjson {
 	const uint8_t *at, *end;
-	uint64_t line;   /* of the document given last, from 1 */
-	bool utf8_known; /* the rest of the body was found to be UTF-8 */
+	uint64_t line; /* of the document given last, from 1 */
+	uint8_t utf8;  /* as in json_scan.h, for the rest of the body */
 };
 
 void ndjson_init(struct ndjson *n, struct slice body);
