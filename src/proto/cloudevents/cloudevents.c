@@ -11,8 +11,10 @@
  */
 #include "proto/cloudevents/cloudevents.h"
 
+#include <stdarg.h>
+#include <stdio.h>
+
 #include "base/base64.h"
-#include "base/check.h"
 #include "base/utf8.h"
 
 /* ---- modes ---- */
@@ -164,23 +166,34 @@ enum known {
 	KNOWN_DATA = 32,
 };
 
-static int refuse(struct cloudevent *e, const char *format, const char *name)
+/* The first fault stays. */
+__attribute__((format(printf, 2, 3))) static int refuse(struct cloudevent *e, const char *format, ...)
 {
-	if (e->fault.err == 0)
-		fault_set(&e->fault, ERR_BAD_EVENT, format, name);
-	return e->fault.err;
+	va_list args;
+
+	if (e->fault.err)
+		return e->fault.err;
+	va_start(args, format);
+	(void)vsnprintf(e->fault.text, sizeof(e->fault.text), format, args);
+	va_end(args);
+	e->fault.err = ERR_BAD_EVENT;
+	return ERR_BAD_EVENT;
 }
 
-/* The same with a name that came from outside; cut where it is long. */
-static int refuse_named(struct cloudevent *e, const char *format, struct slice name)
-{
+/* Something that came from outside, fit to be shown; cut where it is long. */
+struct shown {
 	char text[64];
-	size_t n = name.len < sizeof(text) - 1 ? name.len : sizeof(text) - 1;
+};
+
+static struct shown show(struct slice s)
+{
+	struct shown shown;
+	size_t n = s.len < sizeof(shown.text) - 1 ? s.len : sizeof(shown.text) - 1;
 
 	for (size_t i = 0; i < n; i++)
-		text[i] = name.ptr[i] < 0x20 || name.ptr[i] > 0x7e ? '?' : (char)name.ptr[i];
-	text[n] = 0;
-	return refuse(e, format, text);
+		shown.text[i] = s.ptr[i] < 0x20 || s.ptr[i] > 0x7e ? '?' : (char)s.ptr[i];
+	shown.text[n] = 0;
+	return shown;
 }
 
 static int check_source(struct cloudevent *e, struct slice value)
@@ -210,14 +223,14 @@ static int check_specversion(struct cloudevent *e, struct slice value)
 {
 	e->seen |= KNOWN_SPECVERSION;
 	if (!slice_eq_str(value, "1.0"))
-		return refuse_named(e, "The attribute 'specversion' is '%s': expected 1.0", value);
+		return refuse(e, "The attribute 'specversion' is '%s': expected 1.0", show(value).text);
 	return 0;
 }
 
 static int check_time(struct cloudevent *e, struct slice value)
 {
 	if (!is_timestamp(value))
-		return refuse_named(e, "The attribute 'time' is '%s': expected an RFC 3339 timestamp", value);
+		return refuse(e, "The attribute 'time' is '%s': expected an RFC 3339 timestamp", show(value).text);
 	return 0;
 }
 
@@ -298,15 +311,15 @@ static int add_attribute(struct cloudevent *e, struct slice name, struct slice v
 	const struct attribute_rule *rule = find_rule(name);
 
 	if (!is_attribute_name(name))
-		return refuse_named(e, "The attribute name '%s' is not valid: expected lower case letters and digits", name);
+		return refuse(e, "The attribute name '%s' is not valid: expected lower case letters and digits", show(name).text);
 	if (is_there(e, name))
-		return refuse_named(e, "The attribute '%s' comes twice", name);
+		return refuse(e, "The attribute '%s' comes twice", show(name).text);
 	if (e->attribute_count == CLOUDEVENT_ATTRIBUTES_MAX)
 		return refuse(e, "The event has more than %s attributes", "64");
 	if (rule && value.len == 0)
-		return refuse_named(e, "The attribute '%s' is empty", name);
+		return refuse(e, "The attribute '%s' is empty", show(name).text);
 	if (has_control(value))
-		return refuse_named(e, "The attribute '%s' holds a control character", name);
+		return refuse(e, "The attribute '%s' holds a control character", show(name).text);
 	if (rule && rule->check(e, value))
 		return e->fault.err;
 	return append_attribute(e, name, value);
@@ -362,7 +375,7 @@ static int hex_digit(uint8_t c)
 	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-/* http-protocol-binding 3.1.3.2, step one: a quoted-string loses its quotes and backslashes. False where it is not ended. */
+/* http-protocol-binding 3.1.3.2, step one: a quoted-string loses quotes and backslashes. False where it is not ended. */
 static bool undo_quotes(struct slice in, uint8_t *out, size_t *len)
 {
 	size_t n = 0;
@@ -406,21 +419,21 @@ static int decode_header(struct cloudevent *e, struct slice name, struct slice r
 	*value = raw;
 	if (!raw.len || (raw.ptr[0] != '"' && !memchr(raw.ptr, '%', raw.len))) {
 		if (!utf8_valid(raw))
-			return refuse_named(e, "The header 'ce-%s' is not UTF-8", name);
+			return refuse(e, "The header 'ce-%s' is not UTF-8", show(name).text);
 		return 0;
 	}
 	text = arena_alloc(e->arena, raw.len);
 	if (!text)
 		return ERR_NOMEM;
 	if (raw.ptr[0] == '"' && !undo_quotes(raw, text, &len))
-		return refuse_named(e, "The quoted string of the header 'ce-%s' is not ended", name);
+		return refuse(e, "The quoted string of the header 'ce-%s' is not ended", show(name).text);
 	if (raw.ptr[0] != '"')
 		memcpy(text, raw.ptr, raw.len);
 	if (!undo_percent(text, &len))
-		return refuse_named(e, "The header 'ce-%s' has a '%%' without two hexadecimal digits", name);
+		return refuse(e, "The header 'ce-%s' has a '%%' without two hexadecimal digits", show(name).text);
 	*value = slice_make(text, len);
 	if (!utf8_valid(*value))
-		return refuse_named(e, "The header 'ce-%s' is not UTF-8 after percent-decoding", name);
+		return refuse(e, "The header 'ce-%s' is not UTF-8 after percent-decoding", show(name).text);
 	return 0;
 }
 
@@ -444,7 +457,7 @@ int cloudevent_header(struct cloudevent *e, struct slice name, struct slice valu
 	if (slice_eq_str(lower, "datacontenttype"))
 		return refuse(e, "The header '%s' is not allowed: Content-Type says it", "ce-datacontenttype");
 	if (slice_eq_str(lower, "data") || slice_eq_str(lower, "data_base64"))
-		return refuse_named(e, "The header 'ce-%s' is not allowed: the body is the data", lower);
+		return refuse(e, "The header 'ce-%s' is not allowed: the body is the data", show(lower).text);
 	rc = decode_header(e, lower, slice_trim(value), &text);
 	return rc ? rc : add_attribute(e, lower, text);
 }
@@ -471,16 +484,16 @@ static int value_text(struct cloudevent *e, struct slice name, struct json_value
 	case JSON_STRING:
 		rc = json_text(v.raw, e->arena, text);
 		if (rc == ERR_BAD_JSON)
-			return refuse_named(e, "The attribute '%s' has half a surrogate pair", name);
+			return refuse(e, "The attribute '%s' has half a surrogate pair", show(name).text);
 		return rc;
 	case JSON_BOOL:
 		return 0;
 	case JSON_NUMBER:
 		if (json_i64(v, &number) == 0 && number >= INT32_MIN && number <= INT32_MAX)
 			return 0;
-		return refuse_named(e, "The attribute '%s' is not an integer of 32 bits", name);
+		return refuse(e, "The attribute '%s' is not an integer of 32 bits", show(name).text);
 	default:
-		return refuse_named(e, "The attribute '%s' is neither string, boolean nor integer", name);
+		return refuse(e, "The attribute '%s' is neither string, boolean nor integer", show(name).text);
 	}
 }
 
@@ -494,7 +507,7 @@ static int read_attribute(struct cloudevent *e, struct slice name, struct json_v
 	if (v.kind == JSON_NULL)
 		return 0;
 	if (((rule && rule->text_only) || is_content_type) && v.kind != JSON_STRING)
-		return refuse_named(e, "The attribute '%s' is not a string", name);
+		return refuse(e, "The attribute '%s' is not a string", show(name).text);
 	rc = value_text(e, name, v, &text);
 	if (rc)
 		return rc;
@@ -521,7 +534,7 @@ static int read_member(struct cloudevent *e, struct data_members *d, struct slic
 	}
 	rc = json_text(raw_name, e->arena, &name);
 	if (rc == ERR_BAD_JSON)
-		return refuse(e, "%s", "An attribute name has half a surrogate pair");
+		return refuse(e, "An attribute name has half a surrogate pair");
 	return rc ? rc : read_attribute(e, name, v);
 }
 
@@ -558,14 +571,14 @@ static int take_data(struct cloudevent *e, const struct data_members *d)
 	int rc;
 
 	if (d->data.raw.ptr && d->base64.raw.ptr && d->base64.kind != JSON_NULL)
-		return refuse(e, "%s", "The event has both data and data_base64");
+		return refuse(e, "The event has both data and data_base64");
 	if (d->base64.raw.ptr && d->base64.kind != JSON_NULL)
 		return decode_base64(e, d->base64);
 	e->data = d->data.raw;
 	if (d->data.kind != JSON_STRING || !e->data.ptr || is_json_type(e->content_type))
 		return 0;
 	rc = json_text(d->data.raw, e->arena, &e->data);
-	return rc == ERR_BAD_JSON ? refuse(e, "%s", "The data has half a surrogate pair") : rc;
+	return rc == ERR_BAD_JSON ? refuse(e, "The data has half a surrogate pair") : rc;
 }
 
 /* Reads all members, also behind a fault. 0 or what is no fault of the event: ERR_BAD_JSON, ERR_NOMEM. */
@@ -593,7 +606,7 @@ int cloudevent_read(struct cloudevent *e, struct json_cursor *c, struct arena *a
 	cloudevent_begin(e, arena);
 	if (json_peek(c) != JSON_OBJECT) {
 		rc = json_skip(c);
-		return rc ? rc : refuse(e, "%s", "An event is not an object");
+		return rc ? rc : refuse(e, "An event is not an object");
 	}
 	rc = read_members(e, &d, c);
 	if (rc)
