@@ -29,6 +29,7 @@ struct seen_run {
 	int fd;
 	bool unlinked; /* set by maintenance; the file's blocks are freed piecewise */
 	bool damaged;  /* set by maintenance; left out of merges */
+	uint32_t checkpoint; /* the newest one that a key of it comes from; 0 after a start */
 	int64_t end_ms;
 	uint64_t number;
 	uint64_t keys;
