@@ -36,9 +36,16 @@ struct fixture {
 
 /* The kernel's files, but a page is never in memory unless a test says so. */
 static bool pages_are_cold;
+static void (*meanwhile)(struct fixture *f); /* once, while a page is read */
+static struct fixture *meanwhile_of;
 
 static int64_t read_nowait(void *self, int fd, void *bytes, size_t n, uint64_t at)
 {
+	void (*hook)(struct fixture *f) = meanwhile;
+
+	meanwhile = NULL;
+	if (hook)
+		hook(meanwhile_of);
 	if (pages_are_cold)
 		return -EAGAIN;
 	return sys_kernel()->ops->pread(self, fd, bytes, n, at);
@@ -535,6 +542,66 @@ static void runs_merge_within_their_bucket(void **state)
 		expect_remembered(f, i);
 }
 
+static void a_merge_keeps_the_later_of_two_answers(void **state)
+{
+	struct fixture *f = *state;
+	struct seen_range old = range_of(1), new = range_of(2), got;
+	struct seen_answer answer = {.ranges = &got, .ranges_max = 1};
+	struct seen_key k = key_of(f, 1, f->soon - 1000);
+
+	for (uint64_t i = 0; i < 4; i++) {
+		/* The later one stands in neither the first nor the last run. */
+		k.expires_ms = f->soon - (i == 1 ? 500 : 1000);
+		assert_int_equal(seen_restore(f->seen, &k, i, i == 1 ? &new : &old, 1), 0);
+		checkpoint(f, i);
+	}
+	step_until_idle(f, now());
+	assert_int_equal(stats(f).runs, 1);
+	assert_int_equal(stats(f).keys_runs, 1);
+	assert_int_equal(look(f, &k, f->soon - 700, &answer), SEEN_DUPLICATE);
+	assert_memory_equal(&got, &new, sizeof(got));
+}
+
+static void move_into_a_run(struct fixture *f)
+{
+	struct seen_key k = key_of(f, 1, f->soon + DAY);
+	struct seen_range r = range_of(2);
+	struct seen_claim claim;
+
+	assert_int_equal(seen_claim(f->seen, &k, f->soon, &claim, NULL, NULL), SEEN_NEW);
+	assert_null(seen_settle(f->seen, &claim, 2, &r, 1));
+	checkpoint(f, 2);
+	step_until_idle(f, now());
+	assert_int_equal(stats(f).keys_table, 0);
+}
+
+static void drop_all(struct fixture *f)
+{
+	step_until_idle(f, f->soon + 300 * DAY);
+	assert_int_equal(stats(f).runs, 0);
+}
+
+static void a_read_notices_what_happened_meanwhile(void **state)
+{
+	struct fixture *f = *state;
+	struct seen_key k = key_of(f, 1, f->soon + DAY);
+	struct seen_range got;
+	struct seen_answer answer = {.ranges = &got, .ranges_max = 1};
+
+	/* Its run says yes, but the key is over there; while the page is read it comes into another run. */
+	remember(f, 1, f->soon, 1);
+	checkpoint(f, 1);
+	meanwhile_of = f;
+	meanwhile = move_into_a_run;
+	assert_int_equal(look(f, &k, f->soon, &answer), SEEN_DUPLICATE);
+	assert_null(meanwhile);
+	assert_int_equal(got.first, 20);
+	/* The run goes away under the reader, who holds it. */
+	meanwhile = drop_all;
+	assert_int_equal(look(f, &k, f->soon, &answer), SEEN_DUPLICATE);
+	assert_int_equal(look(f, &k, f->soon, &answer), SEEN_NEW);
+}
+
 static void files_stay_below_their_bound(void **state)
 {
 	struct fixture *f = *state;
@@ -977,6 +1044,8 @@ int main(void)
 		IN_FOLDER(a_cold_page_is_read_by_who_may_wait),
 		IN_FOLDER(several_ranges_come_back_whole),
 		IN_FOLDER(runs_merge_within_their_bucket),
+		IN_FOLDER(a_merge_keeps_the_later_of_two_answers),
+		IN_FOLDER(a_read_notices_what_happened_meanwhile),
 		IN_FOLDER(files_stay_below_their_bound),
 		IN_FOLDER(an_expired_bucket_goes_whole_and_only_by_the_clock_of_the_step),
 		IN_FOLDER(leftovers_of_a_crash_are_removed),
