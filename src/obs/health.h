@@ -27,7 +27,8 @@ int health_new(struct health **out);
 void health_free(struct health *h);
 
 /* Sets a component; `reason` is a sentence that says what to do (copied, NULL where fine). Any thread. */
-void health_set(struct health *h, enum metric_COMPONENT component, enum health_state state, const char *reason);
+void health_set(struct health *h, enum metric_COMPONENT component, enum health_state state,
+		const char *reason);
 
 /*
  * Asks at each reading, on the reading thread and under the lock of h. `reason` holds

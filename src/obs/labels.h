@@ -15,21 +15,21 @@
 	V(label, HTTP, "http")           \
 	V(label, KAFKA, "kafka")
 
-#define METRIC_VALUES_ROUTE(V, label)              \
-	V(label, RECORDS_POST, "records_post")     \
-	V(label, RECORDS_PUT, "records_put")       \
-	V(label, RECORDS_GET, "records_get")       \
-	V(label, PARTITION_GET, "partition_get")   \
-	V(label, SSE, "sse")                       \
-	V(label, WS, "ws")                         \
-	V(label, TOPICS, "topics")                 \
-	V(label, TOPIC, "topic")                   \
-	V(label, TRIM, "trim")                     \
-	V(label, INGEST, "ingest")                 \
-	V(label, HEALTHZ, "healthz")               \
-	V(label, READYZ, "readyz")                 \
-	V(label, METRICS, "metrics")               \
-	V(label, PAGE, "page")                     \
+#define METRIC_VALUES_ROUTE(V, label)            \
+	V(label, RECORDS_POST, "records_post")   \
+	V(label, RECORDS_PUT, "records_put")     \
+	V(label, RECORDS_GET, "records_get")     \
+	V(label, PARTITION_GET, "partition_get") \
+	V(label, SSE, "sse")                     \
+	V(label, WS, "ws")                       \
+	V(label, TOPICS, "topics")               \
+	V(label, TOPIC, "topic")                 \
+	V(label, TRIM, "trim")                   \
+	V(label, INGEST, "ingest")               \
+	V(label, HEALTHZ, "healthz")             \
+	V(label, READYZ, "readyz")               \
+	V(label, METRICS, "metrics")             \
+	V(label, PAGE, "page")                   \
 	V(label, OTHER, "other")
 
 #define METRIC_VALUES_METHOD(V, label) \
@@ -61,8 +61,8 @@
 	V(label, WS, "ws")             \
 	V(label, KAFKA, "kafka")
 
-#define METRIC_VALUES_QUEUE(V, label)  \
-	V(label, ENTERED, "entered")   \
+#define METRIC_VALUES_QUEUE(V, label) \
+	V(label, ENTERED, "entered")  \
 	V(label, PINNED, "pinned")
 
 #define METRIC_VALUES_ORIGIN(V, label) \
@@ -88,23 +88,23 @@
 	V(label, DRAIN, "drain")
 
 /* Each label once: L(LABEL, text). CODE is made from err.def and comes last. */
-#define METRIC_LABELS(L)           \
-	L(NONE, "")                \
-	L(LISTENER, "listener")    \
-	L(ROUTE, "route")          \
-	L(METHOD, "method")        \
-	L(CLASS, "class")          \
-	L(ENTRY, "entry")          \
-	L(WAY, "way")              \
-	L(QUEUE, "queue")          \
-	L(ORIGIN, "origin")        \
-	L(STORE, "store")          \
-	L(LEVEL, "level")          \
+#define METRIC_LABELS(L)        \
+	L(NONE, "")             \
+	L(LISTENER, "listener") \
+	L(ROUTE, "route")       \
+	L(METHOD, "method")     \
+	L(CLASS, "class")       \
+	L(ENTRY, "entry")       \
+	L(WAY, "way")           \
+	L(QUEUE, "queue")       \
+	L(ORIGIN, "origin")     \
+	L(STORE, "store")       \
+	L(LEVEL, "level")       \
 	L(COMPONENT, "component")
 
 #define METRIC_VALUE_NAME(label, name, text) label##_##name,
 #define METRIC_LABEL_ENUM(label, text) \
-	enum metric_##label { METRIC_VALUES_##label(METRIC_VALUE_NAME, label) METRIC_COUNT_##label };
+	enum metric_##label{METRIC_VALUES_##label(METRIC_VALUE_NAME, label) METRIC_COUNT_##label};
 METRIC_LABELS(METRIC_LABEL_ENUM)
 #undef METRIC_LABEL_ENUM
 #undef METRIC_VALUE_NAME

@@ -30,7 +30,7 @@ enum metric_kind {
 	METRIC_KIND_HISTOGRAM_COUNT, /* buckets <= 2^i */
 };
 
-#define METRIC_BUCKETS 24u /* with a bound; one more has none */
+#define METRIC_BUCKETS 24u                           /* with a bound; one more has none */
 #define METRIC_HISTOGRAM_WORDS (METRIC_BUCKETS + 2u) /* buckets, the one without a bound, the sum */
 
 enum metric {
@@ -46,10 +46,10 @@ enum metric {
 
 /* Where the words of each metric begin in a shard, and behind them METRIC_WORDS. */
 enum metric_place {
-#define METRIC(name, text, kind, a, b, help)                      \
-	METRIC_AT_##name,                                         \
-	METRIC_LAST_##name = METRIC_AT_##name +                   \
-			     (int)(METRIC_WORDS_OF(kind) * METRIC_CELLS_OF(a, b)) - 1,
+#define METRIC(name, text, kind, a, b, help) \
+	METRIC_AT_##name,                    \
+		METRIC_LAST_##name =         \
+			METRIC_AT_##name + (int)(METRIC_WORDS_OF(kind) * METRIC_CELLS_OF(a, b)) - 1,
 #include "obs/metrics.def"
 #undef METRIC
 	METRIC_WORDS
@@ -65,7 +65,7 @@ struct metric_shape {
 
 /* In the header, so that the compiler folds it away where the metric is a constant. */
 static const struct metric_shape metric_shapes[METRIC_COUNT] = {
-#define METRIC(name, text, kind, a, b, help)                                             \
+#define METRIC(name, text, kind, a, b, help)                                                 \
 	{METRIC_AT_##name, METRIC_CELLS_OF(a, b), METRIC_KIND_##kind, METRIC_WORDS_OF(kind), \
 	 METRIC_COUNT_##b},
 #include "obs/metrics.def"
@@ -133,7 +133,9 @@ static inline unsigned metric_labels(enum metric metric, unsigned a, unsigned b)
 /* The bucket of a value: the smallest i with value <= 2^i units, or METRIC_BUCKETS. */
 static inline unsigned metric_bucket(enum metric_kind kind, uint64_t value)
 {
-	uint64_t unit = kind == METRIC_KIND_HISTOGRAM_NS ? 1000 : kind == METRIC_KIND_HISTOGRAM_BYTES ? 64 : 1;
+	uint64_t unit = kind == METRIC_KIND_HISTOGRAM_NS    ? 1000 :
+			kind == METRIC_KIND_HISTOGRAM_BYTES ? 64 :
+							      1;
 	uint64_t units = value / unit + (value % unit != 0);
 	unsigned bucket = units <= 1 ? 0 : 64u - (unsigned)__builtin_clzll(units - 1);
 

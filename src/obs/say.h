@@ -22,9 +22,9 @@ struct say_options {
 	const struct sys *sys; /* keeps; for the time */
 	enum say_level level;  /* lines above it are not written */
 	enum say_form form;
-	int fd;                /* 0: stderr */
-	uint32_t burst;        /* lines of one event in one window, 0: 10 */
-	int64_t window_ns;     /* 0: 10 s */
+	int fd;            /* 0: stderr */
+	uint32_t burst;    /* lines of one event in one window, 0: 10 */
+	int64_t window_ns; /* 0: 10 s */
 };
 
 /* Sets what follows; may be called again (reload). No thread may be inside say() at the first call. */
