@@ -89,11 +89,12 @@ static void json_has_the_same_and_numbers_stay_numbers(void **state)
 {
 	(void)state;
 	start(SAY_JSON, 100);
-	say(SAY_INFO, "tried", "a \"word\" n=%d s=%s x=%x d=%.1f u=%ums", 5, "12", 18u, 0.5, 3u);
+	say(SAY_INFO, "tried", "a \"word\" n=%d s=%s x=%x d=%.1f u=%ums r=%u/%u", 5, "12", 18u, 0.5, 3u, 4u,
+	    5u);
 	assert_string_equal(said(),
 			    "{\"ts\":\"2025-01-31T10:00:00.123Z\",\"level\":\"info\",\"event\":\"tried\","
 			    "\"msg\":\"a \\\"word\\\"\",\"n\":5,\"s\":\"12\",\"x\":\"12\",\"d\":0.5,"
-			    "\"u\":\"3ms\"}\n");
+			    "\"u\":\"3ms\",\"r\":\"4/5\"}\n");
 }
 
 static void a_value_never_becomes_a_field_or_a_line(void **state)
