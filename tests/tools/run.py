@@ -110,6 +110,8 @@ def words():
     check("check-words", "conflict", {"a.c": "int a;\n" + "<" * 7 + " HEAD\n"}, False, "conflict")
     check("check-words", "blanks", {"a.c": "int a; \n"}, False, "blanks")
     check("check-words", "no newline", {"a.c": "int a;"}, False, "newline")
+    check("check-words", "seeds are as they are", {"a.c": "int a;\n", "tests/fuzz/json/a": "1 "}, True)
+    check("check-words", "what is built is not looked at", {"a.c": "int a;\n", "build-x/a": "1 "}, True)
     check("check-words", "excused", {"a.c": "/* %s */ // words-ok\n" % ("TO" "DO")}, True)
 
 
