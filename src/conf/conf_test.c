@@ -256,11 +256,11 @@ static const struct {
 	{"http: {cors: yes}\n", "f:1:14: http.cors: \"yes\": expected true or false\n"},
 	{"http: {cors: True}\n", "f:1:14: http.cors: \"True\": expected true or false; did you mean \"true\"?\n"},
 	{"topic_defaults: {retention: 30}\n",
-	 "f:1:29: topic_defaults.retention: \"30\": expected a duration from 1s to 36500d, such as 30s or 7d, or forever\n"},
+	 "f:1:29: topic_defaults.retention: \"30\": expected a duration from 1s to 36500d, such as 7d, or forever\n"},
 	{"topic_defaults: {retention: ever}\n",
-	 "f:1:29: topic_defaults.retention: \"ever\": expected a duration from 1s to 36500d, such as 30s or 7d, or forever\n"},
+	 "f:1:29: topic_defaults.retention: \"ever\": expected a duration from 1s to 36500d, such as 7d, or forever\n"},
 	{"http: {body_bytes_max: 64M}\n",
-	 "f:1:24: http.body_bytes_max: \"64M\": expected a size from 1KiB to 1GiB, such as 64MiB\n"},
+	 "f:1:24: http.body_bytes_max: \"64M\": expected a size from 1KiB to 1GiB, such as 16MiB\n"},
 	{"threads: -1\n", "f:1:10: threads: \"-1\": expected a whole number from 1 to 256, or auto\n"},
 	{"threads: [1]\n", "f:1:10: threads: found a list: expected a whole number from 1 to 256, or auto\n"},
 	{"threads:\n", "f:1:1: threads: found nothing: expected a whole number from 1 to 256, or auto\n"},
@@ -290,6 +290,7 @@ static const struct {
 	 "f:1:26: http.record_bytes_max: \"32MiB\": expected at most http.body_bytes_max, which is 16MiB\n"
 	 "f:1:26: http.record_bytes_max: \"32MiB\": expected at most log.group_bytes, which is 8MiB\n"},
 	{"kafka: {listen: 127.0.0.1:8080}\n", "f:1:17: kafka.listen: \"127.0.0.1:8080\": http.listen has this address already\n"},
+	{"http: {listen: 127.0.0.1:9092}\n", "f:1:16: kafka.listen: \"127.0.0.1:9092\": http.listen has this address already\n"},
 	{"colour: red\na: [1,\nb: 2\n",
 	 "f:1:1: unknown key \"colour\": expected one of data, threads, memory, drain_timeout, log_level, log_format, http, kafka, log, stream, topic_defaults, topics, sources\n"
 	 "f:3:1: wrongly indented flow sequence\n"},

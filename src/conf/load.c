@@ -553,7 +553,11 @@ static void check_between(struct loader *l, const struct walk *w)
 	const struct conf *c = l->conf;
 	const struct setting *cors = setting_find(SETTING_FILE, SLICE_LIT("http.cors"));
 	const struct setting *kafka = setting_find(SETTING_FILE, SLICE_LIT("kafka.listen"));
+	const struct setting *http = setting_find(SETTING_FILE, SLICE_LIT("http.listen"));
+	struct conf_mark listen_at = w->marks[kafka - setting_table];
 
+	if (listen_at.line == 0)
+		listen_at = w->marks[http - setting_table];
 	check_order(l, w, "http.record_bytes_max", "http.body_bytes_max");
 	check_order(l, w, "http.record_bytes_max", "log.group_bytes");
 	check_order(l, w, "log.group_bytes", "log.entered_bytes");
@@ -562,8 +566,8 @@ static void check_between(struct loader *l, const struct walk *w)
 	check_order(l, w, "log.journal_file_bytes", "log.journal_bytes");
 	check_order(l, w, "http.body_bytes_max", "memory");
 	if (c->kafka.listen && strcmp(c->http.listen, c->kafka.listen) == 0 && !picks_port(c->http.listen))
-		tell(l, w->marks[kafka - setting_table], "kafka.listen", "kafka.listen: \"%s\": http.listen has this address already",
-		     c->kafka.listen);
+		tell(l, listen_at, "kafka.listen",
+		     "kafka.listen: \"%s\": http.listen has this address already", c->kafka.listen);
 	if (c->http.cors && c->http.allowed_origins.count == 0)
 		add_problem(l, (struct conf_problem){.at = w->marks[cors - setting_table], .warning = true, .key = "http.cors",
 			.text = "http.cors: has no effect while http.allowed_origins is empty"});

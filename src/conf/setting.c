@@ -413,13 +413,14 @@ bool setting_same(const struct setting *s, const void *a, const void *b)
 static void expected_number(const struct setting *s, struct buf *out)
 {
 	const char *noun = s->type == SETTING_SIZE ? "a size" : s->type == SETTING_DURATION ? "a duration" : "a whole number";
-	const char *example = s->type == SETTING_SIZE ? ", such as 64MiB" : s->type == SETTING_DURATION ? ", such as 30s or 7d" : "";
+	bool example = s->type != SETTING_INT && s->fallback && (!s->word || strcmp(s->word, s->fallback) != 0);
 
 	buf_appendf(out, "%s from ", noun);
 	setting_number_text(s, s->min, out);
 	buf_append_str(out, " to ");
 	setting_number_text(s, s->max, out);
-	buf_append_str(out, example);
+	if (example)
+		buf_appendf(out, ", such as %s", s->fallback);
 	if (s->word)
 		buf_appendf(out, ", or %s", s->word);
 }
