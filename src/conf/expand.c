@@ -3,6 +3,8 @@
 
 #include <stdio.h>
 
+#include "sys/sys.h"
+
 #define PATH_BYTES_MAX 4096u
 
 static bool is_name(const char *name)
@@ -35,7 +37,7 @@ static int put_file(const char *path, const struct conf_world *world, struct buf
 
 	int err = world->file(world->self, path, EXPAND_BYTES_MAX, out, &mode);
 	if (err)
-		return fault_set(fault, ERR_BAD_CONFIG, "cannot read the file %.200s: %s", path, strerror(-err));
+		return fault_set(fault, ERR_BAD_CONFIG, "cannot read the file %.200s: %s", path, sys_error_text(err));
 	if (out->len > before && out->ptr[out->len - 1] == '\n')
 		out->len--;
 	if (out->len > before && out->ptr[out->len - 1] == '\r')

@@ -22,6 +22,7 @@
 #include "conf/setting.h"
 #include "conf/value.h"
 #include "conf/yaml.h"
+#include "sys/sys.h"
 
 #define FILE_BYTES_MAX (8u << 20)
 #define ROWS_MAX 128u
@@ -691,7 +692,7 @@ int conf_load(const char *path, struct conf **out, struct conf_problems *problem
 	buf_init(&text, FILE_BYTES_MAX + 1);
 	int failed = world->file(world->self, path, FILE_BYTES_MAX, &text, &mode);
 	if (failed) {
-		print_to(why, sizeof(why), "cannot be read: %.300s", failed == -EFBIG ? "longer than 8 MiB" : strerror(-failed));
+		print_to(why, sizeof(why), "cannot be read: %.300s", failed == -EFBIG ? "longer than 8 MiB" : sys_error_text(failed));
 		conf_problems_add(problems, &(struct conf_problem){.file = path, .text = why});
 		buf_fini(&text);
 		return failed == -ENOENT ? ERR_NOT_FOUND : failed == -ENOMEM ? ERR_NOMEM : ERR_IO;

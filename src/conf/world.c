@@ -24,7 +24,7 @@ static int read_all(int fd, size_t bytes_max, struct buf *out)
 	char chunk[4096];
 
 	for (;;) {
-		ssize_t n = read(fd, chunk, sizeof(chunk));
+		ssize_t n = read(fd, chunk, sizeof(chunk)); /* banned-ok: see above */
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
@@ -43,15 +43,15 @@ static int process_file(void *self, const char *path, size_t bytes_max, struct b
 	struct stat st;
 
 	(void)self;
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY); /* banned-ok: see above */
 	if (fd < 0)
 		return -errno;
-	int err = fstat(fd, &st) == 0 ? 0 : -errno;
+	int err = fstat(fd, &st) == 0 ? 0 : -errno; /* banned-ok: see above */
 	if (!err) {
 		*mode = (uint32_t)st.st_mode & 07777;
 		err = read_all(fd, bytes_max, out);
 	}
-	close(fd);
+	close(fd); /* banned-ok: see above */
 	return err;
 }
 
