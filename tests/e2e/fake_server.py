@@ -12,7 +12,6 @@ import argparse
 import asyncio
 import base64
 import fcntl
-import gzip
 import hashlib
 import json
 import os
@@ -50,7 +49,7 @@ def is_json(data):
     try:
         parse_json(data)
         return True
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
 
 
@@ -176,7 +175,7 @@ class Store:
         else:
             t, places = self.topics[c["name"]], []
             for p, key, value, headers, ts in c["records"]:
-                r = Record(key and base64.b64decode(key) if key is not None else None,
+                r = Record(None if key is None else base64.b64decode(key),
                            None if value is None else base64.b64decode(value),
                            [(n, base64.b64decode(v)) for n, v in headers], ts)
                 r.offset = t.end(p)
@@ -205,12 +204,17 @@ def inflate(req):
         return req.body
     try:
         if how == "gzip":
-            d = zlib.decompressobj(31)
-            out = d.decompress(req.body, BODY_MAX + 1)
-            if len(out) > BODY_MAX:
-                raise Problem(413, "body_too_large")
-            if not d.eof or d.unused_data:
-                raise Problem(400, "invalid_content_encoding")
+            out, left = b"", req.body
+            while left or not out:
+                d = zlib.decompressobj(31)
+                out += d.decompress(left, BODY_MAX + 1 - len(out))
+                if len(out) > BODY_MAX:
+                    raise Problem(413, "body_too_large")
+                if not d.eof:
+                    raise Problem(400, "invalid_content_encoding")
+                left = d.unused_data
+                if not left:
+                    break
             return out
         if how == "zstd":
             import subprocess
@@ -344,13 +348,15 @@ def read_body(req, type, body):
 class Fake:
     def __init__(self, args):
         self.args, self.store = args, Store(args.data)
+        config = open(args.c).read() if args.c else ""
+        self.auto = "auto_create: false" not in config
         self.refused, self.flights, self.writers = {}, {}, set()
 
     def topic(self, name, create=False):
         if not NAME.match(name) or name.startswith("_") and create:
             raise Problem(400, "invalid_topic", "1 to 249 of a-z A-Z 0-9 . _ -")
         t = self.store.topics.get(name)
-        if t is None and create:
+        if t is None and create and self.auto:
             self.store.commit({"do": "create", "name": name, "id": uuid.uuid4().hex[:8], "config": {}})
             t = self.store.topics[name]
         if t is None:
@@ -494,13 +500,16 @@ class Fake:
             raise Problem(400, "invalid_cursor", "a cursor that weir gave, earliest, latest or @TIME")
         for name in topics:
             t = self.store.topics.get(name)
-            entry = doc.get(name)
+            entry = doc.get(name) if isinstance(doc, dict) else None
             if entry is None:
-                raise Problem(400, "cursor_mismatch", "the cursor is of " + ", ".join(doc))
+                raise Problem(400, "cursor_mismatch", "the cursor is of another topic")
             if t is None:
                 pos[name] = {}
                 continue
-            if entry["id"] and entry["id"] != t.id:
+            if not isinstance(entry, dict) or not isinstance(entry.get("at"), dict) or not all(
+                    isinstance(o, int) and o >= 0 for o in entry["at"].values()):
+                raise Problem(400, "invalid_cursor")
+            if entry.get("id") and entry["id"] != t.id:
                 raise Problem(410, "cursor_gone", "the topic was made anew", cursor=self.cursor(self.seek("earliest", topics, "")))
             pos[name] = {p: entry["at"].get(str(p), t.starts[p] if str(p) not in entry["at"] else 0) for p in range(len(t.parts))}
             for p, o in pos[name].items():
@@ -523,6 +532,15 @@ class Fake:
                     at[p] = t.starts[p]
         return out
 
+    def stream_check(self, names, q):
+        total = sum(len(self.store.topics[n].parts) for n in names if n in self.store.topics)
+        chosen = self.select(q, 0)
+        if min(total, len(chosen) if chosen is not None else total) > 256:
+            raise Problem(400, "too_many_partitions")
+        if not self.auto:
+            for n in names:
+                self.topic(n)
+
     def select(self, q, count):
         if "partitions" not in q:
             return None
@@ -531,7 +549,10 @@ class Fake:
             m = re.fullmatch(r"(\d+)(?:-(\d+))?", part)
             if not m:
                 raise Problem(400, "invalid_parameter")
-            out.update(range(int(m.group(1)), int(m.group(2) or m.group(1)) + 1))
+            low, high = int(m.group(1)), int(m.group(2) or m.group(1))
+            if high < low:
+                raise Problem(400, "invalid_parameter")
+            out.update(range(low, high + 1))
         return out
 
     def pull(self, pos, limit, chosen=None, key=None):
@@ -565,7 +586,7 @@ class Fake:
         return int(q[name])
 
     def wait_time(self, q):
-        m = re.fullmatch(r"(\d+)(ms|s|m)", q.get("wait", "0s"))
+        m = re.fullmatch(r"(\d+)(ms|s|m)", q.get("wait", "0s"), re.A)
         seconds = m and int(m.group(1)) * {"ms": 0.001, "s": 1, "m": 60}[m.group(2)]
         if seconds is None or seconds > 300:
             raise Problem(400, "invalid_parameter", "wait is at most 5m")
@@ -592,9 +613,9 @@ class Fake:
         body = '{"records":[%s],"cursor":"%s","caught_up":%s}' % (
             ",".join(r.json(n, p) for n, p, r, _ in got), self.cursor(pos), dumps(self.caught_up(pos, chosen)))
         tag = '"%s"' % hashlib.sha1(body.encode()).hexdigest()
-        if req.headers.get("if-none-match") == tag:
+        if tag in req.headers.get("if-none-match", ""):
             return 304, None, {"ETag": tag}
-        return 200, body.encode(), {"ETag": tag, "Content-Type": "application/json"}
+        return 200, body.encode(), {"ETag": tag, "Content-Type": "application/json", "Cache-Control": "no-cache"}
 
     async def one_partition(self, req, name, p):
         q = req.query
@@ -641,6 +662,9 @@ class Fake:
 
     async def sse(self, req, names):
         w = req.writer
+        self.stream_check(names, req.query)
+        if req.method == "HEAD":
+            return 200, b"", {"Content-Type": "text/event-stream"}
         cursor = req.headers.get("last-event-id") or req.query.get("cursor")
         self.seek(cursor, names, "latest")
         w.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\nTransfer-Encoding: chunked\r\n\r\n")
@@ -680,6 +704,7 @@ class Fake:
         if mode not in ("subscribe", "publish", "both"):
             raise Problem(400, "invalid_parameter", "mode")
         cursor = req.query.get("cursor")
+        self.stream_check(names, req.query)
         self.seek(cursor, names, "latest")
         accept = b64(hashlib.sha1((h["sec-websocket-key"] + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11").encode()).digest())
         w = req.writer
@@ -938,11 +963,13 @@ class Fake:
                 n = int(size, 16)
                 if n + len(req.body) > BODY_MAX:
                     raise Problem(413, "body_too_large", "the limit is %d bytes" % BODY_MAX, close=True)
-                req.body += (await reader.readexactly(n)) if n else b""
+                if n == 0:
+                    while await reader.readuntil(b"\r\n") != b"\r\n":
+                        pass
+                    break
+                req.body += await reader.readexactly(n)
                 if await reader.readexactly(2) != b"\r\n":
                     raise bad
-                if n == 0:
-                    break
         elif "content-length" in headers:
             if not re.fullmatch(r"[0-9]{1,18}", headers["content-length"]):
                 raise bad
