@@ -523,7 +523,10 @@ class Ws:
         while True:
             m = self.message(timeout)
             if m[0] == "close":
-                self.send(CLOSE, struct.pack(">H", m[1]) if m[1] != 1005 else b"")
+                try:
+                    self.send(CLOSE, struct.pack(">H", m[1]) if m[1] != 1005 else b"")
+                except ConnectionError:
+                    return m[1]
                 check(self.raw.closed(5), "the stream goes on after the close")
                 return m[1]
 
