@@ -49,11 +49,29 @@ struct exchange {
 	 */
 	exchange_fn *on_cancel;
 
-	/* The session's. */
+	/* The session's: nobody else looks at these. */
 	struct exchange *next;
 	struct session *session; /* NULL once the peer has gone */
+	struct slice *query;     /* by place in route->query; NULL: none was sent */
+	struct http_header *added;
 	struct arena own_arena;
-	struct exchange_private *priv;
+	struct buf collected;    /* a body that does not come at once */
+	int64_t charged;         /* of it, against the budget */
+	uint64_t body_max;
+	size_t counted;          /* bytes, against the bound of the connection */
+	struct slice stored;     /* an answer that waits for its turn */
+	struct blob *blob;       /* and its body, where that is shared */
+	struct slice blob_part;
+	exchange_fn *on_room;
+	int status;
+	uint8_t added_count;
+	uint8_t stage; /* enum exchange_stage */
+	bool in_handler;
+	bool close;    /* the connection ends with this answer */
+	bool chunked;  /* the stream's framing */
+	bool cut;      /* the answer could not be kept: the connection is cut at its turn */
+	bool continue_due;
+	bool cors;     /* a foreign, allowed Origin */
 };
 
 #define EXCHANGE_BODY_PADDING 64u
