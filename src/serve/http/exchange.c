@@ -3,7 +3,7 @@
 #include <stdio.h>
 
 #include "base/check.h"
-#include "base/utf8.h"
+#include "json/json_write.h"
 #include "serve/http/private.h"
 
 /* The handler's side of a request; what touches the connection is session.c's. */
@@ -92,55 +92,25 @@ int exchange_answer_blob(struct exchange *x, int status, const char *content_typ
 
 /* ---- problems (RFC 9457) ---- */
 
-static void append_escaped(struct buf *b, struct slice text)
-{
-	for (size_t i = 0; i < text.len; i++) {
-		uint8_t c = text.ptr[i];
-
-		if (c == '"' || c == '\\') {
-			buf_append_byte(b, '\\');
-			buf_append_byte(b, c);
-		} else if (c < 0x20) {
-			buf_appendf(b, "\\u%04x", c);
-		} else {
-			buf_append_byte(b, c);
-		}
-	}
-}
-
-/* A detail may quote what the client sent: where that is not UTF-8 (or was cut within a character) it is made so. */
-static struct slice clean_detail(char *text, size_t len)
-{
-	while (len > 0 && ((uint8_t)text[len - 1] & 0xc0) == 0x80 && !utf8_valid(slice_make(text, len)))
-		len--;
-	if (!utf8_valid(slice_make(text, len)))
-		for (size_t i = 0; i < len; i++)
-			if ((uint8_t)text[i] >= 0x80)
-				text[i] = '?';
-	return slice_make(text, len);
-}
-
+/* The detail may quote what the client sent, which may be anything, cut anywhere. */
 static void write_problem(struct buf *b, int err, struct slice detail, struct slice members)
 {
 	const struct err_row *row = err_row(err);
 
-	buf_append_str(b, "{\"title\":\"");
-	append_escaped(b, slice_str(row->sentence));
-	buf_append_str(b, "\",\"status\":");
-	buf_append_u64(b, (uint64_t)row->http_status);
+	json_put_open(b, '{');
+	json_put_member_string(b, "title", slice_str(row->sentence));
+	json_put_member_i64(b, "status", row->http_status);
 	if (detail.ptr) {
-		buf_append_str(b, ",\"detail\":\"");
-		append_escaped(b, detail);
-		buf_append_byte(b, '"');
+		json_put_name(b, "detail");
+		json_put_string_lossy(b, detail);
 	}
-	buf_append_str(b, ",\"code\":\"");
-	buf_append_str(b, row->code);
-	buf_append_byte(b, '"');
+	json_put_member_string(b, "code", slice_str(row->code));
 	if (members.len) {
 		buf_append_byte(b, ',');
-		buf_append_slice(b, members);
+		json_put_raw(b, members);
 	}
-	buf_append_str(b, "}\n");
+	json_put_close(b, '}');
+	buf_append_byte(b, '\n');
 }
 
 static bool was_added(const struct exchange *x, struct slice name)
@@ -171,7 +141,7 @@ static int answer_problem(struct exchange *x, int err, struct slice members, con
 	if (format) {
 		n = vsnprintf(text, sizeof(text), format, args);
 		if (n > 0)
-			detail = clean_detail(text, (size_t)n < sizeof(text) ? (size_t)n : sizeof(text) - 1);
+			detail = slice_make(text, (size_t)n < sizeof(text) ? (size_t)n : sizeof(text) - 1);
 	}
 	if (o->refused)
 		o->refused(o->ctx, loop_number(x->loop), err);

@@ -72,9 +72,6 @@ void policy_cors(struct exchange *x);
  */
 int query_parse(struct exchange *x, struct fault *f);
 
-/* The name of the list (NULL at its end) that is nearest to `name`, or NULL where none is near. */
-const char *nearest_name(const char *const *names, struct slice name);
-
 /* "GET, HEAD, POST" into room for 64 bytes. */
 struct slice methods_text(uint32_t methods, char *room);
 

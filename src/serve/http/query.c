@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stdio.h>
 
+#include "conf/value.h"
 #include "serve/http/private.h"
 
 /*
@@ -8,8 +9,6 @@
  * name, with the nearest one that it does know, because a misspelt parameter
  * that is ignored looks like one that works.
  */
-#define NAME_BYTES_MAX 32u
-
 static uint32_t names_count(const char *const *names)
 {
 	uint32_t n = 0;
@@ -19,65 +18,17 @@ static uint32_t names_count(const char *const *names)
 	return n;
 }
 
-/* Edits that turn a into b: insertions, removals, changes, swaps of neighbours. Both at most NAME_BYTES_MAX. */
-static unsigned distance(struct slice a, struct slice b)
-{
-	unsigned row[3][NAME_BYTES_MAX + 1];
-
-	for (unsigned j = 0; j <= b.len; j++)
-		row[0][j] = j;
-	for (unsigned i = 1; i <= a.len; i++) {
-		unsigned *now = row[i % 3], *above = row[(i + 2) % 3], *before = row[(i + 1) % 3];
-
-		now[0] = i;
-		for (unsigned j = 1; j <= b.len; j++) {
-			unsigned best = above[j - 1] + (a.ptr[i - 1] != b.ptr[j - 1]);
-
-			if (above[j] + 1 < best)
-				best = above[j] + 1;
-			if (now[j - 1] + 1 < best)
-				best = now[j - 1] + 1;
-			if (i > 1 && j > 1 && a.ptr[i - 1] == b.ptr[j - 2] && a.ptr[i - 2] == b.ptr[j - 1] &&
-			    before[j - 2] + 1 < best)
-				best = before[j - 2] + 1;
-			now[j] = best;
-		}
-	}
-	return row[a.len % 3][b.len];
-}
-
-const char *nearest_name(const char *const *names, struct slice name)
-{
-	const char *nearest = NULL;
-	unsigned best = 1 + (unsigned)name.len / 2;
-
-	if (name.len > NAME_BYTES_MAX)
-		return NULL;
-	for (; names && *names; names++) {
-		struct slice other = slice_str(*names);
-		unsigned d;
-
-		if (other.len > NAME_BYTES_MAX)
-			continue;
-		d = distance(name, other);
-		if (d < best) {
-			best = d;
-			nearest = *names;
-		}
-	}
-	return nearest;
-}
-
 static int refuse_unknown(const struct exchange *x, struct slice name, struct fault *f)
 {
-	const char *near = nearest_name(x->route->query, name);
+	uint32_t count = names_count(x->route->query);
+	const char *near = conf_nearest(name, x->route->query, count);
 	int n = name.len > 64 ? 64 : (int)name.len;
 
 	if (near)
 		return fault_set(f, ERR_UNKNOWN_PARAMETER,
 				 "The query parameter '%.*s' is not known here; the nearest that is is '%s'",
 				 n, (const char *)name.ptr, near);
-	if (names_count(x->route->query) == 0)
+	if (count == 0)
 		return fault_set(f, ERR_UNKNOWN_PARAMETER,
 				 "The query parameter '%.*s' is not known here; this resource takes none",
 				 n, (const char *)name.ptr);
