@@ -27,7 +27,8 @@ int exchange_query(const struct exchange *x, const char *name, struct slice *val
 
 	while (names && names[i] && strcmp(names[i], name) != 0)
 		i++;
-	CHECK((names && names[i]) || (x->route->flags & ROUTE_QUERY_TOKEN && strcmp(name, "access_token") == 0));
+	CHECK((names && names[i]) ||
+	      (x->route->flags & ROUTE_QUERY_TOKEN && strcmp(name, "access_token") == 0));
 	*value = x->query ? x->query[i] : slice_null();
 	return value->ptr ? 1 : 0;
 }
@@ -84,7 +85,10 @@ int exchange_answer(struct exchange *x, int status, const char *content_type, st
 int exchange_answer_blob(struct exchange *x, int status, const char *content_type, struct blob *blob,
 			 struct slice part)
 {
-	struct answer a = {.status = status, .content_type = slice_str(content_type), .body = part, .blob = blob};
+	struct answer a = {.status = status,
+			   .content_type = slice_str(content_type),
+			   .body = part,
+			   .blob = blob};
 
 	session_answer(x, &a);
 	return 0;
@@ -127,8 +131,12 @@ static void add_problem_fields(struct exchange *x, int status)
 	if ((status == 429 || status == 503 || status == 507) && !was_added(x, SLICE_LIT("Retry-After")))
 		(void)!exchange_add_header(x, SLICE_LIT("Retry-After"), SLICE_LIT("1"));
 	if (status == 401 && !was_added(x, SLICE_LIT("WWW-Authenticate")))
-		(void)!exchange_add_header(x, SLICE_LIT("WWW-Authenticate"), SLICE_LIT("Bearer realm=\"weir\""));
+		(void)!exchange_add_header(x, SLICE_LIT("WWW-Authenticate"),
+					   SLICE_LIT("Bearer realm=\"weir\""));
 }
+
+static int answer_problem(struct exchange *x, int err, struct slice members, const char *format, va_list args)
+	__attribute__((format(printf, 4, 0)));
 
 static int answer_problem(struct exchange *x, int err, struct slice members, const char *format, va_list args)
 {

@@ -99,8 +99,9 @@ int policy_check(const struct http_options *options, struct exchange *x, const c
 	int r = http_header_one(h, SLICE_LIT("origin"), &origin);
 
 	if (!host_allowed(options, x->request.host)) {
-		*detail = "Without credentials in the configuration, Host must be a loopback name or address or one "
-			  "that is listed";
+		*detail =
+			"Without credentials in the configuration, Host must be a loopback name or address or one "
+			"that is listed";
 		return ERR_FORBIDDEN_HOST;
 	}
 	if (r == 0)
@@ -112,7 +113,8 @@ int policy_check(const struct http_options *options, struct exchange *x, const c
 	if (same_origin(origin, x->request.host))
 		return 0;
 	if (!origin_allowed(options, origin)) {
-		*detail = "The Origin is not this server's; the configuration must list it for a page of it to be served";
+		*detail =
+			"The Origin is not this server's; the configuration must list it for a page of it to be served";
 		return ERR_FORBIDDEN_ORIGIN;
 	}
 	x->cors = options->cors;

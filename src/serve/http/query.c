@@ -30,11 +30,11 @@ static int refuse_unknown(const struct exchange *x, struct slice name, struct fa
 				 n, (const char *)name.ptr, near);
 	if (count == 0)
 		return fault_set(f, ERR_UNKNOWN_PARAMETER,
-				 "The query parameter '%.*s' is not known here; this resource takes none",
-				 n, (const char *)name.ptr);
+				 "The query parameter '%.*s' is not known here; this resource takes none", n,
+				 (const char *)name.ptr);
 	return fault_set(f, ERR_UNKNOWN_PARAMETER,
-			 "The query parameter '%.*s' is not known here; the first that is is '%s'",
-			 n, (const char *)name.ptr, x->route->query[0]);
+			 "The query parameter '%.*s' is not known here; the first that is is '%s'", n,
+			 (const char *)name.ptr, x->route->query[0]);
 }
 
 /* The place of a parameter; access_token stands behind those of the route. -1 where it is unknown. */
@@ -66,13 +66,17 @@ int query_parse(struct exchange *x, struct fault *f)
 		if (place < 0)
 			return refuse_unknown(x, name, f);
 		if (x->query[place].ptr)
-			return fault_set(f, ERR_BAD_PARAMETER, "The query parameter '%.*s' is given more than once",
-					 (int)name.len, (const char *)name.ptr);
+			return fault_set(f, ERR_BAD_PARAMETER,
+					 "The query parameter '%.*s' is given more than once", (int)name.len,
+					 (const char *)name.ptr);
 		x->query[place] = value;
 	}
 	if (r < 0)
-		return fault_set(f, r, r == ERR_NOMEM ? "There is no memory for the query" :
-				 "The query has a '%%' that no two hexadecimal digits other than 00 follow");
+		return fault_set(
+			f, r,
+			r == ERR_NOMEM ?
+				"There is no memory for the query" :
+				"The query has a '%%' that no two hexadecimal digits other than 00 follow");
 	return 0;
 }
 

@@ -78,7 +78,8 @@ static int check_row(const struct route *r, struct fault *fault)
 	uint32_t params = 0;
 
 	if (rest.len == 0 || rest.ptr[0] != '/' || !r->handle || !r->methods)
-		return fault_set(fault, ERR_BAD_PARAMETER, "route '%s': needs a path, a method and a handler", r->pattern);
+		return fault_set(fault, ERR_BAD_PARAMETER, "route '%s': needs a path, a method and a handler",
+				 r->pattern);
 	while (pattern_next(&rest, &segment))
 		params += is_param(segment);
 	if (params > ROUTE_PARAMS_MAX)
@@ -102,8 +103,8 @@ static int add_row(struct route_table *t, const struct route *r, struct fault *f
 	if (!node)
 		return fault_set(fault, ERR_NOMEM, "no memory for the routes");
 	if (node->methods & methods)
-		return fault_set(fault, ERR_BAD_PARAMETER, "route '%s': another row has the same path and method",
-				 r->pattern);
+		return fault_set(fault, ERR_BAD_PARAMETER,
+				 "route '%s': another row has the same path and method", r->pattern);
 	node->methods |= methods;
 	for (unsigned m = 0; m < HTTP_METHODS; m++)
 		if (methods & HTTP_BIT(m))
@@ -111,7 +112,8 @@ static int add_row(struct route_table *t, const struct route *r, struct fault *f
 	return 0;
 }
 
-int route_table_new(const struct route *const *routes, size_t count, struct route_table **out, struct fault *fault)
+int route_table_new(const struct route *const *routes, size_t count, struct route_table **out,
+		    struct fault *fault)
 {
 	struct route_table *t = mem_zalloc(1, sizeof(*t));
 	int err = 0;

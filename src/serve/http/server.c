@@ -198,11 +198,16 @@ int http_server_accept(void *server, struct conn *c)
 
 void http_server_refuse(void *server, struct conn *c)
 {
-	struct slice body = SLICE_LIT("{\"title\":\"The listener has no room for more connections\",\"status\":503,"
-				      "\"detail\":\"The limit of connections is reached; try again\","
-				      "\"code\":\"too_many_connections\"}");
-	struct http_answer a = {.status = 503, .framing = HTTP_FRAME_LENGTH, .length = body.len, .close = true,
-		.content_type = SLICE_LIT("application/problem+json"), .lines = SLICE_LIT("Retry-After: 1\r\n")};
+	struct slice body =
+		SLICE_LIT("{\"title\":\"The listener has no room for more connections\",\"status\":503,"
+			  "\"detail\":\"The limit of connections is reached; try again\","
+			  "\"code\":\"too_many_connections\"}");
+	struct http_answer a = {.status = 503,
+				.framing = HTTP_FRAME_LENGTH,
+				.length = body.len,
+				.close = true,
+				.content_type = SLICE_LIT("application/problem+json"),
+				.lines = SLICE_LIT("Retry-After: 1\r\n")};
 	struct http_server *s = server;
 	struct http_loop *ctx = http_loop_of(s, conn_loop(c));
 	uint8_t head[512];

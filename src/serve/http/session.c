@@ -49,12 +49,12 @@ struct session {
 	uint32_t backlog;       /* bytes left with the connection by the last on_bytes; UINT32_MAX: more */
 	size_t in_flight_bytes; /* of arenas and bodies, counted when a request is whole */
 	uint8_t phase;
-	bool fresh;       /* no request yet */
-	bool blocked;     /* something was left because of a bound */
-	bool ended;       /* the peer will send no more */
-	bool inside;      /* on_bytes is running: the session must not be freed */
-	bool dead;        /* free it when on_bytes returns */
-	bool closing;     /* conn_close was called; on_closed is to come */
+	bool fresh;   /* no request yet */
+	bool blocked; /* something was left because of a bound */
+	bool ended;   /* the peer will send no more */
+	bool inside;  /* on_bytes is running: the session must not be freed */
+	bool dead;    /* free it when on_bytes returns */
+	bool closing; /* conn_close was called; on_closed is to come */
 };
 
 #define INLINE_ANSWER_BYTES 2048u
@@ -526,8 +526,8 @@ static void dispatch(struct session *s, struct exchange *x)
 static void prepare_refusal(struct session *s, struct exchange *x)
 {
 	s->coming = NULL;
-	if (!http_body_ended(&s->body) &&
-	    (x->request.body != HTTP_BODY_LENGTH || s->body.left > SKIP_BYTES_MAX || x->request.expect_continue))
+	if (!http_body_ended(&s->body) && (x->request.body != HTTP_BODY_LENGTH ||
+					   s->body.left > SKIP_BYTES_MAX || x->request.expect_continue))
 		x->close = true;
 	if (x->close)
 		s->phase = PHASE_ENDING;
@@ -578,10 +578,12 @@ static void refuse_body_size(struct session *s, struct exchange *x)
 {
 	prepare_refusal(s, x);
 	if (x->body_max == 0)
-		exchange_problem(x, ERR_BODY_TOO_LARGE, "This resource takes no body with %s; the limit is 0 bytes",
+		exchange_problem(x, ERR_BODY_TOO_LARGE,
+				 "This resource takes no body with %s; the limit is 0 bytes",
 				 http_method_text(x->request.method));
 	else
-		exchange_problem(x, ERR_BODY_TOO_LARGE, "The body is over the limit of %llu bytes of this resource",
+		exchange_problem(x, ERR_BODY_TOO_LARGE,
+				 "The body is over the limit of %llu bytes of this resource",
 				 (unsigned long long)x->body_max);
 }
 
@@ -589,8 +591,8 @@ static bool wants_length(const struct exchange *x)
 {
 	enum http_method m = x->request.method;
 
-	return x->request.body == HTTP_BODY_NONE && !x->request.has_length && x->route->body != ROUTE_BODY_NONE &&
-	       (m == HTTP_POST || m == HTTP_PUT || m == HTTP_PATCH);
+	return x->request.body == HTTP_BODY_NONE && !x->request.has_length &&
+	       x->route->body != ROUTE_BODY_NONE && (m == HTTP_POST || m == HTTP_PUT || m == HTTP_PATCH);
 }
 
 static void refuse_route(struct session *s, struct exchange *x, int err, uint32_t methods)
@@ -605,7 +607,8 @@ static void refuse_route(struct session *s, struct exchange *x, int err, uint32_
 				 (int)x->request.method_text.len, (const char *)x->request.method_text.ptr,
 				 (int)allow.len, (const char *)allow.ptr);
 	} else if (err == ERR_MALFORMED) {
-		exchange_problem(x, err, "The path has a '%%' that no two hexadecimal digits other than 00 follow, "
+		exchange_problem(x, err,
+				 "The path has a '%%' that no two hexadecimal digits other than 00 follow, "
 				 "or a '.' or '..' segment");
 	} else {
 		exchange_problem(x, err, "There is nothing at %.*s",
@@ -648,7 +651,8 @@ static bool admit(struct session *s, struct exchange *x, int found, const struct
 		return false;
 	}
 	x->body_max = body_limit(s, x->route);
-	if (x->request.content_length > x->body_max || (x->request.body == HTTP_BODY_CHUNKED && x->body_max == 0)) {
+	if (x->request.content_length > x->body_max ||
+	    (x->request.body == HTTP_BODY_CHUNKED && x->body_max == 0)) {
 		refuse_body_size(s, x);
 		return false;
 	}
@@ -709,7 +713,9 @@ static bool keep_piece(struct session *s, struct exchange *x, struct slice piece
 	if (r == 0)
 		r = buf_append_slice(&x->collected, piece);
 	if (r < 0)
-		refuse(s, x, r, r == ERR_OVERLOADED ? "Bodies on their way hold all the memory set aside for them" : NULL);
+		refuse(s, x, r,
+		       r == ERR_OVERLOADED ? "Bodies on their way hold all the memory set aside for them" :
+					     NULL);
 	return r == 0;
 }
 
@@ -991,7 +997,8 @@ static void give_up(struct session *s)
 {
 	struct exchange *x = s->coming;
 
-	if (conn_pending(s->conn) && loop_now(conn_loop(s->conn)) - s->out_at_ns >= options_of(s)->write_timeout_ns)
+	if (conn_pending(s->conn) &&
+	    loop_now(conn_loop(s->conn)) - s->out_at_ns >= options_of(s)->write_timeout_ns)
 		cut(s);
 	else if (s->phase == PHASE_BODY)
 		refuse_framing(s, x, ERR_TIMEOUT, "The body comes more slowly than allowed");

@@ -38,7 +38,10 @@ static int on_echo(struct exchange *x)
 }
 
 static const struct route route_echo = {
-	.methods = HTTP_BIT(HTTP_POST) | HTTP_BIT(HTTP_PUT), .pattern = "/echo", .body = ROUTE_BODY_SMALL, .handle = on_echo,
+	.methods = HTTP_BIT(HTTP_POST) | HTTP_BIT(HTTP_PUT),
+	.pattern = "/echo",
+	.body = ROUTE_BODY_SMALL,
+	.handle = on_echo,
 };
 
 struct wait {
@@ -82,8 +85,8 @@ static int on_delay(struct exchange *x)
 	if (!w)
 		return ERR_NOMEM;
 	if (exchange_query(x, "ms", &text) != 1 || !slice_to_u64(text, &ms))
-		return exchange_problem(x, ERR_BAD_PARAMETER, "ms must be a number, not '%.*s'", (int)text.len,
-					(const char *)text.ptr);
+		return exchange_problem(x, ERR_BAD_PARAMETER, "ms must be a number, not '%.*s'",
+					(int)text.len, (const char *)text.ptr);
 	w->x = x;
 	x->user = w;
 	if (ms == 0) {
@@ -99,7 +102,10 @@ static int on_delay(struct exchange *x)
 
 static const char *const delay_query[] = {"ms", "text", NULL};
 static const struct route route_delay = {
-	.methods = HTTP_BIT(HTTP_GET), .pattern = "/delay", .query = delay_query, .handle = on_delay,
+	.methods = HTTP_BIT(HTTP_GET),
+	.pattern = "/delay",
+	.query = delay_query,
+	.handle = on_delay,
 };
 
 static int on_item(struct exchange *x)
@@ -114,9 +120,13 @@ static int on_item(struct exchange *x)
 	return exchange_answer(x, 200, "text/plain", slice_make(text, (size_t)n));
 }
 
-static const struct route route_item = {.methods = HTTP_BIT(HTTP_GET), .pattern = "/items/{a}", .handle = on_item};
+static const struct route route_item = {.methods = HTTP_BIT(HTTP_GET),
+					.pattern = "/items/{a}",
+					.handle = on_item};
 static const struct route route_sub = {
-	.methods = HTTP_BIT(HTTP_GET), .pattern = "/items/{a}/x/{b}", .handle = on_item,
+	.methods = HTTP_BIT(HTTP_GET),
+	.pattern = "/items/{a}/x/{b}",
+	.handle = on_item,
 };
 
 static int on_fail(struct exchange *x)
@@ -125,7 +135,9 @@ static int on_fail(struct exchange *x)
 	return ERR_UNKNOWN_TOPIC;
 }
 
-static const struct route route_fail = {.methods = HTTP_BIT(HTTP_DELETE), .pattern = "/items/{a}", .handle = on_fail};
+static const struct route route_fail = {.methods = HTTP_BIT(HTTP_DELETE),
+					.pattern = "/items/{a}",
+					.handle = on_fail};
 
 struct stream {
 	struct blob *blob;
@@ -180,8 +192,11 @@ static int on_stream(struct exchange *x)
 
 static const char *const stream_query[] = {"n", NULL};
 static const struct route route_stream = {
-	.methods = HTTP_BIT(HTTP_GET), .pattern = "/stream", .query = stream_query,
-	.flags = ROUTE_ALONE | ROUTE_QUERY_TOKEN, .handle = on_stream,
+	.methods = HTTP_BIT(HTTP_GET),
+	.pattern = "/stream",
+	.query = stream_query,
+	.flags = ROUTE_ALONE | ROUTE_QUERY_TOKEN,
+	.handle = on_stream,
 };
 
 struct upper {
@@ -197,7 +212,8 @@ static size_t upper_bytes(void *ctx, struct slice bytes)
 	size_t n = bytes.len < sizeof(text) ? bytes.len : sizeof(text);
 
 	for (size_t i = 0; i < n; i++)
-		text[i] = (char)(bytes.ptr[i] >= 'a' && bytes.ptr[i] <= 'z' ? bytes.ptr[i] - 32 : bytes.ptr[i]);
+		text[i] =
+			(char)(bytes.ptr[i] >= 'a' && bytes.ptr[i] <= 'z' ? bytes.ptr[i] - 32 : bytes.ptr[i]);
 	(void)!conn_write(u->conn, slice_make(text, n));
 	if (text[n - 1] == '.')
 		conn_close(u->conn, 0);
@@ -227,7 +243,10 @@ static int on_upgrade(struct exchange *x)
 }
 
 static const struct route route_upgrade = {
-	.methods = HTTP_BIT(HTTP_GET), .pattern = "/upper", .flags = ROUTE_ALONE, .handle = on_upgrade,
+	.methods = HTTP_BIT(HTTP_GET),
+	.pattern = "/upper",
+	.flags = ROUTE_ALONE,
+	.handle = on_upgrade,
 };
 
 static int on_none(struct exchange *x)
@@ -236,12 +255,14 @@ static int on_none(struct exchange *x)
 }
 
 static const struct route route_none = {
-	.methods = HTTP_BIT(HTTP_POST) | HTTP_BIT(HTTP_GET), .pattern = "/none", .handle = on_none,
+	.methods = HTTP_BIT(HTTP_POST) | HTTP_BIT(HTTP_GET),
+	.pattern = "/none",
+	.handle = on_none,
 };
 
 static const struct route *const routes[] = {
-	&route_healthz, &route_echo, &route_delay, &route_item, &route_sub, &route_fail, &route_stream, &route_upgrade,
-	&route_none,
+	&route_healthz, &route_echo,   &route_delay,   &route_item, &route_sub,
+	&route_fail,    &route_stream, &route_upgrade, &route_none,
 };
 
 /* ---- the server ---- */
@@ -253,8 +274,8 @@ static pthread_t thread;
 static int port;
 static atomic_int connections;
 
-static void count_answer(void *ctx, uint32_t number, const struct route *route, enum http_method method, int status,
-			 int64_t latency_ns)
+static void count_answer(void *ctx, uint32_t number, const struct route *route, enum http_method method,
+			 int status, int64_t latency_ns)
 {
 	(void)ctx, (void)number, (void)route, (void)method, (void)status;
 	assert_true(latency_ns >= 0);
@@ -279,7 +300,8 @@ static int authorize(void *app, struct exchange *x, const char **detail)
 	struct slice value;
 
 	(void)app;
-	if (exchange_header(x, SLICE_LIT("authorization"), &value) == 1 && slice_eq_str(value, "Bearer wrong")) {
+	if (exchange_header(x, SLICE_LIT("authorization"), &value) == 1 &&
+	    slice_eq_str(value, "Bearer wrong")) {
 		*detail = "The token is not known";
 		return ERR_UNAUTHORIZED;
 	}
@@ -296,8 +318,9 @@ static void start_server(const struct http_options *extra)
 {
 	struct http_options o = *extra;
 	struct loop_options lo = {.sys = sys_kernel()};
-	struct listener_options li = {.address = "127.0.0.1:0", .on_accept = http_server_accept,
-		.on_refuse = http_server_refuse};
+	struct listener_options li = {.address = "127.0.0.1:0",
+				      .on_accept = http_server_accept,
+				      .on_refuse = http_server_refuse};
 	struct fault fault;
 	char bound[64];
 
@@ -305,8 +328,9 @@ static void start_server(const struct http_options *extra)
 	o.routes = routes;
 	o.route_count = sizeof(routes) / sizeof(routes[0]);
 	o.authorize = authorize;
-	o.observer = (struct http_observer){.answered = count_answer, .refused = count_refusal,
-		.connections = count_connection};
+	o.observer = (struct http_observer){.answered = count_answer,
+					    .refused = count_refusal,
+					    .connections = count_connection};
 	assert_int_equal(http_server_new(&o, &server, &fault), 0);
 	assert_int_equal(loop_new(&lo, &loop), 0);
 	li.ctx = server;
@@ -330,8 +354,11 @@ static int set_up(void **state)
 {
 	static const char *const origins[] = {"https://app.example", NULL};
 	static const char *const hosts[] = {"weir.example", NULL};
-	struct http_options o = {.small_body_max = 1000, .origins = origins, .hosts = hosts, .cors = true,
-		.stream_bytes_max = 50000};
+	struct http_options o = {.small_body_max = 1000,
+				 .origins = origins,
+				 .hosts = hosts,
+				 .cors = true,
+				 .stream_bytes_max = 50000};
 
 	(void)state;
 	start_server(&o);
@@ -349,8 +376,9 @@ static int tear_down(void **state)
 
 static int dial(void)
 {
-	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port),
-		.sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct sockaddr_in to = {.sin_family = AF_INET,
+				 .sin_port = htons((uint16_t)port),
+				 .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	struct timeval patience = {.tv_sec = 20};
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	int yes = 1;
@@ -445,21 +473,24 @@ static void a_request_is_answered(void **state)
 	expect("GET /none HTTP/1.0\r\n\r\n", "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n");
 }
 
-#define MIXED "POST /echo HTTP/1.1\r\n" HOST "Content-Length: 5\r\n\r\nhello" \
-	"GET /delay?ms=0&text=slow HTTP/1.1\r\n" HOST "\r\n" \
-	"POST /echo HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n3;x=y\r\nabc\r\n4\r\ndefg\r\n0\r\nT: u\r\n\r\n" \
-	"POST /echo HTTP/1.1\r\n" HOST "Content-Length: 0\r\n\r\n" \
-	"POST /nowhere HTTP/1.1\r\n" HOST "Content-Length: 4\r\n\r\nlost" \
+#define MIXED                                                                              \
+	"POST /echo HTTP/1.1\r\n" HOST "Content-Length: 5\r\n\r\nhello"                    \
+	"GET /delay?ms=0&text=slow HTTP/1.1\r\n" HOST "\r\n"                               \
+	"POST /echo HTTP/1.1\r\n" HOST                                                     \
+	"Transfer-Encoding: chunked\r\n\r\n3;x=y\r\nabc\r\n4\r\ndefg\r\n0\r\nT: u\r\n\r\n" \
+	"POST /echo HTTP/1.1\r\n" HOST "Content-Length: 0\r\n\r\n"                         \
+	"POST /nowhere HTTP/1.1\r\n" HOST "Content-Length: 4\r\n\r\nlost"                  \
 	"PUT /echo HTTP/1.1\r\n" LAST "Content-Length: 3\r\n\r\nend"
 
 #define ECHOED(n, text) "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: " n "\r\n\r\n" text
 
-static const char mixed_answer[] =
-	ECHOED("5", "hello") "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nslow" ECHOED("7", "abcdefg") ECHOED("0", "")
-	"HTTP/1.1 404 Not Found\r\nContent-Type: application/problem+json\r\nContent-Length: 110\r\n\r\n"
-	"{\"title\":\"There is no such resource\",\"status\":404,\"detail\":\"There is nothing at /nowhere\","
-	"\"code\":\"not_found\"}\n"
-	"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 3\r\nConnection: close\r\n\r\nend";
+static const char mixed_answer[] = ECHOED(
+	"5", "hello") "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nslow" ECHOED("7", "abcdefg")
+	ECHOED("0",
+	       "") "HTTP/1.1 404 Not Found\r\nContent-Type: application/problem+json\r\nContent-Length: 110\r\n\r\n"
+		   "{\"title\":\"There is no such resource\",\"status\":404,\"detail\":\"There is nothing at /nowhere\","
+		   "\"code\":\"not_found\"}\n"
+		   "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 3\r\nConnection: close\r\n\r\nend";
 
 static void answers_come_in_order_however_the_requests_are_cut(void **state)
 {
@@ -501,9 +532,11 @@ static void a_request_may_come_byte_by_byte(void **state)
 static void delayed_answers_keep_their_order(void **state)
 {
 	(void)state;
-	expect("GET /delay?ms=400&text=a HTTP/1.1\r\n" HOST "\r\nGET /delay?ms=200&text=b HTTP/1.1\r\n" HOST "\r\n"
+	expect("GET /delay?ms=400&text=a HTTP/1.1\r\n" HOST "\r\nGET /delay?ms=200&text=b HTTP/1.1\r\n" HOST
+	       "\r\n"
 	       "GET /delay?ms=1&text=c HTTP/1.1\r\n" LAST "\r\n",
-	       "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na" "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nb"
+	       "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na"
+	       "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nb"
 	       "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nConnection: close\r\n\r\nc");
 }
 
@@ -555,26 +588,33 @@ static const struct refusal refusal_table[] = {
 	{"GET /delay?mss=1 HTTP/1.1\r\n" LAST "\r\n", "400", "the nearest that is is 'ms'"},
 	{"GET /delay?ms=1&ms=2 HTTP/1.1\r\n" LAST "\r\n", "400", "given more than once"},
 	{"GET /delay?ms=%zz HTTP/1.1\r\n" LAST "\r\n", "400", "malformed_request"},
-	{"GET /delay?ms=%22%0a%ff HTTP/1.1\r\n" LAST "\r\n", "400", "ms must be a number, not '\\\"\\n\xef\xbf\xbd'"},
+	{"GET /delay?ms=%22%0a%ff HTTP/1.1\r\n" LAST "\r\n", "400",
+	 "ms must be a number, not '\\\"\\n\xef\xbf\xbd'"},
 	{"GET /delay?access_token=x HTTP/1.1\r\n" LAST "\r\n", "400", "unknown_parameter"},
 	{"GET /healthz?a HTTP/1.1\r\n" LAST "\r\n", "400", "takes none"},
 	{"POST /echo HTTP/1.1\r\n" LAST "\r\n", "411", "length_required"},
 	{"POST /none HTTP/1.1\r\n" LAST "Content-Length: 1\r\n\r\nx", "413", "the limit is 0 bytes"},
 	{"POST /echo HTTP/1.1\r\n" LAST "Content-Length: 1001\r\n\r\n", "413", "limit of 1000 bytes"},
-	{"POST /echo HTTP/1.1\r\n" LAST "Expect: 100-continue\r\nContent-Length: 1001\r\n\r\n", "413", "limit of 1000 bytes"},
-	{"POST /echo HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\nx\r\n", "400", "does not begin with its size"},
+	{"POST /echo HTTP/1.1\r\n" LAST "Expect: 100-continue\r\nContent-Length: 1001\r\n\r\n", "413",
+	 "limit of 1000 bytes"},
+	{"POST /echo HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\nx\r\n", "400",
+	 "does not begin with its size"},
 	{"GET / HTTP/1.1\nHost: h\r\n\r\n", "400", "LF alone"},
 	{"GET / HTTP/1.1\r\n\r\n", "400", "needs a Host"},
 	{"GET / HTTP/2.0\r\n", "505", "http_version_not_supported"},
-	{"POST / HTTP/1.1\r\n" HOST "Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", "400", "must not stand together"},
-	{"POST /echo HTTP/1.1\r\n" HOST "Expect: x\r\nContent-Length: 1\r\n\r\n", "417", "expectation_failed"},
+	{"POST / HTTP/1.1\r\n" HOST "Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", "400",
+	 "must not stand together"},
+	{"POST /echo HTTP/1.1\r\n" HOST "Expect: x\r\nContent-Length: 1\r\n\r\n", "417",
+	 "expectation_failed"},
 	{"GET /healthz HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n", "403", "forbidden_host"},
-	{"GET /healthz HTTP/1.1\r\nHost: localhost.evil.example\r\nConnection: close\r\n\r\n", "403", "forbidden_host"},
+	{"GET /healthz HTTP/1.1\r\nHost: localhost.evil.example\r\nConnection: close\r\n\r\n", "403",
+	 "forbidden_host"},
 	{"GET /healthz HTTP/1.1\r\nHost: 10.0.0.1\r\nConnection: close\r\n\r\n", "403", "forbidden_host"},
 	{"GET /healthz HTTP/1.1\r\n" LAST "Origin: http://evil.example\r\n\r\n", "403", "forbidden_origin"},
 	{"GET /healthz HTTP/1.1\r\n" LAST "Origin: null\r\n\r\n", "403", "forbidden_origin"},
 	{"GET /x HTTP/1.1\r\n" LAST "Origin: http://localhost:81\r\n\r\n", "403", "forbidden_origin"},
-	{"GET /none HTTP/1.1\r\n" LAST "Authorization: Bearer wrong\r\n\r\n", "401", "WWW-Authenticate: Bearer"},
+	{"GET /none HTTP/1.1\r\n" LAST "Authorization: Bearer wrong\r\n\r\n", "401",
+	 "WWW-Authenticate: Bearer"},
 };
 
 static void each_refusal_has_its_status_and_code(void **state)
@@ -593,15 +633,22 @@ static void each_refusal_has_its_status_and_code(void **state)
 static void hosts_and_origins_that_are_allowed(void **state)
 {
 	static const char *const good[] = {
-		"Host: localhost:8080\r\n", "Host: LOCALHOST\r\n", "Host: a.localhost\r\n", "Host: 127.9.9.9:1\r\n",
-		"Host: [::1]:1\r\n", "Host: Weir.example:80\r\n", "Host: localhost\r\nOrigin: http://localhost\r\n",
-		"Host: localhost:80\r\nOrigin: http://LocalHost\r\n", "Host: localhost\r\nOrigin: https://localhost:443\r\n",
+		"Host: localhost:8080\r\n",
+		"Host: LOCALHOST\r\n",
+		"Host: a.localhost\r\n",
+		"Host: 127.9.9.9:1\r\n",
+		"Host: [::1]:1\r\n",
+		"Host: Weir.example:80\r\n",
+		"Host: localhost\r\nOrigin: http://localhost\r\n",
+		"Host: localhost:80\r\nOrigin: http://LocalHost\r\n",
+		"Host: localhost\r\nOrigin: https://localhost:443\r\n",
 	};
 	char request[300];
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
-		snprintf(request, sizeof(request), "GET /healthz HTTP/1.1\r\n%sConnection: close\r\n\r\n", good[i]);
+		snprintf(request, sizeof(request), "GET /healthz HTTP/1.1\r\n%sConnection: close\r\n\r\n",
+			 good[i]);
 		expect_part(request, "200", "ok");
 	}
 	expect("OPTIONS /echo HTTP/1.1\r\n" LAST "Origin: https://app.example\r\n"
@@ -663,7 +710,8 @@ static void continue_is_sent_when_it_is_wanted(void **state)
 	char *got;
 
 	(void)state;
-	say(fd, SLICE_LIT("POST /echo HTTP/1.1\r\n" HOST "Expect: 100-continue\r\nContent-Length: 3\r\n\r\n"));
+	say(fd,
+	    SLICE_LIT("POST /echo HTTP/1.1\r\n" HOST "Expect: 100-continue\r\nContent-Length: 3\r\n\r\n"));
 	got = hear(fd, "\r\n\r\n");
 	assert_string_equal(got, "HTTP/1.1 100 Continue\r\n\r\n");
 	free(got);
@@ -672,10 +720,12 @@ static void continue_is_sent_when_it_is_wanted(void **state)
 	assert_string_equal(got, ECHOED("3", "abc"));
 	free(got);
 	/* Behind a request in flight it waits for that one's answer. */
-	say(fd, SLICE_LIT("GET /delay?ms=100&text=x HTTP/1.1\r\n" HOST "\r\n"
-			  "POST /echo HTTP/1.1\r\n" LAST "Expect: 100-continue\r\nContent-Length: 3\r\n\r\n"));
+	say(fd,
+	    SLICE_LIT("GET /delay?ms=100&text=x HTTP/1.1\r\n" HOST "\r\n"
+		      "POST /echo HTTP/1.1\r\n" LAST "Expect: 100-continue\r\nContent-Length: 3\r\n\r\n"));
 	got = hear(fd, "100 Continue\r\n\r\n");
-	assert_string_equal(got, "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nxHTTP/1.1 100 Continue\r\n\r\n");
+	assert_string_equal(got,
+			    "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nxHTTP/1.1 100 Continue\r\n\r\n");
 	free(got);
 	say(fd, SLICE_LIT("abc"));
 	got = hear(fd, NULL);
@@ -706,7 +756,8 @@ static void streams_keep_to_their_credit_and_end(void **state)
 	expect("HEAD /stream?n=3 HTTP/1.1\r\n" LAST "\r\n",
 	       "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n");
 	/* Behind a request in flight it waits. */
-	got = talk("GET /delay?ms=100&text=x HTTP/1.1\r\n" HOST "\r\nGET /stream?n=0 HTTP/1.1\r\n" LAST "\r\n");
+	got = talk("GET /delay?ms=100&text=x HTTP/1.1\r\n" HOST "\r\nGET /stream?n=0 HTTP/1.1\r\n" LAST
+		   "\r\n");
 	assert_true(strncmp(got, "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nxHTTP/1.1 200 OK", 54) == 0);
 	free(got);
 }
@@ -725,7 +776,8 @@ static void owners_are_told_of_peers_that_went_away(void **state)
 	int fd = dial();
 
 	(void)state;
-	say(fd, SLICE_LIT("GET /delay?ms=60000 HTTP/1.1\r\n" HOST "\r\nGET /delay?ms=60000 HTTP/1.1\r\n" HOST "\r\n"));
+	say(fd, SLICE_LIT("GET /delay?ms=60000 HTTP/1.1\r\n" HOST "\r\nGET /delay?ms=60000 HTTP/1.1\r\n" HOST
+			  "\r\n"));
 	wait_for(&handled, started + 2);
 	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset)), 0);
 	close(fd);
@@ -743,10 +795,12 @@ static void a_client_that_has_ended_still_gets_its_answers(void **state)
 	int fd = dial();
 
 	(void)state;
-	say(fd, SLICE_LIT("GET /delay?ms=150&text=x HTTP/1.1\r\n" HOST "\r\nGET /none HTTP/1.1\r\n" HOST "\r\n"));
+	say(fd,
+	    SLICE_LIT("GET /delay?ms=150&text=x HTTP/1.1\r\n" HOST "\r\nGET /none HTTP/1.1\r\n" HOST "\r\n"));
 	shutdown(fd, SHUT_WR);
 	got = hear(fd, NULL);
-	assert_string_equal(got, "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nxHTTP/1.1 204 No Content\r\n\r\n");
+	assert_string_equal(got,
+			    "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nxHTTP/1.1 204 No Content\r\n\r\n");
 	free(got);
 	close(fd);
 	fd = dial();
@@ -774,7 +828,8 @@ static void a_client_that_has_ended_still_gets_its_answers(void **state)
 
 static void an_upgrade_hands_over_what_follows(void **state)
 {
-	static const char head[] = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: upper\r\nConnection: Upgrade\r\n\r\n";
+	static const char head[] =
+		"HTTP/1.1 101 Switching Protocols\r\nUpgrade: upper\r\nConnection: Upgrade\r\n\r\n";
 	char *got = talk("GET /upper HTTP/1.1\r\n" HOST "Connection: upgrade\r\nUpgrade: upper\r\n\r\nabc.");
 	char want[200];
 
@@ -782,7 +837,8 @@ static void an_upgrade_hands_over_what_follows(void **state)
 	snprintf(want, sizeof(want), "%sABC.", head);
 	assert_string_equal(got, want);
 	free(got);
-	got = talk("GET /delay?ms=100&text=x HTTP/1.1\r\n" HOST "\r\nGET /upper HTTP/1.1\r\n" HOST "\r\nabc.");
+	got = talk("GET /delay?ms=100&text=x HTTP/1.1\r\n" HOST "\r\nGET /upper HTTP/1.1\r\n" HOST
+		   "\r\nabc.");
 	assert_non_null(strstr(got, "\r\n\r\nxHTTP/1.1 101"));
 	assert_non_null(strstr(got, "\r\n\r\nABC."));
 	free(got);
@@ -791,8 +847,11 @@ static void an_upgrade_hands_over_what_follows(void **state)
 
 static void deadlines_cut_the_silent_and_the_slow(void **state)
 {
-	struct http_options o = {.head_timeout_ns = 200 * MS, .body_grace_ns = 200 * MS, .body_rate = 1000000,
-		.idle_timeout_ns = 300 * MS, .small_body_max = 1000};
+	struct http_options o = {.head_timeout_ns = 200 * MS,
+				 .body_grace_ns = 200 * MS,
+				 .body_rate = 1000000,
+				 .idle_timeout_ns = 300 * MS,
+				 .small_body_max = 1000};
 	char *got;
 	int fd;
 
@@ -801,8 +860,10 @@ static void deadlines_cut_the_silent_and_the_slow(void **state)
 	expect("", "");
 	expect("GET /none HTTP/1.1\r\n" HOST "\r\n", "HTTP/1.1 204 No Content\r\n\r\n");
 	expect_part("GET /none HTTP/1.1\r\n", "408", "head of the request did not come in time");
-	expect_part("POST /echo HTTP/1.1\r\n" HOST "Content-Length: 10\r\n\r\nab", "408", "more slowly than allowed");
-	expect_part("POST /echo HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n5\r\na", "408", "request_timeout");
+	expect_part("POST /echo HTTP/1.1\r\n" HOST "Content-Length: 10\r\n\r\nab", "408",
+		    "more slowly than allowed");
+	expect_part("POST /echo HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n5\r\na", "408",
+		    "request_timeout");
 	/* A request in flight has no deadline, and bytes behind it have theirs from when they came. */
 	fd = dial();
 	say(fd, SLICE_LIT("GET /delay?ms=700&text=x HTTP/1.1\r\n" HOST "\r\n"));
@@ -812,7 +873,7 @@ static void deadlines_cut_the_silent_and_the_slow(void **state)
 	say(fd, SLICE_LIT(LAST "\r\n"));
 	got = hear(fd, NULL);
 	assert_string_equal(got, "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nxHTTP/1.1 204 No Content\r\n"
-			    "Connection: close\r\n\r\n");
+				 "Connection: close\r\n\r\n");
 	free(got);
 	close(fd);
 	stop_server();
@@ -840,7 +901,8 @@ static void bodies_on_their_way_have_a_budget(void **state)
 	close(other);
 	wait_for(&connections, 0);
 	/* What was charged has come back. */
-	expect_part("POST /echo HTTP/1.1\r\n" LAST "Content-Length: 4\r\nExpect: 100-continue\r\n\r\nabcd", "200", "abcd");
+	expect_part("POST /echo HTTP/1.1\r\n" LAST "Content-Length: 4\r\nExpect: 100-continue\r\n\r\nabcd",
+		    "200", "abcd");
 	stop_server();
 }
 
@@ -875,7 +937,8 @@ static void a_request_allocates_nothing(void **state)
 	for (int i = 0; i < 3; i++) {
 		before = mem_calls();
 		for (int k = 0; k < 50; k++) {
-			say(fd, SLICE_LIT("POST /echo HTTP/1.1\r\n" HOST "Content-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello"));
+			say(fd, SLICE_LIT("POST /echo HTTP/1.1\r\n" HOST
+					  "Content-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello"));
 			free(hear(fd, "hello"));
 		}
 	}
@@ -893,7 +956,8 @@ static void an_allocation_that_fails_costs_one_request(void **state)
 		mem_fail_at(nth);
 		say(fd, SLICE_LIT("POST /echo HTTP/1.1\r\n" HOST "Content-Length: 900\r\n\r\nabc"));
 		nap();
-		say(fd, SLICE_LIT("GET /delay?ms=0&text=%20 HTTP/1.1\r\n" HOST "\r\nGET /none HTTP/1.1\r\n" LAST "\r\n"));
+		say(fd, SLICE_LIT("GET /delay?ms=0&text=%20 HTTP/1.1\r\n" HOST
+				  "\r\nGET /none HTTP/1.1\r\n" LAST "\r\n"));
 		shutdown(fd, SHUT_WR);
 		free(hear(fd, NULL));
 		close(fd);
@@ -904,7 +968,9 @@ static void an_allocation_that_fails_costs_one_request(void **state)
 
 static void routes_that_clash_are_refused(void **state)
 {
-	static const struct route other = {.methods = HTTP_BIT(HTTP_HEAD), .pattern = "/healthz", .handle = on_none};
+	static const struct route other = {.methods = HTTP_BIT(HTTP_HEAD),
+					   .pattern = "/healthz",
+					   .handle = on_none};
 	static const struct route *const clash[] = {&route_healthz, &other};
 	struct route_table *t;
 	struct fault fault;
