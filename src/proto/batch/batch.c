@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "proto/batch/batch.h"
+
+#include "base/check.h"
+#include "base/crc32c.h"
+#include "base/wire.h"
+
+#define AT_CRC 17u
+#define AT_ATTRIBUTES 21u
+
+int batch_head_read(struct slice s, struct batch_head *out)
+{
+	struct wire_reader r = wire_reader_make(s);
+	uint32_t length;
+
+	if (s.len < BATCH_HEAD_BYTES)
+		return 1;
+	out->base_offset = (int64_t)wire_u64(&r);
+	length = wire_u32(&r);
+	(void)wire_u32(&r); /* leader epoch */
+	if (wire_u8(&r) != 2 || length < BATCH_HEAD_BYTES - BATCH_LOG_OVERHEAD || length > INT32_MAX)
+		return ERR_MALFORMED;
+	out->bytes = length + BATCH_LOG_OVERHEAD;
+	out->crc = wire_u32(&r);
+	out->attributes = wire_u16(&r);
+	out->last_offset_delta = (int32_t)wire_u32(&r);
+	out->base_timestamp = (int64_t)wire_u64(&r);
+	out->max_timestamp = (int64_t)wire_u64(&r);
+	out->producer_id = (int64_t)wire_u64(&r);
+	out->producer_epoch = (int16_t)wire_u16(&r);
+	out->base_sequence = (int32_t)wire_u32(&r);
+	out->count = wire_u32(&r);
+	if (out->base_offset < 0 || out->last_offset_delta < 0 ||
+	    out->base_offset > INT64_MAX - 1 - out->last_offset_delta || out->count > INT32_MAX ||
+	    out->count > (uint32_t)out->last_offset_delta + 1)
+		return ERR_MALFORMED;
+	return 0;
+}
+
+int batch_check(struct slice s, struct batch_head *out)
+{
+	int rc = batch_head_read(s, out);
+
+	if (rc)
+		return rc;
+	if (s.len < out->bytes)
+		return 1;
+	if (crc32c(0, s.ptr + AT_ATTRIBUTES, out->bytes - AT_ATTRIBUTES) != out->crc)
+		return ERR_CORRUPT;
+	return 0;
+}
+
+int batch_walk_start(struct batch_walk *w, struct slice batch)
+{
+	int rc = batch_head_read(batch, &w->head);
+
+	if (rc || batch.len < w->head.bytes)
+		return ERR_MALFORMED;
+	if ((w->head.attributes & 7) != BATCH_PLAIN)
+		return ERR_NOT_IMPLEMENTED;
+	w->at = batch.ptr + BATCH_HEAD_BYTES;
+	w->end = batch.ptr + w->head.bytes;
+	w->left = w->head.count;
+	return 0;
+}
+
+/* A length of -1 is null; anything else negative, or past the end, is wrong. */
+static struct slice take_nullable(struct wire_reader *r)
+{
+	int64_t len = wire_varint(r);
+
+	if (len == -1)
+		return slice_null();
+	if (len < 0)
+		r->bad = true;
+	return wire_bytes(r, len < 0 ? 0 : (size_t)len);
+}
+
+static void skip_header(struct wire_reader *r)
+{
+	if (!take_nullable(r).ptr)
+		r->bad = true;
+	(void)take_nullable(r);
+}
+
+int batch_walk_next(struct batch_walk *w, struct batch_record *out)
+{
+	struct wire_reader r = wire_reader_make(slice_make(w->at, (size_t)(w->end - w->at)));
+	struct wire_reader body;
+	int64_t length, delta, headers;
+
+	if (w->left == 0)
+		return w->at == w->end ? 0 : ERR_MALFORMED;
+	length = wire_varint(&r);
+	if (r.bad || length < 0 || (uint64_t)length > wire_left(&r))
+		return ERR_MALFORMED;
+	body = wire_reader_make(wire_bytes(&r, (size_t)length));
+	(void)wire_u8(&body); /* attributes, unused */
+	if (__builtin_add_overflow(w->head.base_timestamp, wire_varint(&body), &out->timestamp))
+		return ERR_MALFORMED;
+	delta = wire_varint(&body);
+	if (delta < 0 || delta > w->head.last_offset_delta)
+		return ERR_MALFORMED;
+	out->offset = w->head.base_offset + delta;
+	out->key = take_nullable(&body);
+	out->value = take_nullable(&body);
+	headers = wire_varint(&body);
+	if (body.bad || headers < 0 || (uint64_t)headers > wire_left(&body) / 2)
+		return ERR_MALFORMED;
+	out->header_count = (uint32_t)headers;
+	out->headers = slice_make(body.at, wire_left(&body));
+	for (int64_t i = 0; i < headers; i++)
+		skip_header(&body);
+	if (body.bad || wire_left(&body) > 0)
+		return ERR_MALFORMED;
+	w->at = r.at;
+	w->left--;
+	return 1;
+}
+
+int batch_header_next(struct slice *headers, struct slice *name, struct slice *value)
+{
+	struct wire_reader r = wire_reader_make(*headers);
+
+	if (headers->len == 0)
+		return 0;
+	*name = take_nullable(&r);
+	*value = take_nullable(&r);
+	if (r.bad || !name->ptr)
+		return ERR_MALFORMED;
+	*headers = slice_make(r.at, wire_left(&r));
+	return 1;
+}
+
+static int64_t nullable_len(struct slice s)
+{
+	return s.ptr ? (int64_t)s.len : -1;
+}
+
+static uint8_t *put_nullable(uint8_t *at, struct slice s)
+{
+	at = wire_put_varint(at, nullable_len(s));
+	return wire_put_bytes(at, s);
+}
+
+static size_t nullable_bytes(struct slice s)
+{
+	return wire_varint_len(nullable_len(s)) + s.len;
+}
+
+size_t batch_header_bytes(struct slice name, struct slice value)
+{
+	return nullable_bytes(name) + nullable_bytes(value);
+}
+
+uint8_t *batch_header_put(uint8_t *at, struct slice name, struct slice value)
+{
+	return put_nullable(put_nullable(at, name), value);
+}
+
+void batch_build_start(struct batch_build *b, uint8_t *at, int64_t base_offset)
+{
+	*b = (struct batch_build){.begin = at, .at = at + BATCH_HEAD_BYTES, .base_offset = base_offset};
+}
+
+void batch_build_put(struct batch_build *b, const struct batch_record *r)
+{
+	uint8_t *at = b->at;
+	int64_t time_delta;
+	size_t body;
+
+	if (b->count == 0)
+		b->base_timestamp = b->max_timestamp = r->timestamp;
+	if (r->timestamp > b->max_timestamp)
+		b->max_timestamp = r->timestamp;
+	time_delta = (int64_t)((uint64_t)r->timestamp - (uint64_t)b->base_timestamp);
+	body = 1 + wire_varint_len(time_delta) + wire_varint_len(b->count) + nullable_bytes(r->key) +
+	       nullable_bytes(r->value) + wire_varint_len(r->header_count) + r->headers.len;
+	at = wire_put_varint(at, (int64_t)body);
+	at = wire_put_u8(at, 0);
+	at = wire_put_varint(at, time_delta);
+	at = wire_put_varint(at, b->count);
+	at = put_nullable(at, r->key);
+	at = put_nullable(at, r->value);
+	at = wire_put_varint(at, r->header_count);
+	b->at = wire_put_bytes(at, r->headers);
+	b->count++;
+}
+
+struct slice batch_build_finish(struct batch_build *b)
+{
+	size_t bytes = (size_t)(b->at - b->begin);
+	uint8_t *at = b->begin;
+
+	CHECK(b->count > 0 && bytes <= INT32_MAX);
+	at = wire_put_u64(at, (uint64_t)b->base_offset);
+	at = wire_put_u32(at, (uint32_t)bytes - BATCH_LOG_OVERHEAD);
+	at = wire_put_u32(at, 0); /* leader epoch */
+	at = wire_put_u8(at, 2);
+	at = wire_put_u32(at, 0); /* crc, below */
+	at = wire_put_u16(at, BATCH_PLAIN);
+	at = wire_put_u32(at, b->count - 1);
+	at = wire_put_u64(at, (uint64_t)b->base_timestamp);
+	at = wire_put_u64(at, (uint64_t)b->max_timestamp);
+	at = wire_put_u64(at, UINT64_MAX); /* no producer id */
+	at = wire_put_u16(at, UINT16_MAX);
+	at = wire_put_u32(at, UINT32_MAX);
+	at = wire_put_u32(at, b->count);
+	CHECK(at == b->begin + BATCH_HEAD_BYTES);
+	(void)wire_put_u32(b->begin + AT_CRC,
+			   crc32c(0, b->begin + AT_ATTRIBUTES, bytes - AT_ATTRIBUTES));
+	return slice_make(b->begin, bytes);
+}

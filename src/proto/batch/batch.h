@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef WEIR_PROTO_BATCH_BATCH_H
+#define WEIR_PROTO_BATCH_BATCH_H
+
+#include "base/err.h"
+#include "base/slice.h"
+
+/*
+ * Kafka's record batch v2 (magic 2): the one form of records in the journal, in
+ * segments and on the wire. Base offset and leader epoch stand outside the CRC
+ * and may be patched; everything else is as the producer made it.
+ * Source: DefaultRecordBatch and DefaultRecord of Apache Kafka.
+ */
+#define BATCH_HEAD_BYTES 61u
+#define BATCH_LOG_OVERHEAD 12u /* base offset and length, which the length does not count */
+
+enum batch_codec { BATCH_PLAIN, BATCH_GZIP, BATCH_SNAPPY, BATCH_LZ4, BATCH_ZSTD };
+
+struct batch_head {
+	int64_t base_offset;
+	uint32_t bytes; /* of the whole batch, head included */
+	uint32_t crc;
+	uint16_t attributes;
+	int32_t last_offset_delta;
+	int64_t base_timestamp;
+	int64_t max_timestamp;
+	int64_t producer_id;
+	int16_t producer_epoch;
+	int32_t base_sequence;
+	uint32_t count;
+};
+
+/*
+ * Reads the head of the batch that begins at s. 0, ERR_MALFORMED where the
+ * fields contradict each other (length, magic, counts), or 1 where s holds less
+ * than a head. Does not need the whole batch and does not look at the CRC.
+ */
+int batch_head_read(struct slice s, struct batch_head *out);
+
+/* Whole batch at the start of s? 0 and *out, ERR_MALFORMED, ERR_CORRUPT (CRC), or 1: more bytes are needed. */
+int batch_check(struct slice s, struct batch_head *out);
+
+static inline int64_t batch_last_offset(const struct batch_head *h)
+{
+	return h->base_offset + h->last_offset_delta;
+}
+
+/* Where a header of a record begins: names and values are borrowed from the batch. */
+struct batch_record {
+	int64_t offset;
+	int64_t timestamp;
+	struct slice key;     /* ptr NULL: null */
+	struct slice value;   /* ptr NULL: null */
+	struct slice headers; /* encoded */
+	uint32_t header_count;
+};
+
+/* Walks the records of one whole, uncompressed batch. */
+struct batch_walk {
+	struct batch_head head;
+	const uint8_t *at;
+	const uint8_t *end;
+	uint32_t left;
+};
+
+/* `batch` begins with a whole batch that was checked. ERR_MALFORMED, ERR_NOT_IMPLEMENTED for a compressed one. */
+int batch_walk_start(struct batch_walk *w, struct slice batch);
+
+/* 1 and a record, 0 at the end, ERR_MALFORMED where a record does not fit. */
+int batch_walk_next(struct batch_walk *w, struct batch_record *out);
+
+/* Takes one header off the front of an encoded header array. 1, 0 at the end, ERR_MALFORMED. value.ptr NULL: null. */
+int batch_header_next(struct slice *headers, struct slice *name, struct slice *value);
+
+/* Bytes of one encoded header; and the encoding itself. */
+size_t batch_header_bytes(struct slice name, struct slice value);
+uint8_t *batch_header_put(uint8_t *at, struct slice name, struct slice value);
+
+/*
+ * Builds a batch in memory that the caller made large enough: start leaves room
+ * for the head, each record is put behind, finish writes the head and its CRC.
+ */
+struct batch_build {
+	uint8_t *begin;
+	uint8_t *at;
+	int64_t base_offset;
+	int64_t base_timestamp;
+	int64_t max_timestamp;
+	uint32_t count;
+};
+
+/* The most bytes that one record may take in a batch. */
+static inline size_t batch_record_bytes_max(size_t key, size_t value, size_t headers)
+{
+	return key + value + headers + 48;
+}
+
+void batch_build_start(struct batch_build *b, uint8_t *at, int64_t base_offset);
+/* The next offset in a row. offset of r is ignored. */
+void batch_build_put(struct batch_build *b, const struct batch_record *r);
+/* Gives the whole batch. At least one record was put. */
+struct slice batch_build_finish(struct batch_build *b);
+
+#endif

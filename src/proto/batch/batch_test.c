@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "proto/batch/batch.h"
+
+static struct slice build_three(uint8_t *memory)
+{
+	struct batch_build b;
+	uint8_t headers[32];
+	uint8_t *end = batch_header_put(headers, SLICE_LIT("h"), SLICE_LIT("v"));
+
+	batch_build_start(&b, memory, 41);
+	batch_build_put(&b, &(struct batch_record){.timestamp = 1000, .value = SLICE_LIT("one")});
+	batch_build_put(&b, &(struct batch_record){.timestamp = 900, .key = SLICE_LIT("k")});
+	batch_build_put(&b, &(struct batch_record){.timestamp = 5000, .key = SLICE_LIT(""), .value = SLICE_LIT("3"),
+						   .headers = slice_make(headers, (size_t)(end - headers)),
+						   .header_count = 1});
+	return batch_build_finish(&b);
+}
+
+static void a_built_batch_reads_back(void **state)
+{
+	uint8_t memory[512];
+	struct slice batch = build_three(memory);
+	struct batch_head head;
+	struct batch_walk walk;
+	struct batch_record r;
+	struct slice name, value;
+
+	(void)state;
+	assert_int_equal(batch_check(batch, &head), 0);
+	assert_int_equal(head.base_offset, 41);
+	assert_int_equal(head.count, 3);
+	assert_int_equal(head.max_timestamp, 5000);
+	assert_int_equal(batch_last_offset(&head), 43);
+	assert_int_equal(batch_walk_start(&walk, batch), 0);
+	assert_int_equal(batch_walk_next(&walk, &r), 1);
+	assert_null(r.key.ptr);
+	assert_true(slice_eq_str(r.value, "one"));
+	assert_int_equal(batch_walk_next(&walk, &r), 1);
+	assert_int_equal(r.timestamp, 900);
+	assert_null(r.value.ptr);
+	assert_int_equal(batch_walk_next(&walk, &r), 1);
+	assert_int_equal(r.offset, 43);
+	assert_non_null(r.key.ptr);
+	assert_int_equal(r.header_count, 1);
+	assert_int_equal(batch_header_next(&r.headers, &name, &value), 1);
+	assert_true(slice_eq_str(name, "h") && slice_eq_str(value, "v"));
+	assert_int_equal(batch_header_next(&r.headers, &name, &value), 0);
+	assert_int_equal(batch_walk_next(&walk, &r), 0);
+}
+
+static void every_flipped_bit_is_seen_or_outside_the_crc(void **state)
+{
+	uint8_t memory[512];
+	struct slice batch = build_three(memory);
+	struct batch_head head;
+
+	(void)state;
+	for (size_t bit = 16 * 8; bit < batch.len * 8; bit++) {
+		memory[bit / 8] ^= (uint8_t)(1u << bit % 8);
+		assert_int_not_equal(batch_check(batch, &head), 0);
+		memory[bit / 8] ^= (uint8_t)(1u << bit % 8);
+	}
+	assert_int_equal(batch_check(batch, &head), 0);
+}
+
+static void a_cut_batch_asks_for_more(void **state)
+{
+	uint8_t memory[512];
+	struct slice batch = build_three(memory);
+	struct batch_head head;
+
+	(void)state;
+	for (size_t n = 0; n < batch.len; n++)
+		assert_int_equal(batch_check(slice_make(memory, n), &head), 1);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_built_batch_reads_back),
+		cmocka_unit_test(every_flipped_bit_is_seen_or_outside_the_crc),
+		cmocka_unit_test(a_cut_batch_asks_for_more),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
