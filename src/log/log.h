@@ -5,6 +5,7 @@
 #include "base/blob.h"
 #include "base/err.h"
 #include "log/seen.h"
+#include "log/topic_id.h"
 #include "sys/sys.h"
 
 /*
@@ -17,10 +18,6 @@
  * The log does not know HTTP, JSON, topic names or settings by name: a topic is
  * a UUID here, and partitions are numbered.
  */
-
-struct topic_id {
-	uint8_t bytes[16];
-};
 
 struct log;
 struct partition;
@@ -86,7 +83,10 @@ int partition_open(struct log *l, const struct topic_id *topic, uint32_t number,
 		   const struct partition_options *options, struct partition **out);
 void partition_configure(struct partition *p, const struct partition_options *options);
 
-/* Forgets a partition of a deleted topic once everything entered for it is durable; readers get ERR_UNKNOWN_TOPIC. */
+/* Under log_enter: nothing enters any more (ERR_UNKNOWN_TOPIC), for a topic whose deletion has entered. */
+void partition_close(struct partition *p);
+
+/* The deletion is durable: readers get ERR_UNKNOWN_TOPIC, files go with the next storage checkpoint. */
 void partition_drop(struct partition *p);
 
 struct partition_range {
@@ -112,6 +112,7 @@ struct log_record {
 	uint32_t header_count;
 	uint32_t tag;             /* the caller's */
 	int64_t offset;           /* out */
+	struct log_record *chain; /* the log's */
 };
 
 /* An idempotency key and the records it covers: records[first .. first+count). */
@@ -156,7 +157,8 @@ void log_enter_begin(struct log *l);
 
 /*
  * Enters a commit whole. 0, or a refusal with nothing changed: ERR_OVERLOADED,
- * ERR_DISK_FULL, ERR_SHUTTING_DOWN, ERR_LIMIT (over group_bytes_max).
+ * ERR_DISK_FULL, ERR_SHUTTING_DOWN, ERR_UNKNOWN_TOPIC (a partition was closed),
+ * ERR_LIMIT (more than 40 MiB in one commit).
  * After 0 it becomes durable or the process dies.
  */
 int log_enter(struct log *l, struct log_commit *commit);

@@ -125,6 +125,12 @@ int seen_checkpoint(struct seen *s, uint64_t sequence, struct fault *fault);
 /* One bounded piece of maintenance: drops an expired bucket or merges runs. 1 where there may be more, 0 idle. */
 int seen_step(struct seen *s, int64_t now_ms, struct fault *fault);
 
+/* The table is more than half full: a storage checkpoint should come soon. Cheap. */
+bool seen_wants_checkpoint(const struct seen *s);
+
+/* The newest damage that a lookup met: ERR_NONE, or what and where. Copies. */
+void seen_fault(struct seen *s, struct fault *out);
+
 struct seen_stats {
 	uint64_t keys_table, keys_runs, runs, buckets, bytes_memory, bytes_disk, filter_hits_false;
 };

@@ -1,0 +1,402 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A storage checkpoint says: everything up to group S is in segments and in
+ * seen, so the journal before it is not needed. Order: let the mover reach S;
+ * take note of every partition; sync the segments and directories that changed;
+ * seen; write and sync the checkpoint; only then let go of journal files and of
+ * segments that retention took off.
+ */
+#include "log/core.h"
+
+#include <stdio.h>
+
+#include "base/buf.h"
+#include "base/check.h"
+#include "base/crc32c.h"
+#include "base/mem.h"
+#include "base/wire.h"
+
+#define CHECKPOINT_BYTES_MAX (1u << 30)
+#define CHECKPOINT_HEAD 40u
+#define SYNC_EACH_MAX 64u
+static const uint8_t magic[8] = {'W', 'E', 'I', 'R', 'C', 'K', 'P', '1'};
+
+struct writer {
+	struct log *l;
+	struct buf out;
+	struct segment **dirty;    /* shared */
+	uint32_t dirty_count, dirty_cap;
+	struct segment **expired;  /* owned */
+	uint32_t expired_count, expired_cap;
+	uint32_t partitions;
+	int64_t now_ms;
+};
+
+static int keep(struct segment ***list, uint32_t *count, uint32_t *cap, struct segment *s)
+{
+	if (*count == *cap) {
+		uint32_t grown_cap = *cap ? *cap * 2 : 64;
+		struct segment **grown = mem_realloc(*list, grown_cap * sizeof(struct segment *));
+		if (!grown)
+			return ERR_NOMEM;
+		*list = grown;
+		*cap = grown_cap;
+	}
+	(*list)[(*count)++] = s;
+	return 0;
+}
+
+static void put_u32(struct buf *b, uint32_t v)
+{
+	uint8_t bytes[4];
+
+	(void)wire_put_u32(bytes, v);
+	(void)buf_append(b, bytes, sizeof(bytes));
+}
+
+static void put_u64(struct buf *b, uint64_t v)
+{
+	uint8_t bytes[8];
+
+	(void)wire_put_u64(bytes, v);
+	(void)buf_append(b, bytes, sizeof(bytes));
+}
+
+static void put_segment(struct buf *b, struct segment *s)
+{
+	put_u64(b, (uint64_t)s->base);
+	put_u64(b, atomic_load(&s->bytes));
+	put_u64(b, (uint64_t)atomic_load(&s->next_offset));
+	put_u64(b, (uint64_t)atomic_load(&s->max_timestamp));
+	put_u64(b, (uint64_t)atomic_load(&s->last_append_ms));
+}
+
+/*
+ * The next offset of a partition is that of its last segment, or, where
+ * retention took all of them, the log start: what is in the ring and not moved
+ * is above both and comes from the journal again.
+ */
+static int note_partition(void *ctx, struct partition *p)
+{
+	struct writer *w = ctx;
+	struct segment *expired[64];
+	uint32_t count, kept = 0;
+	int64_t next;
+	int rc = 0;
+
+	p->unlisted = atomic_load(&p->dropped);
+	if (p->unlisted)
+		return 0;
+	(void)pthread_mutex_lock(&p->lock);
+	count = p == w->l->internal ? 0 : partition_expire(p, w->now_ms, expired, 64);
+	next = p->moved < p->ring_count ? p->ring[(p->ring_head + p->moved) & (p->ring_cap - 1)].base : p->end;
+	for (uint32_t i = 0; i < p->segment_count; i++)
+		kept += atomic_load(&p->segments[i]->bytes) > 0;
+	(void)buf_append(&w->out, p->topic.bytes, sizeof(p->topic.bytes));
+	put_u32(&w->out, p->number);
+	put_u64(&w->out, (uint64_t)(p->start < next ? p->start : next));
+	put_u64(&w->out, (uint64_t)next);
+	put_u32(&w->out, kept);
+	for (uint32_t i = 0; i < p->segment_count && rc == 0; i++) {
+		struct segment *s = p->segments[i];
+		if (atomic_load(&s->bytes) == 0)
+			continue;
+		put_segment(&w->out, s);
+		if (s->dirty) {
+			s->dirty = false;
+			rc = keep(&w->dirty, &w->dirty_count, &w->dirty_cap, segment_ref(s));
+		}
+	}
+	(void)pthread_mutex_unlock(&p->lock);
+	for (uint32_t i = 0; i < count && rc == 0; i++)
+		rc = keep(&w->expired, &w->expired_count, &w->expired_cap, expired[i]);
+	w->partitions++;
+	return rc ? rc : buf_status(&w->out);
+}
+
+static int sync_directories(struct writer *w, struct segment *s)
+{
+	const struct sys *sys = w->l->sys;
+	char path[SEGMENT_PATH_BYTES];
+	char *slash;
+	int rc;
+
+	segment_path(s, SEGMENT_LOG, path);
+	for (int level = 0; level < 3; level++) {
+		slash = strrchr(path, '/');
+		CHECK(slash);
+		*slash = '\0';
+		rc = sys->ops->sync_dir(sys->self, path);
+		if (rc)
+			return rc;
+	}
+	s->created = false;
+	return 0;
+}
+
+/* Many dirty files: one syncfs takes them all, directories too. */
+static int sync_segments(struct writer *w)
+{
+	const struct sys *sys = w->l->sys;
+	int rc = 0;
+
+	if (w->dirty_count > SYNC_EACH_MAX)
+		return sys->ops->sync_fs(sys->self, w->l->lock_fd);
+	for (uint32_t i = 0; i < w->dirty_count && rc == 0; i++) {
+		rc = segment_sync(w->dirty[i]);
+		if (rc == 0 && w->dirty[i]->created)
+			rc = sync_directories(w, w->dirty[i]);
+	}
+	return rc;
+}
+
+static int write_copy(struct log *l, const struct buf *b)
+{
+	char path[512];
+	struct iovec iov = {.iov_base = b->ptr, .iov_len = b->len};
+	int fd, rc;
+
+	(void)snprintf(path, sizeof(path), "%s/CHECKPOINT.%c", l->dir, l->checkpoint_number % 2 ? 'b' : 'a');
+	fd = l->sys->ops->open(l->sys->self, path, SYS_CREATE);
+	if (fd < 0)
+		return fd;
+	rc = l->sys->ops->pwritev(l->sys->self, fd, &iov, 1, 0);
+	if (rc == 0)
+		rc = l->sys->ops->truncate(l->sys->self, fd, b->len);
+	if (rc == 0)
+		rc = l->sys->ops->fsync(l->sys->self, fd);
+	l->sys->ops->close(l->sys->self, fd);
+	if (rc == 0 && l->checkpoint_number <= 2)
+		rc = l->sys->ops->sync_dir(l->sys->self, l->dir);
+	return rc;
+}
+
+static void seal_head(struct writer *w, uint64_t sequence)
+{
+	uint8_t *at = w->out.ptr;
+
+	at = wire_put_bytes(at, slice_make(magic, sizeof(magic)));
+	at = wire_put_u32(at, 0);
+	at = wire_put_u32(at, (uint32_t)w->out.len);
+	at = wire_put_u64(at, w->l->checkpoint_number);
+	at = wire_put_u64(at, sequence);
+	at = wire_put_u32(at, w->partitions);
+	at = wire_put_u32(at, 0);
+	CHECK(at == w->out.ptr + CHECKPOINT_HEAD);
+	(void)wire_put_u32(w->out.ptr + 8, crc32c(0, w->out.ptr + 12, w->out.len - 12));
+}
+
+static void finish(struct writer *w, int rc)
+{
+	for (uint32_t i = 0; i < w->dirty_count; i++) {
+		if (rc)
+			w->dirty[i]->dirty = true;
+		segment_unref(w->dirty[i]);
+	}
+	for (uint32_t i = 0; i < w->expired_count; i++) {
+		if (rc == 0)
+			segment_unlink(w->expired[i]);
+		segment_unref(w->expired[i]);
+	}
+	mem_free(w->dirty);
+	mem_free(w->expired);
+	buf_fini(&w->out);
+}
+
+/* Files of a deleted topic go once a checkpoint that does not name them is on disk. */
+static int drop_if_dead(void *ctx, struct partition *p)
+{
+	const struct sys *sys = ctx;
+	char path[SEGMENT_PATH_BYTES], id[37];
+	struct segment *s;
+
+	if (!p->unlisted)
+		return 0;
+	p->unlisted = false;
+	for (;;) {
+		(void)pthread_mutex_lock(&p->lock);
+		s = p->moved == p->ring_count && p->segment_count ? p->segments[--p->segment_count] : NULL;
+		(void)pthread_mutex_unlock(&p->lock);
+		if (!s)
+			break;
+		segment_unlink(s);
+		segment_unref(s);
+	}
+	topic_id_text(&p->topic, id);
+	(void)snprintf(path, sizeof(path), "%s/%s/%u", p->log->topics_dir, id, p->number);
+	(void)sys->ops->rmdir(sys->self, path);
+	(void)snprintf(path, sizeof(path), "%s/%s", p->log->topics_dir, id);
+	(void)sys->ops->rmdir(sys->self, path);
+	return 0;
+}
+
+static int say_failure(struct log *l, struct fault *fault, int rc)
+{
+	core_say(l, LOG_ERROR, "checkpoint_failed", "%s", fault->text);
+	return rc;
+}
+
+int checkpoint_write(struct log *l, struct fault *fault)
+{
+	struct writer w = {.l = l, .now_ms = sys_wall_ms(l->sys)};
+	uint64_t sequence = atomic_load(&l->durable);
+	int64_t before = sys_monotonic_ns(l->sys);
+	static const uint8_t head[CHECKPOINT_HEAD];
+	int rc = mover_reach(l, sequence);
+
+	if (rc)
+		return say_failure(l, fault, fault_set(fault, rc, "segments cannot be written; the journal is kept"));
+	buf_init(&w.out, CHECKPOINT_BYTES_MAX);
+	(void)buf_append(&w.out, head, sizeof(head));
+	rc = partitions_each(l, note_partition, &w);
+	if (rc) {
+		finish(&w, rc);
+		return say_failure(l, fault, fault_set(fault, rc, "no memory for a storage checkpoint"));
+	}
+	rc = sync_segments(&w);
+	if (rc)
+		core_fatal(l, "cannot sync segments: %s; restart weir to recover", sys_error_text(rc));
+	rc = seen_checkpoint(l->seen, sequence, fault);
+	if (rc) {
+		finish(&w, rc);
+		return say_failure(l, fault, rc);
+	}
+	l->checkpoint_number++;
+	seal_head(&w, sequence);
+	rc = write_copy(l, &w.out);
+	if (rc) {
+		finish(&w, rc);
+		return say_failure(l, fault, fault_set(fault, ERR_IO, "cannot write a checkpoint: %s", sys_error_text(rc)));
+	}
+	l->checkpoint_sequence = sequence;
+	journal_recycle(l->journal, sequence);
+	finish(&w, 0);
+	(void)partitions_each(l, drop_if_dead, (void *)(uintptr_t)l->sys);
+	atomic_fetch_add(&l->counts.checkpoints, 1);
+	atomic_store(&l->counts.checkpoint_ns, (uint64_t)(sys_monotonic_ns(l->sys) - before));
+	return 0;
+}
+
+/* ---- loading ---- */
+
+static int read_copy(struct log *l, char which, struct buf *out, uint64_t *number)
+{
+	char path[512];
+	struct sys_stat st;
+	int64_t got = 0;
+	int fd;
+
+	(void)snprintf(path, sizeof(path), "%s/CHECKPOINT.%c", l->dir, which);
+	if (l->sys->ops->stat(l->sys->self, path, &st) || st.bytes < CHECKPOINT_HEAD || st.bytes > CHECKPOINT_BYTES_MAX)
+		return 1;
+	fd = l->sys->ops->open(l->sys->self, path, SYS_READ);
+	if (fd < 0)
+		return ERR_IO;
+	if (buf_reserve(out, st.bytes) == 0)
+		got = l->sys->ops->pread(l->sys->self, fd, out->ptr, st.bytes, 0);
+	l->sys->ops->close(l->sys->self, fd);
+	if (buf_status(out))
+		return ERR_NOMEM;
+	if (got < (int64_t)CHECKPOINT_HEAD)
+		return got < 0 ? ERR_IO : 1;
+	out->len = (size_t)got;
+	if (memcmp(out->ptr, magic, sizeof(magic)) != 0 || wire_load_u32(out->ptr + 12) != out->len ||
+	    crc32c(0, out->ptr + 12, out->len - 12) != wire_load_u32(out->ptr + 8))
+		return 1;
+	*number = wire_load_u64(out->ptr + 16);
+	return 0;
+}
+
+static int load_segment(struct log *l, struct partition *p, struct wire_reader *r, bool last, struct fault *fault)
+{
+	struct segment_place place = {.sys = l->sys, .files = l->files, .topics_dir = l->topics_dir, .topic = p->topic,
+				      .number = p->number, .index_interval = l->options.index_interval_bytes};
+	int64_t base = (int64_t)wire_u64(r);
+	uint64_t bytes = wire_u64(r);
+	struct segment **grown;
+	struct segment *s;
+
+	if (segment_new(&place, base, &s))
+		return fault_set(fault, ERR_NOMEM, "no memory for a segment");
+	atomic_store(&s->next_offset, (int64_t)wire_u64(r));
+	atomic_store(&s->max_timestamp, (int64_t)wire_u64(r));
+	atomic_store(&s->last_append_ms, (int64_t)wire_u64(r));
+	grown = p->segment_count < p->segment_cap ? p->segments
+						   : mem_realloc(p->segments, ((size_t)p->segment_cap * 2 + 2) * sizeof(struct segment *));
+	if (!grown) {
+		segment_unref(s);
+		return fault_set(fault, ERR_NOMEM, "no memory for a segment");
+	}
+	if (grown != p->segments || p->segment_count == p->segment_cap)
+		p->segment_cap = p->segment_cap * 2 + 2;
+	p->segments = grown;
+	p->segments[p->segment_count++] = s;
+	if (last)
+		return segment_cut(s, bytes, fault);
+	atomic_store(&s->bytes, bytes);
+	s->index.whole = false;
+	s->created = true;
+	return 0;
+}
+
+static int load_partition(struct log *l, struct wire_reader *r, struct fault *fault)
+{
+	struct slice id = wire_bytes(r, 16);
+	struct topic_id topic = {0};
+	uint32_t number = wire_u32(r);
+	struct partition *p;
+	uint32_t segments;
+	int rc = 0;
+
+	if (!id.ptr)
+		return fault_set(fault, ERR_CORRUPT, "a checkpoint ends early");
+	memcpy(topic.bytes, id.ptr, id.len);
+	if (partition_get(l, &topic, number, true, &p))
+		return fault_set(fault, ERR_NOMEM, "no memory for a partition");
+	p->start = (int64_t)wire_u64(r);
+	p->end = p->next_offset = (int64_t)wire_u64(r);
+	segments = wire_u32(r);
+	for (uint32_t i = 0; i < segments && !r->bad && rc == 0; i++)
+		rc = load_segment(l, p, r, i + 1 == segments, fault);
+	if (p->segment_count)
+		p->last_time_ms = atomic_load(&p->segments[p->segment_count - 1]->last_append_ms);
+	return rc;
+}
+
+static int load_from(struct log *l, const struct buf *b, uint64_t *sequence, struct fault *fault)
+{
+	struct wire_reader r = wire_reader_make(slice_from(buf_slice(b), 16));
+	uint32_t partitions;
+	int rc = 0;
+
+	l->checkpoint_number = wire_u64(&r);
+	*sequence = l->checkpoint_sequence = wire_u64(&r);
+	partitions = wire_u32(&r);
+	(void)wire_u32(&r);
+	for (uint32_t i = 0; i < partitions && !r.bad && rc == 0; i++)
+		rc = load_partition(l, &r, fault);
+	if (rc == 0 && r.bad)
+		rc = fault_set(fault, ERR_CORRUPT, "a checkpoint ends early");
+	return rc;
+}
+
+int checkpoint_load(struct log *l, uint64_t *sequence, struct fault *fault)
+{
+	struct buf a, b;
+	uint64_t number_a = 0, number_b = 0;
+	int rc, rc_a, rc_b;
+
+	buf_init(&a, CHECKPOINT_BYTES_MAX);
+	buf_init(&b, CHECKPOINT_BYTES_MAX);
+	rc_a = read_copy(l, 'a', &a, &number_a);
+	rc_b = read_copy(l, 'b', &b, &number_b);
+	if (rc_a < 0 || rc_b < 0)
+		rc = fault_set(fault, rc_a < 0 ? rc_a : rc_b, "cannot read the checkpoints in %s", l->dir);
+	else if (rc_a && rc_b)
+		rc = 1;
+	else
+		rc = load_from(l, number_a > number_b ? &a : &b, sequence, fault);
+	buf_fini(&a);
+	buf_fini(&b);
+	return rc;
+}

@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef WEIR_LOG_CORE_H
+#define WEIR_LOG_CORE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "log/files.h"
+#include "log/journal.h"
+#include "log/log.h"
+#include "log/segment.h"
+
+/*
+ * What the files of this folder share: the log, its partitions and groups. Only
+ * they include it. Locks, in the order in which they may be taken together:
+ *
+ *   log.entry      what has entered and waits for the committer; decisions at entry
+ *   log.table      the table of partitions
+ *   partition.lock tail ring, segments, range, watches
+ *   log.tail_lock  the list of groups in memory, the mover's queue
+ *   log_port.lock  what a loop is to be told
+ *   segment.lock   index and hints of one segment
+ */
+
+/* A batch in memory: part of a group's frame. */
+struct tail_ref {
+	int64_t base, last, max_timestamp;
+	struct tail_group *group;
+	uint32_t at, bytes;
+};
+
+/* A durable group kept for readers, and for the mover until its batches are in segments. */
+struct tail_group {
+	struct tail_group *next;
+	struct blob *blob;
+	uint64_t sequence;
+	_Atomic uint32_t unmoved;
+	uint32_t count;
+	struct partition *partitions[]; /* of each batch, in order */
+};
+
+struct log_watch {
+	struct log_watch *next; /* of the partition */
+	struct log_watch *next_ready;
+	struct partition *partition;
+	struct log_port *port;
+	log_ready_fn *fn;
+	void *ctx;
+	bool ready; /* under the port's lock: in its list */
+};
+
+struct partition {
+	struct log *log;
+	struct partition *next_hash;
+	struct topic_id topic;
+	uint32_t number;
+	bool opened;               /* somebody asked for it since start */
+	_Atomic bool closed;       /* nothing enters any more */
+	_Atomic bool dropped;
+	bool unlisted;             /* maintenance's: the last checkpoint does not name it */
+
+	/* the committer's alone */
+	int64_t next_offset;
+	int64_t last_time_ms;
+	struct log_record *chain_first, *chain_last;
+	size_t chain_bytes;
+	struct partition *next_touched;
+	uint64_t range_stamp;
+	uint32_t range_index;
+
+	pthread_mutex_t lock;
+	struct partition_options options;
+	int64_t start, end;
+	struct tail_ref *ring;     /* of the batches in memory, oldest first */
+	uint32_t ring_cap, ring_head, ring_count;
+	uint32_t moved;            /* so many from the oldest are in segments */
+	struct segment **segments; /* oldest first; the last is appended to */
+	uint32_t segment_count, segment_cap;
+	bool last_sealed;          /* the next batch opens a new segment */
+	struct log_watch *watches;
+
+	/* under log.tail_lock */
+	bool queued;               /* for the mover */
+	struct partition *next_queued;
+};
+
+struct log_port {
+	struct log *log;
+	struct log_port *next;
+	pthread_mutex_t lock;
+	struct log_commit *done_first, *done_last;
+	struct log_watch *ready_first, *ready_last;
+	struct log_read *read_first, *read_last;
+	struct log_waiter *waiter_first, *waiter_last;
+	bool woken;
+	log_wake_fn *wake;
+	void *ctx;
+};
+
+struct commit_list {
+	struct log_commit *first, *last;
+	size_t bytes;
+};
+
+struct log {
+	struct log_options options;
+	const struct sys *sys;
+	char dir[400];
+	char topics_dir[420];
+	int lock_fd;
+	struct seen *seen;
+	struct journal *journal;
+	struct files *files;
+	struct partition *internal;
+
+	pthread_mutex_t entry;
+	pthread_cond_t entered;      /* the committer waits here */
+	struct commit_list open;     /* under entry */
+	bool stopping;               /* under entry */
+	bool committer_idle;         /* under entry */
+	_Atomic uint64_t entered_bytes;
+	_Atomic int64_t room;        /* bytes that may still be taken in before the disk is too full */
+	_Atomic bool full;           /* refused for want of room; until the next look */
+
+	pthread_mutex_t table;
+	struct partition **buckets;
+	uint32_t bucket_count;
+	uint32_t partition_count;
+	struct hash_key table_key;
+
+	pthread_mutex_t tail_lock;
+	pthread_cond_t movable;      /* the mover waits here */
+	pthread_cond_t moved;        /* who waits for the mover waits here */
+	struct tail_group *tail_first, *tail_last;
+	struct tail_group *first_unmoved;
+	struct partition *queue_first, *queue_last;
+	uint64_t move_wanted;        /* somebody waits for this sequence */
+	uint64_t moved_sequence;
+	bool mover_stop;
+	_Atomic int64_t tail_bytes;
+	_Atomic int64_t pinned_bytes;
+	_Atomic bool move_failing;
+
+	/* the committer's */
+	uint64_t sequence;           /* of the last group written */
+	_Atomic uint64_t durable;
+	uint64_t range_stamp;
+	struct seen_range *ranges;   /* scratch for SEEN_RANGES_MAX */
+
+	pthread_mutex_t maintain_lock;
+	pthread_cond_t maintain;
+	bool maintain_stop;
+	bool maintain_asked;
+	uint64_t checkpoint_wanted, checkpoint_done; /* counts of asks */
+	int checkpoint_result;
+	struct fault checkpoint_fault;
+	uint64_t checkpoint_number;  /* written so far: odd goes to .b */
+	uint64_t checkpoint_sequence;
+	_Atomic bool active;         /* something was committed since the last look */
+
+	pthread_mutex_t read_lock;
+	pthread_cond_t read_cond;
+	struct log_read *read_first, *read_last;
+	uint32_t read_count;
+	bool read_stop;
+
+	pthread_mutex_t ports_lock;
+	struct log_port *ports;
+
+	pthread_t committer_thread, mover_thread, maintain_thread, read_threads[16];
+	uint32_t read_thread_count;
+	bool started;
+	struct { _Atomic uint64_t commits, groups, records, bytes_entered, bytes_journal, syncs, sync_ns_sum,
+		 checkpoints, reads_disk, reads_tail, checkpoint_ns;
+		 _Atomic uint64_t sync_us[24], group_commits[20]; } counts;
+	uint64_t recovered_groups, truncated_bytes;
+};
+
+#define LOG_INFO 2
+#define LOG_WARN 1
+#define LOG_ERROR 0
+void core_say(struct log *l, int level, const char *event, const char *format, ...)
+	__attribute__((format(printf, 4, 5)));
+
+/* Says it, then ends the process: what was entered cannot be made durable. */
+_Noreturn void core_fatal(struct log *l, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* partition.c */
+int partition_get(struct log *l, const struct topic_id *topic, uint32_t number, bool make, struct partition **out);
+void partition_free(struct partition *p);
+/* Adds a durable batch to the ring. ERR_NOMEM. Under p->lock. */
+int partition_push(struct partition *p, const struct tail_ref *ref);
+/* Moves the log start to the first segment that is kept; under p->lock. Gives segments taken off, owned by the caller. */
+uint32_t partition_expire(struct partition *p, int64_t now_ms, struct segment **out, uint32_t out_max);
+/* Earliest wall time at which retention has something to do, INT64_MAX for never. */
+int64_t partition_expiry(struct partition *p);
+/* Calls fn for every partition, without the table's lock held, until it gives non-zero. */
+int partitions_each(struct log *l, int (*fn)(void *ctx, struct partition *p), void *ctx);
+
+/* group.c */
+struct group {
+	struct blob *blob;
+	struct frame_head head;
+	struct partition *touched;
+	struct tail_ref *refs;       /* one a batch */
+	struct partition **owners;
+	uint32_t ref_count, ref_cap;
+	uint64_t records;
+};
+/* Gives offsets and encodes. ERR_NOMEM only before any offset was given. */
+int group_build(struct log *l, struct group *g, struct log_commit *first);
+/* Makes a durable group readable and hands it to the mover; takes the blob. */
+int group_publish(struct log *l, struct group *g);
+void group_free(struct group *g);
+/* Recovery: a group out of its frame (the blob holds it). Batches already in segments are left out. */
+int group_from_frame(struct log *l, struct group *g, struct slice frame, struct fault *fault);
+/* Settles the keys of a list of commits. */
+void group_settle_keys(struct log *l, struct log_commit *first, uint64_t sequence);
+
+/* committer.c */
+/* One group: 1 where there was one, 0 where nothing had entered. */
+int committer_step(struct log *l);
+void *committer_main(void *arg);
+
+/* mover.c */
+/* One partition's batches: 1 where there were some, 0 where none, -errno where the disk refused. */
+int mover_step(struct log *l);
+void *mover_main(void *arg);
+/* Waits until everything up to `sequence` is in segments. ERR_DISK_FULL where the disk refuses. */
+int mover_reach(struct log *l, uint64_t sequence);
+/* Drops groups from the tail that are over the bound (all moved ones where `all`). */
+void tail_evict(struct log *l, bool all);
+
+/* checkpoint.c */
+int checkpoint_write(struct log *l, struct fault *fault);
+/* Reads the newer whole copy into partitions and *sequence; 0, 1 (there is none), ERR_*. */
+int checkpoint_load(struct log *l, uint64_t *sequence, struct fault *fault);
+
+/* recover.c */
+int recover(struct log *l, struct fault *fault);
+
+/* maintain.c */
+/* One piece: 1 where something was done, 0 idle. *wait_ms: how long nothing will be due. */
+int maintain_step(struct log *l, int64_t *wait_ms);
+void *maintain_main(void *arg);
+void maintain_wake(struct log *l);
+void maintain_look_at_space(struct log *l);
+
+/* port.c */
+void port_post_commits(struct log *l, struct log_commit *first);
+void port_post_ready(struct log_watch *w);
+void port_post_read(struct log_read *r);
+void ports_wake(struct log *l);
+
+/* reads.c */
+void *reads_main(void *arg);
+
+#endif

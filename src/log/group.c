@@ -1,0 +1,357 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A group is built in two passes over its commits: the first gives every record
+ * its offset and chains the records of each partition; the second writes, for
+ * each partition, one batch (or several of about 1 MiB) into one block of
+ * memory, which is at once the journal's frame and what readers are served from.
+ */
+#include "log/core.h"
+
+#include "base/check.h"
+#include "base/mem.h"
+#include "proto/batch/batch.h"
+
+#define BATCH_CLOSE_BYTES (1u << 20)
+
+static void chain_record(struct group *g, struct log_record *r, int64_t now_ms)
+{
+	struct partition *p = r->partition;
+
+	r->chain = NULL;
+	if (!p->chain_first) {
+		p->chain_first = r;
+		p->chain_bytes = 0;
+		p->next_touched = g->touched;
+		g->touched = p;
+	} else {
+		p->chain_last->chain = r;
+	}
+	p->chain_last = r;
+	p->chain_bytes += batch_record_bytes_max(r->key.len, r->value.len, r->headers.len);
+	r->offset = p->next_offset++;
+	if (r->timestamp_ms < 0) {
+		if (now_ms > p->last_time_ms)
+			p->last_time_ms = now_ms;
+		r->timestamp_ms = p->last_time_ms;
+	}
+}
+
+/*
+ * The ranges of a key. All records of one commit in one partition have offsets
+ * in a row, so there is one range a partition.
+ */
+static uint32_t collect_ranges(struct log *l, const struct log_commit *c, const struct log_key *k)
+{
+	uint32_t count = 0;
+
+	l->range_stamp++;
+	for (uint32_t i = k->first; i < k->first + k->count; i++) {
+		struct partition *p = c->records[i].partition;
+		if (p->range_stamp != l->range_stamp) {
+			p->range_stamp = l->range_stamp;
+			p->range_index = count;
+			CHECK(count < SEEN_RANGES_MAX);
+			l->ranges[count++] = (struct seen_range){.first = c->records[i].offset, .partition = p->number};
+		}
+		l->ranges[p->range_index].count++;
+	}
+	return count;
+}
+
+static size_t partition_bytes_max(const struct partition *p)
+{
+	size_t batches = p->chain_bytes / BATCH_CLOSE_BYTES + 1;
+
+	return p->chain_bytes + batches * (FRAME_BATCH_OVERHEAD + BATCH_HEAD_BYTES);
+}
+
+/* An upper bound that needs no offsets: a range a record, or a partition. */
+static size_t keys_bytes_max(const struct log_commit *c)
+{
+	size_t sum = 0;
+
+	for (uint32_t i = 0; i < c->key_count; i++) {
+		uint32_t ranges = c->keys[i].count < SEEN_RANGES_MAX ? c->keys[i].count : SEEN_RANGES_MAX;
+		sum += FRAME_KEY_BYTES + (size_t)ranges * FRAME_RANGE_BYTES;
+	}
+	return sum;
+}
+
+static void note_batch(struct group *g, struct partition *p, const struct batch_build *b, struct slice batch)
+{
+	CHECK(g->ref_count < g->ref_cap);
+	g->owners[g->ref_count] = p;
+	g->refs[g->ref_count++] = (struct tail_ref){.base = b->base_offset,
+						    .last = b->base_offset + b->count - 1,
+						    .max_timestamp = b->max_timestamp,
+						    .at = (uint32_t)(batch.ptr - g->blob->bytes),
+						    .bytes = (uint32_t)batch.len};
+}
+
+static uint8_t *put_partition(struct group *g, struct partition *p, uint8_t *at)
+{
+	struct log_record *r = p->chain_first;
+
+	while (r) {
+		uint8_t *section = at;
+		struct batch_build b;
+		struct slice batch;
+		batch_build_start(&b, at + FRAME_BATCH_OVERHEAD, r->offset);
+		do {
+			batch_build_put(&b, &(struct batch_record){.timestamp = r->timestamp_ms,
+								   .key = r->key,
+								   .value = r->value,
+								   .headers = r->headers,
+								   .header_count = r->header_count});
+			r = r->chain;
+		} while (r && (size_t)(b.at - b.begin) < BATCH_CLOSE_BYTES);
+		batch = batch_build_finish(&b);
+		(void)frame_put_batch_head(section, &p->topic, p->number, batch.len);
+		note_batch(g, p, &b, batch);
+		g->head.sections++;
+		at = b.at;
+	}
+	p->chain_first = p->chain_last = NULL;
+	return at;
+}
+
+static uint8_t *put_keys(struct log *l, struct group *g, const struct log_commit *first, uint8_t *at)
+{
+	uint8_t *section = at;
+
+	at += FRAME_KEYS_OVERHEAD;
+	for (const struct log_commit *c = first; c; c = c->next) {
+		for (uint32_t i = 0; i < c->key_count; i++) {
+			uint32_t count = collect_ranges(l, c, &c->keys[i]);
+			at = frame_put_key(at, &c->keys[i].claim.key, l->ranges, count);
+		}
+	}
+	if (at == section + FRAME_KEYS_OVERHEAD)
+		return section;
+	(void)frame_put_keys_head(section, (size_t)(at - section) - FRAME_KEYS_OVERHEAD);
+	g->head.sections++;
+	return at;
+}
+
+static int reserve_refs(struct group *g, size_t count)
+{
+	g->refs = mem_alloc(count * sizeof(*g->refs));
+	g->owners = mem_alloc(count * sizeof(*g->owners));
+	g->ref_cap = (uint32_t)count;
+	return g->refs && g->owners ? 0 : ERR_NOMEM;
+}
+
+static uint32_t count_touched(struct group *g, size_t *bytes)
+{
+	uint32_t count = 0;
+
+	for (struct partition *p = g->touched; p; p = p->next_touched) {
+		*bytes += partition_bytes_max(p);
+		count += (uint32_t)(p->chain_bytes / BATCH_CLOSE_BYTES) + 1;
+	}
+	return count;
+}
+
+/* Undoes the first pass, last record first. */
+static void give_back_offsets(struct group *g)
+{
+	for (struct partition *p = g->touched; p; p = p->next_touched) {
+		p->next_offset = p->chain_first->offset;
+		p->chain_first = p->chain_last = NULL;
+	}
+}
+
+int group_build(struct log *l, struct group *g, struct log_commit *first)
+{
+	int64_t now_ms = sys_wall_ms(l->sys);
+	size_t bytes = FRAME_HEAD_BYTES + FRAME_KEYS_OVERHEAD;
+	uint32_t batches;
+	uint8_t *at;
+
+	*g = (struct group){.head = {.time_ms = now_ms}};
+	for (struct log_commit *c = first; c; c = c->next) {
+		for (uint32_t i = 0; i < c->record_count; i++)
+			chain_record(g, &c->records[i], now_ms);
+		bytes += keys_bytes_max(c);
+		g->records += c->record_count;
+		g->head.commits++;
+	}
+	batches = count_touched(g, &bytes);
+	g->blob = blob_new(bytes, NULL);
+	if (!g->blob || reserve_refs(g, batches)) {
+		give_back_offsets(g);
+		group_free(g);
+		return ERR_NOMEM;
+	}
+	at = g->blob->bytes + FRAME_HEAD_BYTES;
+	for (struct partition *p = g->touched; p; p = p->next_touched)
+		at = put_partition(g, p, at);
+	at = put_keys(l, g, first, at);
+	CHECK(at <= g->blob->bytes + g->blob->cap);
+	g->blob->len = (size_t)(at - g->blob->bytes);
+	g->head.bytes = (uint32_t)g->blob->len;
+	return 0;
+}
+
+void group_free(struct group *g)
+{
+	blob_unref(g->blob);
+	mem_free(g->refs);
+	mem_free(g->owners);
+	g->blob = NULL;
+	g->refs = NULL;
+	g->owners = NULL;
+}
+
+/* ---- publishing ---- */
+
+static void queue_for_mover(struct log *l, struct partition *p)
+{
+	if (p->queued)
+		return;
+	p->queued = true;
+	p->next_queued = NULL;
+	if (l->queue_last)
+		l->queue_last->next_queued = p;
+	else
+		l->queue_first = p;
+	l->queue_last = p;
+}
+
+static void publish_batch(struct partition *p, const struct tail_ref *ref)
+{
+	(void)pthread_mutex_lock(&p->lock);
+	if (partition_push(p, ref))
+		core_fatal(p->log, "no memory to publish a durable batch");
+	for (struct log_watch *w = p->watches; w; w = w->next)
+		port_post_ready(w);
+	(void)pthread_mutex_unlock(&p->lock);
+}
+
+/* The group enters the list before its batches show, so that whoever sees one finds its memory held. */
+int group_publish(struct log *l, struct group *g)
+{
+	size_t size = sizeof(struct tail_group) + g->ref_count * sizeof(struct partition *);
+	struct tail_group *t = mem_alloc(size);
+
+	if (!t)
+		return ERR_NOMEM;
+	t->next = NULL;
+	t->blob = g->blob;
+	t->sequence = g->head.sequence;
+	t->count = g->ref_count;
+	atomic_init(&t->unmoved, g->ref_count);
+	if (g->ref_count)
+		atomic_fetch_add(&l->pinned_bytes, (int64_t)g->blob->len);
+	atomic_fetch_add(&l->tail_bytes, (int64_t)g->blob->cap);
+	memcpy(t->partitions, g->owners, g->ref_count * sizeof(struct partition *));
+	g->blob = NULL;
+	(void)pthread_mutex_lock(&l->tail_lock);
+	if (l->tail_last)
+		l->tail_last->next = t;
+	else
+		l->tail_first = t;
+	l->tail_last = t;
+	if (!l->first_unmoved)
+		l->first_unmoved = t;
+	(void)pthread_mutex_unlock(&l->tail_lock);
+	for (uint32_t i = 0; i < g->ref_count; i++) {
+		g->refs[i].group = t;
+		publish_batch(g->owners[i], &g->refs[i]);
+	}
+	(void)pthread_mutex_lock(&l->tail_lock);
+	for (uint32_t i = 0; i < g->ref_count; i++)
+		queue_for_mover(l, g->owners[i]);
+	(void)pthread_cond_signal(&l->movable);
+	(void)pthread_mutex_unlock(&l->tail_lock);
+	return 0;
+}
+
+void group_settle_keys(struct log *l, struct log_commit *first, uint64_t sequence)
+{
+	for (struct log_commit *c = first; c; c = c->next) {
+		for (uint32_t i = 0; i < c->key_count; i++) {
+			uint32_t count = collect_ranges(l, c, &c->keys[i]);
+			log_wake_waiters(seen_settle(l->seen, &c->keys[i].claim, sequence, l->ranges, count));
+		}
+	}
+}
+
+/* ---- recovery ---- */
+
+static int take_section(struct log *l, struct group *g, const struct frame_section *s, struct fault *fault)
+{
+	struct batch_head head;
+	struct partition *p;
+	int rc = batch_check(s->body, &head);
+
+	if (rc || head.bytes != s->body.len)
+		return fault_set(fault, ERR_CORRUPT, "group %llu of the journal holds a batch that is not whole",
+				 (unsigned long long)g->head.sequence);
+	rc = partition_get(l, &s->topic, s->partition, head.base_offset == 0, &p);
+	if (rc == ERR_UNKNOWN_PARTITION || (rc == 0 && batch_last_offset(&head) < p->next_offset))
+		return 0; /* deleted later, or in a segment already */
+	if (rc)
+		return fault_set(fault, rc, "no memory for a partition");
+	if (head.base_offset != p->next_offset)
+		return fault_set(fault, ERR_CORRUPT, "group %llu of the journal continues a partition at offset %lld, which ends at %lld",
+				 (unsigned long long)g->head.sequence, (long long)head.base_offset, (long long)p->next_offset);
+	p->next_offset = batch_last_offset(&head) + 1;
+	if (g->head.time_ms > p->last_time_ms)
+		p->last_time_ms = g->head.time_ms;
+	g->owners[g->ref_count] = p;
+	g->refs[g->ref_count++] = (struct tail_ref){.base = head.base_offset,
+						    .last = batch_last_offset(&head),
+						    .max_timestamp = head.max_timestamp,
+						    .at = (uint32_t)(s->body.ptr - g->blob->bytes),
+						    .bytes = head.bytes};
+	return 0;
+}
+
+static int take_keys(struct log *l, struct slice keys, uint64_t sequence, struct fault *fault)
+{
+	struct seen_key key;
+	uint32_t count;
+	int rc;
+
+	while ((rc = frame_key_next(&keys, &key, l->ranges, &count)) == 1) {
+		rc = seen_restore(l->seen, &key, sequence, l->ranges, count);
+		if (rc)
+			return fault_set(fault, rc, "cannot restore an idempotency key");
+	}
+	return rc ? fault_set(fault, ERR_CORRUPT, "a group of the journal holds keys that cannot be read") : 0;
+}
+
+int group_from_frame(struct log *l, struct group *g, struct slice frame, struct fault *fault)
+{
+	struct frame_section s;
+	struct slice rest;
+	int rc;
+
+	*g = (struct group){0};
+	rc = frame_head_read(frame, &g->head);
+	CHECK(rc == 0);
+	g->blob = blob_new(frame.len, NULL);
+	if (!g->blob || reserve_refs(g, (size_t)g->head.sections + 1)) {
+		group_free(g);
+		return fault_set(fault, ERR_NOMEM, "no memory to recover a group");
+	}
+	memcpy(g->blob->bytes, frame.ptr, frame.len);
+	g->blob->len = frame.len;
+	rest = slice_make(g->blob->bytes + FRAME_HEAD_BYTES, frame.len - FRAME_HEAD_BYTES);
+	while ((rc = frame_next(&rest, &s)) == 1) {
+		if (g->ref_count == g->head.sections)
+			rc = ERR_CORRUPT;
+		else if (s.kind == FRAME_BATCH)
+			rc = take_section(l, g, &s, fault);
+		else
+			rc = take_keys(l, s.body, g->head.sequence, fault);
+		if (rc)
+			break;
+	}
+	if (rc) {
+		group_free(g);
+		return fault->err ? fault->err : fault_set(fault, ERR_CORRUPT, "a group of the journal cannot be read");
+	}
+	return 0;
+}

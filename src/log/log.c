@@ -1,0 +1,468 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Opening, starting, stopping, and the entry: the one place where a commit is
+ * taken or refused.
+ */
+#include "log/core.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "base/check.h"
+#include "base/mem.h"
+#include "proto/batch/batch.h"
+
+#define FORMAT_TEXT "weir 1\n"
+#define COMMIT_BYTES_MAX (40u << 20)
+
+void core_say(struct log *l, int level, const char *event, const char *format, ...)
+{
+	char text[512];
+	va_list args;
+
+	if (!l->options.say)
+		return;
+	va_start(args, format);
+	(void)vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	l->options.say(l->options.say_ctx, level, event, text);
+}
+
+void core_fatal(struct log *l, const char *format, ...)
+{
+	char text[512];
+	va_list args;
+
+	va_start(args, format);
+	(void)vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	if (l->options.say)
+		l->options.say(l->options.say_ctx, LOG_ERROR, "fatal", text);
+	if (l->options.on_fatal)
+		l->options.on_fatal(l->options.say_ctx, text);
+	(void)fprintf(stderr, "weir: fatal: %s\n", text);
+	_exit(1);
+}
+
+/* ---- opening ---- */
+
+static uint64_t or_default(uint64_t value, uint64_t otherwise)
+{
+	return value ? value : otherwise;
+}
+
+static uint32_t files_allowed(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur < 256)
+		return 32;
+	return limit.rlim_cur > 32768 ? 8192 : (uint32_t)limit.rlim_cur / 4;
+}
+
+static void fill_options(struct log *l, const struct log_options *given)
+{
+	struct log_options *o = &l->options;
+	uint64_t free_bytes = 0, total = UINT64_MAX, file_bytes = 64u << 20;
+
+	*o = *given;
+	(void)o->sys->ops->space(o->sys->self, l->dir, &free_bytes, &total);
+	while (file_bytes > (4u << 20) && file_bytes > total / 64)
+		file_bytes /= 2;
+	o->journal_file_bytes = or_default(o->journal_file_bytes, file_bytes);
+	o->journal_bytes_max = or_default(o->journal_bytes_max, o->journal_file_bytes * 8);
+	o->group_bytes_max = or_default(o->group_bytes_max, 8u << 20);
+	if (o->group_bytes_max > o->journal_file_bytes / 2)
+		o->group_bytes_max = o->journal_file_bytes / 2;
+	o->entered_bytes_max = or_default(o->entered_bytes_max, 64u << 20);
+	o->pinned_bytes_max = or_default(o->pinned_bytes_max, 128u << 20);
+	o->tail_bytes_max = or_default(o->tail_bytes_max, 64u << 20);
+	o->segment_bytes = or_default(o->segment_bytes, 256u << 20);
+	o->index_interval_bytes = o->index_interval_bytes ? o->index_interval_bytes : 4096;
+	o->files_max = o->files_max ? o->files_max : files_allowed();
+	o->readers = o->readers ? o->readers : 2;
+	if (o->readers > 16)
+		o->readers = 16;
+}
+
+static int lock_directory(struct log *l, struct fault *fault)
+{
+	char path[512];
+	int holder = 0, rc;
+
+	rc = l->sys->ops->mkdir(l->sys->self, l->dir);
+	if (rc)
+		return fault_set(fault, ERR_IO, "cannot make the data directory %s: %s", l->dir, sys_error_text(rc));
+	(void)snprintf(path, sizeof(path), "%s/LOCK", l->dir);
+	l->lock_fd = l->sys->ops->open(l->sys->self, path, SYS_CREATE);
+	if (l->lock_fd < 0)
+		return fault_set(fault, ERR_IO, "cannot open %s: %s (is the directory yours?)", path, sys_error_text(l->lock_fd));
+	rc = l->sys->ops->lock(l->sys->self, l->lock_fd, &holder);
+	if (rc == -EWOULDBLOCK)
+		return fault_set(fault, ERR_IN_USE, "the data directory %s is in use by process %d", l->dir, holder);
+	if (rc)
+		return fault_set(fault, ERR_IO, "cannot lock %s: %s", path, sys_error_text(rc));
+	return 0;
+}
+
+static int check_format(struct log *l, struct fault *fault)
+{
+	const struct sys *sys = l->sys;
+	char path[512], text[64] = {0};
+	struct iovec iov = {.iov_base = (void *)(uintptr_t)FORMAT_TEXT, .iov_len = sizeof(FORMAT_TEXT) - 1};
+	int64_t got;
+	int fd, rc = 0;
+
+	(void)snprintf(path, sizeof(path), "%s/FORMAT", l->dir);
+	fd = sys->ops->open(sys->self, path, SYS_CREATE);
+	if (fd < 0)
+		return fault_set(fault, ERR_IO, "cannot open %s: %s", path, sys_error_text(fd));
+	got = sys->ops->pread(sys->self, fd, text, sizeof(text) - 1, 0);
+	if (got == 0) {
+		rc = sys->ops->pwritev(sys->self, fd, &iov, 1, 0);
+		if (rc == 0)
+			rc = sys->ops->fsync(sys->self, fd);
+		if (rc == 0)
+			rc = sys->ops->sync_dir(sys->self, l->dir);
+	} else if (strcmp(text, FORMAT_TEXT) != 0) {
+		rc = 1;
+	}
+	sys->ops->close(sys->self, fd);
+	if (rc == 1)
+		return fault_set(fault, ERR_BAD_VERSION, "%s says \"%.20s\"; this weir reads \"weir 1\"", path, text);
+	return rc ? fault_set(fault, ERR_IO, "cannot write %s: %s", path, sys_error_text(rc)) : 0;
+}
+
+static void init_locks(struct log *l)
+{
+	pthread_mutex_t *const locks[] = {&l->entry, &l->table, &l->tail_lock, &l->maintain_lock, &l->read_lock, &l->ports_lock};
+	pthread_cond_t *const conds[] = {&l->entered, &l->movable, &l->moved, &l->maintain, &l->read_cond};
+
+	for (size_t i = 0; i < sizeof(locks) / sizeof(locks[0]); i++)
+		(void)pthread_mutex_init(locks[i], NULL);
+	for (size_t i = 0; i < sizeof(conds) / sizeof(conds[0]); i++)
+		(void)pthread_cond_init(conds[i], NULL);
+}
+
+static int open_parts(struct log *l, struct fault *fault)
+{
+	struct journal_options journal = {.sys = l->sys, .file_bytes = l->options.journal_file_bytes,
+					  .bytes_max = l->options.journal_bytes_max};
+	struct seen_options seen = {.sys = l->sys};
+	static const struct topic_id internal = {{0}};
+	char path[512], seen_path[512];
+	int rc;
+
+	rc = l->sys->ops->mkdir(l->sys->self, l->topics_dir);
+	if (rc)
+		return fault_set(fault, ERR_IO, "cannot make %s: %s", l->topics_dir, sys_error_text(rc));
+	rc = files_new(l->sys, l->options.files_max, &l->files);
+	if (rc)
+		return fault_set(fault, rc, "no memory for the log");
+	(void)snprintf(path, sizeof(path), "%s/journal", l->dir);
+	journal.dir = path;
+	rc = journal_open(&journal, &l->journal, fault);
+	if (rc)
+		return rc;
+	(void)snprintf(seen_path, sizeof(seen_path), "%s/seen", l->dir);
+	seen.dir = seen_path;
+	rc = seen_open(&seen, &l->seen, fault);
+	if (rc)
+		return rc;
+	rc = partition_get(l, &internal, 0, true, &l->internal);
+	if (rc)
+		return fault_set(fault, rc, "no memory for the log");
+	l->internal->opened = true;
+	l->internal->options.segment_bytes = 64u << 20;
+	return recover(l, fault);
+}
+
+int log_open(const struct log_options *options, struct log **out, struct fault *fault)
+{
+	struct fault local = {0};
+	struct log *l = mem_zalloc(1, sizeof(*l));
+	int rc;
+
+	if (!fault)
+		fault = &local;
+	if (!l)
+		return fault_set(fault, ERR_NOMEM, "no memory for the log");
+	fault->err = 0;
+	l->sys = options->sys;
+	l->lock_fd = -1;
+	(void)snprintf(l->dir, sizeof(l->dir), "%s", options->dir);
+	(void)snprintf(l->topics_dir, sizeof(l->topics_dir), "%s/topics", l->dir);
+	init_locks(l);
+	l->bucket_count = 64;
+	l->buckets = mem_zalloc(l->bucket_count, sizeof(struct partition *));
+	l->ranges = mem_alloc(SEEN_RANGES_MAX * sizeof(*l->ranges));
+	(void)l->sys->ops->random(l->sys->self, &l->table_key, sizeof(l->table_key));
+	rc = l->buckets && l->ranges ? 0 : fault_set(fault, ERR_NOMEM, "no memory for the log");
+	if (rc == 0)
+		rc = lock_directory(l, fault);
+	if (rc == 0)
+		fill_options(l, options);
+	if (rc == 0)
+		rc = check_format(l, fault);
+	if (rc == 0)
+		rc = open_parts(l, fault);
+	if (rc) {
+		log_close(l);
+		return rc;
+	}
+	maintain_look_at_space(l);
+	*out = l;
+	return 0;
+}
+
+static int free_each(void *ctx, struct partition *p)
+{
+	(void)ctx;
+	partition_free(p);
+	return 0;
+}
+
+static void free_tail(struct log *l)
+{
+	while (l->tail_first) {
+		struct tail_group *next = l->tail_first->next;
+		blob_unref(l->tail_first->blob);
+		mem_free(l->tail_first);
+		l->tail_first = next;
+	}
+}
+
+void log_close(struct log *l)
+{
+	CHECK(!l->started);
+	free_tail(l);
+	if (l->buckets)
+		(void)partitions_each(l, free_each, NULL);
+	while (l->ports)
+		log_port_free(l->ports);
+	if (l->seen)
+		seen_close(l->seen);
+	if (l->journal)
+		journal_close(l->journal);
+	files_free(l->files);
+	if (l->lock_fd >= 0)
+		l->sys->ops->close(l->sys->self, l->lock_fd);
+	mem_free(l->buckets);
+	mem_free(l->ranges);
+	mem_free(l);
+}
+
+struct seen *log_seen(struct log *l)
+{
+	return l->seen;
+}
+
+struct partition *log_internal(struct log *l)
+{
+	return l->internal;
+}
+
+/* ---- starting and stopping ---- */
+
+static int drop_unopened(void *ctx, struct partition *p)
+{
+	(void)ctx;
+	if (!p->opened) {
+		atomic_store(&p->closed, true);
+		atomic_store(&p->dropped, true);
+	}
+	return 0;
+}
+
+static int start_threads(struct log *l)
+{
+	l->started = true;
+	if (pthread_create(&l->committer_thread, NULL, committer_main, l) ||
+	    pthread_create(&l->mover_thread, NULL, mover_main, l) ||
+	    pthread_create(&l->maintain_thread, NULL, maintain_main, l))
+		return ERR_NOMEM;
+	for (uint32_t i = 0; i < l->options.readers; i++) {
+		if (pthread_create(&l->read_threads[i], NULL, reads_main, l))
+			return ERR_NOMEM;
+		l->read_thread_count++;
+	}
+	return 0;
+}
+
+int log_start(struct log *l, struct fault *fault)
+{
+	(void)partitions_each(l, drop_unopened, NULL);
+	if (start_threads(l))
+		core_fatal(l, "cannot start the threads of the log");
+	(void)fault;
+	return 0;
+}
+
+static void stop_maintenance(struct log *l)
+{
+	(void)pthread_mutex_lock(&l->maintain_lock);
+	l->maintain_stop = true;
+	(void)pthread_cond_broadcast(&l->maintain);
+	(void)pthread_mutex_unlock(&l->maintain_lock);
+	(void)pthread_join(l->maintain_thread, NULL);
+}
+
+static void stop_mover(struct log *l)
+{
+	(void)pthread_mutex_lock(&l->tail_lock);
+	l->mover_stop = true;
+	(void)pthread_cond_broadcast(&l->movable);
+	(void)pthread_mutex_unlock(&l->tail_lock);
+	(void)pthread_join(l->mover_thread, NULL);
+}
+
+static void stop_readers(struct log *l)
+{
+	(void)pthread_mutex_lock(&l->read_lock);
+	l->read_stop = true;
+	(void)pthread_cond_broadcast(&l->read_cond);
+	(void)pthread_mutex_unlock(&l->read_lock);
+	for (uint32_t i = 0; i < l->read_thread_count; i++)
+		(void)pthread_join(l->read_threads[i], NULL);
+}
+
+int log_stop(struct log *l, struct fault *fault)
+{
+	struct fault local = {0};
+	int rc;
+
+	if (!l->started)
+		return 0;
+	(void)pthread_mutex_lock(&l->entry);
+	l->stopping = true;
+	(void)pthread_cond_broadcast(&l->entered);
+	(void)pthread_mutex_unlock(&l->entry);
+	(void)pthread_join(l->committer_thread, NULL);
+	rc = log_checkpoint(l, fault ? fault : &local);
+	stop_maintenance(l);
+	stop_mover(l);
+	stop_readers(l);
+	l->started = false;
+	return rc;
+}
+
+/* ---- entering ---- */
+
+void log_enter_begin(struct log *l)
+{
+	(void)pthread_mutex_lock(&l->entry);
+}
+
+void log_enter_end(struct log *l)
+{
+	bool wake = l->open.first && l->committer_idle;
+
+	if (wake)
+		l->committer_idle = false;
+	(void)pthread_mutex_unlock(&l->entry);
+	if (wake)
+		(void)pthread_cond_signal(&l->entered);
+}
+
+size_t log_commit_bytes(const struct log_commit *c)
+{
+	size_t sum = 64 + (size_t)c->key_count * (FRAME_KEY_BYTES + FRAME_RANGE_BYTES);
+
+	for (uint32_t i = 0; i < c->record_count; i++) {
+		const struct log_record *r = &c->records[i];
+		sum += batch_record_bytes_max(r->key.len, r->value.len, r->headers.len);
+	}
+	return sum;
+}
+
+static bool is_short_of_room(struct log *l)
+{
+	return atomic_load_explicit(&l->full, memory_order_relaxed) || atomic_load_explicit(&l->room, memory_order_relaxed) <= 0 ||
+	       atomic_load_explicit(&l->move_failing, memory_order_relaxed);
+}
+
+static int refusal(struct log *l, size_t bytes)
+{
+	if (l->stopping)
+		return ERR_SHUTTING_DOWN;
+	if (is_short_of_room(l)) {
+		atomic_store(&l->full, true);
+		maintain_wake(l);
+		return ERR_DISK_FULL;
+	}
+	if (bytes > COMMIT_BYTES_MAX)
+		return ERR_LIMIT;
+	if (atomic_load(&l->entered_bytes) + bytes > l->options.entered_bytes_max && atomic_load(&l->entered_bytes) > 0)
+		return ERR_OVERLOADED;
+	if (atomic_load(&l->pinned_bytes) > (int64_t)l->options.pinned_bytes_max)
+		return ERR_OVERLOADED;
+	return 0;
+}
+
+bool log_accepts(struct log *l, int *err)
+{
+	(void)pthread_mutex_lock(&l->entry);
+	*err = l->stopping ? ERR_SHUTTING_DOWN : is_short_of_room(l) ? ERR_DISK_FULL : 0;
+	if (*err == 0 && atomic_load(&l->pinned_bytes) > (int64_t)l->options.pinned_bytes_max)
+		*err = ERR_OVERLOADED;
+	(void)pthread_mutex_unlock(&l->entry);
+	return *err == 0;
+}
+
+int log_enter(struct log *l, struct log_commit *c)
+{
+	int rc;
+
+	for (uint32_t i = 0; i < c->record_count; i++)
+		if (atomic_load_explicit(&c->records[i].partition->closed, memory_order_relaxed))
+			return ERR_UNKNOWN_TOPIC;
+	c->bytes = log_commit_bytes(c);
+	rc = refusal(l, c->bytes);
+	if (rc)
+		return rc;
+	c->next = NULL;
+	if (l->open.last)
+		l->open.last->next = c;
+	else
+		l->open.first = c;
+	l->open.last = c;
+	l->open.bytes += c->bytes;
+	atomic_fetch_add(&l->entered_bytes, c->bytes);
+	atomic_fetch_sub(&l->room, (int64_t)c->bytes * 2);
+	atomic_fetch_add_explicit(&l->counts.bytes_entered, c->bytes, memory_order_relaxed);
+	return 0;
+}
+
+/* ---- figures ---- */
+
+void log_stats(struct log *l, struct log_stats *out)
+{
+	*out = (struct log_stats){
+		.commits = atomic_load(&l->counts.commits),
+		.groups = atomic_load(&l->counts.groups),
+		.records = atomic_load(&l->counts.records),
+		.bytes_entered = atomic_load(&l->counts.bytes_entered),
+		.bytes_journal = atomic_load(&l->counts.bytes_journal),
+		.syncs = atomic_load(&l->counts.syncs),
+		.sync_ns_sum = atomic_load(&l->counts.sync_ns_sum),
+		.checkpoints = atomic_load(&l->counts.checkpoints),
+		.entered_bytes = atomic_load(&l->entered_bytes),
+		.pinned_bytes = (uint64_t)atomic_load(&l->pinned_bytes),
+		.tail_bytes = (uint64_t)atomic_load(&l->tail_bytes),
+		.partitions = l->partition_count,
+		.files_open = files_open_count(l->files),
+		.reads_disk = atomic_load(&l->counts.reads_disk),
+		.reads_tail = atomic_load(&l->counts.reads_tail),
+		.recovered_groups = l->recovered_groups,
+		.truncated_bytes = l->truncated_bytes,
+		.last_checkpoint_ns = atomic_load(&l->counts.checkpoint_ns),
+	};
+	for (size_t i = 0; i < 24; i++)
+		out->sync_us_buckets[i] = atomic_load(&l->counts.sync_us[i]);
+	for (size_t i = 0; i < 20; i++)
+		out->group_commits_buckets[i] = atomic_load(&l->counts.group_commits[i]);
+	(void)l->sys->ops->space(l->sys->self, l->dir, &out->free_bytes, &(uint64_t){0});
+}

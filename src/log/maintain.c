@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Maintenance does what may take its time: the next journal file, storage
+ * checkpoints with retention, runs of seen, and the look at free space. It sleeps
+ * until somebody wakes it or the first retention is due; after activity it looks
+ * again a second later, so that an idle daemon does not wake at all.
+ */
+#include "log/core.h"
+
+#include <time.h>
+
+#define LOOK_MS 1000
+#define RESERVE_BYTES (16 << 20)
+#define IDLE_MS 3600000
+
+void maintain_wake(struct log *l)
+{
+	(void)pthread_mutex_lock(&l->maintain_lock);
+	l->maintain_asked = true;
+	(void)pthread_cond_signal(&l->maintain);
+	(void)pthread_mutex_unlock(&l->maintain_lock);
+}
+
+/*
+ * Room for ingest: what is free, less what is needed to move everything that is
+ * in memory, to write a checkpoint, one more journal file and 16 MiB for
+ * deletes, acknowledgements and state.
+ */
+void maintain_look_at_space(struct log *l)
+{
+	uint64_t free_bytes = 0, total = 0;
+	int64_t needed = RESERVE_BYTES + atomic_load(&l->pinned_bytes) + (int64_t)atomic_load(&l->entered_bytes) * 2 +
+			 (int64_t)l->partition_count * 256;
+	bool full;
+
+	if (journal_wants_file(l->journal))
+		needed += (int64_t)l->options.journal_file_bytes;
+	if (l->sys->ops->space(l->sys->self, l->dir, &free_bytes, &total))
+		return;
+	full = (int64_t)free_bytes <= needed;
+	atomic_store(&l->room, (int64_t)free_bytes - needed);
+	if (atomic_exchange(&l->full, full) != full)
+		core_say(l, full ? LOG_WARN : LOG_INFO, full ? "disk_full" : "disk_has_room",
+			 full ? "%llu MiB free in %s: records are refused with 507 until there is room"
+			      : "%llu MiB free in %s: records are taken again",
+			 (unsigned long long)(free_bytes >> 20), l->dir);
+}
+
+static int find_expiry(void *ctx, struct partition *p)
+{
+	int64_t *first = ctx;
+	int64_t at = partition_expiry(p);
+
+	if (at < *first)
+		*first = at;
+	return 0;
+}
+
+static bool journal_is_long(struct log *l)
+{
+	return journal_live_bytes(l->journal) > l->options.journal_bytes_max / 2;
+}
+
+static bool take_wish(struct log *l, uint64_t *wanted)
+{
+	bool wish;
+
+	(void)pthread_mutex_lock(&l->maintain_lock);
+	*wanted = l->checkpoint_wanted;
+	wish = l->checkpoint_wanted > l->checkpoint_done;
+	(void)pthread_mutex_unlock(&l->maintain_lock);
+	return wish;
+}
+
+static void run_checkpoint(struct log *l, uint64_t wanted)
+{
+	struct fault fault = {0};
+	int rc = checkpoint_write(l, &fault);
+
+	(void)pthread_mutex_lock(&l->maintain_lock);
+	l->checkpoint_done = wanted;
+	l->checkpoint_result = rc;
+	l->checkpoint_fault = fault;
+	(void)pthread_cond_broadcast(&l->maintain);
+	(void)pthread_mutex_unlock(&l->maintain_lock);
+}
+
+int maintain_step(struct log *l, int64_t *wait_ms)
+{
+	struct fault fault = {0};
+	int64_t now_ms = sys_wall_ms(l->sys), expiry = INT64_MAX;
+	uint64_t wanted;
+	bool wish = take_wish(l, &wanted);
+	int rc;
+
+	maintain_look_at_space(l);
+	*wait_ms = 0;
+	rc = journal_prepare(l->journal, &fault);
+	if (rc < 0 && rc != ERR_DISK_FULL)
+		core_say(l, LOG_ERROR, "journal_file_failed", "%s", fault.text);
+	if (rc > 0)
+		return 1;
+	(void)partitions_each(l, find_expiry, &expiry);
+	if (wish || journal_is_long(l) || expiry <= now_ms) {
+		run_checkpoint(l, wanted);
+		return !atomic_load(&l->move_failing);
+	}
+	rc = seen_step(l->seen, now_ms, &fault);
+	if (rc < 0)
+		core_say(l, LOG_ERROR, "seen_failed", "%s", fault.text);
+	if (rc > 0)
+		return 1;
+	*wait_ms = expiry == INT64_MAX || expiry - now_ms > IDLE_MS ? IDLE_MS : expiry - now_ms + 1;
+	if (atomic_exchange(&l->active, false) || atomic_load(&l->full) || atomic_load(&l->move_failing))
+		*wait_ms = LOOK_MS;
+	return 0;
+}
+
+static bool sleep_for(struct log *l, int64_t ms)
+{
+	struct timespec until;
+	bool stop;
+
+	(void)clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += ms / 1000;
+	until.tv_nsec += (long)(ms % 1000) * 1000000;
+	until.tv_sec += until.tv_nsec / 1000000000;
+	until.tv_nsec %= 1000000000;
+	(void)pthread_mutex_lock(&l->maintain_lock);
+	if (!l->maintain_asked && !l->maintain_stop)
+		(void)pthread_cond_timedwait(&l->maintain, &l->maintain_lock, &until);
+	l->maintain_asked = false;
+	stop = l->maintain_stop;
+	(void)pthread_mutex_unlock(&l->maintain_lock);
+	return !stop;
+}
+
+void *maintain_main(void *arg)
+{
+	struct log *l = arg;
+	int64_t wait_ms = 0;
+
+	(void)pthread_setname_np(pthread_self(), "weir-maintain");
+	do {
+		int idle = 0;
+		while (maintain_step(l, &wait_ms) > 0 && idle++ < 1000)
+			;
+		if (wait_ms <= 0)
+			wait_ms = LOOK_MS;
+	} while (sleep_for(l, wait_ms));
+	return NULL;
+}
+
+int log_checkpoint(struct log *l, struct fault *fault)
+{
+	uint64_t ticket;
+	int rc;
+
+	if (!l->started)
+		return checkpoint_write(l, fault);
+	(void)pthread_mutex_lock(&l->maintain_lock);
+	ticket = ++l->checkpoint_wanted;
+	l->maintain_asked = true;
+	(void)pthread_cond_broadcast(&l->maintain);
+	while (l->checkpoint_done < ticket)
+		(void)pthread_cond_wait(&l->maintain, &l->maintain_lock);
+	rc = l->checkpoint_result;
+	*fault = l->checkpoint_fault;
+	(void)pthread_mutex_unlock(&l->maintain_lock);
+	return rc;
+}

@@ -1,0 +1,334 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The mover writes durable batches into segments, a partition at a time, with
+ * one write for all that a partition has waiting. It lags a little on purpose:
+ * with many partitions each write then carries many batches. Until a batch is
+ * moved its group is pinned in memory; past the bound, entry refuses.
+ *
+ * Nothing here is synced: that is the storage checkpoint's affair.
+ */
+#include "log/core.h"
+
+#include <errno.h>
+#include <time.h>
+
+#include "base/check.h"
+#include "base/mem.h"
+
+#define PIECES_MAX 256u
+#define LAG_BYTES (8 << 20)
+#define LAG_MS 50
+
+static struct partition *take_queued(struct log *l)
+{
+	struct partition *p;
+
+	(void)pthread_mutex_lock(&l->tail_lock);
+	p = l->queue_first;
+	if (p) {
+		l->queue_first = p->next_queued;
+		if (!l->queue_first)
+			l->queue_last = NULL;
+		p->queued = false;
+	}
+	(void)pthread_mutex_unlock(&l->tail_lock);
+	return p;
+}
+
+static void put_back(struct log *l, struct partition *p)
+{
+	(void)pthread_mutex_lock(&l->tail_lock);
+	if (!p->queued) {
+		p->queued = true;
+		p->next_queued = l->queue_first;
+		l->queue_first = p;
+		if (!l->queue_last)
+			l->queue_last = p;
+	}
+	(void)pthread_mutex_unlock(&l->tail_lock);
+}
+
+/* Batches that wait, as many as fit one write and the segment; gives the groups they hold. */
+static uint32_t gather(struct partition *p, uint64_t bytes_max, struct segment_piece *pieces, struct tail_group **groups)
+{
+	uint32_t count = 0;
+	uint64_t sum = 0;
+
+	while (p->moved + count < p->ring_count && count < PIECES_MAX) {
+		const struct tail_ref *ref = &p->ring[(p->ring_head + p->moved + count) & (p->ring_cap - 1)];
+		if (count && sum + ref->bytes > bytes_max)
+			break;
+		sum += ref->bytes;
+		pieces[count] = (struct segment_piece){
+			.bytes = slice_make(ref->group->blob->bytes + ref->at, ref->bytes),
+			.base_offset = ref->base,
+			.last_offset = ref->last,
+			.max_timestamp = ref->max_timestamp,
+		};
+		groups[count++] = ref->group;
+	}
+	return count;
+}
+
+static int add_segment(struct partition *p, int64_t base)
+{
+	struct segment_place place = {.sys = p->log->sys,
+				      .files = p->log->files,
+				      .topics_dir = p->log->topics_dir,
+				      .topic = p->topic,
+				      .number = p->number,
+				      .index_interval = p->log->options.index_interval_bytes};
+	struct segment *s;
+	int rc;
+
+	if (p->segment_count == p->segment_cap) {
+		uint32_t cap = p->segment_cap ? p->segment_cap * 2 : 2;
+		struct segment **grown = mem_realloc(p->segments, cap * sizeof(struct segment *));
+		if (!grown)
+			return -ENOMEM;
+		p->segments = grown;
+		p->segment_cap = cap;
+	}
+	rc = segment_new(&place, base, &s);
+	if (rc)
+		return -ENOMEM;
+	p->segments[p->segment_count++] = s;
+	return 0;
+}
+
+/* The segment to append to, which may be a new one; shares. Under p->lock; *sealed is one to seal afterwards. */
+static int segment_to_append(struct partition *p, int64_t base, uint32_t first_bytes, struct segment **out,
+			     struct segment **sealed)
+{
+	uint64_t limit = p->options.segment_bytes ? p->options.segment_bytes : p->log->options.segment_bytes;
+	struct segment *last = p->segment_count ? p->segments[p->segment_count - 1] : NULL;
+	int rc = 0;
+
+	*sealed = NULL;
+	if (last && (p->last_sealed || (atomic_load(&last->bytes) > 0 && atomic_load(&last->bytes) + first_bytes > limit) ||
+		     base - last->base > INT32_MAX)) {
+		*sealed = segment_ref(last);
+		last = NULL;
+	}
+	if (!last)
+		rc = add_segment(p, base);
+	if (rc) {
+		segment_unref(*sealed);
+		return rc;
+	}
+	p->last_sealed = false;
+	*out = segment_ref(p->segments[p->segment_count - 1]);
+	return 0;
+}
+
+static void unpin_groups(struct log *l, struct tail_group **groups, uint32_t count)
+{
+	for (uint32_t i = 0; i < count; i++)
+		if (atomic_fetch_sub(&groups[i]->unmoved, 1) == 1)
+			atomic_fetch_sub(&l->pinned_bytes, (int64_t)groups[i]->blob->len);
+}
+
+static int move_some(struct log *l, struct partition *p, bool *more)
+{
+	struct segment_piece pieces[PIECES_MAX];
+	struct tail_group *groups[PIECES_MAX];
+	struct segment *s, *sealed;
+	const struct tail_ref *ref;
+	uint64_t limit, used;
+	uint32_t count = 0;
+	int rc;
+
+	*more = false;
+	(void)pthread_mutex_lock(&p->lock);
+	if (p->moved == p->ring_count) {
+		(void)pthread_mutex_unlock(&p->lock);
+		return 0;
+	}
+	ref = &p->ring[(p->ring_head + p->moved) & (p->ring_cap - 1)];
+	rc = segment_to_append(p, ref->base, ref->bytes, &s, &sealed);
+	if (rc == 0) {
+		limit = p->options.segment_bytes ? p->options.segment_bytes : l->options.segment_bytes;
+		used = atomic_load(&s->bytes);
+		count = gather(p, limit > used ? limit - used : 0, pieces, groups);
+	}
+	(void)pthread_mutex_unlock(&p->lock);
+	if (rc)
+		return rc;
+	if (sealed)
+		segment_seal(sealed);
+	segment_unref(sealed);
+	rc = segment_append(s, pieces, count, sys_wall_ms(l->sys));
+	(void)pthread_mutex_lock(&p->lock);
+	if (rc == 0) {
+		p->moved += count;
+		s->dirty = true;
+		*more = p->moved < p->ring_count;
+	}
+	(void)pthread_mutex_unlock(&p->lock);
+	segment_unref(s);
+	if (rc == 0)
+		unpin_groups(l, groups, count);
+	return rc ? rc : 1;
+}
+
+static void advance_moved(struct log *l)
+{
+	(void)pthread_mutex_lock(&l->tail_lock);
+	while (l->first_unmoved && atomic_load(&l->first_unmoved->unmoved) == 0) {
+		l->moved_sequence = l->first_unmoved->sequence;
+		l->first_unmoved = l->first_unmoved->next;
+	}
+	(void)pthread_cond_broadcast(&l->moved);
+	(void)pthread_mutex_unlock(&l->tail_lock);
+}
+
+/* Takes the references of one group out of the rings; its batches are the oldest there. */
+static void forget_group(struct log *l, struct tail_group *t)
+{
+	for (uint32_t i = 0; i < t->count; i++) {
+		struct partition *p = t->partitions[i];
+		(void)pthread_mutex_lock(&p->lock);
+		CHECK(p->ring_count > 0 && p->ring[p->ring_head].group == t && p->moved > 0);
+		p->ring_head = (p->ring_head + 1) & (p->ring_cap - 1);
+		p->ring_count--;
+		p->moved--;
+		if (p->ring_count == 0) {
+			mem_free(p->ring);
+			p->ring = NULL;
+			p->ring_cap = p->ring_head = 0;
+		}
+		(void)pthread_mutex_unlock(&p->lock);
+	}
+	atomic_fetch_sub(&l->tail_bytes, (int64_t)t->blob->cap);
+	blob_unref(t->blob);
+	mem_free(t);
+}
+
+void tail_evict(struct log *l, bool all)
+{
+	for (;;) {
+		struct tail_group *t;
+		(void)pthread_mutex_lock(&l->tail_lock);
+		t = l->tail_first;
+		if (t == l->first_unmoved || (!all && atomic_load(&l->tail_bytes) <= (int64_t)l->options.tail_bytes_max))
+			t = NULL;
+		if (t) {
+			l->tail_first = t->next;
+			if (!l->tail_first)
+				l->tail_last = NULL;
+		}
+		(void)pthread_mutex_unlock(&l->tail_lock);
+		if (!t)
+			return;
+		forget_group(l, t);
+	}
+}
+
+int mover_step(struct log *l)
+{
+	struct partition *p = take_queued(l);
+	bool more = true;
+	int rc = 0;
+
+	if (!p)
+		return 0;
+	while (more && rc >= 0)
+		rc = move_some(l, p, &more);
+	if (rc < 0) {
+		put_back(l, p);
+		if (!atomic_exchange(&l->move_failing, true))
+			core_say(l, LOG_ERROR, "segment_write_failed", "%s; ingest is refused until it works again",
+				 sys_error_text(rc));
+		return rc;
+	}
+	if (atomic_exchange(&l->move_failing, false))
+		core_say(l, LOG_INFO, "segment_write_works", "segments are written again");
+	return 1;
+}
+
+/* True once enough waits, somebody asked, or the log stops. Under tail_lock. */
+static bool is_due(const struct log *l)
+{
+	return l->mover_stop || l->move_wanted > l->moved_sequence || atomic_load(&l->pinned_bytes) >= LAG_BYTES;
+}
+
+static void wait_ms(struct log *l, long ms)
+{
+	struct timespec until;
+
+	(void)clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_nsec += ms * 1000000;
+	until.tv_sec += until.tv_nsec / 1000000000;
+	until.tv_nsec %= 1000000000;
+	(void)pthread_cond_timedwait(&l->movable, &l->tail_lock, &until);
+}
+
+/* Sleeps without a clock while nothing waits; then lets a little gather. False when it is time to end. */
+static bool wait_for_work(struct log *l)
+{
+	bool go_on;
+
+	(void)pthread_mutex_lock(&l->tail_lock);
+	while (!l->queue_first && !l->mover_stop)
+		(void)pthread_cond_wait(&l->movable, &l->tail_lock);
+	if (l->queue_first && !is_due(l))
+		wait_ms(l, LAG_MS);
+	go_on = l->queue_first || !l->mover_stop;
+	(void)pthread_mutex_unlock(&l->tail_lock);
+	return go_on;
+}
+
+static void pause_after_failure(struct log *l)
+{
+	(void)pthread_mutex_lock(&l->tail_lock);
+	wait_ms(l, 200);
+	(void)pthread_mutex_unlock(&l->tail_lock);
+}
+
+void *mover_main(void *arg)
+{
+	struct log *l = arg;
+
+	(void)pthread_setname_np(pthread_self(), "weir-move");
+	while (wait_for_work(l)) {
+		int rc;
+		while ((rc = mover_step(l)) > 0)
+			tail_evict(l, false);
+		advance_moved(l);
+		tail_evict(l, false);
+		if (rc < 0) {
+			bool stop;
+			pause_after_failure(l);
+			(void)pthread_mutex_lock(&l->tail_lock);
+			stop = l->mover_stop;
+			(void)pthread_mutex_unlock(&l->tail_lock);
+			if (stop)
+				break;
+		}
+	}
+	return NULL;
+}
+
+int mover_reach(struct log *l, uint64_t sequence)
+{
+	int rc = 0;
+
+	if (!l->started) {
+		while ((rc = mover_step(l)) > 0)
+			;
+		advance_moved(l);
+		tail_evict(l, false);
+		return rc < 0 ? (rc == -ENOSPC ? ERR_DISK_FULL : ERR_IO) : 0;
+	}
+	(void)pthread_mutex_lock(&l->tail_lock);
+	if (sequence > l->move_wanted)
+		l->move_wanted = sequence;
+	(void)pthread_cond_signal(&l->movable);
+	while (l->first_unmoved && l->moved_sequence < sequence && rc == 0) {
+		(void)pthread_cond_wait(&l->moved, &l->tail_lock);
+		if (atomic_load(&l->move_failing))
+			rc = ERR_DISK_FULL;
+	}
+	(void)pthread_mutex_unlock(&l->tail_lock);
+	return rc;
+}

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Recovery: the newer whole checkpoint, partitions cut to what it says, files it
+ * does not know removed, and everything behind it in the journal entered again
+ * the way the committer enters it. Doing it twice gives the same.
+ */
+#include "log/core.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/check.h"
+#include "base/mem.h"
+
+struct replay {
+	struct log *l;
+	struct fault *fault;
+	uint8_t *last; /* a copy of the last group */
+	size_t last_len, last_cap;
+};
+
+static int keep_last(struct replay *r, struct slice frame)
+{
+	if (frame.len > r->last_cap) {
+		uint8_t *grown = mem_realloc(r->last, frame.len);
+		if (!grown)
+			return fault_set(r->fault, ERR_NOMEM, "no memory to recover");
+		r->last = grown;
+		r->last_cap = frame.len;
+	}
+	memcpy(r->last, frame.ptr, frame.len);
+	r->last_len = frame.len;
+	return 0;
+}
+
+/* Groups go the usual way: into the rings, and on into segments when enough are pinned. */
+static int replay_group(void *ctx, const struct frame_head *head, struct slice frame)
+{
+	struct replay *r = ctx;
+	struct log *l = r->l;
+	struct group g;
+	int rc = group_from_frame(l, &g, frame, r->fault);
+
+	if (rc)
+		return rc;
+	l->sequence = head->sequence;
+	atomic_store(&l->durable, head->sequence);
+	l->recovered_groups++;
+	rc = group_publish(l, &g);
+	group_free(&g);
+	if (rc)
+		return fault_set(r->fault, rc, "no memory to recover");
+	if (atomic_load(&l->pinned_bytes) > (int64_t)l->options.pinned_bytes_max / 2)
+		rc = mover_reach(l, head->sequence);
+	if (rc)
+		return fault_set(r->fault, rc, "cannot write segments while recovering in %s", l->dir);
+	return keep_last(r, frame);
+}
+
+/* ---- files nobody knows ---- */
+
+struct sweep {
+	struct log *l;
+	struct topic_id topic;
+	struct partition *partition; /* NULL: unknown */
+	char path[SEGMENT_PATH_BYTES];
+};
+
+static bool is_known(const struct partition *p, int64_t base)
+{
+	for (uint32_t i = 0; p && i < p->segment_count; i++)
+		if (p->segments[i]->base == base)
+			return true;
+	return false;
+}
+
+static int sweep_file(void *ctx, const char *name)
+{
+	struct sweep *s = ctx;
+	char path[SEGMENT_PATH_BYTES + 300];
+	char *end;
+	long long base = strtoll(name, &end, 10);
+
+	if (end == name + 20 && is_known(s->partition, base))
+		return 0;
+	(void)snprintf(path, sizeof(path), "%s/%s", s->path, name);
+	(void)s->l->sys->ops->unlink(s->l->sys->self, path);
+	return 0;
+}
+
+static int sweep_partition(void *ctx, const char *name)
+{
+	struct sweep *s = ctx;
+	struct sweep inner = {.l = s->l, .topic = s->topic};
+	uint64_t number;
+
+	if (!slice_to_u64(slice_str(name), &number) || number > UINT32_MAX)
+		return 0;
+	(void)partition_get(s->l, &s->topic, (uint32_t)number, false, &inner.partition);
+	(void)snprintf(inner.path, sizeof(inner.path), "%.500s/%.20s", s->path, name);
+	return s->l->sys->ops->list(s->l->sys->self, inner.path, sweep_file, &inner);
+}
+
+static int sweep_topic(void *ctx, const char *name)
+{
+	struct log *l = ctx;
+	struct sweep s = {.l = l};
+
+	if (!topic_id_parse(slice_str(name), &s.topic))
+		return 0;
+	(void)snprintf(s.path, sizeof(s.path), "%s/%.40s", l->topics_dir, name);
+	return l->sys->ops->list(l->sys->self, s.path, sweep_partition, &s);
+}
+
+int recover(struct log *l, struct fault *fault)
+{
+	struct replay r = {.l = l, .fault = fault};
+	struct journal_scan scan;
+	uint64_t sequence = 0;
+	int rc = checkpoint_load(l, &sequence, fault);
+
+	if (rc < 0)
+		return rc;
+	(void)l->sys->ops->list(l->sys->self, l->topics_dir, sweep_topic, l);
+	l->sequence = sequence;
+	atomic_store(&l->durable, sequence);
+	rc = journal_scan(l->journal, sequence, replay_group, &r, &scan, fault);
+	if (rc == 0) {
+		journal_recycle(l->journal, sequence);
+		rc = journal_begin(l->journal, slice_make(r.last, r.last_len), fault);
+	}
+	mem_free(r.last);
+	if (rc)
+		return rc;
+	l->moved_sequence = l->first_unmoved ? sequence : l->sequence;
+	l->truncated_bytes = scan.torn_bytes;
+	if (scan.groups || scan.torn_bytes)
+		core_say(l, LOG_INFO, "recovered", "%llu groups (%llu bytes) behind the checkpoint were read from the journal",
+			 (unsigned long long)scan.groups, (unsigned long long)scan.bytes);
+	if (scan.torn_bytes)
+		core_say(l, LOG_WARN, "torn_tail", "a group of %llu bytes was not written whole and not answered: cut off at byte %llu of %s",
+			 (unsigned long long)scan.torn_bytes, (unsigned long long)scan.torn_at, scan.torn_file);
+	return 0;
+}

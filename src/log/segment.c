@@ -1,0 +1,763 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Reading goes: a hint (where the last reader of this offset stopped) or the
+ * index gives a position at or before the batch; batches are read from there,
+ * checked, and those before the offset are dropped.
+ *
+ * After damage the next whole batch is looked for byte by byte: a head that
+ * fits, with an offset that can follow, and a CRC that matches. That is slow and
+ * happens once a damaged range and read; the range is told as a gap.
+ */
+#include "log/segment.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#include "base/check.h"
+#include "base/mem.h"
+#include "base/wire.h"
+#include "proto/batch/batch.h"
+
+#define SCAN_BYTES (1u << 20)
+#define PIECES_MAX 256u
+#define INDEX_ENTRY_BYTES 8u
+#define TIME_ENTRY_BYTES 12u
+
+int segment_new(const struct segment_place *place, int64_t base, struct segment **out)
+{
+	struct segment *s = mem_zalloc(1, sizeof(*s));
+
+	if (!s)
+		return ERR_NOMEM;
+	s->place = *place;
+	s->base = base;
+	atomic_init(&s->refs, 1);
+	atomic_init(&s->next_offset, base);
+	atomic_init(&s->max_timestamp, -1);
+	atomic_init(&s->last_append_ms, 0);
+	file_slot_init(&s->file);
+	s->index.whole = true;
+	for (uint32_t i = 0; i < SEGMENT_HINTS; i++)
+		s->hints[i].offset = -1;
+	(void)pthread_mutex_init(&s->lock, NULL);
+	*out = s;
+	return 0;
+}
+
+struct segment *segment_ref(struct segment *s)
+{
+	CHECK(atomic_fetch_add(&s->refs, 1) > 0);
+	return s;
+}
+
+void segment_unref(struct segment *s)
+{
+	if (!s || atomic_fetch_sub(&s->refs, 1) != 1)
+		return;
+	files_forget(s->place.files, &s->file);
+	mem_free(s->index.entries);
+	(void)pthread_mutex_destroy(&s->lock);
+	mem_free(s);
+}
+
+void segment_path(const struct segment *s, enum segment_file kind, char *out)
+{
+	static const char *const endings[] = {"log", "index", "timeindex"};
+	char id[37];
+
+	topic_id_text(&s->place.topic, id);
+	(void)snprintf(out, SEGMENT_PATH_BYTES, "%s/%s/%u/%020lld.%s", s->place.topics_dir, id, s->place.number,
+		       (long long)s->base, endings[kind]);
+}
+
+static int pin(struct segment *s, bool wait)
+{
+	char path[SEGMENT_PATH_BYTES];
+
+	if (!wait)
+		return files_pin_open(s->place.files, &s->file);
+	segment_path(s, SEGMENT_LOG, path);
+	return files_pin(s->place.files, &s->file, path, 0);
+}
+
+static void unpin(struct segment *s)
+{
+	files_unpin(s->place.files, &s->file);
+}
+
+/* ---- the index in memory ---- */
+
+static int index_add(struct segment_index *x, struct index_entry entry)
+{
+	if (x->count == x->cap) {
+		uint32_t cap = x->cap ? x->cap * 2 : 16;
+		struct index_entry *grown = mem_realloc(x->entries, cap * sizeof(*grown));
+		if (!grown)
+			return ERR_NOMEM;
+		x->entries = grown;
+		x->cap = cap;
+	}
+	x->entries[x->count++] = entry;
+	x->last_position = entry.position;
+	return 0;
+}
+
+/* A batch at `position` enters the index where the last entry is an interval behind. A full memory costs only speed. */
+static void index_note(struct segment *s, struct segment_index *x, int64_t offset, uint64_t position, int64_t max_before)
+{
+	if (x->count && position - x->last_position < s->place.index_interval)
+		return;
+	(void)index_add(x, (struct index_entry){.offset = (uint32_t)(offset - s->base),
+						.position = (uint32_t)position,
+						.max_timestamp = max_before});
+}
+
+/* The last entry at or before the offset; 0 where there is none. */
+static uint64_t index_find(const struct segment_index *x, uint32_t offset)
+{
+	uint32_t low = 0, high = x->count;
+
+	while (low < high) {
+		uint32_t middle = low + (high - low) / 2;
+		if (x->entries[middle].offset <= offset)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low ? x->entries[low - 1].position : 0;
+}
+
+/* The last entry before which no timestamp reaches time_ms; 0 where there is none. */
+static uint64_t index_find_time(const struct segment_index *x, int64_t time_ms)
+{
+	uint32_t low = 0, high = x->count;
+
+	while (low < high) {
+		uint32_t middle = low + (high - low) / 2;
+		if (x->entries[middle].max_timestamp < time_ms)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low ? x->entries[low - 1].position : 0;
+}
+
+/* ---- appending ---- */
+
+static int make_dirs(struct segment *s)
+{
+	const struct sys *sys = s->place.sys;
+	char path[SEGMENT_PATH_BYTES];
+	char id[37];
+	int rc;
+
+	topic_id_text(&s->place.topic, id);
+	(void)snprintf(path, sizeof(path), "%s/%s", s->place.topics_dir, id);
+	rc = sys->ops->mkdir(sys->self, path);
+	if (rc)
+		return rc;
+	(void)snprintf(path, sizeof(path), "%s/%s/%u", s->place.topics_dir, id, s->place.number);
+	return sys->ops->mkdir(sys->self, path);
+}
+
+static int pin_for_append(struct segment *s)
+{
+	char path[SEGMENT_PATH_BYTES];
+	int fd, rc;
+
+	if (atomic_load(&s->bytes) > 0 || s->created)
+		return pin(s, true);
+	rc = make_dirs(s);
+	if (rc)
+		return rc;
+	segment_path(s, SEGMENT_LOG, path);
+	fd = files_pin(s->place.files, &s->file, path, SYS_CREATE | SYS_TRUNCATE);
+	if (fd >= 0)
+		s->created = true;
+	return fd;
+}
+
+static void note_pieces(struct segment *s, const struct segment_piece *pieces, uint32_t count, uint64_t position)
+{
+	int64_t max = atomic_load(&s->max_timestamp);
+
+	(void)pthread_mutex_lock(&s->lock);
+	for (uint32_t i = 0; i < count; i++) {
+		index_note(s, &s->index, pieces[i].base_offset, position, max);
+		position += pieces[i].bytes.len;
+		if (pieces[i].max_timestamp > max)
+			max = pieces[i].max_timestamp;
+	}
+	(void)pthread_mutex_unlock(&s->lock);
+	atomic_store(&s->max_timestamp, max);
+	atomic_store(&s->next_offset, pieces[count - 1].last_offset + 1);
+	atomic_store(&s->bytes, position);
+}
+
+int segment_append(struct segment *s, const struct segment_piece *pieces, uint32_t count, int64_t now_ms)
+{
+	struct iovec iov[PIECES_MAX];
+	uint64_t at = atomic_load(&s->bytes);
+	int fd, rc;
+
+	CHECK(count > 0 && count <= PIECES_MAX);
+	for (uint32_t i = 0; i < count; i++)
+		iov[i] = (struct iovec){.iov_base = (void *)(uintptr_t)pieces[i].bytes.ptr, .iov_len = pieces[i].bytes.len};
+	fd = pin_for_append(s);
+	if (fd < 0)
+		return fd;
+	rc = s->place.sys->ops->pwritev(s->place.sys->self, fd, iov, (int)count, at);
+	unpin(s);
+	if (rc)
+		return rc;
+	note_pieces(s, pieces, count, at);
+	atomic_store(&s->last_append_ms, now_ms);
+	return 0;
+}
+
+int segment_sync(struct segment *s)
+{
+	int fd = pin(s, true);
+	int rc;
+
+	if (fd < 0)
+		return fd;
+	rc = s->place.sys->ops->fdatasync(s->place.sys->self, fd);
+	unpin(s);
+	return rc;
+}
+
+static int write_file(struct segment *s, enum segment_file kind, const void *bytes, size_t n)
+{
+	const struct sys *sys = s->place.sys;
+	struct iovec iov = {.iov_base = (void *)(uintptr_t)bytes, .iov_len = n};
+	char path[SEGMENT_PATH_BYTES];
+	int fd, rc;
+
+	segment_path(s, kind, path);
+	fd = sys->ops->open(sys->self, path, SYS_CREATE | SYS_TRUNCATE);
+	if (fd < 0)
+		return fd;
+	rc = n ? sys->ops->pwritev(sys->self, fd, &iov, 1, 0) : 0;
+	sys->ops->close(sys->self, fd);
+	return rc;
+}
+
+static void write_index(struct segment *s, const struct segment_index *x)
+{
+	uint8_t *bytes = mem_alloc((size_t)x->count * TIME_ENTRY_BYTES + 1);
+	uint8_t *at = bytes;
+
+	if (!bytes)
+		return;
+	for (uint32_t i = 0; i < x->count; i++) {
+		at = wire_put_u32(at, x->entries[i].offset);
+		at = wire_put_u32(at, x->entries[i].position);
+	}
+	if (write_file(s, SEGMENT_INDEX, bytes, (size_t)(at - bytes)) == 0) {
+		at = bytes;
+		for (uint32_t i = 0; i < x->count; i++) {
+			at = wire_put_u64(at, (uint64_t)x->entries[i].max_timestamp);
+			at = wire_put_u32(at, x->entries[i].offset);
+		}
+		(void)write_file(s, SEGMENT_TIMEINDEX, bytes, (size_t)(at - bytes));
+	}
+	mem_free(bytes);
+}
+
+void segment_seal(struct segment *s)
+{
+	struct segment_index index;
+
+	(void)pthread_mutex_lock(&s->lock);
+	index = s->index;
+	s->index = (struct segment_index){0};
+	(void)pthread_mutex_unlock(&s->lock);
+	if (index.whole)
+		write_index(s, &index);
+	mem_free(index.entries);
+}
+
+int segment_cut(struct segment *s, uint64_t bytes, struct fault *fault)
+{
+	const struct sys *sys = s->place.sys;
+	char path[SEGMENT_PATH_BYTES];
+	struct sys_stat st;
+	int fd, rc;
+
+	segment_path(s, SEGMENT_LOG, path);
+	rc = sys->ops->stat(sys->self, path, &st);
+	if (rc)
+		return fault_set(fault, ERR_CORRUPT, "%s is missing; the checkpoint says it holds %llu bytes", path,
+				 (unsigned long long)bytes);
+	if (st.bytes < bytes)
+		return fault_set(fault, ERR_CORRUPT, "%s has %llu bytes; the checkpoint says %llu", path,
+				 (unsigned long long)st.bytes, (unsigned long long)bytes);
+	s->index.whole = bytes == 0;
+	s->created = true;
+	atomic_store(&s->bytes, bytes);
+	if (st.bytes == bytes)
+		return 0;
+	fd = pin(s, true);
+	if (fd < 0)
+		return fault_set(fault, ERR_IO, "cannot open %s: %s", path, sys_error_text(fd));
+	rc = sys->ops->truncate(sys->self, fd, bytes);
+	unpin(s);
+	if (rc)
+		return fault_set(fault, ERR_IO, "cannot cut %s: %s", path, sys_error_text(rc));
+	s->dirty = true;
+	return 0;
+}
+
+void segment_unlink(struct segment *s)
+{
+	char path[SEGMENT_PATH_BYTES];
+
+	for (int kind = SEGMENT_LOG; kind <= SEGMENT_TIMEINDEX; kind++) {
+		segment_path(s, (enum segment_file)kind, path);
+		(void)s->place.sys->ops->unlink(s->place.sys->self, path);
+	}
+}
+
+/* ---- making an index anew, or reading one ---- */
+
+/* A window over the log file that moves forward. */
+struct window {
+	struct segment *s;
+	int fd;
+	uint8_t *bytes;
+	size_t cap;
+	uint64_t at;  /* position of bytes[0] */
+	size_t len;
+	uint64_t end; /* of the log */
+};
+
+/* Makes n bytes at `position` visible, where the log has them: gives how many there are. */
+static int64_t window_see(struct window *w, uint64_t position, size_t n, struct slice *out)
+{
+	const struct sys *sys = w->s->place.sys;
+	int64_t got;
+
+	if (n > w->end - position)
+		n = (size_t)(w->end - position);
+	if (position < w->at || position + n > w->at + w->len) {
+		if (n > w->cap) {
+			uint8_t *grown = mem_realloc(w->bytes, n);
+			if (!grown)
+				return ERR_NOMEM;
+			w->bytes = grown;
+			w->cap = n;
+		}
+		got = sys->ops->pread(sys->self, w->fd, w->bytes,
+				      w->cap < w->end - position ? w->cap : (size_t)(w->end - position), position);
+		if (got < 0)
+			return ERR_IO;
+		w->at = position;
+		w->len = (size_t)got;
+		if (n > w->len)
+			n = w->len;
+	}
+	*out = slice_make(w->bytes + (position - w->at), n);
+	return (int64_t)n;
+}
+
+static int window_open(struct window *w, struct segment *s)
+{
+	*w = (struct window){.s = s, .cap = SCAN_BYTES, .end = atomic_load(&s->bytes)};
+	w->bytes = mem_alloc(w->cap);
+	if (!w->bytes)
+		return ERR_NOMEM;
+	w->fd = pin(s, true);
+	if (w->fd < 0) {
+		mem_free(w->bytes);
+		return ERR_IO;
+	}
+	return 0;
+}
+
+static void window_close(struct window *w)
+{
+	unpin(w->s);
+	mem_free(w->bytes);
+}
+
+/* The batch at `position`, checked: 0, 1 at the end, ERR_CORRUPT where it is none, ERR_IO, ERR_NOMEM. */
+static int window_batch(struct window *w, uint64_t position, struct batch_head *head, struct slice *batch)
+{
+	int64_t got;
+	int rc;
+
+	if (position >= w->end)
+		return 1;
+	got = window_see(w, position, BATCH_HEAD_BYTES, batch);
+	if (got < 0)
+		return (int)got;
+	if (batch_head_read(*batch, head) || head->bytes > w->end - position)
+		return ERR_CORRUPT;
+	got = window_see(w, position, head->bytes, batch);
+	if (got < 0)
+		return (int)got;
+	rc = batch_check(*batch, head);
+	return rc ? ERR_CORRUPT : 0;
+}
+
+/* The next whole batch behind damage: 0, *position and its head; 1 where there is none. */
+static int window_resync(struct window *w, int64_t offset_from, uint64_t *position, struct batch_head *found)
+{
+	struct batch_head head;
+	struct slice bytes;
+
+	for (uint64_t at = *position + 1; at + BATCH_HEAD_BYTES <= w->end; at++) {
+		int64_t got = window_see(w, at, BATCH_HEAD_BYTES, &bytes);
+		if (got < 0)
+			return (int)got;
+		if (bytes.len < BATCH_HEAD_BYTES || bytes.ptr[16] != 2 || batch_head_read(bytes, &head))
+			continue;
+		if (head.base_offset < offset_from || head.base_offset >= atomic_load(&w->s->next_offset))
+			continue;
+		if (window_batch(w, at, &head, &bytes) == 0) {
+			*position = at;
+			*found = head;
+			return 0;
+		}
+	}
+	*position = w->end;
+	return 1;
+}
+
+static int scan_index(struct segment *s, struct segment_index *x)
+{
+	struct batch_head head;
+	struct slice batch;
+	struct window w;
+	int64_t max = -1, next = s->base;
+	uint64_t at = 0;
+	int rc = window_open(&w, s);
+
+	if (rc)
+		return rc;
+	while ((rc = window_batch(&w, at, &head, &batch)) <= 0) {
+		if (rc == ERR_CORRUPT) {
+			rc = window_resync(&w, next, &at, &head);
+			if (rc)
+				break;
+			continue;
+		}
+		if (rc < 0)
+			break;
+		index_note(s, x, head.base_offset, at, max);
+		if (head.max_timestamp > max)
+			max = head.max_timestamp;
+		next = batch_last_offset(&head) + 1;
+		at += head.bytes;
+	}
+	window_close(&w);
+	x->whole = rc >= 0;
+	return rc < 0 ? rc : 0;
+}
+
+static int64_t read_file(struct segment *s, enum segment_file kind, uint8_t **out)
+{
+	const struct sys *sys = s->place.sys;
+	char path[SEGMENT_PATH_BYTES];
+	struct sys_stat st;
+	int64_t got;
+	int fd;
+
+	segment_path(s, kind, path);
+	if (sys->ops->stat(sys->self, path, &st) || st.bytes > (64u << 20))
+		return -1;
+	fd = sys->ops->open(sys->self, path, SYS_READ);
+	if (fd < 0)
+		return -1;
+	*out = mem_alloc(st.bytes + 1);
+	got = *out ? sys->ops->pread(sys->self, fd, *out, st.bytes, 0) : -1;
+	sys->ops->close(sys->self, fd);
+	return got;
+}
+
+/* Reads both index files; false where they are missing or do not fit the log: then they are made anew. */
+static bool load_index(struct segment *s, struct segment_index *x)
+{
+	uint8_t *places = NULL, *times = NULL;
+	int64_t n = read_file(s, SEGMENT_INDEX, &places);
+	int64_t m = read_file(s, SEGMENT_TIMEINDEX, &times);
+	bool fits = n > 0 && n % INDEX_ENTRY_BYTES == 0 && m / TIME_ENTRY_BYTES == n / INDEX_ENTRY_BYTES &&
+		    m % TIME_ENTRY_BYTES == 0;
+	uint32_t count = fits ? (uint32_t)(n / INDEX_ENTRY_BYTES) : 0;
+	struct index_entry last = {0};
+
+	for (uint32_t i = 0; fits && i < count; i++) {
+		struct index_entry e = {.offset = wire_load_u32(places + i * INDEX_ENTRY_BYTES),
+					.position = wire_load_u32(places + i * INDEX_ENTRY_BYTES + 4),
+					.max_timestamp = (int64_t)wire_load_u64(times + i * TIME_ENTRY_BYTES)};
+		fits = wire_load_u32(times + i * TIME_ENTRY_BYTES + 8) == e.offset &&
+		       e.position < atomic_load(&s->bytes) &&
+		       (i == 0 ? e.position == 0 : e.position > last.position && e.offset > last.offset) &&
+		       index_add(x, e) == 0;
+		last = e;
+	}
+	mem_free(places);
+	mem_free(times);
+	x->whole = fits;
+	if (!fits)
+		x->count = 0;
+	return fits;
+}
+
+/*
+ * Gives an index for a lookup that may wait: the one in memory where it is
+ * whole, else the files', else one made by reading the log. *own says that the
+ * caller frees it.
+ */
+static int index_get(struct segment *s, struct segment_index *x)
+{
+	bool active;
+	int rc;
+
+	*x = (struct segment_index){0};
+	(void)pthread_mutex_lock(&s->lock);
+	active = s->index.cap > 0 || s->index.whole;
+	(void)pthread_mutex_unlock(&s->lock);
+	if (load_index(s, x))
+		return 0;
+	x->count = 0;
+	rc = scan_index(s, x);
+	if (rc == 0 && !active)
+		write_index(s, x);
+	return rc;
+}
+
+/* ---- reading ---- */
+
+static void give_hint(struct segment *s, int64_t offset, uint64_t position)
+{
+	uint32_t slot;
+
+	(void)pthread_mutex_lock(&s->lock);
+	for (slot = 0; slot < SEGMENT_HINTS; slot++)
+		if (s->hints[slot].offset == offset)
+			break;
+	if (slot == SEGMENT_HINTS)
+		slot = s->hint_next++ % SEGMENT_HINTS;
+	s->hints[slot].offset = offset;
+	s->hints[slot].position = position;
+	(void)pthread_mutex_unlock(&s->lock);
+}
+
+/* A position at or before the batch of this offset, without waiting: 0 or -EAGAIN. */
+static int find_quickly(struct segment *s, int64_t offset, uint64_t *position)
+{
+	int rc = -EAGAIN;
+
+	(void)pthread_mutex_lock(&s->lock);
+	for (uint32_t i = 0; i < SEGMENT_HINTS && rc; i++) {
+		if (s->hints[i].offset == offset) {
+			*position = s->hints[i].position;
+			rc = 0;
+		}
+	}
+	if (rc && s->index.count &&
+	    (s->index.whole || offset - s->base >= (int64_t)s->index.entries[0].offset)) {
+		*position = index_find(&s->index, (uint32_t)(offset - s->base));
+		rc = 0;
+	}
+	(void)pthread_mutex_unlock(&s->lock);
+	if (rc && offset == s->base) {
+		*position = 0;
+		rc = 0;
+	}
+	return rc;
+}
+
+static int find_position(struct segment *s, int64_t offset, bool wait, uint64_t *position)
+{
+	struct segment_index x;
+	int rc = find_quickly(s, offset, position);
+
+	if (rc == 0 || !wait)
+		return rc;
+	rc = index_get(s, &x);
+	if (rc == 0)
+		*position = index_find(&x, (uint32_t)(offset - s->base));
+	mem_free(x.entries);
+	return rc;
+}
+
+static int64_t read_at(struct segment *s, int fd, void *bytes, size_t n, uint64_t at, bool wait)
+{
+	const struct sys *sys = s->place.sys;
+
+	return wait ? sys->ops->pread(sys->self, fd, bytes, n, at) : sys->ops->pread_nowait(sys->self, fd, bytes, n, at);
+}
+
+/* Fills a blob from `position` on. */
+static int fill_blob(struct segment *s, int fd, uint64_t position, size_t n, bool wait, struct blob **out)
+{
+	uint64_t end = atomic_load(&s->bytes);
+	struct blob *blob;
+	int64_t got;
+
+	if (n > end - position)
+		n = (size_t)(end - position);
+	blob = blob_new(n, NULL);
+	if (!blob)
+		return ERR_NOMEM;
+	got = read_at(s, fd, blob->bytes, n, position, wait);
+	if (got < 0 || (!wait && (size_t)got < n)) {
+		blob_unref(blob);
+		return got >= 0 || got == -EAGAIN ? -EAGAIN : ERR_IO;
+	}
+	blob->len = (size_t)got;
+	*out = blob;
+	return 0;
+}
+
+/*
+ * Whole, right batches in `bytes`: steps over those before `offset`, then takes
+ * as many as there are. *used is where it stopped, *need what the batch there
+ * wants. ERR_CORRUPT where that batch is damaged.
+ */
+static int take_batches(struct slice bytes, int64_t offset, size_t *from, size_t *used, size_t *need, int64_t *next)
+{
+	struct batch_head head;
+	int rc = 0;
+
+	*from = *used = 0;
+	*need = BATCH_HEAD_BYTES;
+	while (*used < bytes.len) {
+		rc = batch_check(slice_from(bytes, *used), &head);
+		if (rc == 1 && bytes.len - *used >= BATCH_HEAD_BYTES)
+			*need = head.bytes;
+		if (rc)
+			break;
+		*used += head.bytes;
+		if (batch_last_offset(&head) < offset)
+			*from = *used;
+		else
+			*next = batch_last_offset(&head) + 1;
+	}
+	return rc < 0 ? ERR_CORRUPT : 0;
+}
+
+static int read_over_damage(struct segment *s, uint64_t position, int64_t offset, struct segment_read *out)
+{
+	struct batch_head head;
+	struct slice batch;
+	struct window w;
+	int rc = window_open(&w, s);
+
+	if (rc)
+		return rc;
+	rc = window_batch(&w, position, &head, &batch);
+	if (rc == ERR_CORRUPT)
+		rc = window_resync(&w, offset, &position, &head);
+	window_close(&w);
+	if (rc < 0)
+		return rc;
+	out->gap_from = offset;
+	out->gap_to = rc == 1 ? atomic_load(&s->next_offset) : head.base_offset;
+	out->next_offset = out->gap_to;
+	give_hint(s, out->gap_to, position);
+	return 0;
+}
+
+static int read_from(struct segment *s, int fd, uint64_t position, int64_t offset, size_t bytes_max, bool wait,
+		     struct segment_read *out)
+{
+	size_t want = bytes_max < BATCH_HEAD_BYTES ? BATCH_HEAD_BYTES : bytes_max;
+
+	while (position < atomic_load(&s->bytes)) {
+		size_t from, used, need;
+		int64_t next = -1;
+		int rc = fill_blob(s, fd, position, want, wait, &out->blob);
+		if (rc)
+			return rc;
+		rc = take_batches(blob_slice(out->blob), offset, &from, &used, &need, &next);
+		if (next >= 0) {
+			out->batches = slice_make(out->blob->bytes + from, used - from);
+			out->next_offset = next;
+			give_hint(s, next, position + used);
+			return 0;
+		}
+		blob_unref(out->blob);
+		out->blob = NULL;
+		if (rc == ERR_CORRUPT)
+			return wait ? read_over_damage(s, position + used, offset, out) : -EAGAIN;
+		if (used == 0 && need > atomic_load(&s->bytes) - position)
+			return wait ? read_over_damage(s, position, offset, out) : -EAGAIN;
+		if (need > want)
+			want = need;
+		position += used;
+	}
+	return 1;
+}
+
+int segment_read(struct segment *s, int64_t offset, size_t bytes_max, bool wait, struct segment_read *out)
+{
+	uint64_t position;
+	int fd, rc;
+
+	*out = (struct segment_read){0};
+	if (offset < s->base)
+		offset = s->base;
+	if (offset >= atomic_load(&s->next_offset))
+		return 1;
+	rc = find_position(s, offset, wait, &position);
+	if (rc)
+		return rc;
+	fd = pin(s, wait);
+	if (fd < 0)
+		return fd == -EAGAIN ? fd : ERR_IO;
+	rc = read_from(s, fd, position, offset, bytes_max, wait, out);
+	unpin(s);
+	return rc;
+}
+
+static int first_in_batch(struct slice batch, int64_t time_ms, int64_t *offset)
+{
+	struct batch_record r;
+	struct batch_walk walk;
+
+	if (batch_walk_start(&walk, batch))
+		return 1;
+	while (batch_walk_next(&walk, &r) == 1) {
+		if (r.timestamp >= time_ms) {
+			*offset = r.offset;
+			return 0;
+		}
+	}
+	return 1;
+}
+
+int segment_find_time(struct segment *s, int64_t time_ms, int64_t *offset)
+{
+	struct segment_index x;
+	struct batch_head head;
+	struct slice batch;
+	struct window w;
+	uint64_t at;
+	int rc = index_get(s, &x);
+
+	if (rc)
+		return rc;
+	at = index_find_time(&x, time_ms);
+	mem_free(x.entries);
+	rc = window_open(&w, s);
+	if (rc)
+		return rc;
+	while ((rc = window_batch(&w, at, &head, &batch)) <= 0) {
+		if (rc == ERR_CORRUPT) {
+			if (window_resync(&w, s->base, &at, &head))
+				break;
+			continue;
+		}
+		if (rc < 0)
+			break;
+		if (head.max_timestamp >= time_ms && first_in_batch(batch, time_ms, offset) == 0)
+			break;
+		at += head.bytes;
+	}
+	window_close(&w);
+	return rc;
+}

@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef WEIR_LOG_SEGMENT_H
+#define WEIR_LOG_SEGMENT_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "base/blob.h"
+#include "log/files.h"
+#include "log/topic_id.h"
+
+/*
+ * One stretch of a partition on disk: a .log file of batches, laid out as
+ * Kafka's, with sparse .index and .timeindex files. The mover appends to the
+ * last segment of a partition; readers read any. Reference counted: a reader
+ * may hold one that retention has unlinked.
+ *
+ * The index of the active segment is in memory and written when the segment is
+ * sealed. An index is a hint: what it points at must be a batch that fits, or it
+ * is made anew by reading the log. Without one nothing is lost but time.
+ */
+struct segment_place {
+	const struct sys *sys;
+	struct files *files;
+	const char *topics_dir; /* data/topics; outlives the segment */
+	struct topic_id topic;
+	uint32_t number;
+	uint32_t index_interval;
+};
+
+struct index_entry {
+	uint32_t offset;        /* relative to the base: first offset of the batch */
+	uint32_t position;
+	int64_t max_timestamp;  /* of all batches before this position */
+};
+
+struct segment_index {
+	struct index_entry *entries;
+	uint32_t count, cap;
+	uint32_t last_position; /* where the last entry points */
+	bool whole;             /* covers the log from its first byte */
+};
+
+#define SEGMENT_HINTS 8u
+
+struct segment {
+	struct segment_place place;
+	_Atomic uint32_t refs;
+	int64_t base;
+	_Atomic uint64_t bytes;       /* whole batches handed to the kernel */
+	_Atomic int64_t next_offset;
+	_Atomic int64_t max_timestamp;
+	_Atomic int64_t last_append_ms;
+	bool dirty;                   /* the mover's and maintenance's, under the partition's lock */
+	bool created;                 /* its directory entry is not synced yet */
+	struct file_slot file;
+	pthread_mutex_t lock;         /* index and hints */
+	struct segment_index index;
+	struct { int64_t offset; uint64_t position; } hints[SEGMENT_HINTS];
+	uint32_t hint_next;
+};
+
+/* Returns owned (one reference). No file is touched. */
+int segment_new(const struct segment_place *place, int64_t base, struct segment **out);
+struct segment *segment_ref(struct segment *s);
+void segment_unref(struct segment *s);
+
+enum segment_file { SEGMENT_LOG, SEGMENT_INDEX, SEGMENT_TIMEINDEX };
+#define SEGMENT_PATH_BYTES 640u
+void segment_path(const struct segment *s, enum segment_file kind, char *out);
+
+/* One contiguous piece of batches for an append. */
+struct segment_piece {
+	struct slice bytes;
+	int64_t base_offset, last_offset, max_timestamp;
+};
+
+/*
+ * The mover: appends pieces in order with one write. 0 or -errno; on an error
+ * nothing counts as appended (the file may have grown: it is cut when tried again).
+ */
+int segment_append(struct segment *s, const struct segment_piece *pieces, uint32_t count, int64_t now_ms);
+
+/* Syncs the log file. 0 or -errno. */
+int segment_sync(struct segment *s);
+
+/* No more appends: writes the index files (not synced; they are hints) and lets the index go. */
+void segment_seal(struct segment *s);
+
+/* Recovery: cuts the file to `bytes`. 0, ERR_IO, or ERR_CORRUPT where it is shorter. */
+int segment_cut(struct segment *s, uint64_t bytes, struct fault *fault);
+
+/* Unlinks all three files. */
+void segment_unlink(struct segment *s);
+
+struct segment_read {
+	struct blob *blob; /* owned by the caller */
+	struct slice batches;
+	int64_t next_offset;
+	int64_t gap_from, gap_to; /* equal: no damage */
+};
+
+/*
+ * Whole batches from the one that holds `offset` on, at most bytes_max of them
+ * but always the first. Every batch given was checked against its CRC. Damaged
+ * bytes are stepped over and told as a gap. 0, 1 (nothing at or behind `offset`
+ * in this segment), -EAGAIN (only where wait is false), ERR_NOMEM, ERR_IO.
+ */
+int segment_read(struct segment *s, int64_t offset, size_t bytes_max, bool wait, struct segment_read *out);
+
+/* First offset with a timestamp >= time_ms: 0 and *offset, 1 where there is none, ERR_*. May wait. */
+int segment_find_time(struct segment *s, int64_t time_ms, int64_t *offset);
+
+#endif
