@@ -184,9 +184,12 @@ struct ingest_request {
 	struct seen_key unit_seen;
 	struct seen_answer unit_answer;
 	struct seen_range unit_range;
-	int unit_verdict;
-	int read_result;
+	int unit_verdict;               /* enum seen_verdict */
+	int claim_result;
+	uint32_t partition_limit;       /* partitions of the topic when it was looked at last */
+	uint32_t *range_slots;          /* by partition: range + 1; NULL for few */
 	bool claims_held;
+	bool entered;
 };
 
 /* Everything absent or default. borrows nothing. */

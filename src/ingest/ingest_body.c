@@ -220,7 +220,7 @@ static uint64_t payload_of(struct seen *seen, int64_t partition, struct slice ke
 
 static int single_draft(struct ingest_queue *q, struct ingest_request *r, struct slice value)
 {
-	uint32_t index;
+	uint32_t index = 0;
 	int rc = count_record(q, r, &index);
 
 	if (rc)
@@ -293,7 +293,7 @@ static int take_lines(struct ingest_queue *q, struct ingest_request *r, struct n
 {
 	struct json_error error;
 	struct slice doc;
-	uint32_t index;
+	uint32_t index = 0;
 	int found;
 
 	while ((found = ndjson_next(n, &doc, &error)) != 0) {
@@ -394,6 +394,8 @@ static int take_envelope(struct ingest_queue *q, struct ingest_request *r, const
 	if (e->idempotency_key.ptr && r->unit_key.ptr)
 		return reject_item(r, index, ERR_BAD_KEY,
 				   "the record has an idempotency_key and the request has one, too: use one of both");
+	if (e->partition >= r->partition_limit)
+		return reject_item(r, index, ERR_PARTITION_RANGE, "the topic does not have this partition");
 	set_draft(d, index, e->key.ptr ? e->key : r->key, e->value);
 	d->timestamp_ms = e->timestamp_ms;
 	return finish_item(q, r, e->idempotency_key, e->partition >= 0 ? e->partition : r->partition, true);
@@ -402,7 +404,7 @@ static int take_envelope(struct ingest_queue *q, struct ingest_request *r, const
 static int take_records(struct ingest_queue *q, struct ingest_request *r, struct json_cursor *c)
 {
 	struct envelope e = {.headers = &q->headers};
-	uint32_t index;
+	uint32_t index = 0;
 	int rc = 0;
 
 	json_array_begin(c);
@@ -562,7 +564,7 @@ static int take_event(struct ingest_queue *q, struct ingest_request *r, const st
 static int take_events(struct ingest_queue *q, struct ingest_request *r, struct json_cursor *c)
 {
 	struct cloudevent e;
-	uint32_t index;
+	uint32_t index = 0;
 	int rc = 0;
 
 	if (json_array_begin(c))
