@@ -112,8 +112,14 @@ static void index_note(struct segment *s, struct segment_index *x, int64_t offse
 						.max_timestamp = max_before});
 }
 
-/* The last entry at or before the offset; 0 where there is none. */
-static uint64_t index_find(const struct segment_index *x, uint32_t offset)
+/* Where a read begins: a batch at `position` whose base offset must be `offset`. */
+struct place {
+	uint64_t position;
+	int64_t offset;
+};
+
+/* The last entry at or before the offset; the beginning where there is none. */
+static struct place index_find(const struct segment *s, const struct segment_index *x, uint32_t offset)
 {
 	uint32_t low = 0, high = x->count;
 
@@ -124,7 +130,9 @@ static uint64_t index_find(const struct segment_index *x, uint32_t offset)
 		else
 			high = middle;
 	}
-	return low ? x->entries[low - 1].position : 0;
+	if (low == 0)
+		return (struct place){.offset = s->base};
+	return (struct place){.position = x->entries[low - 1].position, .offset = s->base + x->entries[low - 1].offset};
 }
 
 /* The last entry before which no timestamp reaches time_ms; 0 where there is none. */
@@ -437,10 +445,11 @@ static int scan_index(struct segment *s, struct segment_index *x)
 	if (rc)
 		return rc;
 	while ((rc = window_batch(&w, at, &head, &batch)) <= 0) {
-		if (rc == ERR_CORRUPT) {
+		if (rc == ERR_CORRUPT || (rc == 0 && head.base_offset < next)) {
 			rc = window_resync(&w, next, &at, &head);
 			if (rc)
 				break;
+			next = head.base_offset;
 			continue;
 		}
 		if (rc < 0)
@@ -545,41 +554,41 @@ static void give_hint(struct segment *s, int64_t offset, uint64_t position)
 	(void)pthread_mutex_unlock(&s->lock);
 }
 
-/* A position at or before the batch of this offset, without waiting: 0 or -EAGAIN. */
-static int find_quickly(struct segment *s, int64_t offset, uint64_t *position)
+/* A place at or before the batch of this offset, without waiting: 0 or -EAGAIN. */
+static int find_quickly(struct segment *s, int64_t offset, struct place *place)
 {
 	int rc = -EAGAIN;
 
 	(void)pthread_mutex_lock(&s->lock);
 	for (uint32_t i = 0; i < SEGMENT_HINTS && rc; i++) {
 		if (s->hints[i].offset == offset) {
-			*position = s->hints[i].position;
+			*place = (struct place){.position = s->hints[i].position, .offset = offset};
 			rc = 0;
 		}
 	}
 	if (rc && s->index.count &&
 	    (s->index.whole || offset - s->base >= (int64_t)s->index.entries[0].offset)) {
-		*position = index_find(&s->index, (uint32_t)(offset - s->base));
+		*place = index_find(s, &s->index, (uint32_t)(offset - s->base));
 		rc = 0;
 	}
 	(void)pthread_mutex_unlock(&s->lock);
 	if (rc && offset == s->base) {
-		*position = 0;
+		*place = (struct place){.offset = offset};
 		rc = 0;
 	}
 	return rc;
 }
 
-static int find_position(struct segment *s, int64_t offset, bool wait, uint64_t *position)
+static int find_place(struct segment *s, int64_t offset, bool wait, struct place *place)
 {
 	struct segment_index x;
-	int rc = find_quickly(s, offset, position);
+	int rc = find_quickly(s, offset, place);
 
 	if (rc == 0 || !wait)
 		return rc;
 	rc = index_get(s, &x);
 	if (rc == 0)
-		*position = index_find(&x, (uint32_t)(offset - s->base));
+		*place = index_find(s, &x, (uint32_t)(offset - s->base));
 	mem_free(x.entries);
 	return rc;
 }
@@ -616,9 +625,11 @@ static int fill_blob(struct segment *s, int fd, uint64_t position, size_t n, boo
 /*
  * Whole, right batches in `bytes`: steps over those before `offset`, then takes
  * as many as there are. *used is where it stopped, *need what the batch there
- * wants. ERR_CORRUPT where that batch is damaged.
+ * wants. ERR_CORRUPT where that batch is damaged, or does not begin with
+ * *expect: the base offset is the one field that no checksum covers.
  */
-static int take_batches(struct slice bytes, int64_t offset, size_t *from, size_t *used, size_t *need, int64_t *next)
+static int take_batches(struct slice bytes, int64_t offset, int64_t *expect, size_t *from, size_t *used, size_t *need,
+			int64_t *next)
 {
 	struct batch_head head;
 	int rc = 0;
@@ -629,8 +640,11 @@ static int take_batches(struct slice bytes, int64_t offset, size_t *from, size_t
 		rc = batch_check(slice_from(bytes, *used), &head);
 		if (rc == 1 && bytes.len - *used >= BATCH_HEAD_BYTES)
 			*need = head.bytes;
+		if (rc == 0 && head.base_offset != *expect)
+			rc = ERR_CORRUPT;
 		if (rc)
 			break;
+		*expect = batch_last_offset(&head) + 1;
 		*used += head.bytes;
 		if (batch_last_offset(&head) < offset)
 			*from = *used;
@@ -643,15 +657,12 @@ static int take_batches(struct slice bytes, int64_t offset, size_t *from, size_t
 static int read_over_damage(struct segment *s, uint64_t position, int64_t offset, struct segment_read *out)
 {
 	struct batch_head head;
-	struct slice batch;
 	struct window w;
 	int rc = window_open(&w, s);
 
 	if (rc)
 		return rc;
-	rc = window_batch(&w, position, &head, &batch);
-	if (rc == ERR_CORRUPT)
-		rc = window_resync(&w, offset, &position, &head);
+	rc = window_resync(&w, offset, &position, &head);
 	window_close(&w);
 	if (rc < 0)
 		return rc;
@@ -662,9 +673,11 @@ static int read_over_damage(struct segment *s, uint64_t position, int64_t offset
 	return 0;
 }
 
-static int read_from(struct segment *s, int fd, uint64_t position, int64_t offset, size_t bytes_max, bool wait,
+static int read_from(struct segment *s, int fd, struct place place, int64_t offset, size_t bytes_max, bool wait,
 		     struct segment_read *out)
 {
+	uint64_t position = place.position;
+	int64_t expect = place.offset;
 	size_t want = bytes_max < BATCH_HEAD_BYTES ? BATCH_HEAD_BYTES : bytes_max;
 
 	while (position < atomic_load(&s->bytes)) {
@@ -673,7 +686,7 @@ static int read_from(struct segment *s, int fd, uint64_t position, int64_t offse
 		int rc = fill_blob(s, fd, position, want, wait, &out->blob);
 		if (rc)
 			return rc;
-		rc = take_batches(blob_slice(out->blob), offset, &from, &used, &need, &next);
+		rc = take_batches(blob_slice(out->blob), offset, &expect, &from, &used, &need, &next);
 		if (next >= 0) {
 			out->batches = slice_make(out->blob->bytes + from, used - from);
 			out->next_offset = next;
@@ -693,9 +706,28 @@ static int read_from(struct segment *s, int fd, uint64_t position, int64_t offse
 	return 1;
 }
 
+/*
+ * Damage was met where an index pointed: perhaps it is the index. One made from
+ * the log itself decides.
+ */
+static int read_again(struct segment *s, int fd, struct place place, int64_t offset, size_t bytes_max,
+		      struct segment_read *out)
+{
+	struct segment_index x = {0};
+	struct place right;
+	int rc = scan_index(s, &x);
+
+	right = index_find(s, &x, (uint32_t)(offset - s->base));
+	mem_free(x.entries);
+	if (rc || (right.position == place.position && right.offset == place.offset))
+		return 0;
+	*out = (struct segment_read){0};
+	return read_from(s, fd, right, offset, bytes_max, true, out);
+}
+
 int segment_read(struct segment *s, int64_t offset, size_t bytes_max, bool wait, struct segment_read *out)
 {
-	uint64_t position;
+	struct place place;
 	int fd, rc;
 
 	*out = (struct segment_read){0};
@@ -703,13 +735,15 @@ int segment_read(struct segment *s, int64_t offset, size_t bytes_max, bool wait,
 		offset = s->base;
 	if (offset >= atomic_load(&s->next_offset))
 		return 1;
-	rc = find_position(s, offset, wait, &position);
+	rc = find_place(s, offset, wait, &place);
 	if (rc)
 		return rc;
 	fd = pin(s, wait);
 	if (fd < 0)
 		return fd == -EAGAIN ? fd : ERR_IO;
-	rc = read_from(s, fd, position, offset, bytes_max, wait, out);
+	rc = read_from(s, fd, place, offset, bytes_max, wait, out);
+	if (rc == 0 && out->gap_from != out->gap_to && place.position > 0)
+		rc = read_again(s, fd, place, offset, bytes_max, out);
 	unpin(s);
 	return rc;
 }

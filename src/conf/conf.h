@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef WEIR_CONF_CONF_H
+#define WEIR_CONF_CONF_H
+
+#include "base/arena.h"
+#include "base/buf.h"
+#include "base/err.h"
+#include "conf/problem.h"
+#include "conf/world.h"
+
+/*
+ * The configuration: what the settings table (conf/setting.h) makes of a YAML
+ * file, of the command line and of the defaults. A struct conf is read-only
+ * once loaded, owns all its memory, and may be read by any thread; a reload
+ * makes a new one.
+ *
+ * Conf knows no topic object, no log and no socket: a topic is a name with
+ * numbers here, an address is text.
+ *
+ * Units: durations are milliseconds (`_ms`), sizes bytes (`_bytes`). Words such
+ * as `forever` and `unlimited` are -1, `auto` is 0, `off` is the null address.
+ */
+
+enum conf_durability { CONF_DURABILITY_FSYNC, CONF_DURABILITY_OS };
+enum conf_cleanup { CONF_CLEANUP_DELETE, CONF_CLEANUP_COMPACT, CONF_CLEANUP_COMPACT_DELETE };
+enum conf_log_level { CONF_LOG_ERROR, CONF_LOG_WARNING, CONF_LOG_INFO, CONF_LOG_DEBUG };
+enum conf_log_format { CONF_LOG_TEXT, CONF_LOG_JSON };
+
+/* Strings are NUL terminated, owned by the conf. */
+struct conf_list {
+	const char **items;
+	uint32_t count;
+};
+
+/* The keys of a topic, as in the file and in the HTTP API. */
+struct conf_topic {
+	const char *name;           /* NULL in topic_defaults */
+	int64_t partitions;         /* 1 */
+	int64_t retention_ms;       /* 7 d; -1 for ever */
+	int64_t retention_bytes;    /* -1: no bound */
+	int64_t durability;         /* enum conf_durability */
+	int64_t cleanup;            /* enum conf_cleanup */
+	int64_t idempotency_ttl_ms; /* 7 d */
+	bool auto_create;           /* of topic_defaults alone */
+};
+
+/* A webhook source. Parsed and checked; not served yet. */
+struct conf_source {
+	const char *name;
+	int64_t type;
+	const char *topic;
+	int64_t verify_scheme;
+	struct conf_list verify_secrets;
+	const char *verify_header;
+	const char *idempotency_header;
+	int64_t idempotency_ttl_ms;
+	int64_t rate_per_second; /* -1: no limit */
+	int64_t rate_burst;
+};
+
+struct conf {
+	const char *path; /* of the file; NULL where there is none */
+	const char *data; /* directory */
+	int64_t threads;  /* network workers, 0: one a core */
+	int64_t memory_bytes;
+	int64_t drain_timeout_ms;
+	int64_t log_level;  /* enum conf_log_level */
+	int64_t log_format; /* enum conf_log_format */
+
+	struct {
+		const char *listen; /* HOST:PORT, [v6]:PORT, :PORT */
+		int64_t max_connections;
+		int64_t header_bytes_max;
+		int64_t body_bytes_max;
+		int64_t record_bytes_max;
+		int64_t records_max;
+		int64_t header_timeout_ms;
+		int64_t body_min_rate; /* bytes a second, 0: none */
+		int64_t idle_timeout_ms;
+		struct conf_list allowed_origins; /* "https://a.example", or one "*" */
+		struct conf_list allowed_hosts;   /* "a.example" or "a.example:8080" */
+		bool cors;
+	} http;
+
+	struct {
+		const char *listen; /* NULL: off */
+	} kafka;
+
+	struct {
+		int64_t journal_file_bytes; /* 0: the log chooses */
+		int64_t journal_bytes;
+		int64_t segment_bytes;
+		int64_t tail_bytes;
+		int64_t group_bytes;
+		int64_t entered_bytes;
+		int64_t pinned_bytes;
+		int64_t index_interval_bytes;
+		int64_t files_max; /* 0: the log chooses */
+		int64_t readers;
+	} log;
+
+	struct {
+		int64_t buffer_bytes;
+		int64_t sse_comment_interval_ms;
+		int64_t ws_ping_interval_ms;
+		int64_t ws_message_bytes;
+	} stream;
+
+	struct conf_topic topic_defaults;
+	struct conf_topic *topics; /* with the defaults filled in */
+	uint32_t topic_count;
+	struct conf_source *sources;
+	uint32_t source_count;
+
+	struct arena arena; /* of everything above */
+};
+
+/*
+ * Reads, parses and checks a file. Everything wrong with it goes to *problems
+ * (conf_problems_init'ed by the caller), all of it in one run. 0 with an owned
+ * *out; ERR_BAD_CONFIG where a problem is an error, ERR_NOT_FOUND or ERR_IO
+ * where the file cannot be read, ERR_NOMEM; *out is NULL then.
+ * A path of NULL gives the defaults. Secrets and variables come from the process.
+ */
+int conf_load(const char *path, struct conf **out, struct conf_problems *problems);
+
+/* The same from bytes, with the surroundings given: for tests, the fuzzer and `weir check -`. */
+int conf_load_text(struct slice text, const char *name, const struct conf_world *world, struct conf **out,
+		   struct conf_problems *problems);
+
+/* Takes; NULL is allowed. */
+void conf_free(struct conf *c);
+
+/*
+ * Sets one setting from text as if the file had it (the command line's options:
+ * "http.listen", "data"). Before the conf is shared. 0, ERR_BAD_CONFIG or
+ * ERR_NOMEM, with *fault saying what was expected.
+ */
+int conf_set(struct conf *c, const char *path, struct slice value, struct fault *fault);
+
+/*
+ * Sets one key of a topic ("partitions", "idempotency.ttl") from text, as the
+ * HTTP API gets it: the file's keys, values and checks. Numbers and booleans
+ * are given as their JSON text. `name` and `auto_create` are not keys here.
+ * 0, or ERR_BAD_TOPIC_CONFIG with *fault naming key, value and what would be
+ * right, or the nearest valid key. Any thread.
+ */
+int conf_topic_set(struct conf_topic *topic, struct slice key, struct slice value, struct fault *fault);
+
+/* The built-in defaults of a topic. */
+void conf_topic_init(struct conf_topic *topic);
+
+/*
+ * Appends the keys of a topic as the members of a JSON object, without braces:
+ * "partitions":4,"retention":"7d",...; what conf_topic_set takes back.
+ */
+int conf_topic_json(const struct conf_topic *topic, struct buf *out);
+
+/* ---- reload ---- */
+
+struct conf_change {
+	const char *path; /* "http.header_timeout", "topics[orders].retention" */
+	const char *before; /* as the file would say it; NULL: was not there. Secrets are "***" */
+	const char *after;  /* NULL: no longer there */
+	bool restart;       /* takes effect at the next start only */
+};
+
+struct conf_changes {
+	struct conf_change *list;
+	uint32_t count;
+	uint32_t restart_count;
+	struct arena arena;
+};
+
+/* What differs, in the order of the table. Fills *out; 0 or ERR_NOMEM. Topics left out of the file are told but keep living. */
+int conf_diff(const struct conf *before, const struct conf *after, struct conf_changes *out);
+void conf_changes_fini(struct conf_changes *c);
+
+/* ---- generated from the table ---- */
+
+int conf_page_settings(struct buf *out); /* docs/reference/settings.md */
+int conf_page_man(struct buf *out, const char *version); /* weir.yaml.5 */
+int conf_page_schema(struct buf *out);   /* JSON Schema 2020-12 of the file */
+
+#endif

@@ -1,0 +1,474 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The settings table and what is done with a row. A row says where its member
+ * lies (offset), how text becomes it (type, bounds, shape) and what to say of
+ * it (doc). Everything that lists settings walks this table; nothing else knows
+ * their names. Cross checks between settings are not here but in load.c.
+ *
+ * A list of X-macros was the alternative: it would generate the structure too,
+ * but nobody can read or grep the members then.
+ */
+#include "conf/setting.h"
+
+#include "base/check.h"
+#include "conf/value.h"
+
+#define KIB(n) ((int64_t)(n) << 10)
+#define MIB(n) ((int64_t)(n) << 20)
+#define GIB(n) ((int64_t)(n) << 30)
+#define SECONDS(n) ((int64_t)(n) * 1000)
+#define DAYS(n) ((int64_t)(n) * 86400000)
+#define IN_FILE(member) .scope = SETTING_FILE, .offset = offsetof(struct conf, member)
+#define IN_TOPIC(member) .scope = SETTING_TOPIC, .offset = offsetof(struct conf_topic, member)
+#define IN_SOURCE(member) .scope = SETTING_SOURCE, .offset = offsetof(struct conf_source, member)
+
+static const char *const log_levels[] = {"error", "warning", "info", "debug", NULL};
+static const char *const log_formats[] = {"text", "json", NULL};
+static const char *const durabilities[] = {"fsync", "os", NULL};
+static const char *const cleanups[] = {"delete", "compact", "compact_delete", NULL};
+static const char *const source_types[] = {"webhook", NULL};
+static const char *const schemes[] = {"none",    "github", "stripe", "slack",
+				      "shopify", "standard", "hmac_sha256", NULL};
+
+static const char address_text[] = "HOST:PORT, such as 127.0.0.1:8080, [::1]:8080 or :8080";
+static const char topic_text[] = "1 to 249 of a-z, A-Z, 0-9, '.', '_' and '-'";
+static const char header_text[] = "the name of a header, such as X-GitHub-Delivery";
+
+const struct setting setting_table[] = {
+	/* ---- the daemon ---- */
+	{"data", "./weir-data", "Directory of the journal, the topics and the state, made where missing.",
+	 .type = SETTING_STRING, .min = 1, .max = 4000, .flags = SETTING_RESTART, IN_FILE(data)},
+	{"threads", "auto", "Network workers; auto is one for each processor.",
+	 .type = SETTING_INT, .word = "auto", .word_value = 0, .min = 1, .max = 256,
+	 .flags = SETTING_RESTART, IN_FILE(threads)},
+	{"memory", "512MiB",
+	 "Budget for requests on their way in and answers on their way out, all connections together; past it senders get 503.",
+	 .type = SETTING_SIZE, .min = MIB(16), .max = GIB(1024), IN_FILE(memory_bytes)},
+	{"drain_timeout", "2s", "How long a stop waits for peers that do not answer.",
+	 .type = SETTING_DURATION, .min = 0, .max = SECONDS(600), IN_FILE(drain_timeout_ms)},
+	{"log_level", "info", "The least important log lines to write to stderr.",
+	 .type = SETTING_ENUM, .names = log_levels, IN_FILE(log_level)},
+	{"log_format", "text", "Form of the log lines.",
+	 .type = SETTING_ENUM, .names = log_formats, IN_FILE(log_format)},
+
+	/* ---- http ---- */
+	{"http.listen", "127.0.0.1:8080",
+	 "Address of the HTTP listener; port 0 picks a free one, an empty host is every address.",
+	 .type = SETTING_STRING, .min = 1, .max = 300, .shape = conf_is_address, .shape_text = address_text,
+	 .flags = SETTING_RESTART, IN_FILE(http.listen)},
+	{"http.max_connections", "65536", "Connections that may be open at once; the next one gets 503.",
+	 .type = SETTING_INT, .min = 1, .max = 10000000, .flags = SETTING_RESTART,
+	 IN_FILE(http.max_connections)},
+	{"http.header_bytes_max", "32KiB", "Largest head of a request, request line and headers together.",
+	 .type = SETTING_SIZE, .min = KIB(1), .max = MIB(1), IN_FILE(http.header_bytes_max)},
+	{"http.body_bytes_max", "16MiB", "Largest body of a request, after decoding.",
+	 .type = SETTING_SIZE, .min = KIB(1), .max = GIB(1), IN_FILE(http.body_bytes_max)},
+	{"http.record_bytes_max", "1MiB", "Largest record: key, value and headers together.",
+	 .type = SETTING_SIZE, .min = KIB(1), .max = MIB(64), IN_FILE(http.record_bytes_max)},
+	{"http.records_max", "100000", "Most records in one request.",
+	 .type = SETTING_INT, .min = 1, .max = 10000000, IN_FILE(http.records_max)},
+	{"http.header_timeout", "10s", "Time for the head of a request to arrive, from its first byte.",
+	 .type = SETTING_DURATION, .min = 100, .max = SECONDS(3600), IN_FILE(http.header_timeout_ms)},
+	{"http.body_min_rate", "1KiB", "Slowest body that is waited for, after ten seconds of grace; 0 waits for any.",
+	 .type = SETTING_SIZE, .unit = "bytes a second", .min = 0, .max = GIB(1), IN_FILE(http.body_min_rate)},
+	{"http.idle_timeout", "75s", "How long a connection without a request is kept.",
+	 .type = SETTING_DURATION, .min = 100, .max = DAYS(1), IN_FILE(http.idle_timeout_ms)},
+	{"http.allowed_origins", NULL,
+	 "Origins whose pages may call weir from a browser; * is any. Its own pages always may.",
+	 .type = SETTING_LIST, .min = 1, .max = 300, .shape = conf_is_origin,
+	 .shape_text = "an origin, such as https://app.example.com, or *", IN_FILE(http.allowed_origins)},
+	{"http.allowed_hosts", NULL,
+	 "Values of Host that are answered while no credentials are configured, beside loopback names.",
+	 .type = SETTING_LIST, .min = 1, .max = 300, .shape = conf_is_host,
+	 .shape_text = "a host name or address, with or without a port", IN_FILE(http.allowed_hosts)},
+	{"http.cors", "false", "Whether to send CORS headers to the allowed origins.",
+	 .type = SETTING_BOOL, IN_FILE(http.cors)},
+
+	/* ---- kafka ---- */
+	{"kafka.listen", "127.0.0.1:9092", "Address of the Kafka listener, or off.",
+	 .type = SETTING_STRING, .word = "off", .min = 1, .max = 300, .shape = conf_is_address,
+	 .shape_text = "HOST:PORT, such as 127.0.0.1:9092", .flags = SETTING_RESTART | SETTING_LATER,
+	 IN_FILE(kafka.listen)},
+
+	/* ---- log ---- */
+	{"log.journal_file_bytes", "auto", "Size of one journal file; auto is 64 MiB, less on a small disk.",
+	 .type = SETTING_SIZE, .word = "auto", .word_value = 0, .min = MIB(1), .max = GIB(4),
+	 .flags = SETTING_RESTART, IN_FILE(log.journal_file_bytes)},
+	{"log.journal_bytes", "512MiB", "Largest journal; a storage checkpoint starts at half of it.",
+	 .type = SETTING_SIZE, .min = MIB(4), .max = GIB(256), .flags = SETTING_RESTART,
+	 IN_FILE(log.journal_bytes)},
+	{"log.segment_bytes", "256MiB", "Size at which a segment is closed and the next one begun.",
+	 .type = SETTING_SIZE, .min = MIB(1), .max = GIB(1), .flags = SETTING_RESTART,
+	 IN_FILE(log.segment_bytes)},
+	{"log.tail_bytes", "64MiB", "Memory for recent records that readers share.",
+	 .type = SETTING_SIZE, .min = MIB(1), .max = GIB(256), .flags = SETTING_RESTART,
+	 IN_FILE(log.tail_bytes)},
+	{"log.group_bytes", "8MiB", "Most bytes that are written and synced as one group.",
+	 .type = SETTING_SIZE, .min = KIB(64), .max = GIB(1), .flags = SETTING_RESTART,
+	 IN_FILE(log.group_bytes)},
+	{"log.entered_bytes", "64MiB", "Most bytes waiting for their group; past it senders get 503.",
+	 .type = SETTING_SIZE, .min = MIB(1), .max = GIB(64), .flags = SETTING_RESTART,
+	 IN_FILE(log.entered_bytes)},
+	{"log.pinned_bytes", "128MiB",
+	 "Most bytes that are in the journal and not yet in segments; past it senders get 503.",
+	 .type = SETTING_SIZE, .min = MIB(1), .max = GIB(64), .flags = SETTING_RESTART,
+	 IN_FILE(log.pinned_bytes)},
+	{"log.index_interval_bytes", "4KiB", "Bytes of a segment between two entries of its index.",
+	 .type = SETTING_SIZE, .min = 512, .max = MIB(1), .flags = SETTING_RESTART,
+	 IN_FILE(log.index_interval_bytes)},
+	{"log.files_max", "auto", "Segment files kept open; auto follows the limit of the process.",
+	 .type = SETTING_INT, .word = "auto", .word_value = 0, .min = 16, .max = 10000000,
+	 .flags = SETTING_RESTART, IN_FILE(log.files_max)},
+	{"log.readers", "2", "Threads that read from disk what is not in memory.",
+	 .type = SETTING_INT, .min = 1, .max = 64, .flags = SETTING_RESTART, IN_FILE(log.readers)},
+
+	/* ---- stream ---- */
+	{"stream.buffer_bytes", "1MiB", "Bytes that may wait for one SSE or WebSocket reader before weir stops reading ahead for it.",
+	 .type = SETTING_SIZE, .min = KIB(4), .max = MIB(256), IN_FILE(stream.buffer_bytes)},
+	{"stream.sse_comment_interval", "15s", "Time without a record after which an SSE stream gets a comment.",
+	 .type = SETTING_DURATION, .min = 100, .max = SECONDS(3600),
+	 IN_FILE(stream.sse_comment_interval_ms)},
+	{"stream.ws_ping_interval", "30s", "Time without a frame after which a WebSocket gets a ping; it is cut when a second one is due and nothing came.",
+	 .type = SETTING_DURATION, .min = 100, .max = SECONDS(3600), IN_FILE(stream.ws_ping_interval_ms)},
+	{"stream.ws_message_bytes", "1MiB", "Largest WebSocket message that is taken, after inflation.",
+	 .type = SETTING_SIZE, .min = 125, .max = MIB(64), IN_FILE(stream.ws_message_bytes)},
+
+	/* ---- a topic ---- */
+	{"name", NULL, "Name of the topic; a leading _ is weir's own.",
+	 .type = SETTING_STRING, .min = 1, .max = 249, .shape = conf_is_topic_name, .shape_text = topic_text,
+	 .flags = SETTING_REQUIRED | SETTING_ITEM_ONLY, IN_TOPIC(name)},
+	{"partitions", "1", "Partitions of the topic; the number may grow, never shrink.",
+	 .type = SETTING_INT, .min = 1, .max = 10000, IN_TOPIC(partitions)},
+	{"retention", "7d", "How long a record is kept, counted from when it was appended.",
+	 .type = SETTING_DURATION, .word = "forever", .word_value = -1, .min = SECONDS(1), .max = DAYS(36500),
+	 IN_TOPIC(retention_ms)},
+	{"retention_bytes", "unlimited", "Most bytes kept in a partition; the oldest segments go first.",
+	 .type = SETTING_SIZE, .word = "unlimited", .word_value = -1, .min = MIB(1), .max = GIB(1 << 20),
+	 IN_TOPIC(retention_bytes)},
+	{"durability", "fsync", "When a record is acknowledged: fsync is after the disk has it, os after the kernel has it.",
+	 .type = SETTING_ENUM, .names = durabilities, IN_TOPIC(durability)},
+	{"cleanup", "delete", "What happens to old records: delete by age and size, or compact to the last one of each key.",
+	 .type = SETTING_ENUM, .names = cleanups, IN_TOPIC(cleanup)},
+	{"idempotency.ttl", "7d", "How long an idempotency key is remembered.",
+	 .type = SETTING_DURATION, .min = SECONDS(1), .max = DAYS(366), IN_TOPIC(idempotency_ttl_ms)},
+	{"auto_create", "true", "Whether a topic is made when it is first written to.",
+	 .type = SETTING_BOOL, .flags = SETTING_DEFAULTS_ONLY, IN_TOPIC(auto_create)},
+
+	/* ---- a source ---- */
+	{"name", NULL, "Name of the source, the last part of its path /ingest/NAME.",
+	 .type = SETTING_STRING, .min = 1, .max = 249, .shape = conf_is_topic_name, .shape_text = topic_text,
+	 .flags = SETTING_REQUIRED | SETTING_LATER, IN_SOURCE(name)},
+	{"type", NULL, "Kind of the source.", .type = SETTING_ENUM, .names = source_types,
+	 .flags = SETTING_REQUIRED | SETTING_LATER, IN_SOURCE(type)},
+	{"topic", NULL, "Topic that gets the records.",
+	 .type = SETTING_STRING, .min = 1, .max = 249, .shape = conf_is_topic_name, .shape_text = topic_text,
+	 .flags = SETTING_REQUIRED | SETTING_LATER, IN_SOURCE(topic)},
+	{"verify.scheme", "none", "How deliveries are signed.", .type = SETTING_ENUM, .names = schemes,
+	 .flags = SETTING_LATER, IN_SOURCE(verify_scheme)},
+	{"verify.secrets", NULL, "Secrets that a signature may be made with; several while one is being changed.",
+	 .type = SETTING_LIST, .min = 1, .max = 4096, .flags = SETTING_SECRET | SETTING_LATER,
+	 IN_SOURCE(verify_secrets)},
+	{"verify.header", NULL, "Header that holds the signature, where the scheme does not say it.",
+	 .type = SETTING_STRING, .min = 1, .max = 128, .shape = conf_is_header_name, .shape_text = header_text,
+	 .flags = SETTING_LATER, IN_SOURCE(verify_header)},
+	{"idempotency.header", NULL, "Header that holds the id of a delivery.",
+	 .type = SETTING_STRING, .min = 1, .max = 128, .shape = conf_is_header_name, .shape_text = header_text,
+	 .flags = SETTING_LATER, IN_SOURCE(idempotency_header)},
+	{"idempotency.ttl", "7d", "How long an id is remembered.",
+	 .type = SETTING_DURATION, .min = SECONDS(1), .max = DAYS(366), .flags = SETTING_LATER,
+	 IN_SOURCE(idempotency_ttl_ms)},
+	{"rate_limit.per_second", "unlimited", "Deliveries taken a second; past it senders get 429.",
+	 .type = SETTING_INT, .word = "unlimited", .word_value = -1, .min = 1, .max = 10000000,
+	 .flags = SETTING_LATER, IN_SOURCE(rate_per_second)},
+	{"rate_limit.burst", "1", "Deliveries taken at once above the rate.",
+	 .type = SETTING_INT, .min = 1, .max = 10000000, .flags = SETTING_LATER, IN_SOURCE(rate_burst)},
+};
+
+const uint32_t setting_count = sizeof(setting_table) / sizeof(setting_table[0]);
+
+const struct setting *setting_find(enum setting_scope scope, struct slice path)
+{
+	for (uint32_t i = 0; i < setting_count; i++)
+		if (setting_table[i].scope == scope && slice_eq_str(path, setting_table[i].path))
+			return &setting_table[i];
+	return NULL;
+}
+
+int setting_defaults(enum setting_scope scope, void *object, struct arena *arena)
+{
+	for (uint32_t i = 0; i < setting_count; i++) {
+		const struct setting *s = &setting_table[i];
+		if (s->scope != scope || !s->fallback)
+			continue;
+		int err = setting_store(s, object, slice_str(s->fallback), arena);
+		CHECK(err != ERR_BAD_CONFIG); /* a default must fit its own row */
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+/* ---- text to value ---- */
+
+static bool parse_number(const struct setting *s, struct slice text, int64_t *out)
+{
+	uint64_t plain;
+
+	switch (s->type) {
+	case SETTING_SIZE:
+		return conf_parse_size(text, out);
+	case SETTING_DURATION:
+		return conf_parse_duration(text, out);
+	default:
+		if (!slice_to_u64(text, &plain) || plain > INT64_MAX)
+			return false;
+		*out = (int64_t)plain;
+		return true;
+	}
+}
+
+static int store_number(const struct setting *s, int64_t *member, struct slice text)
+{
+	int64_t value;
+
+	/* Kafka's habit: -1 where a word says "no bound". */
+	bool minus = s->word && s->word_value == -1 && slice_eq_str(text, "-1");
+	if (minus || (s->word && slice_eq_str(text, s->word))) {
+		*member = s->word_value;
+		return 0;
+	}
+	if (!parse_number(s, text, &value) || value < s->min || value > s->max)
+		return ERR_BAD_CONFIG;
+	*member = value;
+	return 0;
+}
+
+static int store_enum(const struct setting *s, int64_t *member, struct slice text)
+{
+	for (int64_t i = 0; s->names[i]; i++) {
+		if (slice_eq_str(text, s->names[i])) {
+			*member = i;
+			return 0;
+		}
+	}
+	return ERR_BAD_CONFIG;
+}
+
+static int copy_string(const struct setting *s, struct slice text, struct arena *arena, const char **out)
+{
+	CHECK(arena);
+	if (text.len < (size_t)s->min || text.len > (size_t)s->max || memchr(text.ptr, 0, text.len))
+		return ERR_BAD_CONFIG;
+	if (s->shape && !s->shape(text))
+		return ERR_BAD_CONFIG;
+	char *copy = arena_alloc(arena, text.len + 1);
+	if (!copy)
+		return ERR_NOMEM;
+	memcpy(copy, text.ptr, text.len);
+	copy[text.len] = 0;
+	*out = copy;
+	return 0;
+}
+
+static int store_string(const struct setting *s, const char **member, struct slice text, struct arena *arena)
+{
+	if (s->word && slice_eq_str(text, s->word)) {
+		*member = NULL;
+		return 0;
+	}
+	return copy_string(s, text, arena, member);
+}
+
+static int store_item(const struct setting *s, struct conf_list *list, struct slice text, struct arena *arena)
+{
+	const char *item;
+
+	int err = copy_string(s, text, arena, &item);
+	if (err)
+		return err;
+	/* The room doubles whenever the count reaches a power of two. */
+	if ((list->count & (list->count - 1)) == 0) {
+		const char **items = arena_zalloc(arena, list->count ? (size_t)list->count * 2 : 1, sizeof(*items));
+		if (!items)
+			return ERR_NOMEM;
+		if (list->count > 0)
+			memcpy(items, list->items, list->count * sizeof(*items));
+		list->items = items;
+	}
+	list->items[list->count++] = item;
+	return 0;
+}
+
+int setting_store(const struct setting *s, void *object, struct slice text, struct arena *arena)
+{
+	void *member = (char *)object + s->offset;
+
+	if (!text.ptr)
+		text = SLICE_LIT("");
+	switch (s->type) {
+	case SETTING_BOOL:
+		if (!slice_eq_str(text, "true") && !slice_eq_str(text, "false"))
+			return ERR_BAD_CONFIG;
+		*(bool *)member = text.len == 4;
+		return 0;
+	case SETTING_STRING:
+		return store_string(s, member, text, arena);
+	case SETTING_LIST:
+		return store_item(s, member, text, arena);
+	case SETTING_ENUM:
+		return store_enum(s, member, text);
+	case SETTING_INT:
+	case SETTING_SIZE:
+	case SETTING_DURATION:
+		return store_number(s, member, text);
+	}
+	return ERR_BAD_CONFIG;
+}
+
+/* ---- value to text ---- */
+
+int setting_number_text(const struct setting *s, int64_t value, struct buf *out)
+{
+	if (s->type == SETTING_SIZE)
+		return conf_format_size(out, value);
+	if (s->type == SETTING_DURATION)
+		return conf_format_duration(out, value);
+	return buf_append_i64(out, value);
+}
+
+static int number_text(const struct setting *s, int64_t value, struct buf *out)
+{
+	if (s->word && value == s->word_value)
+		return buf_append_str(out, s->word);
+	return setting_number_text(s, value, out);
+}
+
+static int list_text(const struct conf_list *list, struct buf *out)
+{
+	buf_append_str(out, "[");
+	for (uint32_t i = 0; i < list->count; i++)
+		buf_appendf(out, "%s%s", i ? ", " : "", list->items[i]);
+	return buf_append_str(out, "]");
+}
+
+int setting_text(const struct setting *s, const void *object, struct buf *out)
+{
+	const void *member = (const char *)object + s->offset;
+	const char *text;
+
+	if (s->flags & SETTING_SECRET)
+		return buf_append_str(out, "***");
+	switch (s->type) {
+	case SETTING_BOOL:
+		return buf_append_str(out, *(const bool *)member ? "true" : "false");
+	case SETTING_STRING:
+		text = *(const char *const *)member;
+		return buf_append_str(out, text ? text : s->word ? s->word : "");
+	case SETTING_LIST:
+		return list_text(member, out);
+	case SETTING_ENUM:
+		return buf_append_str(out, s->names[*(const int64_t *)member]);
+	case SETTING_INT:
+	case SETTING_SIZE:
+	case SETTING_DURATION:
+		return number_text(s, *(const int64_t *)member, out);
+	}
+	return 0;
+}
+
+static bool same_string(const char *a, const char *b)
+{
+	return a == b || (a && b && strcmp(a, b) == 0);
+}
+
+static bool same_list(const struct conf_list *a, const struct conf_list *b)
+{
+	if (a->count != b->count)
+		return false;
+	for (uint32_t i = 0; i < a->count; i++)
+		if (strcmp(a->items[i], b->items[i]) != 0)
+			return false;
+	return true;
+}
+
+bool setting_same(const struct setting *s, const void *a, const void *b)
+{
+	const void *left = (const char *)a + s->offset;
+	const void *right = (const char *)b + s->offset;
+
+	switch (s->type) {
+	case SETTING_BOOL:
+		return *(const bool *)left == *(const bool *)right;
+	case SETTING_STRING:
+		return same_string(*(const char *const *)left, *(const char *const *)right);
+	case SETTING_LIST:
+		return same_list(left, right);
+	default:
+		return *(const int64_t *)left == *(const int64_t *)right;
+	}
+}
+
+/* ---- what would be right ---- */
+
+static void expected_number(const struct setting *s, struct buf *out)
+{
+	const char *noun = s->type == SETTING_SIZE ? "a size" : s->type == SETTING_DURATION ? "a duration" : "a whole number";
+	bool example = s->type != SETTING_INT && s->fallback && (!s->word || strcmp(s->word, s->fallback) != 0);
+
+	buf_appendf(out, "%s from ", noun);
+	setting_number_text(s, s->min, out);
+	buf_append_str(out, " to ");
+	setting_number_text(s, s->max, out);
+	if (example)
+		buf_appendf(out, ", such as %s", s->fallback);
+	if (s->word)
+		buf_appendf(out, ", or %s", s->word);
+}
+
+static void expected_enum(const struct setting *s, struct buf *out)
+{
+	for (uint32_t i = 0; s->names[i]; i++) {
+		const char *joint = i == 0 ? "" : s->names[i + 1] ? ", " : " or ";
+		buf_appendf(out, "%s%s", joint, s->names[i]);
+	}
+}
+
+int setting_expected(const struct setting *s, struct buf *out)
+{
+	switch (s->type) {
+	case SETTING_BOOL:
+		return buf_append_str(out, "true or false");
+	case SETTING_ENUM:
+		expected_enum(s, out);
+		return buf_status(out);
+	case SETTING_STRING:
+	case SETTING_LIST:
+		if (s->shape_text)
+			buf_append_str(out, s->shape_text);
+		else
+			buf_appendf(out, "text of %d to %d bytes", (int)s->min, (int)s->max);
+		if (s->word)
+			buf_appendf(out, ", or %s", s->word);
+		return buf_status(out);
+	case SETTING_INT:
+	case SETTING_SIZE:
+	case SETTING_DURATION:
+		expected_number(s, out);
+		return buf_status(out);
+	}
+	return 0;
+}
+
+const char *setting_nearest(const struct setting *s, struct slice text)
+{
+	static const char *const bools[] = {"true", "false"};
+	size_t count = 0;
+
+	if (s->type == SETTING_BOOL)
+		return conf_nearest(text, bools, 2);
+	if (s->type != SETTING_ENUM)
+		return s->word ? conf_nearest(text, &s->word, 1) : NULL;
+	while (s->names[count])
+		count++;
+	return conf_nearest(text, s->names, count);
+}

@@ -1,0 +1,514 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "log/log.h"
+#include "proto/batch/batch.h"
+
+static const struct topic_id topic_a = {{1}};
+static const struct partition_options keep_all = {.retention_ms = -1, .retention_bytes = -1};
+
+struct fixture {
+	char dir[64];
+	struct log_options options;
+	struct log *log;
+	struct log_port *port;
+	pthread_mutex_t lock;
+	pthread_cond_t cond;
+	bool woken;
+	uint32_t done;
+};
+
+static void on_wake(void *ctx)
+{
+	struct fixture *f = ctx;
+
+	(void)pthread_mutex_lock(&f->lock);
+	f->woken = true;
+	(void)pthread_cond_signal(&f->cond);
+	(void)pthread_mutex_unlock(&f->lock);
+}
+
+static void pump(struct fixture *f)
+{
+	(void)pthread_mutex_lock(&f->lock);
+	while (!f->woken)
+		(void)pthread_cond_wait(&f->cond, &f->lock);
+	f->woken = false;
+	(void)pthread_mutex_unlock(&f->lock);
+	log_port_run(f->port);
+}
+
+static void open_log(struct fixture *f)
+{
+	struct fault fault = {0};
+
+	f->options.sys = sys_kernel();
+	f->options.dir = f->dir;
+	if (log_open(&f->options, &f->log, &fault))
+		fail_msg("%s", fault.text);
+	assert_int_equal(log_port_new(f->log, on_wake, f, &f->port), 0);
+}
+
+static void start_log(struct fixture *f)
+{
+	assert_int_equal(log_start(f->log, NULL), 0);
+}
+
+static void close_log(struct fixture *f)
+{
+	struct fault fault = {0};
+
+	if (log_stop(f->log, &fault))
+		fail_msg("%s", fault.text);
+	log_port_run(f->port);
+	log_close(f->log);
+}
+
+static int set_up(void **state)
+{
+	struct fixture *f = calloc(1, sizeof(*f));
+
+	(void)snprintf(f->dir, sizeof(f->dir), "/tmp/weir-log-test-XXXXXX");
+	if (!mkdtemp(f->dir))
+		return -1;
+	(void)pthread_mutex_init(&f->lock, NULL);
+	(void)pthread_cond_init(&f->cond, NULL);
+	f->options.journal_file_bytes = 4u << 20;
+	f->options.segment_bytes = 1u << 20;
+	*state = f;
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	struct fixture *f = *state;
+	char command[128];
+
+	(void)snprintf(command, sizeof(command), "rm -rf %s", f->dir);
+	(void)!system(command);
+	free(f);
+	return 0;
+}
+
+struct request {
+	struct log_commit commit;
+	struct fixture *f;
+	struct log_record records[8];
+	char value[64];
+};
+
+static void on_done(struct log_commit *c)
+{
+	struct request *r = (struct request *)c;
+
+	r->f->done++;
+}
+
+static void enter(struct fixture *f, struct request *r)
+{
+	r->f = f;
+	r->commit.records = r->records;
+	r->commit.port = f->port;
+	r->commit.on_done = on_done;
+	log_enter_begin(f->log);
+	assert_int_equal(log_enter(f->log, &r->commit), 0);
+	log_enter_end(f->log);
+}
+
+/* Enters `count` commits of one record each, value "n", and waits for all. */
+static void append(struct fixture *f, struct partition *p, uint32_t from, uint32_t count)
+{
+	struct request *all = calloc(count, sizeof(*all));
+
+	f->done = 0;
+	for (uint32_t i = 0; i < count; i++) {
+		int n = snprintf(all[i].value, sizeof(all[i].value), "%u", from + i);
+		all[i].records[0] = (struct log_record){
+			.partition = p, .timestamp_ms = -1, .value = slice_make(all[i].value, (size_t)n)};
+		all[i].commit.record_count = 1;
+		enter(f, &all[i]);
+	}
+	while (f->done < count)
+		pump(f);
+	for (uint32_t i = 0; i < count; i++)
+		assert_int_equal(all[i].records[0].offset, from + i);
+	free(all);
+}
+
+/* Reads everything and checks that offsets are without gap and values are their offsets. */
+static int64_t check_all(struct partition *p, int64_t from)
+{
+	struct log_view view;
+	int rc;
+
+	while ((rc = log_read_wait(p, from, 65536, &view)) == LOG_READ_OK) {
+		struct slice rest = view.batches;
+		struct batch_head head;
+		assert_int_equal(view.gap.from, view.gap.to);
+		while (rest.len) {
+			struct batch_walk walk;
+			struct batch_record r;
+			assert_int_equal(batch_check(rest, &head), 0);
+			assert_int_equal(batch_walk_start(&walk, rest), 0);
+			while (batch_walk_next(&walk, &r) == 1) {
+				char text[32];
+				if (r.offset < from)
+					continue;
+				assert_int_equal(r.offset, from);
+				(void)snprintf(text, sizeof(text), "%lld", (long long)r.offset);
+				assert_true(slice_eq_str(r.value, text));
+				from++;
+			}
+			rest = slice_from(rest, head.bytes);
+		}
+		assert_int_equal(view.next_offset, from);
+		blob_unref(view.blob);
+	}
+	assert_int_equal(rc, LOG_READ_END);
+	return from;
+}
+
+static void what_is_answered_is_read_also_after_a_clean_stop(void **state)
+{
+	struct fixture *f = *state;
+	struct partition *p;
+
+	open_log(f);
+	assert_int_equal(partition_open(f->log, &topic_a, 0, &keep_all, &p), 0);
+	start_log(f);
+	append(f, p, 0, 1000);
+	assert_int_equal(check_all(p, 0), 1000);
+	close_log(f);
+	open_log(f);
+	assert_int_equal(partition_open(f->log, &topic_a, 0, &keep_all, &p), 0);
+	start_log(f);
+	assert_int_equal(check_all(p, 0), 1000);
+	append(f, p, 1000, 10);
+	assert_int_equal(check_all(p, 995), 1010);
+	close_log(f);
+}
+
+/* Copies the directory as a kill would leave it, and opens the copy. */
+static void copy_dir(const struct fixture *f, struct fixture *copy)
+{
+	char command[256];
+
+	*copy = *f;
+	(void)snprintf(copy->dir, sizeof(copy->dir), "%.50s-copy", f->dir);
+	(void)snprintf(command, sizeof(command), "rm -rf %s; cp -a --sparse=never %s %s", copy->dir, f->dir, copy->dir);
+	assert_int_equal(system(command), 0);
+}
+
+static void remove_copy(const struct fixture *copy)
+{
+	char command[256];
+
+	(void)snprintf(command, sizeof(command), "rm -rf %s", copy->dir);
+	(void)!system(command);
+}
+
+static void what_is_answered_is_read_after_a_kill(void **state)
+{
+	struct fixture *f = *state, copy;
+	struct partition *p, *q;
+
+	open_log(f);
+	assert_int_equal(partition_open(f->log, &topic_a, 0, &keep_all, &p), 0);
+	start_log(f);
+	append(f, p, 0, 3000);
+	assert_int_equal(log_checkpoint(f->log, &(struct fault){0}), 0);
+	append(f, p, 3000, 500);
+	for (int round = 0; round < 2; round++) {
+		if (round == 0)
+			copy_dir(f, &copy);
+		open_log(&copy);
+		assert_int_equal(partition_open(copy.log, &topic_a, 0, &keep_all, &q), 0);
+		assert_int_equal(check_all(q, 0), 3500);
+		log_close(copy.log); /* as if killed again at once */
+	}
+	remove_copy(&copy);
+	close_log(f);
+}
+
+static void find_journal(const struct fixture *f, char *path, size_t size)
+{
+	char command[256];
+	FILE *pipe;
+
+	(void)snprintf(command, sizeof(command), "ls %s/journal/*.wal | tail -1", f->dir);
+	pipe = popen(command, "r");
+	assert_non_null(pipe);
+	assert_non_null(fgets(path, (int)size, pipe));
+	path[strcspn(path, "\n")] = '\0';
+	(void)pclose(pipe);
+}
+
+static void flip(const char *path, off_t at)
+{
+	int fd = open(path, O_RDWR);
+	uint8_t byte;
+
+	assert_true(fd >= 0);
+	assert_int_equal(pread(fd, &byte, 1, at), 1);
+	byte ^= 1;
+	assert_int_equal(pwrite(fd, &byte, 1, at), 1);
+	(void)close(fd);
+}
+
+static void a_torn_last_group_is_cut_and_damage_before_it_is_refused(void **state)
+{
+	struct fixture *f = *state, copy;
+	struct partition *p, *q;
+	struct log_stats stats;
+	struct fault fault = {0};
+	char path[256];
+
+	open_log(f);
+	assert_int_equal(partition_open(f->log, &topic_a, 0, &keep_all, &p), 0);
+	start_log(f);
+	for (uint32_t i = 0; i < 5; i++)
+		append(f, p, i, 1); /* a group each: five blocks of 4 KiB */
+	copy_dir(f, &copy);
+	find_journal(&copy, path, sizeof(path));
+	flip(path, 4 * 4096 + 100);
+	open_log(&copy);
+	assert_int_equal(partition_open(copy.log, &topic_a, 0, &keep_all, &q), 0);
+	assert_int_equal(check_all(q, 0), 4);
+	log_stats(copy.log, &stats);
+	assert_true(stats.truncated_bytes > 0);
+	log_close(copy.log);
+	open_log(&copy); /* and once more, over what the first recovery left */
+	assert_int_equal(partition_open(copy.log, &topic_a, 0, &keep_all, &q), 0);
+	assert_int_equal(check_all(q, 0), 4);
+	log_close(copy.log);
+	copy_dir(f, &copy);
+	find_journal(&copy, path, sizeof(path));
+	flip(path, 2 * 4096 + 100);
+	copy.options.dir = copy.dir;
+	assert_int_equal(log_open(&copy.options, &copy.log, &fault), ERR_CORRUPT);
+	assert_non_null(strstr(fault.text, ".wal"));
+	remove_copy(&copy);
+	close_log(f);
+}
+
+static void a_second_log_on_the_directory_is_refused(void **state)
+{
+	struct fixture *f = *state;
+	struct fault fault = {0};
+	struct log *other;
+	char pid[16];
+
+	open_log(f);
+	assert_int_equal(log_open(&f->options, &other, &fault), ERR_IN_USE);
+	(void)snprintf(pid, sizeof(pid), "%d", (int)getpid());
+	assert_non_null(strstr(fault.text, pid));
+	log_close(f->log);
+}
+
+static void one_commit_over_many_partitions_is_one_group(void **state)
+{
+	struct fixture *f = *state;
+	struct partition *p[8];
+	struct request r = {0};
+	struct log_stats before, after;
+
+	open_log(f);
+	for (uint32_t i = 0; i < 8; i++)
+		assert_int_equal(partition_open(f->log, &topic_a, i, &keep_all, &p[i]), 0);
+	start_log(f);
+	log_stats(f->log, &before);
+	for (uint32_t i = 0; i < 8; i++)
+		r.records[i] = (struct log_record){.partition = p[i], .timestamp_ms = -1, .value = SLICE_LIT("0")};
+	r.commit.record_count = 8;
+	f->done = 0;
+	enter(f, &r);
+	while (f->done < 1)
+		pump(f);
+	log_stats(f->log, &after);
+	assert_int_equal(after.syncs - before.syncs, 1);
+	for (uint32_t i = 0; i < 8; i++)
+		assert_int_equal(check_all(p[i], 0), 1);
+	close_log(f);
+}
+
+static void segments_roll_and_cold_reads_find_every_offset(void **state)
+{
+	struct fixture *f = *state;
+	struct partition *p;
+	struct partition_range range;
+
+	f->options.tail_bytes_max = 1;
+	f->options.segment_bytes = 4096;
+	open_log(f);
+	assert_int_equal(partition_open(f->log, &topic_a, 0, &keep_all, &p), 0);
+	start_log(f);
+	for (uint32_t i = 0; i < 40; i++)
+		append(f, p, i * 50, 50);
+	assert_int_equal(log_checkpoint(f->log, &(struct fault){0}), 0);
+	for (int64_t from = 0; from < 2000; from += 37)
+		assert_int_equal(check_all(p, from), 2000);
+	partition_range(p, &range);
+	assert_true(range.bytes > 4 * 4096);
+	close_log(f);
+	open_log(f);
+	assert_int_equal(partition_open(f->log, &topic_a, 0, &keep_all, &p), 0);
+	for (int64_t from = 0; from < 2000; from += 91)
+		assert_int_equal(check_all(p, from), 2000);
+	log_close(f->log);
+}
+
+static void retention_by_bytes_moves_the_start_and_survives_a_restart(void **state)
+{
+	struct fixture *f = *state;
+	struct partition_options some = {.retention_ms = -1, .retention_bytes = 20000, .segment_bytes = 4096};
+	struct partition_range range, again;
+	struct log_view view;
+	struct partition *p;
+
+	f->options.tail_bytes_max = 1;
+	open_log(f);
+	assert_int_equal(partition_open(f->log, &topic_a, 0, &some, &p), 0);
+	start_log(f);
+	for (uint32_t i = 0; i < 50; i++)
+		append(f, p, i * 100, 100);
+	assert_int_equal(log_checkpoint(f->log, &(struct fault){0}), 0);
+	partition_range(p, &range);
+	assert_true(range.start > 0 && range.end == 5000);
+	assert_int_equal(log_read_wait(p, 0, 1000, &view), ERR_CURSOR_GONE);
+	assert_int_equal(check_all(p, range.start), 5000);
+	close_log(f);
+	open_log(f);
+	assert_int_equal(partition_open(f->log, &topic_a, 0, &some, &p), 0);
+	partition_range(p, &again);
+	assert_int_equal(again.start, range.start);
+	assert_int_equal(check_all(p, range.start), 5000);
+	log_close(f->log);
+}
+
+static void a_flipped_bit_in_a_segment_costs_its_batch_only(void **state)
+{
+	struct fixture *f = *state;
+	struct partition *p;
+	struct log_view view;
+	char path[256], id[37];
+	int64_t from, gaps, sum = 0;
+	int rc;
+
+	open_log(f);
+	assert_int_equal(partition_open(f->log, &topic_a, 0, &keep_all, &p), 0);
+	start_log(f);
+	for (uint32_t i = 0; i < 20; i++)
+		append(f, p, i * 10, 10);
+	close_log(f);
+	topic_id_text(&topic_a, id);
+	(void)snprintf(path, sizeof(path), "%s/topics/%s/0/%020d.log", f->dir, id, 0);
+	for (off_t at = 1400; at < 1600; at++) {
+		flip(path, at);
+		open_log(f);
+		assert_int_equal(partition_open(f->log, &topic_a, 0, &keep_all, &p), 0);
+		from = gaps = 0;
+		while ((rc = log_read_wait(p, from, 4096, &view)) == LOG_READ_OK) {
+			gaps += view.gap.to - view.gap.from;
+			from = view.next_offset;
+			blob_unref(view.blob);
+		}
+		assert_int_equal(rc, LOG_READ_END);
+		assert_int_equal(from, 200);
+		assert_true(gaps <= 10); /* none where it hit the leader epoch, which means nothing */
+		sum += gaps;
+		log_close(f->log);
+		flip(path, at);
+	}
+	assert_true(sum > 180);
+}
+
+static void times_are_found(void **state)
+{
+	struct fixture *f = *state;
+	struct partition *p;
+	struct request *r = calloc(20, sizeof(*r));
+	int64_t offset;
+
+	f->options.segment_bytes = 300;
+	f->options.tail_bytes_max = 1;
+	open_log(f);
+	assert_int_equal(partition_open(f->log, &topic_a, 0, &keep_all, &p), 0);
+	start_log(f);
+	for (int i = 0; i < 20; i++) {
+		f->done = 0;
+		r[i].records[0] = (struct log_record){.partition = p, .timestamp_ms = 1000 + i * 10, .value = SLICE_LIT("x")};
+		r[i].commit.record_count = 1;
+		enter(f, &r[i]);
+		while (!f->done)
+			pump(f);
+	}
+	for (int round = 0; round < 2; round++) {
+		for (int i = 0; i < 20; i++) {
+			assert_int_equal(log_find_wait(p, 1000 + i * 10 - 5, &offset), 0);
+			assert_int_equal(offset, i);
+		}
+		assert_int_equal(log_find_wait(p, 5000, &offset), 0);
+		assert_int_equal(offset, 20);
+		assert_int_equal(log_checkpoint(f->log, &(struct fault){0}), 0);
+	}
+	free(r);
+	close_log(f);
+}
+
+static uint32_t ready_calls;
+static void on_ready(void *ctx, struct partition *p)
+{
+	(void)ctx;
+	(void)p;
+	ready_calls++;
+}
+
+static void watches_tell_a_loop_once(void **state)
+{
+	struct fixture *f = *state;
+	struct partition *p;
+	struct log_watch *w;
+
+	open_log(f);
+	assert_int_equal(partition_open(f->log, &topic_a, 0, &keep_all, &p), 0);
+	start_log(f);
+	assert_int_equal(log_watch_start(f->port, p, on_ready, NULL, &w), 0);
+	ready_calls = 0;
+	append(f, p, 0, 100);
+	assert_true(ready_calls >= 1);
+	assert_true(ready_calls <= 100);
+	log_watch_stop(w);
+	ready_calls = 0;
+	append(f, p, 100, 10);
+	assert_int_equal(ready_calls, 0);
+	close_log(f);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+	const struct CMUnitTest tests[] = {
+		TEST(what_is_answered_is_read_also_after_a_clean_stop),
+		TEST(what_is_answered_is_read_after_a_kill),
+		TEST(a_torn_last_group_is_cut_and_damage_before_it_is_refused),
+		TEST(a_second_log_on_the_directory_is_refused),
+		TEST(one_commit_over_many_partitions_is_one_group),
+		TEST(segments_roll_and_cold_reads_find_every_offset),
+		TEST(retention_by_bytes_moves_the_start_and_survives_a_restart),
+		TEST(a_flipped_bit_in_a_segment_costs_its_batch_only),
+		TEST(times_are_found),
+		TEST(watches_tell_a_loop_once),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
