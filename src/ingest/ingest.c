@@ -264,10 +264,10 @@ static int look_up_topic(struct ingest_queue *q, struct ingest_request *r)
 	struct fault fault;
 	bool auto_create;
 
+	if (r->topic.len && r->topic.ptr[0] == '_')
+		return ingest_refuse(r, ERR_FORBIDDEN, "Topics that begin with _ are weir's own");
 	if (topic) {
 		set_topic(r, topic);
-		if (topic->internal)
-			return ingest_refuse(r, ERR_FORBIDDEN, "Topics that begin with _ are weir's own");
 	} else {
 		if (topic_name_check(r->topic, &fault))
 			return ingest_refuse(r, fault.err, "%s", fault.text);
@@ -509,12 +509,12 @@ static int fill_commit(struct ingest_request *r)
 {
 	struct topic *topic = r->topic_found;
 	struct spreading s = {
-		.partitions = atomic_load_explicit(&topic->partitions, memory_order_acquire),
 		.count = atomic_load_explicit(&topic->partition_count, memory_order_acquire),
 		.next = atomic_load_explicit(&topic->spread, memory_order_relaxed),
 	};
 	uint32_t n = 0, k = 0;
 
+	s.partitions = atomic_load_explicit(&topic->partitions, memory_order_acquire);
 	r->partition_limit = s.count;
 	for (uint32_t i = 0; i < r->draft_count; i++) {
 		struct ingest_item *item = r->items ? &r->items[i] : NULL;
