@@ -328,7 +328,7 @@ def _(w):
 
 @test("a connection past the cap is turned away with 503 and Retry-After, and room comes back", own=True, timeout=60)
 def _():
-    with Weir("http: { connections_max: 20 }\n") as w:
+    with Weir("http: { max_connections: 20 }\n") as w:
         held = [Raw(w).send(get(w, "/healthz")) for _ in range(20)]
         for c in held:
             eq(c.response().status, 200)
