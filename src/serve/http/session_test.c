@@ -847,11 +847,12 @@ static void an_upgrade_hands_over_what_follows(void **state)
 
 static void deadlines_cut_the_silent_and_the_slow(void **state)
 {
-	struct http_options o = {.head_timeout_ns = 200 * MS,
-				 .body_grace_ns = 200 * MS,
+	struct http_options o = {.head_timeout_ns = 600 * MS,
+				 .body_grace_ns = 300 * MS,
 				 .body_rate = 1000000,
 				 .idle_timeout_ns = 300 * MS,
-				 .small_body_max = 1000};
+				 .small_body_max = 1000,
+				 .in_flight_max = 2};
 	char *got;
 	int fd;
 
@@ -866,15 +867,54 @@ static void deadlines_cut_the_silent_and_the_slow(void **state)
 		    "request_timeout");
 	/* A request in flight has no deadline, and bytes behind it have theirs from when they came. */
 	fd = dial();
-	say(fd, SLICE_LIT("GET /delay?ms=700&text=x HTTP/1.1\r\n" HOST "\r\n"));
-	usleep(400000);
+	say(fd, SLICE_LIT("GET /delay?ms=1500&text=x HTTP/1.1\r\n" HOST "\r\n"));
+	usleep(900000);
 	say(fd, SLICE_LIT("GET /none HTTP/1.1\r\n"));
-	usleep(20000);
+	usleep(200000);
 	say(fd, SLICE_LIT(LAST "\r\n"));
 	got = hear(fd, NULL);
 	assert_string_equal(got, "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nxHTTP/1.1 204 No Content\r\n"
 				 "Connection: close\r\n\r\n");
 	free(got);
+	close(fd);
+	/* So do bytes that had to wait until there was room for another request. */
+	fd = dial();
+	say(fd, SLICE_LIT("GET /delay?ms=1000&text=x HTTP/1.1\r\n" HOST
+			  "\r\nGET /delay?ms=2000&text=y HTTP/1.1\r\n" HOST "\r\nGET /none HTTP/1.1\r\n"));
+	free(hear(fd, "\r\n\r\nx"));
+	usleep(200000);
+	say(fd, SLICE_LIT(LAST "\r\n"));
+	got = hear(fd, NULL);
+	assert_string_equal(got, "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nyHTTP/1.1 204 No Content\r\n"
+				 "Connection: close\r\n\r\n");
+	free(got);
+	close(fd);
+	stop_server();
+}
+
+static void memory_in_flight_is_bounded_and_comes_back(void **state)
+{
+	struct http_options o = {.small_body_max = 1000, .in_flight_bytes_max = 10000};
+	int before = handled;
+	struct buf b;
+	char *got;
+	int fd;
+
+	(void)state;
+	start_server(&o);
+	fd = dial();
+	buf_init(&b, 1 << 20);
+	for (int i = 0; i < 40; i++)
+		buf_append_str(&b, "GET /delay?ms=100&text=x HTTP/1.1\r\n" HOST "\r\n");
+	buf_append_str(&b, "GET /none HTTP/1.1\r\n" LAST "\r\n");
+	say(fd, buf_slice(&b));
+	got = hear(fd, "\r\n\r\nx");
+	assert_true(handled - before <= 10);
+	free(got);
+	got = hear(fd, NULL);
+	assert_non_null(strstr(got, "204 No Content"));
+	free(got);
+	buf_fini(&b);
 	close(fd);
 	stop_server();
 }
@@ -901,8 +941,16 @@ static void bodies_on_their_way_have_a_budget(void **state)
 	close(other);
 	wait_for(&connections, 0);
 	/* What was charged has come back. */
-	expect_part("POST /echo HTTP/1.1\r\n" LAST "Content-Length: 4\r\nExpect: 100-continue\r\n\r\nabcd",
-		    "200", "abcd");
+	one = dial();
+	say(one, SLICE_LIT("POST /echo HTTP/1.1\r\n" LAST "Content-Length: 7500\r\n\r\n"));
+	usleep(50000);
+	for (int i = 0; i < 75; i++)
+		say(one, SLICE_LIT("0123456789012345678901234567890123456789012345678901234567890123456789"
+				   "012345678901234567890123456789"));
+	got = hear(one, NULL);
+	assert_int_equal(strncmp(got, "HTTP/1.1 200", 12), 0);
+	free(got);
+	close(one);
 	stop_server();
 }
 
@@ -1003,6 +1051,7 @@ int main(void)
 	};
 	const struct CMUnitTest own[] = {
 		cmocka_unit_test(deadlines_cut_the_silent_and_the_slow),
+		cmocka_unit_test(memory_in_flight_is_bounded_and_comes_back),
 		cmocka_unit_test(bodies_on_their_way_have_a_budget),
 		cmocka_unit_test(a_draining_server_closes_with_its_answers),
 	};
