@@ -620,6 +620,7 @@ static void queries_decode_as_forms(void **state)
 	assert_int_equal(http_query_next(&a, &query, &name, &value), ERR_MALFORMED);
 	query = slice_null();
 	assert_int_equal(http_query_next(&a, &query, &name, &value), 0);
+	arena_fini(&a);
 	arena_init(&a, 256, 0);
 	query = SLICE_LIT("a=%20");
 	assert_int_equal(http_query_next(&a, &query, &name, &value), ERR_NOMEM);
