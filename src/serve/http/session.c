@@ -306,7 +306,8 @@ static int write_answer(struct session *s, struct exchange *x, const struct http
 {
 	size_t max = http_answer_bytes_max(head);
 	bool together = !answer->blob && max + body.len <= INLINE_ANSWER_BYTES;
-	uint8_t room[INLINE_ANSWER_BYTES];
+	/* Not cleared, as other variables are for safety: what is sent of it has been written. */
+	__attribute__((uninitialized)) uint8_t room[INLINE_ANSWER_BYTES];
 	uint8_t *at = room;
 	uint8_t *end;
 	int r;
@@ -622,7 +623,6 @@ static bool admit(struct session *s, struct exchange *x, int found, const struct
 {
 	const struct http_options *o = options_of(s);
 	const char *detail = NULL;
-	struct fault fault;
 	int r = policy_check(o, x, &detail);
 
 	if (r == 0 && policy_is_preflight(x)) {
@@ -634,14 +634,10 @@ static bool admit(struct session *s, struct exchange *x, int found, const struct
 		refuse_route(s, x, found, match->methods);
 		return false;
 	}
-	if (r == 0) {
-		r = query_parse(x, &fault);
-		detail = fault.text;
-	}
-	if (r == 0 && o->authorize && !(x->route->flags & ROUTE_OPEN)) {
-		detail = NULL;
+	if (r == 0)
+		r = query_parse(x, &detail);
+	if (r == 0 && o->authorize && !(x->route->flags & ROUTE_OPEN))
 		r = o->authorize(o->app, x, &detail);
-	}
 	if (r == 0 && wants_length(x)) {
 		detail = "Send Content-Length (0 for an empty body) or Transfer-Encoding: chunked";
 		r = ERR_LENGTH_REQUIRED;
