@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "serve/http/session.h"
 
+#include <stdio.h>
+
 #include "base/check.h"
 #include "base/mem.h"
 
@@ -851,6 +853,17 @@ static size_t take_request(struct session *s, const struct http_request *req, st
 	return req->head_bytes;
 }
 
+/* A limit that was passed is named. */
+static void refuse_head_size(struct session *s, int err, const char *detail)
+{
+	const struct http_limits *limits = &options_of(s)->head;
+	uint32_t bytes = err == ERR_TARGET_TOO_LONG ? limits->target_bytes_max : limits->head_bytes_max;
+	char text[200];
+
+	(void)snprintf(text, sizeof(text), "%s; the limit is %u bytes", detail, bytes);
+	refuse_framing(s, NULL, err, text);
+}
+
 static size_t take_head(struct session *s, struct slice bytes)
 {
 	struct http_request req;
@@ -867,7 +880,10 @@ static size_t take_head(struct session *s, struct slice bytes)
 		return 0;
 	if (r == 1)
 		return take_request(s, &req, bytes);
-	refuse_framing(s, NULL, r, detail);
+	if (r == ERR_HEADER_TOO_LARGE || r == ERR_TARGET_TOO_LONG)
+		refuse_head_size(s, r, detail);
+	else
+		refuse_framing(s, NULL, r, detail);
 	return bytes.len;
 }
 
