@@ -56,10 +56,9 @@ static uint32_t run_portable(uint32_t crc, const uint8_t *at, size_t n)
 		uint64_t v;
 		memcpy(&v, at, sizeof(v));
 		v ^= crc;
-		crc = tables[7][v & 0xff] ^ tables[6][(v >> 8) & 0xff] ^
-		      tables[5][(v >> 16) & 0xff] ^ tables[4][(v >> 24) & 0xff] ^
-		      tables[3][(v >> 32) & 0xff] ^ tables[2][(v >> 40) & 0xff] ^
-		      tables[1][(v >> 48) & 0xff] ^ tables[0][v >> 56];
+		crc = tables[7][v & 0xff] ^ tables[6][(v >> 8) & 0xff] ^ tables[5][(v >> 16) & 0xff] ^
+		      tables[4][(v >> 24) & 0xff] ^ tables[3][(v >> 32) & 0xff] ^
+		      tables[2][(v >> 40) & 0xff] ^ tables[1][(v >> 48) & 0xff] ^ tables[0][v >> 56];
 	}
 	for (; n; n--)
 		crc = (crc >> 8) ^ tables[0][(crc ^ *at++) & 0xff];
@@ -73,8 +72,7 @@ static uint32_t shift_lane(uint32_t crc)
 	       lane_shift[2][(crc >> 16) & 0xff] ^ lane_shift[3][crc >> 24];
 }
 
-__attribute__((target("sse4.2"))) static uint32_t run_instruction(uint32_t crc, const uint8_t *at,
-								   size_t n)
+__attribute__((target("sse4.2"))) static uint32_t run_instruction(uint32_t crc, const uint8_t *at, size_t n)
 {
 	uint64_t a = crc;
 

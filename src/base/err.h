@@ -24,8 +24,8 @@ enum err {
 };
 
 struct err_row {
-	const char *name;     /* "NOMEM" */
-	const char *code;     /* "out_of_memory" */
+	const char *name; /* "NOMEM" */
+	const char *code; /* "out_of_memory" */
 	int http_status;
 	int kafka_code;
 	bool retryable;
@@ -45,7 +45,6 @@ struct fault {
 };
 
 /* Sets the text, gives err back, so that `return fault_set(f, ERR_IO, ...)` reads well. f may be NULL. */
-int fault_set(struct fault *f, int err, const char *format, ...)
-	__attribute__((format(printf, 3, 4)));
+int fault_set(struct fault *f, int err, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
 #endif

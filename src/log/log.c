@@ -260,6 +260,11 @@ struct seen *log_seen(struct log *l)
 	return l->seen;
 }
 
+const struct sys *log_sys(const struct log *l)
+{
+	return l->sys;
+}
+
 struct partition *log_internal(struct log *l)
 {
 	return l->internal;

@@ -62,6 +62,9 @@ void log_close(struct log *l);
 
 struct seen *log_seen(struct log *l);
 
+/* The files and clocks it runs over. */
+const struct sys *log_sys(const struct log *l);
+
 /* ---- partitions ---- */
 
 struct partition_options {

@@ -27,17 +27,36 @@ struct loop_options {
 	size_t read_bytes; /* size of the one shared read buffer, 0: 64 KiB */
 };
 
+/* Errors: ERR_NOMEM, ERR_IO. Borrows the options, keeps options->sys. */
 int loop_new(const struct loop_options *options, struct loop **out);
+
+/*
+ * After loop_run has returned (or where it was never called), and after every
+ * thread that posts or wakes has ended. Messages that came too late are run
+ * here, on the caller's thread, so that they can free themselves.
+ */
 void loop_free(struct loop *loop);
 
-/* Runs on the calling thread until loop_stop; closes what is left then. */
+/* Runs on the calling thread until loop_stop; once. Closes what is left then (CONN_STOPPED). */
 void loop_run(struct loop *loop);
 
-/* From any thread. */
+/*
+ * From any thread, also before loop_run. What was written is offered to the
+ * kernel once more, then connections and listeners of this loop are closed.
+ * Messages go on being run until nothing is left.
+ */
 void loop_stop(struct loop *loop);
 
-/* Monotonic nanoseconds, read once a turn; loop_now_fresh reads the clock. */
+/*
+ * Monotonic nanoseconds. loop_now reads the clock at most once a turn, and only
+ * when asked; loop_now_fresh reads it, and moves loop_now on. On the loop.
+ */
 int64_t loop_now(const struct loop *loop);
+int64_t loop_now_fresh(const struct loop *loop);
+
+/* Turns so far: how often the loop woke up. On the loop, or after it ended. */
+uint64_t loop_turns(const struct loop *loop);
+
 uint32_t loop_number(const struct loop *loop);
 
 /* Room for the owner of the loop: one pointer. */
@@ -51,6 +70,7 @@ struct loop_msg {
 	struct loop_msg *next;
 	loop_msg_fn *run;
 };
+/* Any thread; lock-free. Messages of one thread run in the order they were posted. */
 void loop_post(struct loop *loop, struct loop_msg *msg);
 
 /* A level-free wake-up from any thread (many calls, one run): for ports of the log. */
@@ -58,9 +78,13 @@ struct loop_waker;
 typedef void loop_wake_fn(void *ctx);
 int loop_waker_new(struct loop *loop, loop_wake_fn *fn, void *ctx, struct loop_waker **out);
 void loop_waker_wake(struct loop_waker *w); /* any thread, async-signal-safe */
-void loop_waker_free(struct loop_waker *w); /* on the loop, or after it ended */
+void loop_waker_free(struct loop_waker *w); /* on the loop, or after it ended and before loop_free; nobody wakes it any more */
 
-/* Called once at the end of a turn in which it was asked for: to hand over what a turn gathered. */
+/*
+ * Called once at the end of a turn in which it was asked for: to hand over what
+ * a turn gathered, before output is flushed. Embedded in its owner, who fills
+ * in run and ctx and zeroes the rest; kept until it has run.
+ */
 struct loop_turn {
 	struct loop_turn *next;
 	void (*run)(void *ctx);
@@ -73,7 +97,9 @@ void loop_at_turn_end(struct loop *loop, struct loop_turn *turn);
  * Timers: a wheel of 64 ms ticks a loop, so that ten thousand deadlines cost
  * nothing while they move on; with no timer armed there is no tick at all, and
  * with only far ones the loop sleeps until the first.
- * Embedded in its owner; never runs inside the call that armed it.
+ * Embedded in its owner; never runs inside the call that armed it. Never early;
+ * late by up to a tick and what the turn takes. One that is not armed may be
+ * stopped. The owner stops it before it frees it.
  */
 struct loop_timer {
 	struct loop_timer *next, **prev;
@@ -98,7 +124,14 @@ enum conn_close_reason {
  * What a session implements. on_bytes gets all bytes not consumed so far and
  * gives how many it took; the rest is kept (bounded by input_bytes_max, past
  * which the connection stops reading) and comes again with more.
- * Callbacks never run inside conn_write, conn_close or the other calls below.
+ * Callbacks never run inside conn_write, conn_close or the other calls below;
+ * after conn_close or conn_abort only on_closed comes. All but on_bytes may be
+ * NULL; without on_end the connection closes when the peer ends.
+ *
+ * The peer's end may be half of it (it still reads) or all; nothing tells which
+ * until something is written, so a stream should end on on_end, and only a
+ * request in flight be answered still. While reading is stopped the peer's end
+ * is not seen.
  */
 struct conn_session {
 	size_t (*on_bytes)(void *ctx, struct slice bytes);
@@ -112,6 +145,7 @@ struct conn_peer {
 	bool loopback;
 };
 
+/* Keeps both. May replace the session inside on_bytes (upgrades): what is left then goes to the new one. */
 void conn_set_session(struct conn *c, const struct conn_session *session, void *ctx);
 void *conn_session_ctx(const struct conn *c);
 struct loop *conn_loop(const struct conn *c);
@@ -121,28 +155,43 @@ void conn_peer(const struct conn *c, struct conn_peer *out);
  * Appends to what leaves at the end of this turn, in order. conn_write copies
  * into the connection's output buffer (borrowed from the loop's pool, given
  * back when drained); conn_write_blob shares the blob instead (for large or
- * common bytes). Errors: ERR_LIMIT past the output bound, ERR_NOMEM; then the
- * caller should close. conn_pending: bytes not yet taken by the kernel.
+ * common bytes; short parts are copied, as that is cheaper than counting).
+ * Errors: ERR_LIMIT past the output bound, ERR_NOMEM, nothing of the call is
+ * queued then and the caller should close; ERR_CANCELLED after conn_close.
+ * conn_pending: bytes not yet taken by the kernel.
  */
 int conn_write(struct conn *c, struct slice bytes);
 int conn_write_blob(struct conn *c, struct blob *blob, struct slice part);
 size_t conn_pending(const struct conn *c);
 
-/* Writes what is there now, without waiting for the end of the turn. */
+/* Writes what is there now, without waiting for the end of the turn. on_drained still comes at its end. */
 void conn_flush(struct conn *c);
 
-/* Stops and resumes reading from the socket. Resuming presents kept bytes again (at the end of the turn). */
+/*
+ * Stops and resumes reading from the socket. Resuming presents kept bytes again
+ * (at the end of the turn), also where reading was not stopped. Stopping costs
+ * nothing while the peer is silent: the loop stops watching the socket when
+ * bytes come in that nobody wants.
+ */
 void conn_read_stop(struct conn *c);
 void conn_read_start(struct conn *c);
 
-/* The most that is kept of unconsumed input; 0: 64 KiB. */
+/*
+ * The most that is kept of unconsumed input (or one read, where that is more);
+ * 0: 64 KiB. At the bound reading stops until on_bytes, called again through
+ * conn_read_start, takes some.
+ */
 void conn_set_input_max(struct conn *c, size_t bytes);
-void conn_set_output_max(struct conn *c, size_t bytes); /* 0: 1 MiB over what one call brings */
+
+/* A write is refused while more than this is pending; one call may bring any size over it. 0: 1 MiB. */
+void conn_set_output_max(struct conn *c, size_t bytes);
 
 /*
  * Closes once what was written has left, then shuts the sending side and
- * discards what the peer still sends for up to linger_ns (0: not at all).
- * conn_abort closes at once. on_closed follows in both cases.
+ * discards what the peer still sends for up to linger_ns (0: not at all). A
+ * peer that takes nothing for 30 s is cut. conn_abort closes at once. on_closed
+ * follows in both cases, at the earliest at the end of the turn; the reason is
+ * CONN_CLOSED_BY_PEER where the peer had ended first.
  */
 void conn_close(struct conn *c, int64_t linger_ns);
 void conn_abort(struct conn *c);
@@ -160,6 +209,8 @@ struct listener_options {
 	int (*on_accept)(void *ctx, struct conn *c);
 	/* Past the cap: may write one answer; the connection is closed after it. NULL: closed at once. */
 	void (*on_refuse)(void *ctx, struct conn *c);
+	/* Accepting has paused for want of descriptors or memory; on a loop, at most once a second. May be NULL. */
+	void (*on_exhausted)(void *ctx, int negative_errno);
 	void *ctx;
 };
 
@@ -167,13 +218,20 @@ struct listener_options {
  * Binds one socket a loop with SO_REUSEPORT, after a probe without it, so that
  * an address somebody listens on already is an error. Errors: ERR_IN_USE,
  * ERR_IO, ERR_BAD_PARAMETER with *fault. `bound` gets HOST:PORT as text (64 bytes).
- * Out of descriptors: accepting pauses for 100 ms at a time, and says so once a second.
+ * Out of descriptors: accepting pauses for 100 ms at a time, and says so once a
+ * second; when that did not help, those that wait are closed.
+ * Main thread, before or while the loops run; accepting begins when they do.
+ * Borrows the options, keeps ctx.
+ *
+ * The kernel spreads connections over the sockets by a hash of the addresses:
+ * many are spread evenly, a handful may all land on one loop.
  */
 int listener_open(const struct listener_options *options, struct loop **loops, uint32_t loop_count,
 		  struct listener **out, char *bound, struct fault *fault);
 /* Stops accepting; connections live on. From the main thread while loops run. */
 void listener_stop(struct listener *l);
-void listener_close(struct listener *l); /* after the loops ended */
+void listener_close(struct listener *l); /* after the loops ended, before or after loop_free; NULL is allowed */
+/* Open connections, refused ones that are not yet gone included. Any thread. */
 uint32_t listener_connections(const struct listener *l);
 
 #endif

@@ -3,7 +3,7 @@
 #define WEIR_STATE_TOPICS_H
 
 #include "base/err.h"
-#include "log/log.h"
+#include "state/state.h"
 
 /*
  * The topics: a typed table in memory, each change a record of the internal
@@ -42,10 +42,14 @@ struct topic {
 
 struct topics;
 
-/* Reads the internal partition and opens every topic's partitions. Errors: ERR_CORRUPT, ERR_IO, ERR_NOMEM with *fault. */
-int topics_open(struct log *l, const struct topic_config *defaults, bool auto_create,
-		struct topics **out, struct fault *fault);
-void topics_close(struct topics *t);
+/*
+ * Registers the tables with `state`; topics_ready, after state_load, opens every
+ * topic's partitions. Errors: ERR_NOMEM, with *fault.
+ */
+int topics_new(struct log *l, struct state *state, const struct topic_config *defaults, bool auto_create,
+	       struct topics **out);
+int topics_ready(struct topics *t, struct fault *fault);
+void topics_free(struct topics *t);
 void topics_set_defaults(struct topics *t, const struct topic_config *defaults, bool auto_create);
 void topics_defaults(struct topics *t, struct topic_config *defaults, bool *auto_create);
 
@@ -56,6 +60,17 @@ int topic_name_check(struct slice name, struct fault *fault);
 struct topic *topics_find(struct topics *t, struct slice name);
 struct topic *topics_find_id(struct topics *t, const struct topic_id *id);
 
+/*
+ * Grows by one with each topic created, changed or deleted, at entry: who waits
+ * for a topic compares. The watcher, where set, is called from any thread after
+ * each such change has entered; it must be quick (wake loops).
+ */
+uint64_t topics_generation(const struct topics *t);
+void topics_set_watcher(struct topics *t, void (*fn)(void *ctx), void *ctx);
+
+/* Live topics. */
+uint32_t topics_count(struct topics *t);
+
 /* Calls fn for each live topic in order of name, from `after` (exclusive, may be empty) on, until it gives false. */
 void topics_each(struct topics *t, struct slice after, bool (*fn)(void *ctx, struct topic *topic), void *ctx);
 
@@ -65,22 +80,17 @@ struct partition *topic_partition(struct topic *topic, uint32_t number); /* NULL
 /*
  * Changes. Call between log_enter_begin and log_enter_end. Each enters a commit
  * of its own and is in force at once for all that enters later; `done` (may be
- * NULL) tells on the port when it is durable.
+ * NULL) tells on the port when it is durable. Without a port it is told on the committer's thread.
  * Create: ERR_TOPIC_EXISTS (then *out is the one there), ERR_BAD_TOPIC, ERR_BAD_TOPIC_CONFIG, and what log_enter gives.
  */
-struct topics_done {
-	struct log_port *port;
-	void (*fn)(void *ctx);
-	void *ctx;
-};
 int topics_create(struct topics *t, struct slice name, const struct topic_config *config, bool from_file,
-		  const struct topics_done *done, struct topic **out, struct fault *fault);
+		  const struct state_done *done, struct topic **out, struct fault *fault);
 /* Partitions may only grow. */
 int topics_change(struct topics *t, struct topic *topic, const struct topic_config *config, bool from_file,
-		  const struct topics_done *done, struct fault *fault);
-int topics_delete(struct topics *t, struct topic *topic, const struct topics_done *done);
+		  const struct state_done *done, struct fault *fault);
+int topics_delete(struct topics *t, struct topic *topic, const struct state_done *done);
 /* before[i] for partition i; -1 leaves it. */
 int topics_trim(struct topics *t, struct topic *topic, const int64_t *before, uint32_t count,
-		const struct topics_done *done);
+		const struct state_done *done);
 
 #endif

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+# Thin words over Meson and tools/. Each does its own set-up on a Debian 12.
+PREFIX ?= /usr/local
+ARGS ?=
+
+.PHONY: help build run demo test bench fuzz sanitize format lint install docs clean
+
+help:
+	@echo 'make run       weir on this machine'\''s own live counters, with a page to look at'
+	@echo 'make demo      load it, kill it again and again, count what was lost (0) and doubled (0)'
+	@echo 'make build     build/weir, optimised and hardened'
+	@echo 'make test      unit tests, checks of the tools, end-to-end tests'
+	@echo 'make sanitize  the tests under address+undefined and thread sanitizers'
+	@echo 'make fuzz      every fuzz target for a minute each (ARGS='--seconds N')'
+	@echo 'make bench     the figures of bench/README.md'
+	@echo 'make lint      checks of the code itself, and a build by clang'
+	@echo 'make format    lays the code out as CI wants it'
+	@echo 'make docs      writes docs/reference from the tables'
+	@echo 'make install   to $$(DESTDIR)$$(PREFIX), /usr/local unless told'
+	@echo 'make clean     removes the build folders'
+
+build:
+	@tools/setup build
+	@ninja -C "$$(tools/preset release)" weir
+
+run: build
+	@tools/setup run
+	@examples/quickstart/run $(ARGS)
+
+demo: build
+	@tools/setup run
+	@examples/demo/run $(ARGS)
+
+test:
+	@tools/test $(ARGS)
+
+bench: build
+	@tools/setup bench
+	@bench/run $(ARGS)
+
+fuzz:
+	@tools/setup fuzz
+	@tools/fuzz $(ARGS)
+
+sanitize:
+	@tools/setup build
+	@tools/sanitize $(ARGS)
+
+format:
+	@tools/setup lint
+	@tools/format
+
+lint:
+	@tools/setup lint
+	@tools/lint $(ARGS)
+
+docs: build
+	@tools/docs write
+
+install: build
+	@meson configure build -Dprefix="$(PREFIX)" && ninja -C build weir
+	@meson install -C build --no-rebuild --destdir "$(DESTDIR)"
+
+clean:
+	rm -rf build build-debug build-asan build-tsan build-fuzz build-clang build-coverage

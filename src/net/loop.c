@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/check.h"
+#include "base/mem.h"
+#include "net/net_private.h"
+
+/*
+ * One thread, one libuv loop. A turn is: events are taken (reads, writes that
+ * were waited for, due timers), then all that they asked for is done in one
+ * place, right before the loop sleeps: messages of other threads, the hooks of
+ * those who gather, and each connection that has something to write. So a
+ * request of sixty-four connections is read sixty-four times, handed over once,
+ * and each answer leaves in one call.
+ *
+ * The end of a turn may ask for more (credit that came back is spent at once).
+ * It is repeated once; what is left then waits for the next turn, which looks
+ * for events without sleeping: so a fast reader cannot keep the others out.
+ */
+
+#define READ_BYTES (64u << 10)
+#define ROUNDS 2
+
+int64_t loop_now_fresh(const struct loop *loop)
+{
+	struct loop *self = (struct loop *)(uintptr_t)loop; /* a loop is never a const object */
+
+	self->now = sys_monotonic_ns(loop->sys);
+	return loop->now;
+}
+
+int64_t loop_now(const struct loop *loop)
+{
+	return loop->now ? loop->now : loop_now_fresh(loop);
+}
+
+uint64_t loop_turns(const struct loop *loop)
+{
+	return loop->turns;
+}
+
+uint32_t loop_number(const struct loop *loop)
+{
+	return loop->number;
+}
+
+void loop_set_owner(struct loop *loop, void *owner)
+{
+	loop->owner = owner;
+}
+
+void *loop_owner(const struct loop *loop)
+{
+	return loop->owner;
+}
+
+void loop_alert(struct loop *loop)
+{
+	if (atomic_exchange(&loop->sleeping, 0))
+		(void)uv_async_send(&loop->alert);
+}
+
+void loop_at_turn_end(struct loop *loop, struct loop_turn *turn)
+{
+	if (turn->queued)
+		return;
+	turn->queued = true;
+	turn->next = NULL;
+	*loop->turn_last = turn;
+	loop->turn_last = &turn->next;
+}
+
+static void run_hooks(struct loop *loop)
+{
+	struct loop_turn *turn = loop->turn_first;
+
+	loop->turn_first = NULL;
+	loop->turn_last = &loop->turn_first;
+	while (turn) {
+		struct loop_turn *next = turn->next;
+
+		turn->queued = false;
+		turn->run(turn->ctx);
+		turn = next;
+	}
+}
+
+/* Those that are on the list now, in order; a connection that asks again waits for the next round. */
+static void run_conns(struct loop *loop)
+{
+	struct conn *first = loop->todo_first;
+
+	if (!first)
+		return;
+	first->todo_prev = &first;
+	loop->todo_first = NULL;
+	loop->todo_last = &loop->todo_first;
+	while (first)
+		conn_turn(first);
+}
+
+static bool has_work(const struct loop *loop)
+{
+	return loop->todo_first || loop->turn_first || !mailbox_empty((struct loop *)(uintptr_t)loop);
+}
+
+static void begin_stop(struct loop *loop)
+{
+	loop->stopping = true;
+	for (struct acceptor *a = loop->acceptors; a; a = acceptor_next(a))
+		acceptor_shut(a);
+	loop->acceptors = NULL;
+	for (struct conn *c = loop->conns; c; c = c->next)
+		conn_terminate(c, CONN_STOPPED);
+	uv_close((uv_handle_t *)&loop->turn_end, NULL);
+	uv_close((uv_handle_t *)&loop->again, NULL);
+	uv_close((uv_handle_t *)&loop->alert, NULL);
+	uv_close((uv_handle_t *)&loop->wheel.alarm, NULL);
+}
+
+static void on_again(uv_idle_t *idle)
+{
+	(void)idle; /* its being active is what keeps the loop from sleeping */
+}
+
+/* Says that it sleeps before it looks for the last time: see mailbox.c. */
+static void prepare_to_sleep(struct loop *loop)
+{
+	atomic_store(&loop->sleeping, 1);
+	if (has_work(loop) || atomic_load(&loop->stop)) {
+		atomic_store(&loop->sleeping, 0);
+		(void)uv_idle_start(&loop->again, on_again);
+	} else if (uv_is_active((uv_handle_t *)&loop->again)) {
+		(void)uv_idle_stop(&loop->again);
+	}
+}
+
+static void on_turn_end(uv_prepare_t *prepare)
+{
+	struct loop *loop = prepare->data;
+	bool stop = atomic_load(&loop->stop);
+
+	loop_is_awake(loop);
+	loop->turns++;
+	for (int round = 0; round < ROUNDS; round++) {
+		mailbox_run(loop);
+		run_hooks(loop);
+		run_conns(loop);
+		if (!has_work(loop))
+			break;
+	}
+	loop->now = 0;
+	if (stop)
+		begin_stop(loop);
+	else
+		prepare_to_sleep(loop);
+}
+
+static void on_alert(uv_async_t *alert)
+{
+	loop_is_awake(alert->data); /* the mailbox is emptied at the end of the turn */
+}
+
+static int init_handles(struct loop *loop)
+{
+	if (uv_async_init(&loop->uv, &loop->alert, on_alert) != 0) {
+		(void)uv_loop_close(&loop->uv);
+		return ERR_IO;
+	}
+	loop->alert.data = loop;
+	CHECK(uv_prepare_init(&loop->uv, &loop->turn_end) == 0);
+	loop->turn_end.data = loop;
+	CHECK(uv_prepare_start(&loop->turn_end, on_turn_end) == 0);
+	CHECK(uv_idle_init(&loop->uv, &loop->again) == 0);
+	wheel_init(loop);
+	return 0;
+}
+
+static int init_loop(struct loop *loop, const struct loop_options *options)
+{
+	loop->sys = options->sys;
+	loop->number = options->number;
+	loop->read_bytes = options->read_bytes ? options->read_bytes : READ_BYTES;
+	loop->turn_last = &loop->turn_first;
+	loop->todo_last = &loop->todo_first;
+	loop->read_buf = mem_alloc(loop->read_bytes);
+	if (!loop->read_buf)
+		return ERR_NOMEM;
+	if (uv_loop_init(&loop->uv) != 0)
+		return ERR_IO;
+	return init_handles(loop);
+}
+
+int loop_new(const struct loop_options *options, struct loop **out)
+{
+	struct loop *loop = mem_aligned(64, sizeof(*loop));
+	int rc;
+
+	if (!loop)
+		return ERR_NOMEM;
+	memset(loop, 0, sizeof(*loop));
+	rc = init_loop(loop, options);
+	if (rc < 0) {
+		mem_free(loop->read_buf);
+		mem_free(loop);
+		return rc;
+	}
+	*out = loop;
+	return 0;
+}
+
+void loop_run(struct loop *loop)
+{
+	CHECK(!loop->ended);
+	(void)uv_run(&loop->uv, UV_RUN_DEFAULT); /* returns when begin_stop's handles are closed */
+	CHECK(loop->stopping && !loop->conns);
+	loop->ended = true;
+	mailbox_run(loop);
+	run_hooks(loop);
+}
+
+void loop_stop(struct loop *loop)
+{
+	atomic_store(&loop->stop, true);
+	loop_alert(loop);
+}
+
+void loop_free(struct loop *loop)
+{
+	if (!loop)
+		return;
+	if (!loop->ended) { /* never run: the handles still have to be closed */
+		loop->ended = true;
+		begin_stop(loop);
+		(void)uv_run(&loop->uv, UV_RUN_DEFAULT);
+	}
+	while (!mailbox_empty(loop))
+		mailbox_run(loop);
+	CHECK(uv_loop_close(&loop->uv) == 0);
+	out_pool_fini(&loop->pool);
+	mem_free(loop->read_buf);
+	mem_free(loop);
+}

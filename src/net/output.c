@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <sys/socket.h>
+
+#include "base/mem.h"
+#include "net/net_private.h"
+
+/*
+ * What is to leave a connection: a list of parts, each some copied bytes or a
+ * reference to a piece of a blob. Parts come from a pool of the loop and go
+ * back when they have left, so that a connection without output holds none.
+ * Two sizes: a usual answer fits in the small one, which is what ten thousand
+ * subscribers get in one turn; large ones are for the rest.
+ */
+
+#define SMALL_BYTES 1024u
+#define LARGE_BYTES 16384u
+#define SEND_PARTS 64
+
+/* Below this a copy costs less than the two atomic counts, which loops would fight for. */
+#define SHARE_BYTES_MIN 512u
+
+static const uint32_t part_bytes[PART_SIZES] = {
+	[PART_BLOB] = 0,
+	[PART_SMALL] = SMALL_BYTES - sizeof(struct out_part),
+	[PART_LARGE] = LARGE_BYTES - sizeof(struct out_part),
+};
+
+static const uint32_t pool_max[PART_SIZES] = {
+	[PART_BLOB] = 1024,
+	[PART_SMALL] = 1024,
+	[PART_LARGE] = 64,
+};
+
+static struct out_part *take_part(struct out_pool *pool, enum part_size size)
+{
+	struct out_part *p = pool->free[size];
+
+	if (p) {
+		pool->free[size] = p->next;
+		pool->count[size]--;
+	} else {
+		p = mem_alloc(sizeof(*p) + part_bytes[size]);
+		if (!p)
+			return NULL;
+		p->size = size;
+		p->cap = part_bytes[size];
+	}
+	p->next = NULL;
+	p->blob = NULL;
+	p->at = p->bytes;
+	p->len = 0;
+	return p;
+}
+
+static void give_part(struct out_pool *pool, struct out_part *p)
+{
+	blob_unref(p->blob);
+	if (pool->count[p->size] >= pool_max[p->size]) {
+		mem_free(p);
+		return;
+	}
+	p->next = pool->free[p->size];
+	pool->free[p->size] = p;
+	pool->count[p->size]++;
+}
+
+static void give_chain(struct out_pool *pool, struct out_part *p)
+{
+	while (p) {
+		struct out_part *next = p->next;
+
+		give_part(pool, p);
+		p = next;
+	}
+}
+
+void out_pool_fini(struct out_pool *pool)
+{
+	for (int size = 0; size < PART_SIZES; size++) {
+		while (pool->free[size]) {
+			struct out_part *p = pool->free[size];
+
+			pool->free[size] = p->next;
+			mem_free(p);
+		}
+		pool->count[size] = 0;
+	}
+}
+
+static void add_parts(struct conn *c, struct out_part *first, struct out_part *last)
+{
+	if (c->out_last)
+		c->out_last->next = first;
+	else
+		c->out_first = first;
+	c->out_last = last;
+}
+
+static size_t room_behind(const struct out_part *p)
+{
+	if (!p || p->blob)
+		return 0;
+	return p->cap - (size_t)(p->at - p->bytes) - p->len;
+}
+
+static size_t fill_part(struct out_part *p, struct slice bytes)
+{
+	size_t n = room_behind(p);
+
+	if (n > bytes.len)
+		n = bytes.len;
+	memcpy(p->bytes + (p->at - p->bytes) + p->len, bytes.ptr, n);
+	p->len += n;
+	return n;
+}
+
+/* A chain of parts that holds a copy of all bytes, or NULL. */
+static struct out_part *copy_to_chain(struct conn *c, struct slice bytes, struct out_part **last)
+{
+	bool small = !c->out_first && bytes.len <= part_bytes[PART_SMALL];
+	struct out_part *first = NULL, **end = &first;
+
+	*last = NULL;
+	while (bytes.len > 0) {
+		struct out_part *p = take_part(&c->loop->pool, small ? PART_SMALL : PART_LARGE);
+
+		if (!p) {
+			give_chain(&c->loop->pool, first);
+			return NULL;
+		}
+		bytes = slice_from(bytes, fill_part(p, bytes));
+		*end = p;
+		end = &p->next;
+		*last = p;
+	}
+	return first;
+}
+
+int out_append(struct conn *c, struct slice bytes)
+{
+	size_t fits = room_behind(c->out_last);
+	struct slice rest = slice_from(bytes, fits);
+
+	if (rest.len > 0) {
+		struct out_part *old = c->out_last, *last, *first = copy_to_chain(c, rest, &last);
+
+		if (!first)
+			return ERR_NOMEM;
+		add_parts(c, first, last);
+		if (fits)
+			(void)fill_part(old, slice_make(bytes.ptr, fits));
+	} else if (bytes.len > 0) {
+		(void)fill_part(c->out_last, bytes);
+	}
+	c->out_bytes += bytes.len;
+	return 0;
+}
+
+int out_append_blob(struct conn *c, struct blob *blob, struct slice part)
+{
+	struct out_part *p;
+
+	if (part.len < SHARE_BYTES_MIN)
+		return out_append(c, part);
+	p = take_part(&c->loop->pool, PART_BLOB);
+	if (!p)
+		return ERR_NOMEM;
+	p->blob = blob_ref(blob);
+	p->at = part.ptr;
+	p->len = part.len;
+	add_parts(c, p, p);
+	c->out_bytes += part.len;
+	return 0;
+}
+
+static void take_away(struct conn *c, size_t n)
+{
+	c->out_bytes -= n;
+	c->bytes_out += n;
+	while (c->out_first && n >= c->out_first->len) {
+		struct out_part *p = c->out_first;
+
+		n -= p->len;
+		c->out_first = p->next;
+		give_part(&c->loop->pool, p);
+	}
+	if (!c->out_first) {
+		c->out_last = NULL;
+		return;
+	}
+	c->out_first->at += n;
+	c->out_first->len -= n;
+}
+
+static ssize_t send_parts(const struct conn *c)
+{
+	struct iovec iov[SEND_PARTS];
+	struct msghdr msg = {.msg_iov = iov};
+
+	for (struct out_part *p = c->out_first; p && msg.msg_iovlen < SEND_PARTS; p = p->next) {
+		iov[msg.msg_iovlen].iov_base = (void *)(uintptr_t)p->at;
+		iov[msg.msg_iovlen++].iov_len = p->len;
+	}
+	if (msg.msg_iovlen == 1) /* a cheaper call */
+		return send(c->fd, iov[0].iov_base, iov[0].iov_len, MSG_NOSIGNAL);
+	return sendmsg(c->fd, &msg, MSG_NOSIGNAL);
+}
+
+int64_t out_send(struct conn *c)
+{
+	ssize_t n;
+
+	do
+		n = send_parts(c);
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return errno == EAGAIN ? 0 : -errno;
+	take_away(c, (size_t)n);
+	return n;
+}
+
+void out_drop(struct conn *c)
+{
+	give_chain(&c->loop->pool, c->out_first);
+	c->out_first = NULL;
+	c->out_last = NULL;
+	c->out_bytes = 0;
+}

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef WEIR_SERVE_APP_H
+#define WEIR_SERVE_APP_H
+
+#include "base/buf.h"
+#include "base/check.h"
+#include "deliver/hub.h"
+#include "ingest/ingest.h"
+#include "net/net.h"
+#include "obs/health.h"
+#include "serve/record/encode_cache.h"
+
+/*
+ * What the handlers of all sessions share (exchange.app points here): the parts
+ * of weir and, for each loop, what belongs to that loop. Made by the daemon,
+ * which owns everything in it; handlers borrow.
+ */
+struct app_loop {
+	struct loop *loop;
+	struct log_port *port;
+	struct loop_waker *waker;
+	struct hub *hub;
+	struct encode_cache *cache;
+	struct buf scratch; /* for one call at a time: cleared by who uses it */
+	struct ingest_queue *queue;
+	struct loop_turn flush;      /* ingest_flush at the end of the turn: app_flush_later */
+	struct metrics_shard *shard; /* written by this loop alone */
+};
+
+struct app_limits {
+	uint32_t poll_records_default; /* 0: 100 */
+	uint32_t poll_records_max;     /* 0: 10 000 */
+	int64_t poll_wait_max_ns;      /* 0: 5 minutes */
+	size_t poll_bytes_max;         /* of the records of one answer, 0: 16 MiB; one record always goes */
+	uint32_t stream_partitions_max; /* without a selection, 0: 256 */
+};
+
+struct app {
+	const struct sys *sys;
+	struct log *log;
+	struct topics *topics;
+	struct ingest *ingest;
+	struct metrics *metrics;
+	struct health *health;
+	struct app_loop *loops; /* by loop_number */
+	uint32_t loop_count;
+	struct app_limits limits;
+};
+
+/* The part of the app that belongs to a loop. */
+static inline struct app_loop *app_loop(const struct app *app, const struct loop *loop)
+{
+	uint32_t number = loop_number(loop);
+
+	CHECK(number < app->loop_count);
+	return &app->loops[number];
+}
+
+/* What was queued at the door in enters at the end of this turn, together. */
+static inline void app_flush_later(struct app_loop *al)
+{
+	loop_at_turn_end(al->loop, &al->flush);
+}
+
+/*
+ * Makes the parts of one loop (port, hub, cache) and ties the port to the loop:
+ * what the log tells runs there. After topics_open, before the loop runs.
+ * ERR_NOMEM, ERR_IO: then app_loop_fini is still to be called.
+ */
+int app_loop_init(struct app *app, struct loop *loop, struct fault *fault);
+
+/* On the loop: streams end with a proper last word, parked polls are answered. */
+void app_loop_drain(struct app *app, struct loop *loop);
+
+/* After the loop has ended and its readers were closed. */
+void app_loop_fini(struct app *app, struct loop *loop);
+
+#endif

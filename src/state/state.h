@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef WEIR_STATE_STATE_H
+#define WEIR_STATE_STATE_H
+
+#include "log/log.h"
+
+/*
+ * weir's own state: typed tables in memory, each change of a row a record of the
+ * internal partition (key: table and row key; value: the row, null for a row
+ * that is gone), in the same commit as whatever changes with it. At start the
+ * internal partition is read once and each record given to its table. When it
+ * holds more than twice as many records as there are live rows, all live rows
+ * are appended again and its start moves up.
+ *
+ * State knows no table's content. A table registers itself with two functions.
+ */
+struct state;
+
+enum state_table_id {
+	STATE_TOPICS = 1,
+	STATE_TRIMS = 2,
+	/* Never given twice: a number stands in every row on disk. */
+};
+
+typedef int state_row_fn(void *ctx, struct slice key, struct slice value);
+
+struct state_table {
+	enum state_table_id id;
+	const char *name;
+	/* A row as it was stored; value.ptr NULL: gone. Borrows. Negative: the row cannot be read. */
+	int (*apply)(void *ctx, struct slice key, struct slice value);
+	/* Gives every live row to fn until it gives non-zero; called under the entry lock. */
+	int (*each)(void *ctx, state_row_fn *fn, void *fn_ctx);
+	void *ctx;
+};
+
+#define STATE_TABLES_MAX 16u
+#define STATE_ROW_BYTES_MAX (1u << 20)
+
+/* Borrows the tables' memory for ever. Reads nothing yet. */
+int state_new(struct log *l, struct state **out);
+void state_free(struct state *s);
+int state_register(struct state *s, const struct state_table *table);
+
+/* Gives every stored row to its table, in order. Before log_start. Errors: ERR_CORRUPT, ERR_IO, ERR_NOMEM with *fault. */
+int state_load(struct state *s, struct fault *fault);
+
+/* Who is told when a change is durable; fn NULL: nobody. */
+struct state_done {
+	struct log_port *port; /* NULL: fn runs on the committer's thread */
+	void (*fn)(void *ctx);
+	void *ctx;
+};
+
+struct state_row {
+	enum state_table_id table;
+	struct slice key;
+	struct slice value; /* ptr NULL: the row goes */
+};
+
+/*
+ * Enters a commit of these rows, copied. Under log_enter; the tables in memory
+ * are the caller's to change, after this has given 0. Errors as log_enter, and ERR_NOMEM.
+ */
+int state_put(struct state *s, const struct state_row *rows, uint32_t count, const struct state_done *done);
+
+/* Under log_enter: writes all live rows again where the internal partition has grown too long. */
+void state_tidy(struct state *s);
+
+#endif

@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "state/topics.h"
+
+static const struct topic_config plain = {.partitions = 1, .retention_ms = 1000, .retention_bytes = -1,
+					  .idempotency_ttl_ms = 1000};
+
+struct world {
+	char dir[64];
+	struct log *log;
+	struct state *state;
+	struct topics *topics;
+};
+
+static void up(struct world *w)
+{
+	struct log_options options = {.sys = sys_kernel(), .dir = w->dir, .journal_file_bytes = 1u << 22};
+	struct fault fault = {0};
+
+	assert_int_equal(log_open(&options, &w->log, &fault), 0);
+	assert_int_equal(state_new(w->log, &w->state), 0);
+	assert_int_equal(topics_new(w->log, w->state, &plain, true, &w->topics), 0);
+	if (state_load(w->state, &fault))
+		fail_msg("%s", fault.text);
+	assert_int_equal(topics_ready(w->topics, &fault), 0);
+	assert_int_equal(log_start(w->log, &fault), 0);
+}
+
+static void down(struct world *w)
+{
+	assert_int_equal(log_stop(w->log, NULL), 0);
+	topics_free(w->topics);
+	state_free(w->state);
+	log_close(w->log);
+}
+
+static struct topic *create(struct world *w, const char *name, uint32_t partitions)
+{
+	struct topic_config config = plain;
+	struct topic *topic = NULL;
+	struct fault fault = {0};
+
+	config.partitions = partitions;
+	log_enter_begin(w->log);
+	assert_int_equal(topics_create(w->topics, slice_str(name), &config, false, NULL, &topic, &fault), 0);
+	log_enter_end(w->log);
+	return topic;
+}
+
+static void topics_survive_a_restart(void **state)
+{
+	struct world w;
+	struct topic_config config;
+	struct topic *topic;
+	struct topic_id id;
+
+	(void)state;
+	(void)snprintf(w.dir, sizeof(w.dir), "/tmp/weir-topics-test-XXXXXX");
+	assert_non_null(mkdtemp(w.dir));
+	up(&w);
+	id = create(&w, "orders", 4)->id;
+	topic = create(&w, "gone", 1);
+	log_enter_begin(w.log);
+	assert_int_equal(topics_delete(w.topics, topic, NULL), 0);
+	assert_null(topics_find(w.topics, slice_str("gone")));
+	topic_config(w.topics, topics_find(w.topics, slice_str("orders")), &config);
+	config.partitions = 6;
+	assert_int_equal(topics_change(w.topics, topics_find(w.topics, slice_str("orders")), &config, false, NULL, NULL), 0);
+	config.partitions = 5;
+	assert_int_equal(topics_change(w.topics, topics_find(w.topics, slice_str("orders")), &config, false, NULL, NULL),
+			 ERR_BAD_TOPIC_CONFIG);
+	log_enter_end(w.log);
+	for (int round = 0; round < 2; round++) {
+		down(&w);
+		up(&w);
+		topic = topics_find(w.topics, slice_str("orders"));
+		assert_non_null(topic);
+		assert_true(topic_id_eq(&topic->id, &id));
+		assert_int_equal(topic->partition_count, 6);
+		assert_non_null(topic_partition(topic, 5));
+		assert_null(topic_partition(topic, 6));
+		assert_null(topics_find(w.topics, slice_str("gone")));
+	}
+	down(&w);
+}
+
+static void a_long_state_is_written_again_shorter(void **state)
+{
+	struct world w;
+	struct partition_range range;
+	struct topic *topic;
+	char name[32];
+
+	(void)state;
+	(void)snprintf(w.dir, sizeof(w.dir), "/tmp/weir-topics-test-XXXXXX");
+	assert_non_null(mkdtemp(w.dir));
+	up(&w);
+	(void)create(&w, "kept", 2);
+	for (int i = 0; i < 3000; i++) {
+		(void)snprintf(name, sizeof(name), "t%d", i);
+		topic = create(&w, name, 1);
+		log_enter_begin(w.log);
+		assert_int_equal(topics_delete(w.topics, topic, NULL), 0);
+		log_enter_end(w.log);
+	}
+	for (int round = 0; round < 2; round++) { /* what was too fast for the disk above is done at the next start */
+		down(&w);
+		up(&w);
+		log_enter_begin(w.log);
+		state_tidy(w.state);
+		log_enter_end(w.log);
+	}
+	partition_range(log_internal(w.log), &range);
+	assert_true(range.end - range.start < 3000);
+	assert_int_equal(topics_count(w.topics), 1);
+	assert_int_equal(topics_find(w.topics, slice_str("kept"))->partition_count, 2);
+	down(&w);
+}
+
+static void names_are_checked(void **state)
+{
+	(void)state;
+	assert_int_equal(topic_name_check(slice_str("a.b-c_9"), NULL), 0);
+	assert_int_equal(topic_name_check(slice_str(""), NULL), ERR_BAD_TOPIC);
+	assert_int_equal(topic_name_check(slice_str("a/b"), NULL), ERR_BAD_TOPIC);
+	assert_int_equal(topic_name_check(slice_str(".."), NULL), ERR_BAD_TOPIC);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(topics_survive_a_restart),
+		cmocka_unit_test(a_long_state_is_written_again_shorter),
+		cmocka_unit_test(names_are_checked),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,541 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The door out, pulled: polls, long polls, partitions, cursors, forms of a value."""
+import base64
+import datetime
+import json
+import random
+import time
+
+from harness import (BATCH, Later, Raw, Sse, Weir, Ws, check, eq, expect, partition_of, poll_values, query, test, until)
+
+
+def walk(w, t, limit, cursor="earliest", **args):
+    """Polls in steps of `limit` until caught up: the records and the last cursor."""
+    out = []
+    while True:
+        got = w.poll(t, cursor=cursor, limit=limit, **args)
+        check(len(got["records"]) <= limit, "more than the limit")
+        out += got["records"]
+        cursor = got["cursor"]
+        if got["caught_up"]:
+            return out, cursor
+        check(got["records"] or args, "an empty poll that is not caught up")
+
+
+# ---- polls ----
+
+@test("a poll gives records, a cursor, and whether it is caught up")
+def _(w):
+    t = w.topic()
+    w.ndjson(t, [1, 2, 3])
+    got = w.poll(t)
+    eq(sorted(got), ["caught_up", "cursor", "records"])
+    eq([r["value"] for r in got["records"]], [1, 2, 3])
+    eq(got["caught_up"], True)
+    r = got["records"][0]
+    eq(sorted(r), ["headers", "key", "offset", "partition", "timestamp", "topic", "value"])
+    eq((r["topic"], r["partition"], r["offset"], r["key"], r["headers"]), (t, 0, 0, None, {}))
+    check(isinstance(r["timestamp"], int), "timestamp is not a number")
+
+
+@test("the cursor leads on: none twice, none left out, at any limit")
+def _(w):
+    t = w.topic(partitions=3)
+    w.batch(t, [{"key": "k%d" % (i % 11), "value": i} for i in range(100)])
+    for limit in (1, 2, 7, 33, 100, 10000):
+        got, cursor = walk(w, t, limit)
+        eq(sorted(r["value"] for r in got), list(range(100)), "limit %d" % limit)
+        for p in range(3):
+            offsets = [r["offset"] for r in got if r["partition"] == p]
+            eq(offsets, list(range(len(offsets))), "order within a partition")
+        eq(w.poll(t, cursor=cursor)["records"], [])
+
+
+@test("the default limit is 100")
+def _(w):
+    t = w.topic()
+    w.ndjson(t, list(range(150)))
+    got = w.poll(t)
+    eq((len(got["records"]), got["caught_up"]), (100, False))
+    eq((len(w.poll(t, cursor=got["cursor"])["records"])), 50)
+
+
+@test("a cursor is safe in a URL as it is")
+def _(w):
+    t = w.topic(partitions=20)
+    w.ndjson(t, list(range(100)))
+    c = w.poll(t, limit=37)["cursor"]
+    check(all(x.isalnum() or x in "-_.~" for x in c), "not URL-safe: " + c)
+    eq(len(expect(w.get("/v1/topics/%s/records?cursor=%s" % (t, c)), 200).json()["records"]), 63)
+
+
+@test("a cursor taken before new records shows them and nothing else")
+def _(w):
+    t = w.topic()
+    w.ndjson(t, [1, 2])
+    c = w.poll(t)["cursor"]
+    w.ndjson(t, [3, 4])
+    eq([r["value"] for r in w.poll(t, cursor=c)["records"]], [3, 4])
+    eq([r["value"] for r in w.poll(t, cursor=c)["records"]], [3, 4], "a cursor is a place, not a lease")
+
+
+@test("a poll of an empty topic gives an empty list and a cursor that works")
+def _(w):
+    t = w.topic(partitions=2)
+    got = w.poll(t)
+    eq((got["records"], got["caught_up"]), ([], True))
+    w.ndjson(t, [1, 2])
+    eq(len(w.poll(t, cursor=got["cursor"])["records"]), 2)
+
+
+@test("latest is behind all that is there")
+def _(w):
+    t = w.topic()
+    w.ndjson(t, [1, 2])
+    got = w.poll(t, cursor="latest")
+    eq((got["records"], got["caught_up"]), ([], True))
+    w.push(t, b"3")
+    eq([r["value"] for r in w.poll(t, cursor=got["cursor"])["records"]], [3])
+
+
+@test("@TIME is the first record at or after it, as milliseconds or RFC 3339")
+def _(w):
+    t = w.topic()
+    base = 1760000000000
+    w.batch(t, [{"value": i, "timestamp": base + i * 1000} for i in range(10)])
+
+    def from_time(c):
+        return [r["value"] for r in w.poll(t, cursor=c)["records"]]
+    eq(from_time("@%d" % (base + 4000)), list(range(4, 10)))
+    eq(from_time("@%d" % (base + 4001)), list(range(5, 10)))
+    eq(from_time("@0"), list(range(10)))
+    eq(from_time("@%d" % (base + 99999999)), [])
+    when = datetime.datetime.fromtimestamp((base + 7000) / 1000, datetime.timezone.utc)
+    eq(from_time("@" + when.strftime("%Y-%m-%dT%H:%M:%SZ")), [7, 8, 9])
+    eq(from_time("@" + when.astimezone(datetime.timezone(datetime.timedelta(hours=5, minutes=30))).isoformat()), [7, 8, 9])
+    eq(from_time("@" + when.strftime("%Y-%m-%dT%H:%M:%S.001Z")), [8, 9])
+
+
+@test("@TIME finds its place among records that weir stamped")
+def _(w):
+    t = w.topic()
+    for i in range(30):
+        w.push(t, b"%d" % i)
+        time.sleep(0.002)
+    r = w.all(t)
+    for x in r[::5]:
+        first = w.poll(t, cursor="@%d" % x["timestamp"])["records"][0]
+        eq(first["timestamp"], x["timestamp"])
+        check(first["offset"] <= x["offset"], "went past it")
+
+
+@test("key= gives the records of that key alone, and the cursor still moves past the others")
+def _(w):
+    t = w.topic(partitions=3)
+    w.batch(t, [{"key": "k%d" % (i % 5), "value": i} for i in range(200)])
+    got, cursor = walk(w, t, 7, key="k3")
+    eq([r["value"] for r in got], list(range(3, 200, 5)))
+    w.batch(t, [{"key": "k3", "value": "new"}, {"key": "k1", "value": "no"}])
+    eq([r["value"] for r in w.poll(t, cursor=cursor, key="k3")["records"]], ["new"])
+    eq(w.poll(t, key="nobody")["records"], [])
+
+
+@test("partitions= selects, as numbers and ranges")
+def _(w):
+    t = w.topic(partitions=6)
+    for p in range(6):
+        w.ndjson(t, [p] * 3, partition=p)
+    for sel, want in (("2", [2]), ("0-2", [0, 1, 2]), ("0,5", [0, 5]), ("1,3-4", [1, 3, 4]), ("0-5", list(range(6)))):
+        got, _ = walk(w, t, 4, partitions=sel)
+        eq(sorted(r["partition"] for r in got), sorted(want * 3), sel)
+    r = w.get("/v1/topics/%s/records?partitions=6" % t)
+    check(r.status == 400, "a partition that is not there: %r" % r)
+
+
+@test("one cursor serves selections: what one did not read is still to come")
+def _(w):
+    t = w.topic(partitions=2)
+    w.ndjson(t, [0, 0], partition=0)
+    w.ndjson(t, [1, 1], partition=1)
+    got, c = walk(w, t, 10, partitions="0")
+    eq([r["value"] for r in got], [0, 0])
+    got, _ = walk(w, t, 10, cursor=c)
+    eq([r["value"] for r in got], [1, 1])
+
+
+@test("ETag and If-None-Match: 304 while nothing changed")
+def _(w):
+    t = w.topic()
+    w.push(t, b"1")
+    path = "/v1/topics/%s/records?cursor=earliest" % t
+    a = w.get(path)
+    tag = a.headers.get("ETag")
+    check(tag, "no ETag")
+    b = w.get(path, {"If-None-Match": tag})
+    eq((b.status, b.body, b.headers.get("ETag")), (304, b"", tag))
+    eq(w.get(path, {"If-None-Match": '"other", %s' % tag}).status, 304)
+    eq(w.get(path, {"If-None-Match": '"other"'}).status, 200)
+    w.push(t, b"2")
+    c = w.get(path, {"If-None-Match": tag})
+    eq(c.status, 200)
+    check(c.headers.get("ETag") != tag, "the tag did not change")
+
+
+@test("HEAD of a poll has the headers and no body")
+def _(w):
+    t = w.topic()
+    w.push(t, b"1")
+    with w.session() as s:
+        for _ in range(3):
+            r = s.request("HEAD", "/v1/topics/%s/records" % t)
+            eq((r.status, r.body), (200, b""))
+        eq(s.request("GET", "/v1/topics/%s/records" % t).json()["records"][0]["value"], 1)
+
+
+# ---- long polls ----
+
+@test("a long poll wakes as soon as a record is there")
+def _(w):
+    t = w.topic()
+    c = w.poll_text(t) if w.get("/v1/topics/" + t).status == 200 else None
+    w.push(t, b"0")
+    cursor = w.poll(t)["cursor"]
+    took = []
+    for i in range(5):
+        later = Later(w.poll, t, cursor=cursor, wait="30s")
+        time.sleep(0.15)
+        began = time.monotonic()
+        w.push(t, b"%d" % (i + 1))
+        got = later.get()
+        took.append(later.ended - began)
+        eq([r["value"] for r in got["records"]], [i + 1])
+        cursor = got["cursor"]
+    check(sorted(took)[2] < 1.0, "woke after %r s" % took)
+
+
+@test("a long poll with records there answers at once")
+def _(w):
+    t = w.topic()
+    w.push(t, b"1")
+    began = time.monotonic()
+    eq(len(w.poll(t, wait="30s")["records"]), 1)
+    check(time.monotonic() - began < 5, "waited")
+
+
+@test("a long poll that times out is 200 with an empty list and the same place")
+def _(w):
+    t = w.topic()
+    w.push(t, b"1")
+    c = w.poll(t)["cursor"]
+    began = time.monotonic()
+    got = w.poll(t, cursor=c, wait="1s")
+    check(time.monotonic() - began >= 0.95, "did not wait")
+    eq((got["records"], got["caught_up"]), ([], True))
+    w.push(t, b"2")
+    eq([r["value"] for r in w.poll(t, cursor=got["cursor"])["records"]], [2])
+
+
+@test("a long poll with a key waits for that key")
+def _(w):
+    t = w.topic()
+    w.push(t, b"0", key="other")
+    c = w.poll(t)["cursor"]
+    later = Later(w.poll, t, cursor=c, wait="20s", key="mine")
+    time.sleep(0.1)
+    for i in range(20):
+        w.push(t, b"%d" % i, key="other")
+    time.sleep(0.1)
+    check(later.is_alive(), "woke for another key")
+    w.push(t, b"99", key="mine")
+    eq([r["value"] for r in later.get()["records"]], [99])
+
+
+@test("a long poll on a topic that does not exist yet waits and creates nothing")
+def _(w):
+    t = w.topic()
+    r = w.get("/v1/topics/%s/records?cursor=earliest&wait=300ms" % t)
+    check(r.status in (200, 404), repr(r))
+    eq(w.get("/v1/topics/%s" % t).status, 404)
+
+
+@test("many long polls on one topic all wake")
+def _(w):
+    t = w.topic(partitions=2)
+    laters = [Later(w.poll, t, cursor="latest", wait="30s") for _ in range(50)]
+    time.sleep(0.5)
+    w.push(t, b"7")
+    for x in laters:
+        eq([r["value"] for r in x.get()["records"]], [7])
+
+
+# ---- one partition ----
+
+@test("one partition is read by offset")
+def _(w):
+    t = w.topic(partitions=2)
+    w.ndjson(t, list(range(10)), partition=1)
+    got = w.partition(t, 1, offset=4, limit=3)
+    eq([r["offset"] for r in got["records"]], [4, 5, 6])
+    eq((got["next_offset"], got["high_watermark"]), (7, 10))
+    got = w.partition(t, 1)
+    eq((len(got["records"]), got["next_offset"]), (10, 10), "without an offset: from the start")
+    got = w.partition(t, 1, offset=10)
+    eq((got["records"], got["next_offset"]), ([], 10))
+    eq(w.partition(t, 0)["high_watermark"], 0)
+    expect(w.get("/v1/topics/%s/partitions/1/records?offset=11" % t), 409, "cursor_ahead")
+    expect(w.get("/v1/topics/%s/partitions/1/records?offset=-1" % t), 400, "invalid_parameter")
+    expect(w.get("/v1/topics/%s/partitions/2/records" % t), 404, "unknown_partition")
+
+
+@test("one partition is waited for")
+def _(w):
+    t = w.topic(partitions=2)
+    later = Later(w.partition, t, 1, offset=0, wait="20s")
+    time.sleep(0.1)
+    w.push(t, b"0", partition=0)
+    time.sleep(0.2)
+    check(later.is_alive(), "woke for another partition")
+    w.push(t, b"1", partition=1)
+    eq([r["value"] for r in later.get()["records"]], [1])
+
+
+# ---- one cursor on every way ----
+
+def next_by(w, way, t, cursor):
+    """The next record and the cursor after it, read in one of four ways."""
+    if way == "poll":
+        got = w.poll(t, cursor=cursor, limit=1)
+        return got["records"][0]["value"], got["cursor"]
+    if way == "long":
+        got = w.poll(t, cursor=cursor, limit=1, wait="10s")
+        return got["records"][0]["value"], got["cursor"]
+    if way == "sse":
+        with Sse(w, "/v1/topics/%s/sse?cursor=%s" % (t, cursor)) as s:
+            e = s.next()
+            return e.json()["value"], e.id
+    if way == "sse-id":
+        with Sse(w, "/v1/topics/%s/sse" % t, {"Last-Event-ID": cursor}) as s:
+            e = s.next()
+            return e.json()["value"], e.id
+    with Ws(w, "/v1/topics/%s/ws?cursor=%s" % (t, cursor)) as c:
+        doc = c.json()
+        return doc["value"], doc["cursor"]
+
+
+@test("one cursor is handed from way to way, over restarts, without a record lost or seen twice", own=True, timeout=90)
+def _():
+    with Weir() as w:
+        t = w.topic(partitions=3)
+        n = 60
+        w.batch(t, [{"key": "k%d" % (i % 9), "value": i} for i in range(n)])
+        rnd, cursor, got = random.Random(7), "earliest", []
+        for i in range(n):
+            value, cursor = next_by(w, rnd.choice(("poll", "long", "sse", "sse-id", "ws")), t, cursor)
+            got.append(value)
+            if i in (20, 40):
+                w.restart(hard=i == 20)
+        eq(sorted(got), list(range(n)))
+        for k in range(9):
+            mine = [v for v in got if v % 9 == k]
+            eq(mine, sorted(mine), "order of one key")
+        c = w.poll(t, cursor=cursor)
+        eq((c["records"], c["caught_up"]), ([], True))
+
+
+@test("a cursor of a stream over several topics works again on that stream")
+def _(w):
+    a, b = w.topic(partitions=1), w.topic(partitions=2)
+    with Sse(w, "/v1/sse?topics=%s,%s&cursor=earliest" % (a, b)) as s:
+        w.ndjson(a, [1, 2])
+        w.ndjson(b, [3, 4])
+        got = s.take(4)
+    for i in range(3):
+        rest = sorted(e.json()["value"] for e in got[i + 1:])
+        with Ws(w, "/v1/ws?topics=%s,%s&cursor=%s" % (a, b, got[i].id)) as c:
+            eq(sorted(c.json()["value"] for _ in rest), rest)
+
+
+@test("adding partitions keeps cursors: the new ones are read from their start")
+def _(w):
+    t = w.topic(partitions=1)
+    w.ndjson(t, [1, 2])
+    c = w.poll(t)["cursor"]
+    expect(w.put("/v1/topics/" + t, json.dumps({"partitions": 3}), {"Content-Type": "application/json"}), 200)
+    for p in range(3):
+        w.push(t, b"%d" % (10 + p), partition=p)
+    eq(sorted(r["value"] for r in w.poll(t, cursor=c)["records"]), [10, 11, 12])
+
+
+# ---- cursors that do not fit any more ----
+
+def trim(w, t, cursor):
+    return expect(w.post("/v1/topics/%s/trim" % t, json.dumps({"before": cursor}), {"Content-Type": "application/json"}), 200)
+
+
+@test("a cursor behind the trimmed log is 410 with one that is moved forward")
+def _(w):
+    t = w.topic()
+    w.ndjson(t, list(range(10)))
+    old = w.poll(t, limit=2)["cursor"]
+    keep = w.poll(t, limit=6)["cursor"]
+    trim(w, t, keep)
+    r = expect(w.get("/v1/topics/%s/records?cursor=%s" % (t, old)), 410, "cursor_gone")
+    eq([x["value"] for x in w.poll(t, cursor=r.json()["cursor"])["records"]], [6, 7, 8, 9])
+    eq([x["value"] for x in w.poll(t, cursor="earliest")["records"]], [6, 7, 8, 9], "earliest never is 410")
+    eq([x["value"] for x in w.poll(t, cursor=keep)["records"]], [6, 7, 8, 9])
+    expect(w.get("/v1/topics/%s/partitions/0/records?offset=3" % t), 410, "cursor_gone")
+    eq([x["offset"] for x in w.partition(t, 0)["records"]], [6, 7, 8, 9])
+
+
+@test("a 410 moves only the partitions concerned")
+def _(w):
+    t = w.topic(partitions=2)
+    w.ndjson(t, list(range(10)), partition=0)
+    w.ndjson(t, list(range(100, 110)), partition=1)
+    old = w.poll(t, limit=1, partitions="0")["cursor"]
+    old = w.poll(t, limit=3, partitions="1", cursor=old)["cursor"]
+    trim(w, t, w.poll(t, limit=5, partitions="0")["cursor"])
+    r = expect(w.get("/v1/topics/%s/records?cursor=%s" % (t, old)), 410, "cursor_gone")
+    eq(sorted(x["value"] for x in w.poll(t, cursor=r.json()["cursor"])["records"]),
+       [5, 6, 7, 8, 9] + list(range(103, 110)))
+
+
+@test("trimming survives kill -9", own=True, timeout=60)
+def _():
+    with Weir() as w:
+        t = w.topic()
+        w.ndjson(t, list(range(10)))
+        old = w.poll(t, limit=2)["cursor"]
+        trim(w, t, w.poll(t, limit=6)["cursor"])
+        w.restart(hard=True)
+        eq(w.values(t), [6, 7, 8, 9])
+        expect(w.get("/v1/topics/%s/records?cursor=%s" % (t, old)), 410, "cursor_gone")
+        eq(w.push(t, b"10")["offsets"][0]["first"], 10)
+
+
+@test("a cursor past the end is 409 cursor_ahead", own=True, timeout=60)
+def _():
+    import shutil
+    with Weir() as w:  # a data directory put back from an older copy
+        t = w.topic()
+        w.ndjson(t, [1, 2])
+        w.stop()
+        shutil.copytree(w.data, w.data + ".old")
+        w.start()
+        w.ndjson(t, [3, 4])
+        c = w.poll(t)["cursor"]
+        w.stop()
+        shutil.rmtree(w.data)
+        shutil.move(w.data + ".old", w.data)
+        w.start()
+        expect(w.get("/v1/topics/%s/records?cursor=%s" % (t, c)), 409, "cursor_ahead")
+        eq(w.values(t), [1, 2])
+
+
+@test("a cursor of a topic that was deleted and made anew is 410")
+def _(w):
+    t = w.topic()
+    w.ndjson(t, [1, 2, 3])
+    c = w.poll(t, limit=1)["cursor"]
+    eq(w.delete("/v1/topics/" + t).status, 204)
+    w.ndjson(t, [9])
+    expect(w.get("/v1/topics/%s/records?cursor=%s" % (t, c)), 410, "cursor_gone")
+    eq(w.values(t), [9], "nothing of the topic before")
+
+
+# ---- forms ----
+
+@test("a value that is UTF-8 but no JSON is value_text, other bytes are value_base64")
+def _(w):
+    t = w.topic()
+    bodies = [b"hello", "grüße".encode(), b"{", b"", b"\xff", b"\x00\x01", b"ok \xed\xa0\x80", b'"q"', b"\n", b"NaN"]
+    for b in bodies:
+        w.push(t, b, "application/octet-stream")
+    r = w.all(t)
+    forms = ["value_text", "value_text", "value_text", "value_text", "value_base64", "value_text", "value_base64",
+             "value", "value_text", "value_text"]
+    eq([[k for k in x if k.startswith("value")] for x in r], [[f] for f in forms])
+    eq(poll_values(w.poll_text(t)), bodies)
+
+
+@test("control characters and quotes in text are escaped so that JSON stays JSON")
+def _(w):
+    t = w.topic()
+    text = "".join(map(chr, range(0x20))) + '"\\/\x7f\u2028\U0001f600'
+    w.push(t, text.encode(), "text/plain")
+    w.batch(t, [{"key": text, "value": 1, "headers": {text[1:]: text}}])
+    r = w.all(t)
+    eq(r[0]["value_text"], text)
+    eq((r[1]["key"], r[1]["headers"]), (text, {text[1:]: text}))
+
+
+@test("a key that is not UTF-8 is key_base64")
+def _(w):
+    t = w.topic()
+    r = w.post("/v1/topics/%s/records?key=%%ff%%fe" % t, b"1", {"Content-Type": "application/json"})
+    if r.status == 200:
+        x, = w.all(t)
+        eq((base64.b64decode(x["key_base64"]), "key" in x), (b"\xff\xfe", False))
+    else:
+        eq(r.status, 400)
+
+
+@test("an empty key is not no key")
+def _(w):
+    t = w.topic()
+    w.batch(t, [{"key": "", "value": 1}, {"value": 2}])
+    eq([r["key"] for r in w.all(t)], ["", None])
+
+
+@test("a repeated header is an array, a binary one is base64, in and out")
+def _(w):
+    t = w.topic()
+    h = {"one": "1", "many": ["a", "b", "a"], "bin": {"base64": base64.b64encode(b"\xff\x00").decode()},
+         "mixed": ["x", {"base64": base64.b64encode(b"\xfe").decode()}], "empty": ""}
+    w.batch(t, [{"value": 1, "headers": h}])
+    eq(w.all(t)[0]["headers"], h)
+
+
+@test("a tombstone keeps its key and is told from a JSON null")
+def _(w):
+    t = w.topic()
+    w.batch(t, [{"key": "k", "tombstone": True}, {"key": "k", "value": None}])
+    text = w.poll_text(t)
+    eq(poll_values(text), [None, b"null"])
+
+
+@test("large records come out whole", timeout=60)
+def _(w):
+    t = w.topic()
+    sizes = [1, 1000, 65535, 65536, 300000, (1 << 20) - 2]
+    for n in sizes:
+        w.push(t, json.dumps("x" * n))
+    eq([len(v) for v in w.values(t)], sizes)
+
+
+@test("answers are JSON with a length or chunks, and never cached by mistake")
+def _(w):
+    t = w.topic()
+    w.push(t, b"1")
+    r = w.get("/v1/topics/%s/records" % t)
+    eq(r.headers.get("Content-Type").split(";")[0], "application/json")
+    check("Content-Length" in r.headers or r.headers.get("Transfer-Encoding") == "chunked", "neither length nor chunks")
+    check("no-store" in (r.headers.get("Cache-Control") or "") or "no-cache" in (r.headers.get("Cache-Control") or ""),
+          "Cache-Control: %r" % r.headers.get("Cache-Control"))
+
+
+@test("old records are read from disk as well as new ones from memory", own=True, timeout=90)
+def _():
+    with Weir() as w:
+        t = w.topic(partitions=2)
+        for i in range(40):
+            w.ndjson(t, [{"n": i * 500 + j, "pad": "x" * 200} for j in range(500)])
+        before = w.all(t)
+        w.restart()
+        eq(w.all(t), before)
+        eq(sorted(r["value"]["n"] for r in before), list(range(20000)))
+        for p in range(2):
+            at = [r for r in before if r["partition"] == p]
+            for i in (0, 1, 4999, 9000):
+                got = w.partition(t, p, offset=i, limit=2)["records"]
+                eq(got, at[i:i + 2])

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What waiting costs: nothing."""
+import os
+import resource
+import time
+
+from harness import Raw, Skip, Weir, check, eq, test, until
+
+COUNT = int(os.environ.get("WEIR_PARKED", "5000"))
+WS_HEAD = ("Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+           "Sec-WebSocket-Version: 13\r\n")
+
+
+def park(w, target, lines=""):
+    """Opens COUNT connections that wait; gives them."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < COUNT + 500:
+        raise Skip("only %d open files are allowed here" % hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (COUNT + 500 if hard == resource.RLIM_INFINITY else hard, hard))
+    out = []
+    for i in range(COUNT):
+        out.append(Raw(w, 30).send("GET %s HTTP/1.1\r\nHost: %s\r\n%s\r\n" % (target, w.authority, lines)))
+        if i % 500 == 499:
+            time.sleep(0.05)
+    return out
+
+
+def waiting_costs_nothing(target, lines="", heads=False, quiet=10):
+    with Weir() as w:
+        t = w.topic(partitions=1)
+        w.push(t, b"0")
+        until(lambda: w.get("/healthz").status == 200, 5)
+        time.sleep(1)
+        before = w.rss()
+        held = park(w, target % t, lines)
+        try:
+            if heads:
+                for c in held:
+                    check(c.head()[0] in (101, 200), "refused")
+            w.get("/healthz")
+            time.sleep(2)
+            each = (w.rss() - before) / COUNT
+            ticks = w.ticks()
+            time.sleep(quiet)
+            ticks = w.ticks() - ticks
+            print_cost = "%.1f KiB each, %d ticks in %d s" % (each / 1024, ticks, quiet)
+            check(ticks == 0, "waiting took CPU: " + print_cost)
+            check(each <= 6 * 1024, "waiting took memory: " + print_cost)
+            began = time.monotonic()
+            w.push(t, b'"wake"')
+            for c in held:
+                while b'"wake"' not in c.buf:
+                    check(c.more(), "closed instead of woken")
+            check(time.monotonic() - began < 20, "waking all took %.1f s" % (time.monotonic() - began))
+        finally:
+            for c in held:
+                c.close()
+
+
+@test("%d parked long polls take no CPU tick in ten seconds and at most 6 KiB each" % COUNT, own=True, timeout=120)
+def _():
+    waiting_costs_nothing("/v1/topics/%s/records?cursor=latest&wait=5m")
+
+
+@test("%d idle SSE streams take no CPU tick in ten seconds and at most 6 KiB each" % COUNT, own=True, timeout=120)
+def _():
+    waiting_costs_nothing("/v1/topics/%s/sse", heads=True)
+
+
+@test("%d idle WebSockets take no CPU tick in ten seconds and at most 6 KiB each" % COUNT, own=True, timeout=120)
+def _():
+    waiting_costs_nothing("/v1/topics/%s/ws?format=raw", WS_HEAD, heads=True)
+
+
+@test("a weir that nobody uses takes no CPU tick in ten seconds and at most 40 MiB", own=True, timeout=60)
+def _():
+    with Weir() as w:
+        time.sleep(2)
+        ticks = w.ticks()
+        time.sleep(10)
+        eq(w.ticks() - ticks, 0, "ticks in ten seconds")
+        check(w.rss() <= 40 << 20, "RSS is %.1f MiB" % (w.rss() / (1 << 20)))
+
+
+@test("connections that come and go leave no memory behind", own=True, timeout=120)
+def _():
+    with Weir() as w:
+        t = w.topic(partitions=1)
+        w.push(t, b"0")
+
+        def wave():
+            held = [Raw(w).send("GET /v1/topics/%s/records?cursor=latest&wait=5m HTTP/1.1\r\nHost: %s\r\n\r\n" % (t, w.authority))
+                    for _ in range(500)]
+            w.push(t, b"1")
+            for c in held:
+                c.response()
+                c.close()
+        for _ in range(3):
+            wave()
+        before = w.rss()
+        for _ in range(10):
+            wave()
+        check(w.rss() - before < 4 << 20, "grew by %d KiB over 5000 connections" % ((w.rss() - before) >> 10))
