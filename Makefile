@@ -62,4 +62,4 @@ install: build
 	@meson install -C build --no-rebuild --destdir "$(DESTDIR)"
 
 clean:
-	rm -rf build build-debug build-asan build-tsan build-fuzz build-clang
+	rm -rf build build-debug build-asan build-tsan build-fuzz build-clang build-coverage

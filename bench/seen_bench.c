@@ -31,7 +31,7 @@ struct child {
 	pid_t pid;
 	double fill_ns;
 	double ns[ROUNDS];
-	long rss_kib;
+	long rss_kib, peak_kib;
 };
 
 void bench_key(uint64_t number, char *key)
@@ -52,14 +52,15 @@ static double now_ns(void)
 	return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
 }
 
-static long rss_kib(void)
+/* VmRSS: now, VmHWM: the most so far. */
+static long status_kib(const char *what)
 {
 	char line[256];
 	FILE *f = fopen("/proc/self/status", "r");
 	long kib = 0;
 
 	while (f && fgets(line, sizeof(line), f)) {
-		if (strncmp(line, "VmRSS:", 6) == 0)
+		if (strncmp(line, what, 6) == 0)
 			kib = strtol(line + 6, NULL, 10);
 	}
 	if (f)
@@ -93,7 +94,7 @@ static void live(const struct peer *peer, const char *dir, uint64_t count, int i
 {
 	int64_t from_ms = (int64_t)time(NULL) * 1000 + DAY_MS;
 	double step_ms = 7.0 * (double)DAY_MS / (double)count, sum = 0;
-	double told[2];
+	double told[3];
 	uint64_t done = 0;
 	char byte;
 
@@ -102,12 +103,14 @@ static void live(const struct peer *peer, const char *dir, uint64_t count, int i
 		sum += run_round(peer, done, from_ms, step_ms);
 	peer->settle();
 	told[0] = sum / ((double)count / ROUND_KEYS);
-	told[1] = (double)rss_kib();
+	told[1] = (double)status_kib("VmRSS:");
+	told[2] = (double)status_kib("VmHWM:");
 	if (write(out, told, sizeof(told)) != sizeof(told))
 		exit(1);
 	while (read(in, &byte, 1) == 1 && byte == 'r') {
 		told[0] = run_round(peer, done, from_ms, step_ms);
-		told[1] = (double)rss_kib();
+		told[1] = (double)status_kib("VmRSS:");
+		told[2] = (double)status_kib("VmHWM:");
 		done += ROUND_KEYS;
 		if (write(out, told, sizeof(told)) != sizeof(told))
 			exit(1);
@@ -121,7 +124,7 @@ static void start(struct child *c, const char *dir, uint64_t count)
 {
 	char path[4096];
 	int to[2], from[2];
-	double told[2];
+	double told[3];
 
 	(void)snprintf(path, sizeof(path), "%s/%d", dir, (int)(c->peer->name[0]));
 	if (pipe(to) != 0 || pipe(from) != 0)
@@ -140,16 +143,18 @@ static void start(struct child *c, const char *dir, uint64_t count)
 		exit(1);
 	c->fill_ns = told[0];
 	c->rss_kib = (long)told[1];
+	c->peak_kib = (long)told[2];
 }
 
 static double one_round(struct child *c)
 {
-	double told[2];
+	double told[3];
 
 	if (write(c->to, "r", 1) != 1 || read(c->from, told, sizeof(told)) != sizeof(told))
 		exit(1);
 	if ((long)told[1] > c->rss_kib)
 		c->rss_kib = (long)told[1];
+	c->peak_kib = (long)told[2];
 	return told[0];
 }
 
@@ -163,8 +168,8 @@ static int by_size(const void *a, const void *b)
 static void tell(struct child *c, uint64_t count)
 {
 	qsort(c->ns, ROUNDS, sizeof(c->ns[0]), by_size);
-	(void)printf("%-20s %10.0f %10.0f %10.0f %10.0f %10.1f %10.1f\n", c->peer->name, c->ns[ROUNDS / 2],
-		     c->ns[0], c->ns[ROUNDS - 1], c->fill_ns, (double)c->rss_kib / 1024,
+	(void)printf("%-20s %10.0f %10.0f %10.0f %10.0f %10.1f %10.1f %10.1f\n", c->peer->name, c->ns[ROUNDS / 2],
+		     c->ns[0], c->ns[ROUNDS - 1], c->fill_ns, (double)c->rss_kib / 1024, (double)c->peak_kib / 1024,
 		     (double)c->rss_kib * 1024 / (double)count);
 }
 
@@ -210,12 +215,13 @@ int main(int argc, char **argv)
 	}
 	(void)printf("ask and remember one fresh key, %" PRIu64 " remembered, ns; %d rounds of %u, interleaved\n", count,
 		     ROUNDS, ROUND_KEYS);
-	(void)printf("%-20s %10s %10s %10s %10s %10s %10s\n", "", "median", "best", "worst", "filling", "RSS MiB", "bytes/key");
+	(void)printf("%-20s %10s %10s %10s %10s %10s %10s %10s\n", "", "median", "best", "worst", "filling", "RSS MiB", "peak MiB", "bytes/key");
 	for (uint32_t i = 0; i < n; i++)
 		tell(&children[i], count);
 	(void)fflush(stdout);
 	for (uint32_t i = 0; i < n; i++) {
-		(void)close(children[i].to);
+		if (write(children[i].to, "q", 1) != 1) /* its pipe stands open in the others too: no end of file */
+			return 1;
 		(void)waitpid(children[i].pid, NULL, 0);
 	}
 	return 0;

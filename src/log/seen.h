@@ -29,7 +29,7 @@ struct seen;
 struct seen_options {
 	const struct sys *sys;
 	const char *dir;          /* data/seen; made where missing */
-	int64_t bucket_ms;        /* width of an expiry bucket; 0: 24 h, one hour for ttl below a day */
+	int64_t bucket_ms;        /* width of an expiry bucket; 0: 24 h, one hour for keys with less than a day left; wider for those far off */
 	uint32_t files_max;       /* 0: 64 */
 	uint64_t table_bytes_max; /* bound of the table in memory, 0: 96 MiB; past it claims give ERR_OVERLOADED */
 };
@@ -89,7 +89,8 @@ uint64_t seen_payload(const struct seen *s, uint64_t state, struct slice part);
 
 /*
  * Looks a key up and claims it where it is new. `now_ms` decides expiry.
- * Gives a verdict, or ERR_OVERLOADED, ERR_NOMEM. `waiter` may be NULL: then
+ * Gives a verdict, or ERR_OVERLOADED, ERR_NOMEM (a run that cannot be read is
+ * SEEN_READ too: seen_read() then tells the error). `waiter` may be NULL: then
  * SEEN_IN_FLIGHT links nothing. Lookup of a key in memory: well below a microsecond.
  */
 int seen_claim(struct seen *s, const struct seen_key *key, int64_t now_ms, struct seen_claim *claim,
@@ -109,7 +110,11 @@ struct seen_waiter *seen_release(struct seen *s, struct seen_claim *claim);
 struct seen_waiter *seen_settle(struct seen *s, struct seen_claim *claim, uint64_t sequence,
 				const struct seen_range *ranges, uint32_t count);
 
-/* Recovery: a settled key as the journal holds it. Restoring the same key twice changes nothing. */
+/*
+ * Recovery: a settled key as the journal holds it. Restoring the same key twice
+ * changes nothing; the later expiry wins. The bound of the table does not hold
+ * here. Errors: ERR_NOMEM, ERR_LIMIT (over SEEN_RANGES_MAX), ERR_CONFLICT (the key is in flight).
+ */
 int seen_restore(struct seen *s, const struct seen_key *key, uint64_t sequence,
 		 const struct seen_range *ranges, uint32_t count);
 

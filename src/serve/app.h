@@ -5,7 +5,9 @@
 #include "base/buf.h"
 #include "base/check.h"
 #include "deliver/hub.h"
+#include "ingest/ingest.h"
 #include "net/net.h"
+#include "obs/health.h"
 #include "serve/record/encode_cache.h"
 
 /*
@@ -20,6 +22,9 @@ struct app_loop {
 	struct hub *hub;
 	struct encode_cache *cache;
 	struct buf scratch; /* for one call at a time: cleared by who uses it */
+	struct ingest_queue *queue;
+	struct loop_turn flush;      /* ingest_flush at the end of the turn: app_flush_later */
+	struct metrics_shard *shard; /* written by this loop alone */
 };
 
 struct app_limits {
@@ -34,6 +39,9 @@ struct app {
 	const struct sys *sys;
 	struct log *log;
 	struct topics *topics;
+	struct ingest *ingest;
+	struct metrics *metrics;
+	struct health *health;
 	struct app_loop *loops; /* by loop_number */
 	uint32_t loop_count;
 	struct app_limits limits;
@@ -46,6 +54,12 @@ static inline struct app_loop *app_loop(const struct app *app, const struct loop
 
 	CHECK(number < app->loop_count);
 	return &app->loops[number];
+}
+
+/* What was queued at the door in enters at the end of this turn, together. */
+static inline void app_flush_later(struct app_loop *al)
+{
+	loop_at_turn_end(al->loop, &al->flush);
 }
 
 /*

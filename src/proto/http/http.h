@@ -105,10 +105,10 @@ enum http_target_form {
 struct http_request {
 	struct http_headers headers; /* set list and max before parsing */
 	struct slice method_text;
-	struct slice target; /* as sent */
-	struct slice path;   /* begins with '/', still percent-encoded; "*" in asterisk form */
-	struct slice query;  /* behind '?', still encoded; null where there is no '?' */
-	struct slice host;   /* null where HTTP/1.0 sent none */
+	struct slice target;     /* as sent */
+	struct slice path;       /* begins with '/', still percent-encoded; "*" in asterisk form */
+	struct slice query;      /* behind '?', still encoded; null where there is no '?' */
+	struct slice host;       /* null where HTTP/1.0 sent none */
 	uint64_t content_length; /* with HTTP_BODY_LENGTH, else 0 */
 	uint32_t head_bytes;     /* all of the head with its empty line: what to consume */
 	enum http_method method;
@@ -127,9 +127,9 @@ struct http_request {
  * which is all that an idle connection keeps.
  */
 struct http_scan {
-	uint32_t line_at;  /* start of the first line that has not ended */
-	uint32_t seen;     /* bytes known to hold no line end and nothing forbidden */
-	uint32_t lines;    /* whole lines before line_at */
+	uint32_t line_at; /* start of the first line that has not ended */
+	uint32_t seen;    /* bytes known to hold no line end and nothing forbidden */
+	uint32_t lines;   /* whole lines before line_at */
 };
 
 /*
@@ -148,7 +148,8 @@ int http_request_parse(struct http_request *req, struct http_scan *scan, const s
 		       struct slice bytes, const char **detail);
 
 /* Moves all slices of the request (and its header list, which has been copied to `list`) from one copy of the bytes to another. */
-void http_request_rebase(struct http_request *req, struct http_header *list, const uint8_t *from, const uint8_t *to);
+void http_request_rebase(struct http_request *req, struct http_header *list, const uint8_t *from,
+			 const uint8_t *to);
 
 /* ---- heads of responses (client side) ---- */
 
@@ -175,10 +176,10 @@ int http_response_parse(struct http_response *res, struct http_scan *scan, const
 
 /* Decoder of one body. Plain memory: nothing to free. */
 struct http_body {
-	uint64_t left;        /* of the content or of the chunk */
-	uint64_t bytes;       /* of data given so far */
-	uint32_t framing;     /* bytes of extensions and trailers so far */
-	uint8_t kind;         /* enum http_body_kind */
+	uint64_t left;    /* of the content or of the chunk */
+	uint64_t bytes;   /* of data given so far */
+	uint32_t framing; /* bytes of extensions and trailers so far */
+	uint8_t kind;     /* enum http_body_kind */
 	uint8_t state;
 	uint8_t digits;
 	uint8_t trailers;
@@ -296,7 +297,8 @@ struct http_answer {
 	uint64_t length;
 	struct slice date;         /* 29 characters of http_date_put, or null: no Date */
 	struct slice content_type; /* null: none */
-	const struct http_header *headers; /* more fields; names and values are valid (http_token_valid, http_value_valid) */
+	const struct http_header
+		*headers; /* more fields; names and values are valid (http_token_valid, http_value_valid) */
 	uint32_t header_count;
 	struct slice lines; /* more whole field lines, each with its CRLF, or null */
 	bool close;         /* Connection: close */

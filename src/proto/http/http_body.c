@@ -13,7 +13,7 @@
  * long extensions cannot make a small body cost much.
  */
 enum body_state {
-	BODY_ENDED, /* 0: http_body_ended looks for it */
+	BODY_ENDED,      /* 0: http_body_ended looks for it */
 	BODY_PLAIN,      /* by length, or until the peer closes */
 	BODY_SIZE,       /* digits of a chunk size */
 	BODY_SIZE_BLANK, /* blanks behind them; only an extension may follow */
@@ -148,7 +148,8 @@ static int take_trailer_value(struct http_body *b, uint8_t byte, const char **de
 	return count_framing(b, detail);
 }
 
-static int take_exactly(struct http_body *b, uint8_t byte, uint8_t want, enum body_state then, const char **detail)
+static int take_exactly(struct http_body *b, uint8_t byte, uint8_t want, enum body_state then,
+			const char **detail)
 {
 	if (byte != want)
 		return fail(b, detail, "A chunk or a trailer line does not end in CRLF in its place");

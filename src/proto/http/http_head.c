@@ -23,7 +23,8 @@
 struct http_bounds http_bounds_of(const struct http_limits *limits)
 {
 	uint32_t head = limits && limits->head_bytes_max ? limits->head_bytes_max : HTTP_HEAD_BYTES_DEFAULT;
-	uint32_t target = limits && limits->target_bytes_max ? limits->target_bytes_max : HTTP_TARGET_BYTES_DEFAULT;
+	uint32_t target =
+		limits && limits->target_bytes_max ? limits->target_bytes_max : HTTP_TARGET_BYTES_DEFAULT;
 
 	return (struct http_bounds){.head = head, .start_line = target + HTTP_START_LINE_REST};
 }
@@ -31,15 +32,16 @@ struct http_bounds http_bounds_of(const struct http_limits *limits)
 static int refuse_control(uint8_t byte, const char **detail)
 {
 	if (byte == '\n')
-		return http_refuse(detail, ERR_MALFORMED, "A line of the head ends in LF alone; lines end in CRLF");
+		return http_refuse(detail, ERR_MALFORMED,
+				   "A line of the head ends in LF alone; lines end in CRLF");
 	if (byte == 0)
 		return http_refuse(detail, ERR_MALFORMED, "The head has a NUL byte");
 	return http_refuse(detail, ERR_MALFORMED, "The head has a control character");
 }
 
 /* The line has no end within the bytes there are: is it merely unfinished? */
-static int refuse_long(const struct http_scan *scan, const struct http_bounds *bounds, size_t have, uint32_t end,
-		       const char **detail)
+static int refuse_long(const struct http_scan *scan, const struct http_bounds *bounds, size_t have,
+		       uint32_t end, const char **detail)
 {
 	if (have < end)
 		return 0;
@@ -56,7 +58,8 @@ int http_head_line(struct http_scan *scan, const struct http_bounds *bounds, str
 	const uint8_t *start, *stop, *hit;
 
 	/* An empty line may come before the start line, hence 2. */
-	if (scan->line_at <= 2 && scan->lines < http_start_line(bytes) && scan->line_at + bounds->start_line < end)
+	if (scan->line_at <= 2 && scan->lines < http_start_line(bytes) &&
+	    scan->line_at + bounds->start_line < end)
 		end = scan->line_at + bounds->start_line;
 	if (have > end)
 		have = end;
@@ -80,11 +83,13 @@ int http_head_line(struct http_scan *scan, const struct http_bounds *bounds, str
 static int refuse_name(struct slice line, size_t at, const char **detail)
 {
 	if (at == 0 && (line.ptr[0] == ' ' || line.ptr[0] == '\t'))
-		return http_refuse(detail, ERR_MALFORMED, "A field line starts with a blank; folded lines are not taken");
+		return http_refuse(detail, ERR_MALFORMED,
+				   "A field line starts with a blank; folded lines are not taken");
 	if (at == line.len)
 		return http_refuse(detail, ERR_MALFORMED, "A field line has no colon");
 	if (line.ptr[at] == ' ' || line.ptr[at] == '\t')
-		return http_refuse(detail, ERR_MALFORMED, "A field name is followed by a blank; the colon must come at once");
+		return http_refuse(detail, ERR_MALFORMED,
+				   "A field name is followed by a blank; the colon must come at once");
 	if (line.ptr[at] == ':')
 		return http_refuse(detail, ERR_MALFORMED, "A field line has no name");
 	return http_refuse(detail, ERR_MALFORMED, "A field name has a character that is not allowed");
@@ -166,7 +171,8 @@ static int read_length(struct slice value, struct http_framing_fields *out, cons
 }
 
 /* `chunked` is the only coding; another one before it is known HTTP that we do not do, anything else is refused. */
-static int read_coding(struct slice value, uint8_t minor, struct http_framing_fields *out, const char **detail)
+static int read_coding(struct slice value, uint8_t minor, struct http_framing_fields *out,
+		       const char **detail)
 {
 	struct slice list = value;
 	struct slice item;
@@ -174,7 +180,8 @@ static int read_coding(struct slice value, uint8_t minor, struct http_framing_fi
 	bool last = false;
 
 	if (out->chunked)
-		return http_refuse(detail, ERR_MALFORMED, "Transfer-Encoding is repeated; it must stand once");
+		return http_refuse(detail, ERR_MALFORMED,
+				   "Transfer-Encoding is repeated; it must stand once");
 	if (minor == 0)
 		return http_refuse(detail, ERR_MALFORMED, "HTTP/1.0 has no Transfer-Encoding");
 	out->chunked = true;
@@ -230,12 +237,14 @@ bool http_keeps_alive(const struct http_headers *h, uint8_t minor, const struct 
 
 int http_version_parse(struct slice text, uint8_t *minor, const char **detail)
 {
-	if (text.len == 8 && memcmp(text.ptr, "HTTP/1.", 7) == 0 && (text.ptr[7] == '1' || text.ptr[7] == '0')) {
+	if (text.len == 8 && memcmp(text.ptr, "HTTP/1.", 7) == 0 &&
+	    (text.ptr[7] == '1' || text.ptr[7] == '0')) {
 		*minor = (uint8_t)(text.ptr[7] - '0');
 		return 0;
 	}
 	if (text.len == 8 && memcmp(text.ptr, "HTTP/", 5) == 0 && http_is(text.ptr[5], HTTP_DIGIT) &&
 	    text.ptr[6] == '.' && http_is(text.ptr[7], HTTP_DIGIT))
 		return http_refuse(detail, ERR_HTTP_VERSION, "The version must be HTTP/1.1 or HTTP/1.0");
-	return http_refuse(detail, ERR_MALFORMED, "The start line has no version HTTP/1.1 or HTTP/1.0 in its place");
+	return http_refuse(detail, ERR_MALFORMED,
+			   "The start line has no version HTTP/1.1 or HTTP/1.0 in its place");
 }

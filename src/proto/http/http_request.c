@@ -55,13 +55,15 @@ static void split_query(struct http_request *req, struct slice rest)
 static int parse_absolute(struct http_request *req, const char **detail)
 {
 	struct slice t = req->target;
-	size_t scheme = slice_eq_nocase(slice_make(t.ptr, t.len < 7 ? t.len : 7), SLICE_LIT("http://")) ? 7 : 0;
+	size_t scheme =
+		slice_eq_nocase(slice_make(t.ptr, t.len < 7 ? t.len : 7), SLICE_LIT("http://")) ? 7 : 0;
 	size_t end;
 
 	if (!scheme && slice_eq_nocase(slice_make(t.ptr, t.len < 8 ? t.len : 8), SLICE_LIT("https://")))
 		scheme = 8;
 	if (!scheme)
-		return http_refuse(detail, ERR_MALFORMED, "The request target must begin with / or be an http URI");
+		return http_refuse(detail, ERR_MALFORMED,
+				   "The request target must begin with / or be an http URI");
 	end = scheme;
 	while (end < t.len && t.ptr[end] != '/' && t.ptr[end] != '?')
 		end++;
@@ -92,7 +94,8 @@ static int parse_target(struct http_request *req, const char **detail)
 	}
 	if (slice_eq_str(t, "*")) {
 		if (req->method != HTTP_OPTIONS)
-			return http_refuse(detail, ERR_MALFORMED, "The request target * is for OPTIONS alone");
+			return http_refuse(detail, ERR_MALFORMED,
+					   "The request target * is for OPTIONS alone");
 		req->form = HTTP_ASTERISK_FORM;
 		req->path = t;
 		req->query = slice_null();
@@ -102,7 +105,8 @@ static int parse_target(struct http_request *req, const char **detail)
 }
 
 /* method SP target SP version, with exactly one space each (RFC 9112 3). */
-static int parse_request_line(struct http_request *req, struct slice line, uint32_t target_max, const char **detail)
+static int parse_request_line(struct http_request *req, struct slice line, uint32_t target_max,
+			      const char **detail)
 {
 	size_t at = 0, start;
 	int r;
@@ -110,7 +114,8 @@ static int parse_request_line(struct http_request *req, struct slice line, uint3
 	while (at < line.len && http_is(line.ptr[at], HTTP_TCHAR))
 		at++;
 	if (at == 0 || at > METHOD_BYTES_MAX || at == line.len || line.ptr[at] != ' ')
-		return http_refuse(detail, ERR_MALFORMED, "The request line does not begin with a method and one space");
+		return http_refuse(detail, ERR_MALFORMED,
+				   "The request line does not begin with a method and one space");
 	req->method_text = slice_make(line.ptr, at);
 	start = ++at;
 	while (at < line.len && http_is(line.ptr[at], HTTP_TARGET))
@@ -118,8 +123,9 @@ static int parse_request_line(struct http_request *req, struct slice line, uint3
 	if (at - start > target_max)
 		return http_refuse(detail, ERR_TARGET_TOO_LONG, "The request target is over the limit");
 	if (at == start || at == line.len || line.ptr[at] != ' ')
-		return http_refuse(detail, ERR_MALFORMED,
-				   "The request target is empty or has a character that must be percent-encoded");
+		return http_refuse(
+			detail, ERR_MALFORMED,
+			"The request target is empty or has a character that must be percent-encoded");
 	req->target = slice_make(line.ptr + start, at - start);
 	r = http_version_parse(slice_from(line, at + 1), &req->minor, detail);
 	if (r < 0)
@@ -138,13 +144,15 @@ static int check_host(struct http_request *req, struct slice value, uint32_t cou
 	if (count == 0 && req->minor == 1)
 		return http_refuse(detail, ERR_MALFORMED, "HTTP/1.1 needs a Host field");
 	if (count && !http_authority_split(value, &name, &port))
-		return http_refuse(detail, ERR_MALFORMED, "Host must be a name or address with an optional port");
+		return http_refuse(detail, ERR_MALFORMED,
+				   "Host must be a name or address with an optional port");
 	if (req->form != HTTP_ABSOLUTE_FORM) {
 		req->host = value;
 		return 0;
 	}
 	if (!http_authority_split(req->host, &name, &port) || (count && !slice_eq_nocase(req->host, value)))
-		return http_refuse(detail, ERR_MALFORMED, "The authority of the request target must be the same as Host");
+		return http_refuse(detail, ERR_MALFORMED,
+				   "The authority of the request target must be the same as Host");
 	return 0;
 }
 
@@ -183,8 +191,9 @@ static int finish(struct http_request *req, const char **detail)
 		r = check_host(req, host, hosts, detail);
 	if (r < 0)
 		return r;
-	req->body = framing.chunked ? HTTP_BODY_CHUNKED :
-		    framing.has_length && framing.length ? HTTP_BODY_LENGTH : HTTP_BODY_NONE;
+	req->body = framing.chunked                      ? HTTP_BODY_CHUNKED :
+		    framing.has_length && framing.length ? HTTP_BODY_LENGTH :
+							   HTTP_BODY_NONE;
 	req->has_length = framing.has_length;
 	req->content_length = framing.length;
 	req->keep_alive = http_keeps_alive(h, req->minor, &framing);
@@ -241,13 +250,15 @@ static struct slice moved(struct slice s, const uint8_t *from, const uint8_t *to
 	return slice_make(to + (s.ptr - from), s.len);
 }
 
-void http_request_rebase(struct http_request *req, struct http_header *list, const uint8_t *from, const uint8_t *to)
+void http_request_rebase(struct http_request *req, struct http_header *list, const uint8_t *from,
+			 const uint8_t *to)
 {
 	size_t n = req->head_bytes;
 
 	for (uint32_t i = 0; i < req->headers.count; i++) {
 		const struct http_header *f = &req->headers.list[i];
-		list[i] = (struct http_header){.name = moved(f->name, from, to, n), .value = moved(f->value, from, to, n)};
+		list[i] = (struct http_header){.name = moved(f->name, from, to, n),
+					       .value = moved(f->value, from, to, n)};
 	}
 	req->headers.list = list;
 	req->headers.max = req->headers.count;

@@ -15,7 +15,8 @@ static int parse_status_line(struct http_response *res, struct slice line, const
 
 	if (line.len < 13 || p[8] != ' ' || p[12] != ' ' || !http_is(p[9], HTTP_DIGIT) || p[9] == '0' ||
 	    !http_is(p[10], HTTP_DIGIT) || !http_is(p[11], HTTP_DIGIT))
-		return http_refuse(detail, ERR_MALFORMED, "The status line is not HTTP/1.1, a status and a reason");
+		return http_refuse(detail, ERR_MALFORMED,
+				   "The status line is not HTTP/1.1, a status and a reason");
 	r = http_version_parse(slice_make(p, 8), &res->minor, detail);
 	if (r < 0)
 		return r;
@@ -46,7 +47,8 @@ static int finish(struct http_response *res, enum http_method method, const char
 		return r;
 	res->body = body_kind(res, method, &framing);
 	res->content_length = res->body == HTTP_BODY_LENGTH ? framing.length : 0;
-	res->keep_alive = http_keeps_alive(&res->headers, res->minor, &framing) && res->body != HTTP_BODY_TO_END;
+	res->keep_alive =
+		http_keeps_alive(&res->headers, res->minor, &framing) && res->body != HTTP_BODY_TO_END;
 	return 1;
 }
 

@@ -5,8 +5,8 @@
 #include "proto/http/http.h"
 
 /* Response heads, whole and cut, and their bodies up to the end. */
-static int parse(struct http_response *res, struct http_header *list, enum http_method method, struct slice bytes,
-		 size_t step, const char **detail)
+static int parse(struct http_response *res, struct http_header *list, enum http_method method,
+		 struct slice bytes, size_t step, const char **detail)
 {
 	static const struct http_limits limits = {.head_bytes_max = 1024};
 	struct http_scan scan = {0};

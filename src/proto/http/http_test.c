@@ -76,12 +76,17 @@ struct refusal {
 	int err;
 };
 
-#define REFUSED(text, err) {text, sizeof(text) - 1, err}
+#define REFUSED(text, err)                  \
+	{                                   \
+		text, sizeof(text) - 1, err \
+	}
 
 static const struct refusal refusals[] = {
 	/* framing: RFC 9112 6 */
-	REFUSED("POST / HTTP/1.1\r\n" HOST "Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", ERR_MALFORMED),
-	REFUSED("POST / HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\nContent-Length: x\r\n\r\n", ERR_MALFORMED),
+	REFUSED("POST / HTTP/1.1\r\n" HOST "Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+		ERR_MALFORMED),
+	REFUSED("POST / HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\nContent-Length: x\r\n\r\n",
+		ERR_MALFORMED),
 	REFUSED("POST / HTTP/1.1\r\n" HOST "Transfer-Encoding: xchunked\r\n\r\n", ERR_MALFORMED),
 	REFUSED("POST / HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked, identity\r\n\r\n", ERR_MALFORMED),
 	REFUSED("POST / HTTP/1.1\r\n" HOST "Transfer-Encoding: identity\r\n\r\n", ERR_MALFORMED),
@@ -90,7 +95,8 @@ static const struct refusal refusals[] = {
 	REFUSED("POST / HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked;q=1\r\n\r\n", ERR_MALFORMED),
 	REFUSED("POST / HTTP/1.1\r\n" HOST "Transfer-Encoding:\r\n\r\n", ERR_MALFORMED),
 	REFUSED("POST / HTTP/1.1\r\n" HOST "Transfer-Encoding: gzip, chunked\r\n\r\n", ERR_NOT_IMPLEMENTED),
-	REFUSED("POST / HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n", ERR_MALFORMED),
+	REFUSED("POST / HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
+		ERR_MALFORMED),
 	REFUSED("POST / HTTP/1.0\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n", ERR_MALFORMED),
 	REFUSED("POST / HTTP/1.1\r\n" HOST "Content-Length: 1\r\nContent-Length: 1\r\n\r\n", ERR_MALFORMED),
 	REFUSED("POST / HTTP/1.1\r\n" HOST "Content-Length: 1\r\nContent-Length: 2\r\n\r\n", ERR_MALFORMED),
@@ -200,8 +206,11 @@ static void a_head_is_taken_apart(void **state)
 	struct slice value;
 
 	(void)state;
-	assert_int_equal(parse_one(&req, "POST /v1/topics/t/records?key=a%20b&x HTTP/1.1\r\nhost: h:80\r\n"
-				   "Content-Type: \t application/json \t\r\nA:\r\ncontent-length: 0012\r\n\r\nbody"), 1);
+	assert_int_equal(
+		parse_one(&req,
+			  "POST /v1/topics/t/records?key=a%20b&x HTTP/1.1\r\nhost: h:80\r\n"
+			  "Content-Type: \t application/json \t\r\nA:\r\ncontent-length: 0012\r\n\r\nbody"),
+		1);
 	assert_int_equal(req.method, HTTP_POST);
 	assert_slice(req.path, "/v1/topics/t/records");
 	assert_slice(req.query, "key=a%20b&x");
@@ -251,22 +260,29 @@ static void what_fields_say_of_the_connection(void **state)
 	assert_int_equal(parse_one(&req, "GET / HTTP/1.0\r\n\r\n"), 1);
 	assert_false(req.keep_alive);
 	assert_null(req.host.ptr);
-	assert_int_equal(parse_one(&req, "GET / HTTP/1.0\r\nConnection: Keep-Alive\r\nExpect: 100-continue\r\n\r\n"), 1);
+	assert_int_equal(
+		parse_one(&req, "GET / HTTP/1.0\r\nConnection: Keep-Alive\r\nExpect: 100-continue\r\n\r\n"),
+		1);
 	assert_true(req.keep_alive);
 	assert_false(req.expect_continue);
 	assert_int_equal(parse_one(&req, "GET / HTTP/1.1\r\n" HOST "Connection: x, Close\r\n\r\n"), 1);
 	assert_false(req.keep_alive);
-	assert_int_equal(parse_one(&req, "GET / HTTP/1.1\r\n" HOST "Connection: keep-alive, close\r\n\r\n"), 1);
-	assert_false(req.keep_alive);
-	assert_int_equal(parse_one(&req, "GET / HTTP/1.1\r\n" HOST "Connection: keep-alive\r\nConnection: close\r\n\r\n"), 1);
+	assert_int_equal(parse_one(&req, "GET / HTTP/1.1\r\n" HOST "Connection: keep-alive, close\r\n\r\n"),
+			 1);
 	assert_false(req.keep_alive);
 	assert_int_equal(parse_one(&req, "GET / HTTP/1.1\r\n" HOST
-				   "Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\r\n"), 1);
+					 "Connection: keep-alive\r\nConnection: close\r\n\r\n"),
+			 1);
+	assert_false(req.keep_alive);
+	assert_int_equal(parse_one(&req, "GET / HTTP/1.1\r\n" HOST
+					 "Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\r\n"),
+			 1);
 	assert_true(req.upgrade);
 	assert_int_equal(parse_one(&req, "GET / HTTP/1.1\r\n" HOST "Upgrade: websocket\r\n\r\n"), 1);
 	assert_false(req.upgrade);
 	assert_int_equal(parse_one(&req, "PUT / HTTP/1.1\r\n" HOST "Expect: 100-Continue\r\n"
-				   "Transfer-Encoding: Chunked\r\n\r\n"), 1);
+					 "Transfer-Encoding: Chunked\r\n\r\n"),
+			 1);
 	assert_true(req.expect_continue);
 	assert_int_equal(req.body, HTTP_BODY_CHUNKED);
 	assert_false(req.has_length);
@@ -370,8 +386,8 @@ static void a_head_in_drops_is_not_scanned_again(void **state)
 
 /* ---- bodies ---- */
 
-static int decode_cut(enum http_body_kind kind, uint64_t length, struct slice bytes, size_t step, struct buf *out,
-		      size_t *left)
+static int decode_cut(enum http_body_kind kind, uint64_t length, struct slice bytes, size_t step,
+		      struct buf *out, size_t *left)
 {
 	const char *detail = NULL;
 	struct http_body b;
@@ -397,7 +413,8 @@ static int decode_cut(enum http_body_kind kind, uint64_t length, struct slice by
 	return r;
 }
 
-static int decode_all_ways(enum http_body_kind kind, uint64_t length, struct slice bytes, struct buf *out, size_t *left)
+static int decode_all_ways(enum http_body_kind kind, uint64_t length, struct slice bytes, struct buf *out,
+			   size_t *left)
 {
 	struct buf other;
 	size_t other_left;
@@ -422,12 +439,16 @@ struct body_case {
 	size_t left;
 };
 
-#define CHUNKED(text, result, data, left) {text, sizeof(text) - 1, result, data, left}
+#define CHUNKED(text, result, data, left)                  \
+	{                                                  \
+		text, sizeof(text) - 1, result, data, left \
+	}
 
 static const struct body_case chunked[] = {
 	CHUNKED("0\r\n\r\n", HTTP_BODY_END, "", 0),
 	CHUNKED("5\r\nhello\r\n0\r\n\r\nGET", HTTP_BODY_END, "hello", 3),
-	CHUNKED("A\r\n0123456789\r\n0a;x=\"y z\"\r\n0123456789\r\n000\r\n\r\n", HTTP_BODY_END, "01234567890123456789", 0),
+	CHUNKED("A\r\n0123456789\r\n0a;x=\"y z\"\r\n0123456789\r\n000\r\n\r\n", HTTP_BODY_END,
+		"01234567890123456789", 0),
 	CHUNKED("1 \t;a\r\nx\r\n0;b=c\r\n\r\n", HTTP_BODY_END, "x", 0),
 	CHUNKED("1\r\nx\r\n0\r\nA: b\r\nC:\r\n\r\n", HTTP_BODY_END, "x", 0),
 	CHUNKED("0000000000000001\r\nx\r\n0\r\n\r\n", HTTP_BODY_END, "x", 0),
@@ -493,11 +514,14 @@ static void bodies_by_length_and_until_the_end(void **state)
 
 	(void)state;
 	buf_init(&out, 1 << 20);
-	assert_int_equal(decode_all_ways(HTTP_BODY_LENGTH, 5, SLICE_LIT("helloGET"), &out, &left), HTTP_BODY_END);
+	assert_int_equal(decode_all_ways(HTTP_BODY_LENGTH, 5, SLICE_LIT("helloGET"), &out, &left),
+			 HTTP_BODY_END);
 	assert_true(slice_eq_str(buf_slice(&out), "hello"));
 	assert_int_equal(left, 3);
-	assert_int_equal(decode_all_ways(HTTP_BODY_LENGTH, 9, SLICE_LIT("hello"), &out, &left), HTTP_BODY_MORE);
-	assert_int_equal(decode_all_ways(HTTP_BODY_TO_END, 0, SLICE_LIT("hello"), &out, &left), HTTP_BODY_MORE);
+	assert_int_equal(decode_all_ways(HTTP_BODY_LENGTH, 9, SLICE_LIT("hello"), &out, &left),
+			 HTTP_BODY_MORE);
+	assert_int_equal(decode_all_ways(HTTP_BODY_TO_END, 0, SLICE_LIT("hello"), &out, &left),
+			 HTTP_BODY_MORE);
 	assert_true(slice_eq_str(buf_slice(&out), "hello"));
 	buf_fini(&out);
 	http_body_init(&b, HTTP_BODY_TO_END, 0);
@@ -539,7 +563,8 @@ static void extensions_and_trailers_are_bounded(void **state)
 
 static void paths_split_before_they_decode(void **state)
 {
-	static const char *const bad[] = {"/%", "/%4", "/%zz", "/a%00", "/.", "/a/../b", "/%2e%2E", "/%2e", "a"};
+	static const char *const bad[] = {"/%",      "/%4",     "/%zz", "/a%00", "/.",
+					  "/a/../b", "/%2e%2E", "/%2e", "a"};
 	struct slice path = SLICE_LIT("/v1/a%2Fb%25/c+d//");
 	struct slice segment;
 	struct arena a;
@@ -595,6 +620,7 @@ static void queries_decode_as_forms(void **state)
 	assert_int_equal(http_query_next(&a, &query, &name, &value), ERR_MALFORMED);
 	query = slice_null();
 	assert_int_equal(http_query_next(&a, &query, &name, &value), 0);
+	arena_fini(&a);
 	arena_init(&a, 256, 0);
 	query = SLICE_LIT("a=%20");
 	assert_int_equal(http_query_next(&a, &query, &name, &value), ERR_NOMEM);
@@ -603,7 +629,8 @@ static void queries_decode_as_forms(void **state)
 
 static void authorities_split(void **state)
 {
-	static const char *const bad[] = {"", ":1", "[]", "[::1", "[::1]x", "[::1]1", "a:b", "a:123456", "a:99999", "a b", "[g::]"};
+	static const char *const bad[] = {"",    ":1",       "[]",      "[::1", "[::1]x", "[::1]1",
+					  "a:b", "a:123456", "a:99999", "a b",  "[g::]"};
 	struct slice host;
 	int port;
 
@@ -652,7 +679,8 @@ static void lists_and_quoted_strings(void **state)
 
 static void media_types(void **state)
 {
-	static const char *const bad[] = {"", "a", "/b", "a/", "a/b c", "a/b;c", "a/b;c=", "a/b;c d=e", "a/b;c=\"d", "a/b/c"};
+	static const char *const bad[] = {"",      "a",      "/b",        "a/",        "a/b c",
+					  "a/b;c", "a/b;c=", "a/b;c d=e", "a/b;c=\"d", "a/b/c"};
 	struct http_media_type m;
 	struct slice value;
 
@@ -673,23 +701,30 @@ static void media_types(void **state)
 static void answers_are_written_and_read_back(void **state)
 {
 	struct http_header more[] = {{SLICE_LIT("X-A"), SLICE_LIT("b")}};
-	struct http_answer a = {.status = 404, .framing = HTTP_FRAME_LENGTH, .length = 18446744073709551615u,
-		.date = SLICE_LIT("Sun, 06 Nov 1994 08:49:37 GMT"), .content_type = SLICE_LIT("text/plain"),
-		.headers = more, .header_count = 1, .lines = SLICE_LIT("Y: z\r\n"), .close = true};
+	struct http_answer a = {.status = 404,
+				.framing = HTTP_FRAME_LENGTH,
+				.length = 18446744073709551615u,
+				.date = SLICE_LIT("Sun, 06 Nov 1994 08:49:37 GMT"),
+				.content_type = SLICE_LIT("text/plain"),
+				.headers = more,
+				.header_count = 1,
+				.lines = SLICE_LIT("Y: z\r\n"),
+				.close = true};
 	struct buf b;
 
 	(void)state;
 	buf_init(&b, 4096);
 	assert_int_equal(http_answer_append(&b, &a), 0);
 	assert_true(b.len <= http_answer_bytes_max(&a));
-	assert_true(slice_eq_str(buf_slice(&b), "HTTP/1.1 404 Not Found\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n"
+	assert_true(slice_eq_str(buf_slice(&b),
+				 "HTTP/1.1 404 Not Found\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n"
 				 "Content-Type: text/plain\r\nContent-Length: 18446744073709551615\r\n"
 				 "Connection: close\r\nY: z\r\nX-A: b\r\n\r\n"));
 	buf_clear(&b);
 	a = (struct http_answer){.status = 200, .framing = HTTP_FRAME_CHUNKED, .keep_alive = true};
 	assert_int_equal(http_answer_append(&b, &a), 0);
 	assert_true(slice_eq_str(buf_slice(&b), "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n"
-				 "Connection: keep-alive\r\n\r\n"));
+						"Connection: keep-alive\r\n\r\n"));
 	buf_fini(&b);
 }
 
@@ -698,8 +733,8 @@ static void chunk_heads(void **state)
 	static const struct {
 		uint64_t n;
 		const char *text;
-	} cases[] = {{1, "1\r\n"}, {15, "f\r\n"}, {16, "10\r\n"}, {255, "ff\r\n"}, {4096, "1000\r\n"},
-		     {UINT64_MAX, "ffffffffffffffff\r\n"}};
+	} cases[] = {{1, "1\r\n"},    {15, "f\r\n"},      {16, "10\r\n"},
+		     {255, "ff\r\n"}, {4096, "1000\r\n"}, {UINT64_MAX, "ffffffffffffffff\r\n"}};
 	uint8_t room[HTTP_CHUNK_HEAD_MAX];
 
 	(void)state;
@@ -715,9 +750,9 @@ static void dates(void **state)
 		int64_t at;
 		const char *text;
 	} cases[] = {
-		{0, "Thu, 01 Jan 1970 00:00:00 GMT"}, {784111777, "Sun, 06 Nov 1994 08:49:37 GMT"},
+		{0, "Thu, 01 Jan 1970 00:00:00 GMT"},         {784111777, "Sun, 06 Nov 1994 08:49:37 GMT"},
 		{951782399, "Mon, 28 Feb 2000 23:59:59 GMT"}, {951782400, "Tue, 29 Feb 2000 00:00:00 GMT"},
-		{-1, "Wed, 31 Dec 1969 23:59:59 GMT"}, {4107542400, "Mon, 01 Mar 2100 00:00:00 GMT"},
+		{-1, "Wed, 31 Dec 1969 23:59:59 GMT"},        {4107542400, "Mon, 01 Mar 2100 00:00:00 GMT"},
 	};
 	uint8_t text[HTTP_DATE_BYTES];
 
@@ -748,15 +783,24 @@ static int parse_response(struct http_response *res, enum http_method method, co
 static void responses_parse(void **state)
 {
 	static const char *const bad[] = {
-		"HTTP/1.1 20 OK\r\n", "HTTP/1.1 2000 OK\r\n", "HTTP/1.1  200 OK\r\n", "HTTP/1.1 200\r\n", "HTTP/1.1 099 x\r\n",
-		"\r\nHTTP/1.1 200 OK\r\n", "HTTP/1.1 200 OK\n", "x", "HTTP/1.1 200 OK\r\nA : b\r\n\r\n",
+		"HTTP/1.1 20 OK\r\n",
+		"HTTP/1.1 2000 OK\r\n",
+		"HTTP/1.1  200 OK\r\n",
+		"HTTP/1.1 200\r\n",
+		"HTTP/1.1 099 x\r\n",
+		"\r\nHTTP/1.1 200 OK\r\n",
+		"HTTP/1.1 200 OK\n",
+		"x",
+		"HTTP/1.1 200 OK\r\nA : b\r\n\r\n",
 		"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
 		"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n",
 	};
 	struct http_response res;
 
 	(void)state;
-	assert_int_equal(parse_response(&res, HTTP_GET, "HTTP/1.1 404 Not Found\r\nContent-Length: 3\r\n\r\nabc"), 1);
+	assert_int_equal(parse_response(&res, HTTP_GET,
+					"HTTP/1.1 404 Not Found\r\nContent-Length: 3\r\n\r\nabc"),
+			 1);
 	assert_int_equal(res.status, 404);
 	assert_slice(res.reason, "Not Found");
 	assert_int_equal(res.body, HTTP_BODY_LENGTH);
@@ -769,12 +813,18 @@ static void responses_parse(void **state)
 	assert_false(res.keep_alive);
 	assert_int_equal(parse_response(&res, HTTP_GET, "HTTP/1.1 204 x\r\n\r\n"), 1);
 	assert_int_equal(res.body, HTTP_BODY_NONE);
-	assert_int_equal(parse_response(&res, HTTP_GET, "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\n"), 1);
+	assert_int_equal(parse_response(&res, HTTP_GET,
+					"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\n"),
+			 1);
 	assert_int_equal(res.head_bytes, 25);
-	assert_int_equal(parse_response(&res, HTTP_GET, "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\n"
-					"Content-Length: 0\r\n\r\n"), 1);
+	assert_int_equal(parse_response(&res, HTTP_GET,
+					"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\n"
+					"Content-Length: 0\r\n\r\n"),
+			 1);
 	assert_true(res.keep_alive);
-	assert_int_equal(parse_response(&res, HTTP_GET, "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"), 1);
+	assert_int_equal(parse_response(&res, HTTP_GET,
+					"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"),
+			 1);
 	assert_int_equal(res.body, HTTP_BODY_CHUNKED);
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		if (bad[i][0] == 'x')
@@ -787,14 +837,20 @@ static void responses_parse(void **state)
 static void asks_are_written_and_read_back(void **state)
 {
 	struct http_header more[] = {{SLICE_LIT("X-A"), SLICE_LIT("b")}};
-	struct http_ask ask = {.method = SLICE_LIT("POST"), .target = SLICE_LIT("/x?y"), .host = SLICE_LIT("h:1"),
-		.framing = HTTP_FRAME_LENGTH, .length = 7, .headers = more, .header_count = 1};
+	struct http_ask ask = {.method = SLICE_LIT("POST"),
+			       .target = SLICE_LIT("/x?y"),
+			       .host = SLICE_LIT("h:1"),
+			       .framing = HTTP_FRAME_LENGTH,
+			       .length = 7,
+			       .headers = more,
+			       .header_count = 1};
 	struct buf b;
 
 	(void)state;
 	buf_init(&b, 4096);
 	assert_int_equal(http_ask_append(&b, &ask), 0);
-	assert_true(slice_eq_str(buf_slice(&b), "POST /x?y HTTP/1.1\r\nHost: h:1\r\nContent-Length: 7\r\nX-A: b\r\n\r\n"));
+	assert_true(slice_eq_str(buf_slice(&b),
+				 "POST /x?y HTTP/1.1\r\nHost: h:1\r\nContent-Length: 7\r\nX-A: b\r\n\r\n"));
 	buf_clear(&b);
 	more[0].value = SLICE_LIT("b\r\nc: d");
 	assert_int_equal(http_ask_append(&b, &ask), ERR_BAD_HEADER);
@@ -819,9 +875,11 @@ static void character_classes_are_those_of_the_rfcs(void **state)
 		assert_int_equal(http_is(byte, HTTP_TCHAR), alnum || (c && strchr(tchar, (int)c)));
 		assert_int_equal(http_is(byte, HTTP_FORBIDDEN), control);
 		assert_int_equal(http_is(byte, HTTP_DIGIT), c >= '0' && c <= '9');
-		assert_int_equal(http_is(byte, HTTP_TARGET), c > 32 && c < 127 && !strchr("#\"<>\\^`", (int)c));
+		assert_int_equal(http_is(byte, HTTP_TARGET),
+				 c > 32 && c < 127 && !strchr("#\"<>\\^`", (int)c));
 		assert_int_equal(http_is(byte, HTTP_UNRESERVED), alnum || (c && strchr("-._~", (int)c)));
-		assert_int_equal(http_is(byte, HTTP_HOST), alnum || (c && strchr("-._~!$&'()*+,;=%", (int)c)));
+		assert_int_equal(http_is(byte, HTTP_HOST),
+				 alnum || (c && strchr("-._~!$&'()*+,;=%", (int)c)));
 	}
 }
 

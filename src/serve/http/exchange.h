@@ -28,7 +28,8 @@ typedef void exchange_fn(struct exchange *x);
 struct exchange {
 	/* What came. Read only; all bytes live until the exchange ends. */
 	struct http_request request; /* method, path, query, headers … */
-	struct slice body;           /* whole and without chunks; at least EXCHANGE_BODY_PADDING bytes behind it may be read; ptr is never NULL */
+	struct slice
+		body; /* whole and without chunks; at least EXCHANGE_BODY_PADDING bytes behind it may be read; ptr is never NULL */
 	const struct route *route;
 	struct slice param[ROUTE_PARAMS_MAX];
 	uint32_t params;
@@ -37,9 +38,9 @@ struct exchange {
 	struct arena *arena; /* the exchange's own: freed when it ends */
 	struct loop *loop;
 	struct http_server *server;
-	void *app;           /* http_options.app */
-	const void *client;  /* what http_options.authorize set; NULL: nobody in particular */
-	int64_t started_ns;  /* loop_now when the head was whole */
+	void *app;          /* http_options.app */
+	const void *client; /* what http_options.authorize set; NULL: nobody in particular */
+	int64_t started_ns; /* loop_now when the head was whole */
 
 	/* The handler's. */
 	void *user;
@@ -49,11 +50,29 @@ struct exchange {
 	 */
 	exchange_fn *on_cancel;
 
-	/* The session's. */
+	/* The session's: nobody else looks at these. */
 	struct exchange *next;
 	struct session *session; /* NULL once the peer has gone */
+	struct slice *query;     /* by place in route->query; NULL: none was sent */
+	struct http_header *added;
 	struct arena own_arena;
-	struct exchange_private *priv;
+	struct buf collected; /* a body that does not come at once */
+	int64_t charged;      /* of it, against the budget */
+	uint64_t body_max;
+	size_t counted;      /* bytes, against the bound of the connection */
+	struct slice stored; /* an answer that waits for its turn */
+	struct blob *blob;   /* and its body, where that is shared */
+	struct slice blob_part;
+	exchange_fn *on_room;
+	int status;
+	uint8_t added_count;
+	uint8_t stage; /* enum exchange_stage */
+	bool in_handler;
+	bool close;   /* the connection ends with this answer */
+	bool chunked; /* the stream's framing */
+	bool cut;     /* the answer could not be kept: the connection is cut at its turn */
+	bool continue_due;
+	bool cors; /* a foreign, allowed Origin */
 };
 
 #define EXCHANGE_BODY_PADDING 64u
@@ -104,7 +123,8 @@ int exchange_answer_blob(struct exchange *x, int status, const char *content_typ
  * bytes, bytes that are not UTF-8 replaced). format NULL: no detail. 429, 503
  * and 507 get Retry-After: 1 where no such field was added. Always gives 0.
  */
-int exchange_problem(struct exchange *x, int err, const char *format, ...) __attribute__((format(printf, 3, 4)));
+int exchange_problem(struct exchange *x, int err, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
 
 /*
  * The same with more members of the problem object: `members` is JSON text without braces, such as

@@ -51,9 +51,9 @@ enum route_flags {
 #define ROUTE_PARAMS_MAX 4u
 
 struct route {
-	uint32_t methods;          /* HTTP_BIT(...); HTTP_GET includes HEAD */
-	const char *pattern;       /* segments, "{name}" takes any non-empty one */
-	const char *const *query;  /* allowed query parameters, NULL at the end; NULL: none. At most 32 */
+	uint32_t methods;         /* HTTP_BIT(...); HTTP_GET includes HEAD */
+	const char *pattern;      /* segments, "{name}" takes any non-empty one */
+	const char *const *query; /* allowed query parameters, NULL at the end; NULL: none. At most 32 */
 	enum route_body body;
 	uint32_t flags;
 	exchange_handler_fn *handle;
@@ -68,12 +68,13 @@ struct route_table;
  * ERR_BAD_PARAMETER with *fault where two rows claim the same path and method,
  * or a pattern is malformed.
  */
-int route_table_new(const struct route *const *routes, size_t count, struct route_table **out, struct fault *fault);
+int route_table_new(const struct route *const *routes, size_t count, struct route_table **out,
+		    struct fault *fault);
 void route_table_free(struct route_table *t);
 
 struct route_match {
-	const struct route *route;            /* with a result of 0 */
-	uint32_t methods;                     /* allowed on this path, where the path is known */
+	const struct route *route; /* with a result of 0 */
+	uint32_t methods;          /* allowed on this path, where the path is known */
 	uint32_t params;
 	struct slice param[ROUTE_PARAMS_MAX]; /* decoded, in the order of the pattern */
 };

@@ -14,8 +14,8 @@
 struct http_observer {
 	void *ctx;
 	/* An answer was given. route is NULL where none was found. latency_ns is from whole head to answer. */
-	void (*answered)(void *ctx, uint32_t loop, const struct route *route, enum http_method method, int status,
-			 int64_t latency_ns);
+	void (*answered)(void *ctx, uint32_t loop, const struct route *route, enum http_method method,
+			 int status, int64_t latency_ns);
 	/* A request was refused with this error, by the session or by a handler's exchange_problem. */
 	void (*refused)(void *ctx, uint32_t loop, int err);
 	/* +1 and -1. */
@@ -32,21 +32,22 @@ struct http_options {
 
 	/* Sets x->client, or gives ERR_UNAUTHORIZED, ERR_FORBIDDEN …; *detail may be set to a static sentence. NULL: everybody may do everything. */
 	int (*authorize)(void *app, struct exchange *x, const char **detail);
-	bool credentials;          /* some are configured: the Host check is off */
+	bool credentials; /* some are configured: the Host check is off */
 
-	const char *const *hosts;   /* allowed Host names besides loopback ones, without port; NULL at the end */
-	const char *const *origins; /* allowed foreign Origins, exact ("https://app.example"), or "*"; NULL at the end */
-	bool cors;                  /* answer preflights and add Access-Control-* for allowed origins */
+	const char *const *hosts; /* allowed Host names besides loopback ones, without port; NULL at the end */
+	const char *const *
+		origins; /* allowed foreign Origins, exact ("https://app.example"), or "*"; NULL at the end */
+	bool cors;       /* answer preflights and add Access-Control-* for allowed origins */
 
 	struct http_limits head;
-	uint64_t small_body_max;     /* 64 KiB */
-	uint64_t large_body_max;     /* 16 MiB */
-	int64_t body_budget_bytes;   /* bodies being collected, all connections; past it 503; 256 MiB */
-	uint32_t in_flight_max;      /* requests of one connection, 64 */
-	size_t in_flight_bytes_max;  /* memory of the requests of one connection past which no further is taken, 4 MiB */
-	size_t output_max;           /* unsent bytes of one connection, 32 MiB */
-	size_t stream_bytes_max;     /* credit of a stream, 1 MiB */
-	size_t exchange_bytes_max;   /* arena of one exchange without its body, 64 MiB */
+	uint64_t small_body_max;   /* 64 KiB */
+	uint64_t large_body_max;   /* 16 MiB */
+	int64_t body_budget_bytes; /* bodies being collected, all connections; past it 503; 256 MiB */
+	uint32_t in_flight_max;    /* requests of one connection, 64 */
+	size_t in_flight_bytes_max; /* memory of the requests of one connection past which no further is taken, 4 MiB */
+	size_t output_max;         /* unsent bytes of one connection, 32 MiB */
+	size_t stream_bytes_max;   /* credit of a stream, 1 MiB */
+	size_t exchange_bytes_max; /* arena of one exchange without its body, 64 MiB */
 
 	int64_t head_timeout_ns;  /* from the first byte of a head to its end, 10 s */
 	int64_t body_grace_ns;    /* then the body must keep up with body_rate, 10 s */

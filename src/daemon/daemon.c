@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * From start to stop: build, say that it is ready, wait for signals, drain, take
+ * down. Signals are taken by the main thread with sigwait; no handler runs.
+ */
+#include "daemon/daemon.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "daemon/parts.h"
+#include "obs/say.h"
+
+static void block_signals(sigset_t *set)
+{
+	(void)sigemptyset(set);
+	(void)sigaddset(set, SIGTERM);
+	(void)sigaddset(set, SIGINT);
+	(void)sigaddset(set, SIGHUP);
+	(void)pthread_sigmask(SIG_BLOCK, set, NULL);
+	(void)signal(SIGPIPE, SIG_IGN);
+}
+
+/* On a terminal: where to look, how to publish, how to read. */
+static void print_hints(const struct parts *p)
+{
+	(void)printf("\n  page     http://%s/\n"
+		     "  publish  curl -d '{\"hello\":\"weir\"}' -H 'Content-Type: application/json' http://%s/v1/topics/demo/records\n"
+		     "  read     curl http://%s/v1/topics/demo/records\n\n",
+		     p->http_address, p->http_address, p->http_address);
+}
+
+static void print_ready(const struct parts *p)
+{
+	(void)printf("weir ready http=%s data=%s\n", p->http_address, p->conf->data);
+	if (p->options->terminal)
+		print_hints(p);
+	(void)fflush(stdout);
+}
+
+static void *end_at_once(void *arg)
+{
+	sigset_t *set = arg;
+	int signal_number;
+
+	for (;;) {
+		if (sigwait(set, &signal_number) == 0 && signal_number != SIGHUP) {
+			say(SAY_WARNING, "stopped_at_once", "a second signal ends weir now; what was answered is on disk");
+			_exit(1);
+		}
+	}
+	return NULL;
+}
+
+static void wait_for_stop(struct parts *p, const sigset_t *set)
+{
+	int signal_number;
+
+	for (;;) {
+		if (sigwait(set, &signal_number))
+			continue;
+		if (signal_number != SIGHUP)
+			break;
+		parts_reload(p);
+	}
+	say(SAY_INFO, "stopping", "draining signal=%s", signal_number == SIGTERM ? "SIGTERM" : "SIGINT");
+}
+
+int daemon_run(const struct conf *conf, const struct daemon_options *options)
+{
+	struct parts *p = mem_zalloc(1, sizeof(*p));
+	pthread_t watcher;
+	sigset_t set;
+	int rc;
+
+	if (!p)
+		return 1;
+	p->conf = conf;
+	p->options = options;
+	p->sys = sys_kernel();
+	block_signals(&set);
+	parts_apply_say(p, conf);
+	rc = parts_build(p);
+	if (rc) {
+		(void)parts_tear_down(p);
+		mem_free(p);
+		return rc;
+	}
+	print_ready(p);
+	say(SAY_INFO, "ready", "serving http=%s data=%s loops=%u", p->http_address, p->conf->data, p->loop_count);
+	wait_for_stop(p, &set);
+	if (pthread_create(&watcher, NULL, end_at_once, &set) == 0)
+		(void)pthread_detach(watcher);
+	parts_drain(p);
+	rc = parts_tear_down(p);
+	say(SAY_INFO, "stopped", "everything that was answered is on disk");
+	mem_free(p);
+	return rc;
+}

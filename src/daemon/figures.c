@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the parts count by themselves, carried to metrics and health. */
+#include "daemon/parts.h"
+#include "obs/say.h"
+#include "serve/http/resources.h"
+
+/* ---- requests ---- */
+
+static enum metric_ROUTE label_of(const struct route *route)
+{
+	static const struct {
+		const char *pattern;
+		enum metric_ROUTE label;
+	} labels[] = {
+		{"/v1/topics/{topic}/records", ROUTE_RECORDS_GET},
+		{"/v1/topics/{topic}/records/{key}", ROUTE_RECORDS_PUT},
+		{"/v1/topics/{topic}/partitions/{partition}/records", ROUTE_PARTITION_GET},
+		{"/v1/topics/{topic}/sse", ROUTE_SSE},
+		{"/v1/sse", ROUTE_SSE},
+		{"/v1/topics/{topic}/ws", ROUTE_WS},
+		{"/v1/ws", ROUTE_WS},
+		{"/v1/topics", ROUTE_TOPICS},
+		{"/v1/topics/{topic}", ROUTE_TOPIC},
+		{"/v1/topics/{topic}/trim", ROUTE_TRIM},
+		{"/healthz", ROUTE_HEALTHZ},
+		{"/readyz", ROUTE_READYZ},
+		{"/metrics", ROUTE_METRICS},
+		{"/", ROUTE_PAGE},
+	};
+
+	if (route == &route_produce)
+		return ROUTE_RECORDS_POST;
+	for (size_t i = 0; route && i < sizeof(labels) / sizeof(labels[0]); i++)
+		if (route->pattern == labels[i].pattern || slice_eq_str(slice_str(route->pattern), labels[i].pattern))
+			return labels[i].label;
+	return ROUTE_OTHER;
+}
+
+static enum metric_METHOD method_of(enum http_method method)
+{
+	switch (method) {
+	case HTTP_GET:
+		return METHOD_GET;
+	case HTTP_HEAD:
+		return METHOD_HEAD;
+	case HTTP_POST:
+		return METHOD_POST;
+	case HTTP_PUT:
+		return METHOD_PUT;
+	case HTTP_DELETE:
+		return METHOD_DELETE;
+	case HTTP_OPTIONS:
+		return METHOD_OPTIONS;
+	default:
+		return METHOD_OTHER;
+	}
+}
+
+static void on_answered(void *ctx, uint32_t loop, const struct route *route, enum http_method method, int status,
+			int64_t latency_ns)
+{
+	struct parts *p = ctx;
+	struct metrics_shard *shard = p->app.loops[loop].shard;
+	enum metric_ROUTE label = label_of(route);
+
+	metric_add(shard, METRIC_HTTP_REQUESTS, metric_labels(METRIC_HTTP_REQUESTS, label, method_of(method)), 1);
+	metric_add(shard, METRIC_HTTP_ANSWERS, metric_labels(METRIC_HTTP_ANSWERS, label, metric_class(status)), 1);
+	metric_observe(shard, METRIC_HTTP_SECONDS, label, (uint64_t)latency_ns);
+}
+
+static void on_refused(void *ctx, uint32_t loop, int err)
+{
+	struct parts *p = ctx;
+
+	metric_add(p->app.loops[loop].shard, METRIC_REFUSALS, metric_code(err), 1);
+}
+
+static void on_connections(void *ctx, uint32_t loop, int change)
+{
+	struct parts *p = ctx;
+	struct metrics_shard *shard = p->app.loops[loop].shard;
+
+	metric_move(shard, METRIC_CONNECTIONS, LISTENER_HTTP, change);
+	if (change > 0)
+		metric_add(shard, METRIC_CONNECTIONS_ACCEPTED, LISTENER_HTTP, 1);
+}
+
+void figures_observe(struct parts *p, struct http_observer *out)
+{
+	*out = (struct http_observer){
+		.ctx = p, .answered = on_answered, .refused = on_refused, .connections = on_connections};
+}
+
+/* ---- sources ---- */
+
+static void put_log(struct metrics_scrape *s, struct log *l)
+{
+	struct log_stats st;
+
+	log_stats(l, &st);
+	metrics_put(s, METRIC_LOG_COMMITS, 0, (int64_t)st.commits);
+	metrics_put(s, METRIC_LOG_GROUPS, 0, (int64_t)st.groups);
+	metrics_put(s, METRIC_LOG_RECORDS, 0, (int64_t)st.records);
+	metrics_put(s, METRIC_LOG_ENTERED_BYTES, 0, (int64_t)st.bytes_entered);
+	metrics_put(s, METRIC_LOG_JOURNAL_BYTES, 0, (int64_t)st.bytes_journal);
+	metrics_put_histogram(s, METRIC_LOG_SYNC_SECONDS, 0, st.sync_us_buckets, 24, st.sync_ns_sum);
+	metrics_put_histogram(s, METRIC_LOG_GROUP_COMMITS, 0, st.group_commits_buckets, 20, st.commits);
+	metrics_put(s, METRIC_LOG_QUEUE_BYTES, QUEUE_ENTERED, (int64_t)st.entered_bytes);
+	metrics_put(s, METRIC_LOG_QUEUE_BYTES, QUEUE_PINNED, (int64_t)st.pinned_bytes);
+	metrics_put(s, METRIC_LOG_TAIL_BYTES, 0, (int64_t)st.tail_bytes);
+	metrics_put(s, METRIC_LOG_READS, ORIGIN_TAIL, (int64_t)st.reads_tail);
+	metrics_put(s, METRIC_LOG_READS, ORIGIN_DISK, (int64_t)st.reads_disk);
+	metrics_put(s, METRIC_LOG_CHECKPOINTS, 0, (int64_t)st.checkpoints);
+	metrics_put(s, METRIC_LOG_CHECKPOINT_SECONDS, 0, (int64_t)st.last_checkpoint_ns);
+	metrics_put(s, METRIC_LOG_FREE_BYTES, 0, (int64_t)st.free_bytes);
+	metrics_put(s, METRIC_LOG_PARTITIONS, 0, (int64_t)st.partitions);
+	metrics_put(s, METRIC_LOG_FILES, 0, (int64_t)st.files_open);
+	metrics_put(s, METRIC_LOG_RECOVERED_GROUPS, 0, (int64_t)st.recovered_groups);
+	metrics_put(s, METRIC_LOG_TRUNCATED_BYTES, 0, (int64_t)st.truncated_bytes);
+}
+
+static void put_seen(struct metrics_scrape *s, struct seen *seen)
+{
+	struct seen_stats st;
+
+	seen_stats(seen, &st);
+	metrics_put(s, METRIC_SEEN_KEYS, STORE_TABLE, (int64_t)st.keys_table);
+	metrics_put(s, METRIC_SEEN_KEYS, STORE_RUNS, (int64_t)st.keys_runs);
+	metrics_put(s, METRIC_SEEN_RUNS, 0, (int64_t)st.runs);
+	metrics_put(s, METRIC_SEEN_BUCKETS, 0, (int64_t)st.buckets);
+	metrics_put(s, METRIC_SEEN_MEMORY, 0, (int64_t)st.bytes_memory);
+	metrics_put(s, METRIC_SEEN_DISK, 0, (int64_t)st.bytes_disk);
+	metrics_put(s, METRIC_SEEN_FALSE_HITS, 0, (int64_t)st.filter_hits_false);
+}
+
+static void put_ingest(struct metrics_scrape *s, struct ingest *in)
+{
+	struct ingest_counts c;
+
+	ingest_counts(in, &c);
+	metrics_put(s, METRIC_INGEST_REQUESTS, ENTRY_HTTP, (int64_t)c.requests);
+	metrics_put(s, METRIC_INGEST_RECORDS, ENTRY_HTTP, (int64_t)c.records);
+	metrics_put(s, METRIC_INGEST_BYTES, ENTRY_HTTP, (int64_t)c.bytes);
+	metrics_put(s, METRIC_INGEST_DUPLICATES, ENTRY_HTTP, (int64_t)c.duplicates);
+	metrics_put(s, METRIC_INGEST_REJECTED, ENTRY_HTTP, (int64_t)c.rejected);
+	for (unsigned i = 0; i < ERR_COUNT; i++)
+		if (c.refused[i])
+			metrics_put(s, METRIC_REFUSALS, i, (int64_t)c.refused[i]);
+}
+
+static void put_all(void *ctx, struct metrics_scrape *s)
+{
+	struct parts *p = ctx;
+	uint32_t flying = 0;
+
+	put_log(s, p->app.log);
+	put_seen(s, log_seen(p->app.log));
+	put_ingest(s, p->app.ingest);
+	for (uint32_t i = 0; i < p->loop_count; i++)
+		flying += ingest_in_flight(p->app.loops[i].queue);
+	metrics_put(s, METRIC_INGEST_IN_FLIGHT, ENTRY_HTTP, flying);
+	metrics_put(s, METRIC_MEMORY_LIMIT, 0, p->conf->memory_bytes);
+	metrics_put(s, METRIC_TOPICS, 0, topics_count(p->app.topics));
+	metrics_put(s, METRIC_RELOAD_OK, 0, atomic_load(&p->reload_ok));
+	metrics_put(s, METRIC_RELOAD_TIME, 0, atomic_load(&p->reload_ns));
+}
+
+static enum health_state ask_ingest(void *ctx, char *reason)
+{
+	struct parts *p = ctx;
+	int err;
+
+	if (log_accepts(p->app.log, &err))
+		return HEALTH_OK;
+	(void)strncpy(reason, err_row(err)->sentence, HEALTH_REASON_MAX - 1);
+	return HEALTH_READ_ONLY;
+}
+
+int figures_start(struct parts *p)
+{
+	atomic_store(&p->reload_ok, 1);
+	atomic_store(&p->reload_ns, p->sys->ops->wall_ns(p->sys->self));
+	health_probe(p->app.health, COMPONENT_INGEST, ask_ingest, p);
+	if (metrics_source_add(p->app.metrics, put_all, p) ||
+	    metrics_source_add(p->app.metrics, health_metrics, p->app.health))
+		return ERR_LIMIT;
+	return metrics_source_add(p->app.metrics, say_metrics, NULL);
+}

@@ -1,0 +1,359 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Building and taking down. Each step says why it failed and leaves the rest to
+ * parts_tear_down, which takes down exactly what is there.
+ */
+#include "daemon/parts.h"
+
+#include <sched.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/mem.h"
+#include "obs/say.h"
+#include "serve/topic_conf.h"
+
+#define MS 1000000ll
+#define DRAIN_STEP_MS 10
+#define PEERS_MS 2000 /* contract: peers that do not answer are cut after 2 s */
+
+static int failed(const char *what, const struct fault *fault)
+{
+	say(SAY_ERROR, "start_failed", "%s: %s", what, fault->text[0] ? fault->text : err_row(fault->err)->sentence);
+	return 1;
+}
+
+static struct log_options log_settings(const struct parts *p)
+{
+	const struct conf *c = p->conf;
+
+	return (struct log_options){
+		.sys = p->sys,
+		.dir = c->data,
+		.journal_file_bytes = (uint64_t)c->log.journal_file_bytes,
+		.journal_bytes_max = (uint64_t)c->log.journal_bytes,
+		.group_bytes_max = (uint64_t)c->log.group_bytes,
+		.entered_bytes_max = (uint64_t)c->log.entered_bytes,
+		.pinned_bytes_max = (uint64_t)c->log.pinned_bytes,
+		.tail_bytes_max = (uint64_t)c->log.tail_bytes,
+		.segment_bytes = (uint64_t)c->log.segment_bytes,
+		.index_interval_bytes = (uint32_t)c->log.index_interval_bytes,
+		.files_max = (uint32_t)c->log.files_max,
+		.readers = (uint32_t)c->log.readers,
+		.say = say_text,
+	};
+}
+
+static int build_log(struct parts *p)
+{
+	struct log_options options = log_settings(p);
+	struct topic_config defaults;
+	struct fault fault = {0};
+
+	if (log_open(&options, &p->app.log, &fault))
+		return failed("the log", &fault);
+	topic_conf_to(&p->conf->topic_defaults, &defaults);
+	if (state_new(p->app.log, &p->state) ||
+	    topics_new(p->app.log, p->state, &defaults, p->conf->topic_defaults.auto_create, &p->app.topics)) {
+		fault.err = ERR_NOMEM;
+		return failed("the state", &fault);
+	}
+	if (state_load(p->state, &fault) || topics_ready(p->app.topics, &fault) || log_start(p->app.log, &fault))
+		return failed("the state", &fault);
+	if (file_topics_apply(p, p->conf, &fault))
+		return failed("the topics of the configuration file", &fault);
+	log_enter_begin(p->app.log);
+	state_tidy(p->state);
+	log_enter_end(p->app.log);
+	return 0;
+}
+
+static int build_obs(struct parts *p)
+{
+	struct metrics_options options = {.sys = p->sys, .version = WEIR_VERSION};
+	struct fault fault = {.err = ERR_NOMEM};
+
+	if (metrics_new(&options, &p->app.metrics) || health_new(&p->app.health))
+		return failed("metrics", &fault);
+	return 0;
+}
+
+/* ---- loops ---- */
+
+static uint32_t loops_wanted(const struct conf *conf)
+{
+	cpu_set_t set;
+	uint32_t count = (uint32_t)conf->threads;
+
+	if (count == 0)
+		count = sched_getaffinity(0, sizeof(set), &set) == 0 ? (uint32_t)CPU_COUNT(&set) : 1;
+	return count > DAEMON_LOOPS_MAX ? DAEMON_LOOPS_MAX : count;
+}
+
+static void run_flush(void *ctx)
+{
+	struct app_loop *al = ctx;
+
+	ingest_flush(al->queue);
+}
+
+static void want_flush(void *ctx)
+{
+	app_flush_later(ctx);
+}
+
+/* A door's job may come from any of its loop's requests; ctx tells which loop. */
+static struct jobs *the_jobs;
+
+static int run_blocking(void *ctx, void (*run)(void *arg), void (*done)(void *arg), void *arg)
+{
+	struct app_loop *al = ctx;
+
+	return jobs_ask(the_jobs, al->loop, run, done, arg);
+}
+
+static int build_loop(struct parts *p, uint32_t number, struct fault *fault)
+{
+	struct loop_options options = {.sys = p->sys, .number = number};
+	struct app_loop *al = &p->app.loops[number];
+	struct ingest_queue_options queue = {
+		.ingest = p->app.ingest, .run_blocking = run_blocking, .want_flush = want_flush, .ctx = al};
+	int rc = loop_new(&options, &p->loops[number]);
+
+	if (rc)
+		return fault_set(fault, rc, "no memory for a loop");
+	p->loop_count++;
+	rc = app_loop_init(&p->app, p->loops[number], fault);
+	if (rc)
+		return rc;
+	al->flush = (struct loop_turn){.run = run_flush, .ctx = al};
+	al->shard = metrics_shard_new(p->app.metrics);
+	queue.port = al->port;
+	rc = ingest_queue_new(&queue, &al->queue);
+	return rc || !al->shard ? fault_set(fault, ERR_NOMEM, "no memory for a loop") : 0;
+}
+
+static int build_loops(struct parts *p)
+{
+	struct ingest_options ingest = {.log = p->app.log, .topics = p->app.topics, .sys = p->sys};
+	uint32_t count = loops_wanted(p->conf);
+	struct fault fault = {.err = ERR_NOMEM};
+
+	p->app.loops = mem_zalloc(count, sizeof(*p->app.loops));
+	p->app.loop_count = count;
+	if (!p->app.loops || ingest_new(&ingest, &p->app.ingest) || jobs_new(2, &p->jobs))
+		return failed("loops", &fault);
+	the_jobs = p->jobs;
+	parts_apply_limits(p, p->conf);
+	for (uint32_t i = 0; i < count; i++)
+		if (build_loop(p, i, &fault))
+			return failed("loops", &fault);
+	return 0;
+}
+
+/* ---- HTTP ---- */
+
+static const char **null_ended(const struct conf_list *list)
+{
+	const char **copy = mem_zalloc(list->count + 1, sizeof(*copy));
+
+	for (uint32_t i = 0; copy && i < list->count; i++)
+		copy[i] = list->items[i];
+	return copy;
+}
+
+static struct http_options http_settings(struct parts *p)
+{
+	const struct conf *c = p->conf;
+	struct http_options o = {
+		.sys = p->sys,
+		.loops = p->loop_count,
+		.app = &p->app,
+		.hosts = p->hosts,
+		.origins = p->origins,
+		.cors = c->http.cors,
+		.head = {.head_bytes_max = (uint32_t)c->http.header_bytes_max},
+		.large_body_max = (uint64_t)c->http.body_bytes_max,
+		.body_budget_bytes = c->memory_bytes,
+		.stream_bytes_max = (size_t)c->stream.buffer_bytes,
+		.head_timeout_ns = c->http.header_timeout_ms * MS,
+		.body_grace_ns = c->http.header_timeout_ms * MS,
+		.body_rate = (uint64_t)c->http.body_min_rate,
+		.idle_timeout_ns = c->http.idle_timeout_ms * MS,
+	};
+
+	o.routes = routes_all(&o.route_count);
+	figures_observe(p, &o.observer);
+	return o;
+}
+
+static int build_http(struct parts *p)
+{
+	struct http_options options;
+	struct listener_options listen = {.address = p->conf->http.listen,
+					  .connections_max = (uint32_t)p->conf->http.max_connections,
+					  .on_accept = http_server_accept,
+					  .on_refuse = http_server_refuse};
+	struct fault fault = {.err = ERR_NOMEM};
+
+	p->hosts = null_ended(&p->conf->http.allowed_hosts);
+	p->origins = null_ended(&p->conf->http.allowed_origins);
+	if (!p->hosts || !p->origins)
+		return failed("HTTP", &fault);
+	options = http_settings(p);
+	if (http_server_new(&options, &p->http, &fault))
+		return failed("HTTP", &fault);
+	listen.ctx = p->http;
+	if (listener_open(&listen, p->loops, p->loop_count, &p->listener, p->http_address, &fault))
+		return failed("http.listen", &fault);
+	return 0;
+}
+
+static void *run_loop(void *arg)
+{
+	(void)pthread_setname_np(pthread_self(), "weir-net");
+	loop_run(arg);
+	return NULL;
+}
+
+static int start_threads(struct parts *p)
+{
+	struct fault fault = {.err = ERR_NOMEM};
+
+	for (uint32_t i = 0; i < p->loop_count; i++) {
+		if (pthread_create(&p->threads[i], NULL, run_loop, p->loops[i]))
+			return failed("threads", &fault);
+		p->thread_count++;
+	}
+	return 0;
+}
+
+int parts_build(struct parts *p)
+{
+	struct fault fault = {.err = ERR_NOMEM};
+	int rc;
+
+	p->app.sys = p->sys;
+	rc = build_obs(p);
+	if (rc == 0)
+		rc = build_log(p);
+	if (rc == 0)
+		rc = build_loops(p);
+	if (rc == 0 && figures_start(p))
+		rc = failed("metrics", &fault);
+	if (rc == 0)
+		rc = build_http(p);
+	if (rc == 0)
+		rc = start_threads(p);
+	if (rc == 0)
+		health_set(p->app.health, COMPONENT_START, HEALTH_OK, NULL);
+	return rc;
+}
+
+/* ---- draining ---- */
+
+static void on_drain(struct loop *loop, struct loop_msg *msg)
+{
+	struct parts *p = loop_owner(loop);
+
+	mem_free(msg);
+	app_loop_drain(&p->app, loop);
+	http_server_close_idle(p->http, loop);
+}
+
+static void tell_loops(struct parts *p)
+{
+	for (uint32_t i = 0; i < p->loop_count; i++) {
+		struct loop_msg *msg = mem_zalloc(1, sizeof(*msg));
+		if (!msg)
+			continue;
+		loop_set_owner(p->loops[i], p);
+		msg->run = on_drain;
+		loop_post(p->loops[i], msg);
+	}
+}
+
+static bool in_flight(const struct parts *p)
+{
+	for (uint32_t i = 0; i < p->loop_count; i++)
+		if (ingest_in_flight(p->app.loops[i].queue))
+			return true;
+	return false;
+}
+
+static void nap(void)
+{
+	struct timespec t = {.tv_nsec = DRAIN_STEP_MS * 1000000};
+
+	(void)nanosleep(&t, NULL);
+}
+
+void parts_drain(struct parts *p)
+{
+	int64_t limit = p->conf->drain_timeout_ms < PEERS_MS ? p->conf->drain_timeout_ms : PEERS_MS;
+	int64_t begun = sys_monotonic_ns(p->sys);
+
+	health_set(p->app.health, COMPONENT_DRAIN, HEALTH_DOWN, "weir is stopping");
+	listener_stop(p->listener);
+	http_server_drain(p->http);
+	tell_loops(p);
+	while (listener_connections(p->listener) > 0 && sys_monotonic_ns(p->sys) - begun < limit * MS)
+		nap();
+	while (in_flight(p) && sys_monotonic_ns(p->sys) - begun < p->conf->drain_timeout_ms * MS)
+		nap();
+}
+
+/* ---- taking down ---- */
+
+static void end_loops(struct parts *p)
+{
+	for (uint32_t i = 0; i < p->thread_count; i++)
+		loop_stop(p->loops[i]);
+	for (uint32_t i = 0; i < p->thread_count; i++)
+		(void)pthread_join(p->threads[i], NULL);
+	if (p->listener)
+		listener_close(p->listener);
+}
+
+static void free_loops(struct parts *p)
+{
+	for (uint32_t i = 0; i < p->loop_count; i++) {
+		if (p->app.loops[i].queue)
+			ingest_queue_free(p->app.loops[i].queue);
+		app_loop_fini(&p->app, p->loops[i]);
+		loop_free(p->loops[i]);
+	}
+	mem_free(p->app.loops);
+}
+
+int parts_tear_down(struct parts *p)
+{
+	struct fault fault = {0};
+	int rc = 0;
+
+	end_loops(p);
+	if (p->app.log && log_stop(p->app.log, &fault)) {
+		say(SAY_ERROR, "stop_failed", "the last storage checkpoint failed; the journal has everything: %s", fault.text);
+		rc = 1;
+	}
+	if (p->jobs)
+		jobs_free(p->jobs);
+	if (p->app.metrics)
+		metrics_free(p->app.metrics);
+	if (p->http)
+		http_server_free(p->http);
+	free_loops(p);
+	if (p->app.ingest)
+		ingest_free(p->app.ingest);
+	if (p->app.topics)
+		topics_free(p->app.topics);
+	state_free(p->state);
+	if (p->app.log)
+		log_close(p->app.log);
+	health_free(p->app.health);
+	mem_free(p->hosts);
+	mem_free(p->origins);
+	if (p->conf_owned)
+		conf_free((struct conf *)(uintptr_t)p->conf);
+	return rc;
+}

@@ -1,0 +1,832 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A request's way through the door:
+ *
+ *	start ──parse──► queued ──flush──► entered ──synced──► done ──► released
+ *	   │               ▲   │  └─► decided at once (refused, all duplicates) ─► done
+ *	   └► refused      │   ├─► waits for a key in flight (log_waiter) ──┐
+ *	                   │   └─► a run of keys is read on another thread ─┤
+ *	                   └────────────────────────────────────────────────┘
+ *
+ * All decisions about state (topic, keys, partitions) fall in flush, under the
+ * entry lock; parsing, fingerprints of payloads and answers stay outside it.
+ *
+ * A request that meets a key in flight gives back every key it has claimed
+ * before it waits, and asks for all of them again when it is woken: nobody
+ * waits while holding, so two batches that share keys in another order cannot
+ * hold each other up for ever. Rejected: keeping the claims and waiting in
+ * order of keys, which needs all fingerprints sorted and still meets the keys
+ * of requests that came before the sort.
+ */
+#include "ingest/ingest.h"
+
+#include <stdlib.h>
+
+#include "base/check.h"
+#include "base/hash.h"
+#include "base/mem.h"
+#include "ingest/ingest_inner.h"
+
+/* ---- the whole ---- */
+
+static size_t or_default(size_t value, size_t fallback)
+{
+	return value ? value : fallback;
+}
+
+void ingest_set_limits(struct ingest *in, const struct ingest_limits *limits)
+{
+	atomic_store(&in->record_bytes_max, or_default(limits->record_bytes_max, 1u << 20));
+	atomic_store(&in->body_bytes_max, or_default(limits->body_bytes_max, 16u << 20));
+	atomic_store(&in->header_bytes_max, or_default(limits->header_bytes_max, 32u << 10));
+	atomic_store(&in->records_max, (uint32_t)or_default(limits->records_max, 100000));
+	atomic_store(&in->inflate_ratio_max, (uint32_t)or_default(limits->inflate_ratio_max, 256));
+}
+
+void ingest_get_limits(const struct ingest *in, struct ingest_limits *out)
+{
+	out->record_bytes_max = atomic_load(&in->record_bytes_max);
+	out->body_bytes_max = atomic_load(&in->body_bytes_max);
+	out->header_bytes_max = atomic_load(&in->header_bytes_max);
+	out->records_max = atomic_load(&in->records_max);
+	out->inflate_ratio_max = atomic_load(&in->inflate_ratio_max);
+}
+
+int ingest_new(const struct ingest_options *options, struct ingest **out)
+{
+	struct ingest *in = mem_zalloc(1, sizeof(*in));
+
+	if (!in)
+		return ERR_NOMEM;
+	in->log = options->log;
+	in->seen = log_seen(options->log);
+	in->topics = options->topics;
+	in->sys = options->sys;
+	ingest_set_limits(in, &options->limits);
+	(void)pthread_mutex_init(&in->lock, NULL);
+	*out = in;
+	return 0;
+}
+
+void ingest_free(struct ingest *in)
+{
+	if (!in)
+		return;
+	CHECK(in->queues == NULL);
+	(void)pthread_mutex_destroy(&in->lock);
+	mem_free(in);
+}
+
+static void add_tally(struct ingest_counts *sum, const struct ingest_tally *t)
+{
+	sum->requests += atomic_load_explicit(&t->requests, memory_order_relaxed);
+	sum->records += atomic_load_explicit(&t->records, memory_order_relaxed);
+	sum->bytes += atomic_load_explicit(&t->bytes, memory_order_relaxed);
+	sum->duplicates += atomic_load_explicit(&t->duplicates, memory_order_relaxed);
+	sum->rejected += atomic_load_explicit(&t->rejected, memory_order_relaxed);
+	for (int i = 0; i < ERR_COUNT; i++)
+		sum->refused[i] += atomic_load_explicit(&t->refused[i], memory_order_relaxed);
+}
+
+void ingest_counts(const struct ingest *in, struct ingest_counts *out)
+{
+	pthread_mutex_t *lock = (pthread_mutex_t *)(uintptr_t)&in->lock;
+
+	(void)pthread_mutex_lock(lock);
+	*out = in->gone;
+	for (const struct ingest_queue *q = in->queues; q; q = q->next)
+		add_tally(out, &q->tally);
+	(void)pthread_mutex_unlock(lock);
+}
+
+/* ---- queues ---- */
+
+static void list_init(struct request_list *list)
+{
+	list->first = NULL;
+	list->end = &list->first;
+}
+
+static void list_append(struct request_list *list, struct ingest_request *r)
+{
+	r->next = NULL;
+	*list->end = r;
+	list->end = &r->next;
+}
+
+static struct ingest_request *list_take(struct request_list *list)
+{
+	struct ingest_request *r = list->first;
+
+	if (r) {
+		list->first = r->next;
+		if (!list->first)
+			list->end = &list->first;
+	}
+	return r;
+}
+
+int ingest_queue_new(const struct ingest_queue_options *options, struct ingest_queue **out)
+{
+	struct ingest_queue *q = mem_zalloc(1, sizeof(*q));
+	struct ingest *in = options->ingest;
+
+	if (!q)
+		return ERR_NOMEM;
+	if (inflater_new(&q->inflater)) {
+		mem_free(q);
+		return ERR_NOMEM;
+	}
+	q->ingest = in;
+	q->port = options->port;
+	q->run_blocking = options->run_blocking;
+	q->want_flush = options->want_flush;
+	q->ctx = options->ctx;
+	list_init(&q->queued);
+	list_init(&q->decided);
+	list_init(&q->to_read);
+	(void)pthread_mutex_lock(&in->lock);
+	q->next = in->queues;
+	in->queues = q;
+	(void)pthread_mutex_unlock(&in->lock);
+	*out = q;
+	return 0;
+}
+
+void ingest_queue_free(struct ingest_queue *q)
+{
+	struct ingest_queue **at;
+	struct ingest *in;
+
+	if (!q)
+		return;
+	CHECK(q->in_flight == 0);
+	in = q->ingest;
+	(void)pthread_mutex_lock(&in->lock);
+	for (at = &in->queues; *at != q; at = &(*at)->next)
+		;
+	*at = q->next;
+	add_tally(&in->gone, &q->tally);
+	(void)pthread_mutex_unlock(&in->lock);
+	inflater_free(q->inflater);
+	mem_free(q);
+}
+
+uint32_t ingest_in_flight(const struct ingest_queue *q)
+{
+	return q->in_flight;
+}
+
+/* Somebody must flush: the caller's turn end, or nobody where tests flush by hand. */
+static void queue_again(struct ingest_queue *q, struct ingest_request *r)
+{
+	list_append(&q->queued, r);
+	if (q->want_flush)
+		q->want_flush(q->ctx);
+}
+
+/* ---- requests ---- */
+
+void ingest_request_init(struct ingest_request *r, struct arena *arena, ingest_fn *on_done, void *ctx)
+{
+	memset(r, 0, sizeof(*r));
+	r->partition = -1;
+	r->timestamp_ms = -1;
+	r->arena = arena;
+	r->on_done = on_done;
+	r->ctx = ctx;
+}
+
+static int set_choice(struct slice value, const char *zero, const char *one, int *out, const char *name,
+		      struct fault *fault)
+{
+	if (!slice_eq_str(value, zero) && !slice_eq_str(value, one))
+		return fault_set(fault, ERR_BAD_PARAMETER, "%s is %s or %s", name, zero, one);
+	*out = slice_eq_str(value, one);
+	return 0;
+}
+
+int ingest_option(struct ingest_request *r, struct slice name, struct slice value, struct fault *fault)
+{
+	uint64_t partition;
+	int choice = 0;
+	int rc;
+
+	if (slice_eq_str(name, "key")) {
+		r->key = slice_make(value.ptr ? value.ptr : (const uint8_t *)"", value.len);
+		return 0;
+	}
+	if (slice_eq_str(name, "partition")) {
+		if (!slice_to_u64(value, &partition) || partition > INT32_MAX)
+			return fault_set(fault, ERR_BAD_PARAMETER, "partition is a whole number from 0 on");
+		r->partition = (int64_t)partition;
+		return 0;
+	}
+	if (slice_eq_str(name, "ack")) {
+		rc = set_choice(value, "durable", "none", &choice, "ack", fault);
+		r->ack = choice ? INGEST_ACK_NONE : INGEST_ACK_DURABLE;
+		return rc;
+	}
+	if (slice_eq_str(name, "on_error")) {
+		rc = set_choice(value, "reject", "skip", &choice, "on_error", fault);
+		r->on_error = choice ? INGEST_SKIP : INGEST_REJECT;
+		return rc;
+	}
+	if (slice_eq_str(name, "results")) {
+		rc = set_choice(value, "ranges", "records", &choice, "results", fault);
+		r->results = choice ? INGEST_RECORDS : INGEST_RANGES;
+		return rc;
+	}
+	return fault_set(fault, ERR_UNKNOWN_PARAMETER,
+			 "Known parameters are key, partition, ack, on_error and results");
+}
+
+/* ---- the topic ---- */
+
+static int refuse_partition(struct ingest_request *r)
+{
+	return ingest_refuse(r, ERR_PARTITION_RANGE, "Partition %lld is out of range: the topic has %u, from 0 on",
+			     (long long)r->partition, r->partition_limit);
+}
+
+static void set_topic(struct ingest_request *r, struct topic *topic)
+{
+	r->topic_found = topic;
+	r->result.topic = topic->name;
+	r->partition_limit = atomic_load_explicit(&topic->partition_count, memory_order_acquire);
+}
+
+/* At start: what can be known of the topic without the entry lock. */
+static int look_up_topic(struct ingest_queue *q, struct ingest_request *r)
+{
+	struct topic *topic = topics_find(q->ingest->topics, r->topic);
+	struct topic_config defaults;
+	struct fault fault;
+	bool auto_create;
+
+	if (r->topic.len && r->topic.ptr[0] == '_')
+		return ingest_refuse(r, ERR_FORBIDDEN, "Topics that begin with _ are weir's own");
+	if (topic) {
+		set_topic(r, topic);
+	} else {
+		if (topic_name_check(r->topic, &fault))
+			return ingest_refuse(r, fault.err, "%s", fault.text);
+		topics_defaults(q->ingest->topics, &defaults, &auto_create);
+		if (!auto_create)
+			return ingest_refuse(r, ERR_UNKNOWN_TOPIC,
+					     "The topic does not exist and topics are not created on use");
+		r->partition_limit = defaults.partitions;
+		r->topic_name = arena_copy(r->arena, r->topic);
+		if (!r->topic_name.ptr)
+			return ingest_refuse_plainly(r, ERR_NOMEM);
+	}
+	return r->partition >= r->partition_limit ? refuse_partition(r) : 0;
+}
+
+static int create_topic(struct ingest_queue *q, struct ingest_request *r, struct slice name)
+{
+	struct topics *topics = q->ingest->topics;
+	struct topic *topic = topics_find(topics, name);
+	struct topic_config defaults;
+	struct fault fault = {.err = 0};
+	bool auto_create;
+	int rc = 0;
+
+	if (!topic) {
+		topics_defaults(topics, &defaults, &auto_create);
+		if (!auto_create)
+			return ingest_refuse(r, ERR_UNKNOWN_TOPIC,
+					     "The topic does not exist and topics are not created on use");
+		rc = topics_create(topics, name, &defaults, false, NULL, &topic, &fault);
+	}
+	if (rc && rc != ERR_TOPIC_EXISTS)
+		return fault.err ? ingest_refuse(r, rc, "%s", fault.text) : ingest_refuse_plainly(r, rc);
+	set_topic(r, topic);
+	return 0;
+}
+
+/* ---- keys ---- */
+
+static struct hash128 fingerprint(struct ingest_queue *q, const struct topic *topic, struct slice key)
+{
+	return seen_fingerprint(q->ingest->seen, slice_make(topic->id.bytes, sizeof(topic->id.bytes)), key);
+}
+
+static bool same_fingerprint(const struct seen_key *a, const struct seen_key *b)
+{
+	return a->fingerprint.lo == b->fingerprint.lo && a->fingerprint.hi == b->fingerprint.hi;
+}
+
+/* Finds keys that come several times in one body, by a table of drafts in the arena. */
+static int find_repeats(struct ingest_request *r)
+{
+	uint32_t mask = 1;
+	uint32_t *table;
+
+	while (mask < r->own_key_count * 2)
+		mask *= 2;
+	table = arena_zalloc(r->arena, mask, sizeof(*table));
+	if (!table)
+		return ingest_refuse_plainly(r, ERR_NOMEM);
+	mask--;
+	for (uint32_t i = 0; i < r->draft_count; i++) {
+		struct ingest_item *item = &r->items[i];
+		uint32_t at = (uint32_t)item->seen.fingerprint.lo & mask;
+		if (!item->key.ptr)
+			continue;
+		while (table[at] && !same_fingerprint(&r->items[table[at] - 1].seen, &item->seen))
+			at = (at + 1) & mask;
+		if (!table[at]) {
+			table[at] = i + 1;
+			continue;
+		}
+		item->repeats = table[at] - 1;
+		item->conflict = r->items[item->repeats].seen.payload != item->seen.payload;
+	}
+	return 0;
+}
+
+/* Fingerprints for the topic as it is now. Before the lock where the topic was there, else under it. */
+static int prepare_keys(struct ingest_queue *q, struct ingest_request *r)
+{
+	struct topic *topic = r->topic_found;
+
+	if (r->keys_for == topic)
+		return 0;
+	r->keys_for = topic;
+	if (r->unit_key.ptr)
+		r->unit_seen.fingerprint = fingerprint(q, topic, r->unit_key);
+	if (!r->own_key_count)
+		return 0;
+	for (uint32_t i = 0; i < r->draft_count; i++)
+		if (r->items[i].key.ptr)
+			r->items[i].seen.fingerprint = fingerprint(q, topic, r->items[i].key);
+	return r->own_key_count > 1 ? find_repeats(r) : 0;
+}
+
+typedef int ask_fn(struct seen *s, const struct seen_key *key, int64_t now_ms, struct seen_claim *claim,
+		   struct seen_answer *answer, struct seen_waiter *waiter);
+
+static void release_claims(struct ingest_queue *q, struct ingest_request *r, struct seen_waiter **woken)
+{
+	for (uint32_t i = 0; i < r->key_count; i++) {
+		struct seen_waiter *list = seen_release(q->ingest->seen, &r->keys[i].claim);
+		struct seen_waiter **end = &list;
+		while (*end)
+			end = &(*end)->next;
+		*end = *woken;
+		*woken = list;
+	}
+	r->key_count = 0;
+	r->claims_held = false;
+}
+
+static int claim_unit(struct ingest_queue *q, struct ingest_request *r, int64_t now_ms, ask_fn *ask,
+		      struct seen_waiter *waiter)
+{
+	int verdict = ask(q->ingest->seen, &r->unit_seen, now_ms, &r->keys[0].claim, &r->unit_answer, waiter);
+
+	r->unit_verdict = verdict;
+	r->key_count = verdict == SEEN_NEW;
+	return verdict == SEEN_DUPLICATE || verdict == SEEN_REUSED ? SEEN_NEW : verdict;
+}
+
+static int claim_items(struct ingest_queue *q, struct ingest_request *r, int64_t now_ms, ask_fn *ask,
+		       struct seen_waiter *waiter)
+{
+	static const uint8_t states[] = {
+		[SEEN_NEW] = ITEM_NEW, [SEEN_DUPLICATE] = ITEM_DUPLICATE, [SEEN_REUSED] = ITEM_REUSED,
+	};
+
+	for (uint32_t i = 0; i < r->draft_count; i++) {
+		struct ingest_item *item = &r->items[i];
+		struct seen_answer answer = {.ranges = &item->range, .ranges_max = 1};
+		int verdict;
+		item->state = item->repeats == UINT32_MAX ? ITEM_NEW : item->conflict ? ITEM_REUSED : ITEM_REPEAT;
+		if (!item->key.ptr || item->repeats != UINT32_MAX)
+			continue;
+		verdict = ask(q->ingest->seen, &item->seen, now_ms, &r->keys[r->key_count].claim, &answer, waiter);
+		if (verdict < 0 || verdict == SEEN_IN_FLIGHT || verdict == SEEN_READ)
+			return verdict;
+		item->state = states[verdict];
+		r->key_count += verdict == SEEN_NEW;
+	}
+	return SEEN_NEW;
+}
+
+/*
+ * Claims every key of the request or none. SEEN_NEW: all are claimed or
+ * decided; SEEN_IN_FLIGHT, SEEN_READ, or an error: nothing is held.
+ */
+static int claim_all(struct ingest_queue *q, struct ingest_request *r, int64_t now_ms, ask_fn *ask,
+		     struct seen_waiter *waiter, struct seen_waiter **woken)
+{
+	int verdict = SEEN_NEW;
+
+	r->key_count = 0;
+	if (r->unit_key.ptr && r->draft_count)
+		verdict = claim_unit(q, r, now_ms, ask, waiter);
+	else if (r->own_key_count)
+		verdict = claim_items(q, r, now_ms, ask, waiter);
+	if (verdict == SEEN_NEW)
+		r->claims_held = true;
+	else
+		release_claims(q, r, woken);
+	return verdict;
+}
+
+static int compare_errors(const void *a, const void *b)
+{
+	const struct ingest_error *x = a, *y = b;
+
+	return x->index < y->index ? -1 : x->index > y->index;
+}
+
+/* A repeat of a record shares its fate where that was refused. */
+static bool is_reused(const struct ingest_request *r, const struct ingest_item *item)
+{
+	return item->state == ITEM_REUSED ||
+	       (item->state == ITEM_REPEAT && r->items[item->repeats].state == ITEM_REUSED);
+}
+
+/* All keys are known: refuses what used one with another payload. */
+static int judge(struct ingest_request *r)
+{
+	uint32_t good = r->draft_count;
+	int rc = 0;
+
+	if (r->unit_key.ptr && r->draft_count && r->unit_verdict == SEEN_REUSED)
+		return ingest_refuse(r, ERR_KEY_REUSED,
+				     "The idempotency key was used for another payload: send a new key with a new payload");
+	r->result.error_count = r->body_error_count;
+	for (uint32_t i = 0; r->own_key_count && rc == 0 && i < r->draft_count; i++) {
+		struct ingest_error error = {
+			.index = r->drafts[i].tag,
+			.err = ERR_KEY_REUSED,
+			.what = "the idempotency key was used for another payload",
+		};
+		if (!is_reused(r, &r->items[i]))
+			continue;
+		r->items[i].state = ITEM_REUSED;
+		good--;
+		rc = ingest_reject(r, &error);
+	}
+	if (rc)
+		return rc;
+	if (r->body_error_count && r->result.error_count > r->body_error_count)
+		qsort(r->result.errors, r->result.error_count, sizeof(*r->result.errors), compare_errors);
+	return ingest_check_errors(r, good);
+}
+
+/* ---- entering ---- */
+
+/* Hands out partitions in order; remembers the last key, which a whole body may share. */
+struct spreading {
+	struct partition **partitions;
+	uint32_t count;
+	uint32_t next;
+	struct slice last_key;
+	uint32_t last;
+};
+
+static struct partition *choose_partition(struct spreading *s, struct slice key, int64_t wanted)
+{
+	if (wanted >= 0)
+		return wanted < s->count ? s->partitions[wanted] : NULL;
+	if (s->count == 1)
+		return s->partitions[0];
+	if (!key.ptr)
+		return s->partitions[s->next++ % s->count];
+	if (key.ptr != s->last_key.ptr || key.len != s->last_key.len) {
+		s->last_key = key;
+		s->last = hash_partition(key, s->count);
+	}
+	return s->partitions[s->last];
+}
+
+/* Puts what is new of the drafts into the commit, each with its partition. */
+static int fill_commit(struct ingest_request *r)
+{
+	struct topic *topic = r->topic_found;
+	struct spreading s = {
+		.count = atomic_load_explicit(&topic->partition_count, memory_order_acquire),
+		.next = atomic_load_explicit(&topic->spread, memory_order_relaxed),
+	};
+	uint32_t n = 0, k = 0;
+
+	s.partitions = atomic_load_explicit(&topic->partitions, memory_order_acquire);
+	r->partition_limit = s.count;
+	for (uint32_t i = 0; i < r->draft_count; i++) {
+		struct ingest_item *item = r->items ? &r->items[i] : NULL;
+		struct log_record *record = &r->commit.records[n];
+		if (item && item->state != ITEM_NEW)
+			continue;
+		if (record != &r->drafts[i])
+			*record = r->drafts[i];
+		record->partition = choose_partition(&s, record->key, item ? item->partition : r->partition);
+		if (!record->partition)
+			return refuse_partition(r);
+		if (item)
+			item->slot = n;
+		if (item && item->key.ptr) {
+			r->keys[k].first = n;
+			r->keys[k++].count = 1;
+		}
+		n++;
+	}
+	atomic_store_explicit(&topic->spread, s.next, memory_order_relaxed);
+	r->commit.record_count = n;
+	if (r->unit_key.ptr) {
+		r->keys[0].first = 0;
+		r->keys[0].count = n;
+	}
+	return 0;
+}
+
+/* Memory for the result, while the request can still be refused for want of it. */
+static int reserve_result(struct ingest_request *r)
+{
+	uint32_t records = r->commit.record_count;
+	uint32_t ranges = records < r->partition_limit ? records : r->partition_limit;
+
+	r->range_slots = NULL;
+	ranges += r->own_key_count + r->unit_answer.range_count;
+	r->result.ranges = arena_alloc(r->arena, ranges * sizeof(*r->result.ranges));
+	if (!r->result.ranges)
+		return ingest_refuse_plainly(r, ERR_NOMEM);
+	if (records > 8 && r->partition_limit > 8) {
+		r->range_slots = arena_zalloc(r->arena, r->partition_limit, sizeof(*r->range_slots));
+		if (!r->range_slots)
+			return ingest_refuse_plainly(r, ERR_NOMEM);
+	}
+	if (r->results != INGEST_RECORDS)
+		return 0;
+	r->result.outcomes = arena_alloc(r->arena, r->index_count * sizeof(*r->result.outcomes));
+	return r->result.outcomes ? 0 : ingest_refuse_plainly(r, ERR_NOMEM);
+}
+
+static log_done_fn on_committed;
+
+/* Keys are held: into the log with it. 0 with r->entered, 0 without where nothing is new, or a refusal. */
+static int enter_claimed(struct ingest_queue *q, struct ingest_request *r)
+{
+	bool unit_done = r->unit_key.ptr && r->draft_count && r->unit_verdict == SEEN_DUPLICATE;
+	int rc = judge(r);
+
+	r->commit.record_count = 0;
+	if (rc == 0 && !unit_done)
+		rc = fill_commit(r);
+	if (rc == 0)
+		rc = reserve_result(r);
+	if (rc || r->commit.record_count == 0)
+		return rc;
+	r->commit.keys = r->keys;
+	r->commit.key_count = r->key_count;
+	r->commit.ack = r->ack == INGEST_ACK_NONE || r->topic_found->config.durability == TOPIC_OS
+		? LOG_ACK_WRITTEN : LOG_ACK_DURABLE;
+	r->commit.port = q->port;
+	r->commit.on_done = on_committed;
+	rc = log_enter(q->ingest->log, &r->commit);
+	if (rc)
+		return ingest_refuse_plainly(r, rc);
+	r->entered = true;
+	return 0;
+}
+
+static log_waiter_fn on_waiter;
+
+/* Topic and keys under the lock. Gives claim_all's verdict, or a refusal that stands in the result. */
+static int claim_under_lock(struct ingest_queue *q, struct ingest_request *r)
+{
+	int64_t now_ms = sys_wall_ms(q->ingest->sys);
+	int verdict;
+
+	r->unit_seen.expires_ms = now_ms + r->topic_found->config.idempotency_ttl_ms;
+	for (uint32_t i = 0; r->own_key_count && i < r->draft_count; i++)
+		r->items[i].seen.expires_ms = r->unit_seen.expires_ms;
+	log_waiter_init(&r->waiter, q->port, on_waiter, r);
+	verdict = claim_all(q, r, now_ms, seen_claim, &r->waiter.waiter, &q->woken);
+	return verdict < 0 ? ingest_refuse_plainly(r, verdict) : verdict;
+}
+
+/* One request under the entry lock: entered, decided, waiting, or to be read for. */
+static void enter_one(struct ingest_queue *q, struct ingest_request *r)
+{
+	int rc = 0;
+
+	if (!r->topic_found || atomic_load(&r->topic_found->deleted)) {
+		struct slice name = r->topic_found ? slice_str(r->topic_found->name) : r->topic_name;
+		release_claims(q, r, &q->woken);
+		rc = create_topic(q, r, name);
+	}
+	if (rc == 0)
+		rc = prepare_keys(q, r);
+	if (rc == 0 && !r->claims_held && (r->unit_key.ptr || r->own_key_count)) {
+		rc = claim_under_lock(q, r);
+		if (rc == SEEN_IN_FLIGHT)
+			return;
+		if (rc == SEEN_READ) {
+			list_append(&q->to_read, r);
+			return;
+		}
+	}
+	if (rc == 0)
+		rc = enter_claimed(q, r);
+	if (rc)
+		release_claims(q, r, &q->woken);
+	if (!r->entered || r->ack == INGEST_ACK_NONE)
+		list_append(&q->decided, r);
+}
+
+/* ---- after the lock ---- */
+
+static void release(struct ingest_queue *q, struct ingest_request *r, ingest_fn *on_released)
+{
+	q->in_flight--;
+	if (on_released)
+		on_released(r);
+}
+
+static void count_refusal(struct ingest_queue *q, const struct ingest_request *r)
+{
+	int index = -1 - r->result.err;
+
+	if (index >= 0 && index < ERR_COUNT)
+		tally_add(&q->tally.refused[index], 1);
+}
+
+static void count_result(struct ingest_queue *q, const struct ingest_request *r)
+{
+	if (r->result.err) {
+		count_refusal(q, r);
+		return;
+	}
+	tally_add(&q->tally.records, r->result.accepted);
+	tally_add(&q->tally.duplicates, r->result.duplicates);
+	tally_add(&q->tally.rejected, r->result.rejected);
+}
+
+/* The answer is known. The request may be gone after on_done, where it is released by that. */
+static void finish(struct ingest_queue *q, struct ingest_request *r)
+{
+	bool held = r->entered && r->ack == INGEST_ACK_NONE;
+	ingest_fn *on_released = r->on_released;
+
+	if (!r->result.err)
+		ingest_fill_result(r);
+	count_result(q, r);
+	r->on_done(r);
+	if (!held)
+		release(q, r, on_released);
+}
+
+static void on_committed(struct log_commit *commit)
+{
+	struct ingest_request *r =
+		(struct ingest_request *)(void *)((uint8_t *)commit - offsetof(struct ingest_request, commit));
+
+	if (r->ack == INGEST_ACK_NONE)
+		release(r->queue, r, r->on_released);
+	else
+		finish(r->queue, r);
+}
+
+static void on_waiter(void *ctx, struct seen_waiter *waiter)
+{
+	struct ingest_request *r = ctx;
+
+	(void)waiter;
+	queue_again(r->queue, r);
+}
+
+/*
+ * On a thread that may wait. No waiter is linked: it could be woken before
+ * this job is done. Only the keys and items of the request are touched, never its arena.
+ */
+static void read_keys(void *arg)
+{
+	struct ingest_request *r = arg;
+	struct ingest_queue *q = r->queue;
+	struct seen_waiter *woken = NULL;
+
+	r->claim_result = claim_all(q, r, sys_wall_ms(q->ingest->sys), seen_read, NULL, &woken);
+	log_wake_waiters(woken);
+}
+
+/* Back on the loop: with the keys, or to ask again for one in flight. */
+static void on_keys_read(void *arg)
+{
+	struct ingest_request *r = arg;
+	struct ingest_queue *q = r->queue;
+
+	if (r->claim_result >= 0) {
+		queue_again(q, r);
+		return;
+	}
+	ingest_refuse_plainly(r, r->claim_result);
+	finish(q, r);
+}
+
+static void start_reads(struct ingest_queue *q)
+{
+	struct ingest_request *r;
+
+	while ((r = list_take(&q->to_read)) != NULL) {
+		int rc = 0;
+		if (q->run_blocking) {
+			rc = q->run_blocking(q->ctx, read_keys, on_keys_read, r);
+		} else {
+			read_keys(r);
+			on_keys_read(r);
+		}
+		if (rc) {
+			ingest_refuse_plainly(r, rc);
+			finish(q, r);
+		}
+	}
+}
+
+void ingest_flush(struct ingest_queue *q)
+{
+	struct request_list batch;
+	struct ingest_request *r;
+	struct seen_waiter *woken;
+
+	if (!q->queued.first)
+		return;
+	batch = q->queued;
+	if (batch.end == &q->queued.first)
+		batch.end = &batch.first;
+	list_init(&q->queued);
+	log_enter_begin(q->ingest->log);
+	while ((r = list_take(&batch)) != NULL)
+		enter_one(q, r);
+	log_enter_end(q->ingest->log);
+	woken = q->woken;
+	q->woken = NULL;
+	log_wake_waiters(woken);
+	start_reads(q);
+	/* Callbacks may start and flush again: each pass takes from the front. */
+	while ((r = list_take(&q->decided)) != NULL)
+		finish(q, r);
+}
+
+/* ---- starting ---- */
+
+/* Arrays for keys and commit, whose sizes are known now. */
+static int reserve_commit(struct ingest_request *r)
+{
+	uint32_t ranges = r->draft_count < r->partition_limit ? r->draft_count : r->partition_limit;
+
+	r->commit.records = r->drafts;
+	r->keys = &r->one_key;
+	r->unit_answer = (struct seen_answer){.ranges = &r->unit_range, .ranges_max = 1};
+	if (r->own_key_count) {
+		r->commit.records = arena_alloc(r->arena, r->draft_count * sizeof(*r->commit.records));
+		r->keys = arena_alloc(r->arena, r->own_key_count * sizeof(*r->keys));
+	}
+	if (r->unit_key.ptr && ranges > 1) {
+		r->unit_answer.ranges = arena_alloc(r->arena, ranges * sizeof(*r->unit_answer.ranges));
+		r->unit_answer.ranges_max = ranges;
+	}
+	if ((r->draft_count && !r->commit.records) || !r->keys || !r->unit_answer.ranges)
+		return ingest_refuse_plainly(r, ERR_NOMEM);
+	return 0;
+}
+
+#define EARLY_CHECK_BYTES 65536u
+
+/* A large body is not parsed for nothing; a small one is told by log_enter. */
+static int check_open(struct ingest_queue *q, struct ingest_request *r)
+{
+	int err = 0;
+
+	if (r->body.len < EARLY_CHECK_BYTES || log_accepts(q->ingest->log, &err))
+		return 0;
+	return ingest_refuse_plainly(r, err);
+}
+
+int ingest_start(struct ingest_queue *q, struct ingest_request *r)
+{
+	int rc;
+
+	r->queue = q;
+	tally_add(&q->tally.requests, 1);
+	rc = look_up_topic(q, r);
+	if (rc == 0)
+		rc = check_open(q, r);
+	if (rc == 0)
+		rc = ingest_parse(q, r);
+	if (rc == 0)
+		rc = reserve_commit(r);
+	if (rc == 0 && r->topic_found)
+		rc = prepare_keys(q, r);
+	if (rc) {
+		r->result.rejected = r->result.error_count;
+		count_refusal(q, r);
+		return rc;
+	}
+	q->in_flight++;
+	list_append(&q->queued, r);
+	return 0;
+}

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef WEIR_INGEST_INGEST_INNER_H
+#define WEIR_INGEST_INGEST_INNER_H
+
+#include <pthread.h>
+
+#include "ingest/headers.h"
+#include "ingest/inflate.h"
+#include "ingest/ingest.h"
+
+/* What the files of this folder share; nobody else includes it. */
+
+struct ingest {
+	struct log *log;
+	struct seen *seen;
+	struct topics *topics;
+	const struct sys *sys;
+	_Atomic size_t record_bytes_max, body_bytes_max, header_bytes_max;
+	_Atomic uint32_t records_max, inflate_ratio_max;
+	pthread_mutex_t lock; /* guards queues and gone */
+	struct ingest_queue *queues;
+	struct ingest_counts gone; /* of queues that were freed */
+};
+
+/* Counted by one loop, read by others. */
+struct ingest_tally {
+	_Atomic uint64_t requests, records, bytes, duplicates, rejected;
+	_Atomic uint64_t refused[ERR_COUNT];
+};
+
+static inline void tally_add(_Atomic uint64_t *counter, uint64_t n)
+{
+	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n,
+			      memory_order_relaxed);
+}
+
+struct request_list {
+	struct ingest_request *first, **end;
+};
+
+struct ingest_queue {
+	struct ingest *ingest;
+	struct log_port *port;
+	ingest_blocking_fn *run_blocking;
+	void (*want_flush)(void *ctx);
+	void *ctx;
+	struct ingest_queue *next;
+	struct inflater *inflater;
+	struct headers headers; /* scratch of the record being read */
+	struct request_list queued;
+	struct request_list decided; /* by the flush that runs */
+	struct request_list to_read;
+	struct seen_waiter *woken;
+	uint32_t in_flight;
+	struct ingest_tally tally;
+};
+
+enum item_state {
+	ITEM_NEW,       /* goes into the commit */
+	ITEM_DUPLICATE, /* range says where it went the first time */
+	ITEM_REPEAT,    /* the same as an earlier record of this body */
+	ITEM_REUSED,    /* its key was used with another payload */
+};
+
+/* What a record of a batch has of its own. */
+struct ingest_item {
+	struct slice key; /* idempotency; ptr NULL: none */
+	int32_t partition; /* -1: none */
+	uint8_t state;    /* enum item_state */
+	bool conflict;    /* within this body: the same key with another payload */
+	uint32_t repeats; /* draft that it repeats, UINT32_MAX: none */
+	uint32_t slot;    /* record of the commit, where ITEM_NEW */
+	struct seen_key seen;
+	struct seen_range range;
+};
+
+/*
+ * Parses r->body into drafts, items, keys and errors. 0, or the refusal of the
+ * whole, with r->result filled in.
+ */
+int ingest_parse(struct ingest_queue *q, struct ingest_request *r);
+
+/* Sets result.err and detail. Gives err. */
+int ingest_refuse(struct ingest_request *r, int err, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/* The same with err_row's sentence. */
+int ingest_refuse_plainly(struct ingest_request *r, int err);
+
+/* Adds to result.errors. 0 or ERR_NOMEM. */
+int ingest_reject(struct ingest_request *r, const struct ingest_error *error);
+
+/* "2 of 5 records were refused …" where errors forbid to go on; 0 where they do not. good: records that may be stored. */
+int ingest_check_errors(struct ingest_request *r, uint32_t good);
+
+/* Fills accepted, duplicates, ranges and outcomes once the offsets are known (or with ack none, never will be). */
+int ingest_fill_result(struct ingest_request *r);
+
+#endif

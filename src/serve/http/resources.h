@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef WEIR_SERVE_HTTP_RESOURCES_H
+#define WEIR_SERVE_HTTP_RESOURCES_H
+
+#include "serve/http/route.h"
+
+/*
+ * The plain resources of the HTTP interface, a row each; the daemon gathers
+ * them with those of streams. Their handlers find everything through struct app.
+ */
+extern const struct route route_produce;      /* POST /v1/topics/{topic}/records */
+extern const struct route route_produce_once; /* PUT  /v1/topics/{topic}/records/{key} */
+
+extern const struct route route_topics;       /* GET /v1/topics */
+extern const struct route route_topic_get;    /* GET /v1/topics/{topic} */
+extern const struct route route_topic_put;
+extern const struct route route_topic_delete;
+extern const struct route route_topic_trim;   /* POST /v1/topics/{topic}/trim */
+
+extern const struct route route_readyz;
+extern const struct route route_metrics;
+
+#endif
