@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "daemon/parts.h"
 #include "serve/http/health.h"
-#include "serve/http/page.h"
 #include "serve/http/poll.h"
 #include "serve/http/resources.h"
+#include "serve/page/page.h"
 #include "serve/sse/sse_routes.h"
 #include "serve/ws/ws_routes.h"
 
