@@ -55,16 +55,28 @@ static int on_asset(struct exchange *x)
 }
 
 static const struct route route_page = {
-	.methods = HTTP_BIT(HTTP_GET), .pattern = "/", .flags = ROUTE_OPEN, .handle = on_asset,
+	.methods = HTTP_BIT(HTTP_GET),
+	.pattern = "/",
+	.flags = ROUTE_OPEN,
+	.handle = on_asset,
 };
 static const struct route route_script = {
-	.methods = HTTP_BIT(HTTP_GET), .pattern = "/app.js", .flags = ROUTE_OPEN, .handle = on_asset,
+	.methods = HTTP_BIT(HTTP_GET),
+	.pattern = "/app.js",
+	.flags = ROUTE_OPEN,
+	.handle = on_asset,
 };
 static const struct route route_style = {
-	.methods = HTTP_BIT(HTTP_GET), .pattern = "/app.css", .flags = ROUTE_OPEN, .handle = on_asset,
+	.methods = HTTP_BIT(HTTP_GET),
+	.pattern = "/app.css",
+	.flags = ROUTE_OPEN,
+	.handle = on_asset,
 };
 static const struct route route_icon = {
-	.methods = HTTP_BIT(HTTP_GET), .pattern = "/favicon.svg", .flags = ROUTE_OPEN, .handle = on_asset,
+	.methods = HTTP_BIT(HTTP_GET),
+	.pattern = "/favicon.svg",
+	.flags = ROUTE_OPEN,
+	.handle = on_asset,
 };
 
 const struct route *const page_routes[] = {&route_page, &route_script, &route_style, &route_icon};
