@@ -4,10 +4,12 @@
 #include <stddef.h>
 
 const struct command *const commands[] = {
+	&command_serve,
 	&command_check,
 	&command_topic,
 	&command_produce,
 	&command_tail,
+	&command_verify,
 	&command_version,
 	&command_help,
 	&command_completion,
