@@ -388,6 +388,12 @@ static void check_may_answer(const struct exchange *x)
 	CHECK(x->stage == EXCHANGE_OPEN || x->stage == EXCHANGE_COMING);
 }
 
+/* RFC 9110 8.6: with HEAD the length may be left out where the body was not made. */
+static bool length_is_unknown(const struct exchange *x, const struct answer *answer)
+{
+	return x->request.method == HTTP_HEAD && !answer->body.ptr;
+}
+
 void session_answer(struct exchange *x, const struct answer *answer)
 {
 	struct session *s = x->session;
@@ -406,7 +412,8 @@ void session_answer(struct exchange *x, const struct answer *answer)
 		return;
 	}
 	head = make_head(x, answer->status, answer->content_type);
-	head.framing = has_no_body(answer->status) ? HTTP_FRAME_NONE : HTTP_FRAME_LENGTH;
+	head.framing = has_no_body(answer->status) || length_is_unknown(x, answer) ? HTTP_FRAME_NONE :
+											 HTTP_FRAME_LENGTH;
 	head.length = body.len;
 	if (x->request.method == HTTP_HEAD || has_no_body(answer->status))
 		body = slice_null();
