@@ -482,7 +482,7 @@ async function ends() {
 		const n = typeof doc.partitions === "number" ? doc.partitions : list.length;
 		if (list.length)
 			$("end").textContent = count(end);
-		$("partitions").textContent = `${n} partition${n === 1 ? "" : "s"}, kept ${doc.retention === "-1" || doc.retention === -1 ? "for ever" : doc.retention ?? "–"}`;
+		$("partitions").textContent = `${n} partition${n === 1 ? "" : "s"}, kept ${doc.retention === "forever" ? "for ever" : doc.retention ?? "–"}`;
 	} catch (e) { /* the state line tells */ }
 }
 
@@ -498,13 +498,14 @@ async function choose(topic) {
 	page.rows = [];
 	page.fresh = [];
 	page.perSecond = [];
-	page.since = Date.now();
+	page.since = page.began = Date.now();
+	page.seen = 0;
 	redrawRows();
 	page.cursor = "@" + (Date.now() - 10000);
 	for (const w of page.ways) {
 		w.cursor = undefined;
 		w.reset();
-		w.part.how.textContent = w.how(topic);
+		w.part.how.textContent = w.part.how.title = w.how(topic);
 		w.start();
 	}
 	ends();
@@ -574,10 +575,10 @@ function start() {
 	} catch (e) { /* no storage, no memory of the choice */ }
 	page.since = Date.now();
 	page.ways = [
-		new Poll("Poll", "poll", t => `GET /v1/topics/${t}/records`),
-		new LongPoll("Long poll", "long", t => `GET /v1/topics/${t}/records?wait=30s`),
-		new Sse("SSE", "sse", t => `GET /v1/topics/${t}/sse`),
-		new Ws("WebSocket", "ws", t => `GET /v1/topics/${t}/ws`),
+		new Poll("Poll", "poll", t => `GET …/${t}/records`),
+		new LongPoll("Long poll", "long", t => `GET …/${t}/records?wait=30s`),
+		new Sse("SSE", "sse", t => `GET …/${t}/sse`),
+		new Ws("WebSocket", "ws", t => `GET …/${t}/ws`),
 	];
 	$("ways").append(...page.ways.map(w => w.card));
 	$("topic").addEventListener("change", e => choose(e.target.value));

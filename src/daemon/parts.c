@@ -62,6 +62,9 @@ static int build_log(struct parts *p)
 		return failed("the state", &fault);
 	if (file_topics_apply(p, p->conf, &fault))
 		return failed("the topics of the configuration file", &fault);
+	log_enter_begin(p->app.log);
+	state_tidy(p->state);
+	log_enter_end(p->app.log);
 	return 0;
 }
 

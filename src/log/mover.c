@@ -16,7 +16,6 @@
 #include "base/mem.h"
 
 #define PIECES_MAX 256u
-#define LAG_BYTES (8 << 20)
 #define LAG_MS 50
 
 static struct partition *take_queued(struct log *l)
@@ -249,18 +248,18 @@ int mover_step(struct log *l)
 /* True once enough waits, somebody asked, or the log stops. Under tail_lock. */
 static bool is_due(const struct log *l)
 {
-	return l->mover_stop || l->move_wanted > l->moved_sequence || atomic_load(&l->pinned_bytes) >= LAG_BYTES;
+	return l->mover_stop || l->move_wanted > l->moved_sequence || atomic_load(&l->pinned_bytes) >= MOVER_LAG_BYTES;
 }
 
 static void wait_ms(struct log *l, long ms)
 {
 	struct timespec until;
 
-	(void)clock_gettime(CLOCK_REALTIME, &until);
+	(void)clock_gettime(CLOCK_MONOTONIC, &until) /* banned-ok: the thread around the step waits, the step does not */;
 	until.tv_nsec += ms * 1000000;
 	until.tv_sec += until.tv_nsec / 1000000000;
 	until.tv_nsec %= 1000000000;
-	(void)pthread_cond_timedwait(&l->movable, &l->tail_lock, &until);
+	(void)pthread_cond_clockwait(&l->movable, &l->tail_lock, CLOCK_MONOTONIC, &until);
 }
 
 /* Sleeps without a clock while nothing waits; then lets a little gather. False when it is time to end. */
@@ -269,8 +268,11 @@ static bool wait_for_work(struct log *l)
 	bool go_on;
 
 	(void)pthread_mutex_lock(&l->tail_lock);
-	while (!l->queue_first && !l->mover_stop)
+	while (!l->queue_first && !l->mover_stop) {
+		l->mover_idle = true;
 		(void)pthread_cond_wait(&l->movable, &l->tail_lock);
+	}
+	l->mover_idle = false;
 	if (l->queue_first && !is_due(l))
 		wait_ms(l, LAG_MS);
 	go_on = l->queue_first || !l->mover_stop;

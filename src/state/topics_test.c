@@ -112,8 +112,13 @@ static void a_long_state_is_written_again_shorter(void **state)
 		assert_int_equal(topics_delete(w.topics, topic, NULL), 0);
 		log_enter_end(w.log);
 	}
-	down(&w);
-	up(&w);
+	for (int round = 0; round < 2; round++) { /* what was too fast for the disk above is done at the next start */
+		down(&w);
+		up(&w);
+		log_enter_begin(w.log);
+		state_tidy(w.state);
+		log_enter_end(w.log);
+	}
 	partition_range(log_internal(w.log), &range);
 	assert_true(range.end - range.start < 3000);
 	assert_int_equal(topics_count(w.topics), 1);

@@ -61,6 +61,7 @@ def _(w):
     def grown():
         now = w.metrics()
         return {k: v - before.get(k, 0) for k, v in now.items() if v != before.get(k, 0)}
+    until(lambda: any(v == 123 for v in grown().values()), 5, "a counter that grew by 123")
     got = grown()
     check(any(v == 123 for k, v in got.items() if "record" in k), "no counter grew by 123: %r" % got)
     check(any(v == 1 for k, v in got.items() if '"invalid_json"' in k), "invalid_json was not counted: %r" % got)

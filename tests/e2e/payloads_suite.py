@@ -2,15 +2,10 @@
 """Real payloads: GitHub's own webhook examples, pushed and read back over every way, bytes compared."""
 import json
 import os
-import shutil
 import subprocess
-import sys
-import tempfile
 
 from harness import (ROOT, Skip, Sse, Ws, check, elements, eq, expect, members, partition_of, test, value_bytes)
 
-PACKAGE, VERSION = "@octokit/webhooks-examples", "7.6.1"
-CACHE = os.environ.get("WEIR_E2E_CACHE", os.path.join(ROOT, "build", "e2e-cache"))
 _loaded = []
 
 
@@ -18,17 +13,12 @@ def deliveries():
     """[(event name, the bytes of its payload)]: the JSON text of each example as the package's file has it."""
     if _loaded:
         return _loaded
-    home = os.path.join(CACHE, "octokit-" + VERSION)
-    if not os.path.isdir(home):
-        if not shutil.which("npm"):
-            raise Skip("npm is not installed")
-        os.makedirs(CACHE, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=CACHE) as tmp:
-            p = subprocess.run(["npm", "pack", "--silent", "%s@%s" % (PACKAGE, VERSION)], cwd=tmp, capture_output=True, text=True)
-            if p.returncode:
-                raise Skip("npm cannot fetch %s: %s" % (PACKAGE, p.stderr.strip()[-200:]))
-            subprocess.run(["tar", "xzf", p.stdout.strip().splitlines()[-1]], cwd=tmp, check=True)
-            os.rename(os.path.join(tmp, "package"), home)
+    home = os.environ.get("WEIR_PAYLOADS")
+    if not home:
+        p = subprocess.run([os.path.join(ROOT, "tools", "payloads")], capture_output=True, text=True)
+        if p.returncode:
+            raise Skip("the payloads could not be fetched: " + p.stderr.strip()[-300:])
+        home = p.stdout.strip()
     path = next(os.path.join(d, f) for d, _, files in os.walk(home) for f in files if f == "index.json")
     with open(path, encoding="utf-8") as f:
         text = f.read()

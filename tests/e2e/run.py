@@ -26,6 +26,15 @@ sys.path.insert(0, HERE)
 sys.dont_write_bytecode = True
 
 
+try:
+    import websockets  # noqa: F401
+except ImportError:
+    # Another python3 may come first in PATH; Debian's has the package that tools/setup installs.
+    if sys.executable != "/usr/bin/python3" and os.path.exists("/usr/bin/python3"):
+        os.execv("/usr/bin/python3", ["/usr/bin/python3"] + sys.argv)
+    raise
+
+
 class TimedOut(BaseException):
     """Not an Exception: a test that catches everything must still end."""
 

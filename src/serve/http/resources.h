@@ -17,7 +17,6 @@ extern const struct route route_topic_put;
 extern const struct route route_topic_delete;
 extern const struct route route_topic_trim;   /* POST /v1/topics/{topic}/trim */
 
-extern const struct route route_healthz;
 extern const struct route route_readyz;
 extern const struct route route_metrics;
 

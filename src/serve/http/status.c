@@ -1,15 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* /healthz, /readyz and /metrics: what watches weir asks. */
+/* /readyz and /metrics: what watches weir asks. */
 #include "serve/app.h"
 #include "serve/http/exchange.h"
 #include "serve/http/resources.h"
 
 #define METRICS_BYTES_MAX (4u << 20)
-
-static int on_healthz(struct exchange *x)
-{
-	return exchange_answer(x, 200, "application/json", SLICE_LIT("{\"status\":\"ok\"}\n"));
-}
 
 static int on_readyz(struct exchange *x)
 {
@@ -42,9 +37,6 @@ static int on_metrics(struct exchange *x)
 }
 
 static const char *const readyz_query[] = {"for", NULL};
-
-const struct route route_healthz = {
-	.methods = HTTP_BIT(HTTP_GET), .pattern = "/healthz", .flags = ROUTE_OPEN, .handle = on_healthz};
 
 const struct route route_readyz = {.methods = HTTP_BIT(HTTP_GET),
 				   .pattern = "/readyz",
