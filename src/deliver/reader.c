@@ -284,8 +284,9 @@ int reader_next(struct reader *r, size_t bytes_max, struct reader_view *view)
 
 void reader_consumed(struct reader *r, int64_t offset)
 {
-	CHECK(r->current && offset >= r->current->offset);
-	r->current->offset = offset;
+	CHECK(r->current);
+	if (offset > r->current->offset)
+		r->current->offset = offset;
 }
 
 void reader_view_release(struct reader_view *view)

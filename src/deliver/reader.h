@@ -100,8 +100,9 @@ int reader_next(struct reader *r, size_t bytes_max, struct reader_view *view);
 
 /*
  * How far the caller got with the view that reader_next gave last: the offset
- * behind the last record done with, view.from .. view.next_offset. What is left
- * comes again. Without the call the position stays.
+ * behind the last record done with, at most view.next_offset; one before
+ * view.from changes nothing. What is left comes again. To be called before
+ * anything else is asked of the reader, its cursor at an offset apart.
  */
 void reader_consumed(struct reader *r, int64_t offset);
 
