@@ -137,6 +137,7 @@ static void the_nearest_name_is_found(void **state)
 	assert_string_equal(conf_nearest(SLICE_LIT("litsen"), names, 4), "listen");
 	assert_string_equal(conf_nearest(SLICE_LIT("maxConnections"), names, 4), "max_connections");
 	assert_string_equal(conf_nearest(SLICE_LIT("CORS"), names, 4), "cors");
+	assert_string_equal(conf_nearest(SLICE_LIT("max"), names, 4), "max_connections");
 	assert_null(conf_nearest(SLICE_LIT("port"), names, 4));
 	assert_null(conf_nearest(SLICE_LIT("x"), names, 4));
 	assert_null(conf_nearest(SLICE_LIT(""), names, 4));

@@ -213,6 +213,22 @@ static struct slice fold(struct slice text, uint8_t out[NAME_MAX_BYTES])
 	return slice_make(out, n);
 }
 
+/* The one name that begins with the text; NULL where there are none or several. */
+static const char *begins_with(struct slice text, const char *const *names, size_t count)
+{
+	uint8_t bytes[NAME_MAX_BYTES];
+	const char *found = NULL;
+
+	for (size_t i = 0; i < count && text.len >= 3; i++) {
+		if (!slice_starts(fold(slice_str(names[i]), bytes), text))
+			continue;
+		if (found)
+			return NULL;
+		found = names[i];
+	}
+	return found;
+}
+
 const char *conf_nearest(struct slice text, const char *const *names, size_t count)
 {
 	uint8_t left_bytes[NAME_MAX_BYTES], right_bytes[NAME_MAX_BYTES];
@@ -232,7 +248,7 @@ const char *conf_nearest(struct slice text, const char *const *names, size_t cou
 			best = names[i];
 		}
 	}
-	return best;
+	return best ? best : begins_with(left, names, count);
 }
 
 /* ---- shapes ---- */

@@ -34,8 +34,8 @@ uint32_t conf_distance(struct slice a, struct slice b, uint32_t max);
 
 /*
  * The name that somebody probably meant: the nearest within a third of its
- * length (1 to 3 edits), or one that differs in case, `-` and `_` only. NULL
- * where none is near. Names are borrowed.
+ * length (1 to 3 edits), case, `-` and `_` not counted; else the only one that
+ * begins with it. NULL where none is near. Names are borrowed.
  */
 const char *conf_nearest(struct slice text, const char *const *names, size_t count);
 

@@ -25,7 +25,10 @@ struct hub_options {
 /* Everything is borrowed for the hub's life. Returns owned; ERR_NOMEM. */
 int hub_new(const struct hub_options *options, struct hub **out);
 
-/* After its readers were closed, and with log_port_run no longer to be called. */
+/*
+ * After its readers were closed and the last of what the log read for them has
+ * come: log_stop, then log_port_run once more. NULL is allowed.
+ */
 void hub_free(struct hub *hub);
 
 /* On the loop, always right after log_port_run: calls on_ready of the readers that have something. */

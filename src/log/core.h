@@ -137,6 +137,7 @@ struct log {
 	uint64_t move_wanted;        /* somebody waits for this sequence */
 	uint64_t moved_sequence;
 	bool mover_stop;
+	bool mover_idle;             /* it sleeps until something is published */
 	_Atomic int64_t tail_bytes;
 	_Atomic int64_t pinned_bytes;
 	_Atomic bool move_failing;
@@ -223,6 +224,7 @@ int committer_step(struct log *l);
 void *committer_main(void *arg);
 
 /* mover.c */
+#define MOVER_LAG_BYTES (8 << 20) /* so much may wait before it is hurried */
 /* One partition's batches: 1 where there were some, 0 where none, -errno where the disk refused. */
 int mover_step(struct log *l);
 void *mover_main(void *arg);

@@ -262,7 +262,10 @@ int group_publish(struct log *l, struct group *g)
 	(void)pthread_mutex_lock(&l->tail_lock);
 	for (uint32_t i = 0; i < g->ref_count; i++)
 		queue_for_mover(l, g->owners[i]);
-	(void)pthread_cond_signal(&l->movable);
+	if (l->mover_idle || atomic_load(&l->pinned_bytes) >= MOVER_LAG_BYTES) {
+		l->mover_idle = false;
+		(void)pthread_cond_signal(&l->movable);
+	}
 	(void)pthread_mutex_unlock(&l->tail_lock);
 	return 0;
 }

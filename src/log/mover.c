@@ -16,7 +16,6 @@
 #include "base/mem.h"
 
 #define PIECES_MAX 256u
-#define LAG_BYTES (8 << 20)
 #define LAG_MS 50
 
 static struct partition *take_queued(struct log *l)
@@ -249,7 +248,7 @@ int mover_step(struct log *l)
 /* True once enough waits, somebody asked, or the log stops. Under tail_lock. */
 static bool is_due(const struct log *l)
 {
-	return l->mover_stop || l->move_wanted > l->moved_sequence || atomic_load(&l->pinned_bytes) >= LAG_BYTES;
+	return l->mover_stop || l->move_wanted > l->moved_sequence || atomic_load(&l->pinned_bytes) >= MOVER_LAG_BYTES;
 }
 
 static void wait_ms(struct log *l, long ms)
@@ -269,8 +268,11 @@ static bool wait_for_work(struct log *l)
 	bool go_on;
 
 	(void)pthread_mutex_lock(&l->tail_lock);
-	while (!l->queue_first && !l->mover_stop)
+	while (!l->queue_first && !l->mover_stop) {
+		l->mover_idle = true;
 		(void)pthread_cond_wait(&l->movable, &l->tail_lock);
+	}
+	l->mover_idle = false;
 	if (l->queue_first && !is_due(l))
 		wait_ms(l, LAG_MS);
 	go_on = l->queue_first || !l->mover_stop;

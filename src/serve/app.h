@@ -69,6 +69,9 @@ static inline void app_flush_later(struct app_loop *al)
  */
 int app_loop_init(struct app *app, struct loop *loop, struct fault *fault);
 
+/* On the loop: streams end with a proper last word, parked polls are answered. */
+void app_loop_drain(struct app *app, struct loop *loop);
+
 /* After the loop has ended and its readers were closed. */
 void app_loop_fini(struct app *app, struct loop *loop);
 

@@ -90,16 +90,22 @@ static inline int64_t encoded_after(const struct encoded *e, uint32_t i)
 }
 
 /*
- * For readers with a key (reader_filters): walks the records of the batch at the
- * front of `batches` and gives, for the record i of its encoding, whether it is wanted.
+ * For readers with a key (reader_filters): looks at the keys of the batch at the
+ * front of `batches`, beside its encoding. Plain memory: nothing to free.
+ *
+ *	encode_filter_start(&f, reader, view.batches);
+ *	for (i = encoded_find(&e, view.from); i < e.count; i++)
+ *		if (encode_filter_wants(&f, encoded_offset(&e, i)))
+ *			conn_write_blob(conn, e.blob, encoded_run(&e, i, 1));
  */
 struct encode_filter {
 	struct batch_walk walk;
 	const struct reader *reader;
 };
+/* 0, or ERR_MALFORMED, ERR_NOT_IMPLEMENTED (then the encoding has no records either). Borrows both. */
 int encode_filter_start(struct encode_filter *f, const struct reader *r, struct slice batches);
-/* The record after the last one asked for; to be called once for each record, from the first. */
-bool encode_filter_next(struct encode_filter *f);
+/* Is the record at this offset wanted? Offsets must rise from call to call. */
+bool encode_filter_wants(struct encode_filter *f, int64_t offset);
 
 struct encode_stats {
 	uint64_t hits, misses, evicted, bytes;

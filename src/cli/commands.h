@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef WEIR_CLI_COMMANDS_H
+#define WEIR_CLI_COMMANDS_H
+
+#include "cli/command.h"
+
+/* Each on top of the file of its name. */
+extern const struct command command_serve;
+extern const struct command command_check;
+extern const struct command command_topic;
+extern const struct command command_produce;
+extern const struct command command_tail;
+extern const struct command command_version;
+extern const struct command command_help;
+extern const struct command command_completion;
+extern const struct command command_doc;
+
+#endif

@@ -1,0 +1,412 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli/client.h"
+#include "cli/commands.h"
+#include "cli/say.h"
+#include "conf/conf.h"
+#include "json/json.h"
+#include "json/json_write.h"
+
+static int run_list(const struct args *args);
+static int run_show(const struct args *args);
+static int run_create(const struct args *args);
+static int run_delete(const struct args *args);
+static int run_trim(const struct args *args);
+
+static const struct cli_option json_option[] = {
+	{.name = "json", .doc = "print the server's JSON"},
+	{0},
+};
+
+static const struct cli_option create_options[] = {
+	{.name = "partitions", .value = "N", .doc = "partitions, 1; may grow later"},
+	{.name = "retention", .value = "DURATION", .doc = "how long records are kept, 7d; or forever"},
+	{.name = "retention-bytes", .value = "SIZE", .doc = "most bytes of a partition; or unlimited"},
+	{.name = "durability", .value = "WORD", .doc = "fsync or os", .complete = CLI_COMPLETE_WORDS, .words = "fsync os"},
+	{.name = "cleanup", .value = "WORD", .doc = "delete, compact or compact_delete", .complete = CLI_COMPLETE_WORDS,
+	 .words = "delete compact compact_delete"},
+	{.name = "idempotency-ttl", .value = "DURATION", .doc = "how long idempotency keys are remembered, 7d"},
+	{.name = "json", .doc = "print the server's JSON"},
+	{0},
+};
+
+static const struct cli_option delete_options[] = {
+	{.name = "yes", .letter = 'y', .doc = "do not ask on a terminal"},
+	{0},
+};
+
+static const struct cli_option trim_options[] = {
+	{.name = "before", .value = "CURSOR", .doc = "where the topic is to begin: a cursor, latest, @TIME", .complete = CLI_COMPLETE_WORDS, .words = "latest"},
+	{.name = "json", .doc = "print the server's JSON"},
+	{0},
+};
+
+static const struct cli_example create_examples[] = {
+	{"weir topic create orders --partitions 4 --retention 30d", "a topic of four partitions"},
+	{0},
+};
+
+static const struct cli_example trim_examples[] = {
+	{"weir topic trim orders --before @2026-01-31T00:00:00Z", "drop what is older than that"},
+	{0},
+};
+
+static const struct command topic_list = {
+	.name = "list", .parent = &command_topic, .synopsis = "", .summary = "Lists the topics.",
+	.options = json_option, .client = true, .run = run_list,
+};
+static const struct command topic_show = {
+	.name = "show", .parent = &command_topic, .synopsis = "TOPIC", .summary = "Shows settings, partitions, offsets and sizes of a topic.",
+	.options = json_option, .operands_min = 1, .operands_max = 1, .client = true, .run = run_show,
+};
+static const struct command topic_create = {
+	.name = "create", .parent = &command_topic, .synopsis = "TOPIC", .summary = "Makes a topic, or changes the given settings of one.",
+	.options = create_options, .examples = create_examples, .operands_min = 1, .operands_max = 1, .client = true, .run = run_create,
+};
+static const struct command topic_delete = {
+	.name = "delete", .parent = &command_topic, .synopsis = "TOPIC", .summary = "Deletes a topic with all its records.",
+	.options = delete_options, .operands_min = 1, .operands_max = 1, .client = true, .run = run_delete,
+};
+static const struct command topic_trim = {
+	.name = "trim", .parent = &command_topic, .synopsis = "TOPIC", .summary = "Drops the oldest records of a topic.",
+	.options = trim_options, .examples = trim_examples, .operands_min = 1, .operands_max = 1, .client = true, .run = run_trim,
+};
+
+static const struct command *const children[] = {
+	&topic_list, &topic_show, &topic_create, &topic_delete, &topic_trim, NULL,
+};
+
+const struct command command_topic = {
+	.name = "topic",
+	.synopsis = "",
+	.summary = "Lists, shows, makes, deletes and trims topics.",
+	.children = children,
+};
+
+#define ANSWER_BYTES_MAX (64u << 20)
+
+/* ---- requests ---- */
+
+static void topic_target(struct buf *target, const char *topic, const char *behind)
+{
+	buf_init(target, 64u << 10);
+	buf_append_str(target, "/v1/topics/");
+	http_percent_append(target, slice_str(topic));
+	buf_append_str(target, behind);
+}
+
+/* A call whose refusal is told. CLI_DONE with a 2xx answer in *r; *r is to be ended in any case. */
+static int call(const struct args *args, enum http_method method, struct slice target, struct slice body,
+		struct client_reply *r)
+{
+	const struct client_call ask = {
+		.method = method, .target = target, .body = body,
+		.content_type = body.ptr ? SLICE_LIT("application/json") : slice_null(),
+	};
+	struct client_problem problem;
+	struct client_url url;
+	struct fault fault;
+
+	client_reply_init(r, ANSWER_BYTES_MAX);
+	if (client_url_of(args, &url, &fault) != 0)
+		return cli_misuse("%s", fault.text);
+	if (client_call(&url, &ask, r, &fault) != 0)
+		return cli_fail("%s", fault.text);
+	if (r->status >= 200 && r->status < 300)
+		return CLI_DONE;
+	client_problem_of(buf_slice(&r->content), &problem);
+	return cli_fail("%d %s: %s", r->status, *problem.code ? problem.code : http_reason(r->status), problem.detail);
+}
+
+static int print_raw(struct slice content)
+{
+	fwrite(content.ptr, 1, content.len, stdout);
+	if (content.len > 0 && content.ptr[content.len - 1] != '\n')
+		fputc('\n', stdout);
+	return cli_flush() ? CLI_DONE : CLI_FAILED;
+}
+
+/* ---- printing JSON for people ---- */
+
+/* A scalar without its quotes; text with escapes stays as it was written. */
+static struct slice bare(struct json_value v)
+{
+	bool quoted = v.kind == JSON_STRING && !memchr(v.raw.ptr, '\\', v.raw.len);
+
+	return quoted ? slice_make(v.raw.ptr + 1, v.raw.len - 2) : v.raw;
+}
+
+static void print_members(struct json_cursor *c, const char *prefix);
+
+/* name.inner: value, a line each; arrays by number. */
+static void print_value(struct json_cursor *c, const char *path)
+{
+	struct json_value value;
+	char inner[300];
+	uint32_t i = 0;
+
+	if (json_peek(c) == JSON_OBJECT) {
+		print_members(c, path);
+	} else if (json_peek(c) == JSON_ARRAY) {
+		json_array_begin(c);
+		while (json_array_next(c)) {
+			snprintf(inner, sizeof(inner), "%.280s[%u]", path, i++);
+			print_value(c, inner);
+		}
+	} else if (json_take(c, &value) == 0) {
+		struct slice text = bare(value);
+		printf("%s: %.*s\n", path, (int)text.len, (const char *)text.ptr);
+	}
+}
+
+static void print_members(struct json_cursor *c, const char *prefix)
+{
+	struct slice name;
+	char path[300];
+
+	json_object_begin(c);
+	while (json_object_next(c, &name)) {
+		snprintf(path, sizeof(path), "%.150s%s%.*s", prefix, *prefix ? "." : "",
+			 (int)(name.len > 122 ? 120 : name.len - 2), (const char *)name.ptr + 1);
+		print_value(c, path);
+	}
+}
+
+static int print_object(struct slice content)
+{
+	struct json_cursor c;
+
+	json_cursor_init(&c, content);
+	if (json_peek(&c) == JSON_OBJECT)
+		print_members(&c, "");
+	if (json_end(&c) != 0)
+		return cli_fail("the server's answer is not JSON");
+	return cli_flush() ? CLI_DONE : CLI_FAILED;
+}
+
+/* ---- list ---- */
+
+static void print_topic_row(struct json_cursor *c)
+{
+	struct json_value name = {0}, partitions = {0}, retention = {0};
+	struct slice member;
+
+	json_object_begin(c);
+	while (json_object_next(c, &member)) {
+		if (json_name_is(member, "name"))
+			json_take(c, &name);
+		else if (json_name_is(member, "partitions"))
+			json_take(c, &partitions);
+		else if (json_name_is(member, "retention"))
+			json_take(c, &retention);
+		else
+			json_skip(c);
+	}
+	struct slice text[3] = {name.raw.ptr ? bare(name) : slice_str("?"), partitions.raw.ptr ? bare(partitions) : slice_str("?"),
+				retention.raw.ptr ? bare(retention) : slice_str("?")};
+	/* `partitions` may come as the list of them: then the topic's show has more. */
+	if (partitions.kind == JSON_ARRAY || partitions.kind == JSON_OBJECT)
+		text[1] = slice_str("-");
+	printf("%-32.*s %10.*s %10.*s\n", (int)text[0].len, (const char *)text[0].ptr, (int)text[1].len,
+	       (const char *)text[1].ptr, (int)text[2].len, (const char *)text[2].ptr);
+}
+
+/* One page; appends what `next` says to *next (empty at the end). */
+static int print_page(struct slice content, struct buf *next)
+{
+	struct json_value value;
+	struct json_cursor c;
+	struct slice name;
+
+	buf_clear(next);
+	json_cursor_init(&c, content);
+	json_object_begin(&c);
+	while (json_object_next(&c, &name)) {
+		if (json_name_is(name, "next") && json_take(&c, &value) == 0) {
+			if (value.kind == JSON_STRING)
+				buf_append_slice(next, bare(value));
+		} else if (json_name_is(name, "topics") && json_peek(&c) == JSON_ARRAY) {
+			json_array_begin(&c);
+			while (json_array_next(&c))
+				print_topic_row(&c);
+		} else {
+			json_skip(&c);
+		}
+	}
+	return json_end(&c) == 0 ? CLI_DONE : cli_fail("the server's answer is not a list of topics");
+}
+
+static int list_page(const struct args *args, struct buf *next, bool json)
+{
+	struct client_reply r;
+	struct buf target;
+
+	buf_init(&target, 64u << 10);
+	buf_append_str(&target, "/v1/topics");
+	if (next->len > 0)
+		client_query(&target, "after", buf_slice(next));
+	int code = call(args, HTTP_GET, buf_slice(&target), slice_null(), &r);
+	if (!code && json) {
+		buf_clear(next);
+		code = print_raw(buf_slice(&r.content));
+	} else if (!code) {
+		code = print_page(buf_slice(&r.content), next);
+	}
+	client_reply_fini(&r);
+	buf_fini(&target);
+	return code;
+}
+
+static int run_list(const struct args *args)
+{
+	bool json = args_has(args, "json");
+	struct buf next;
+	int code;
+
+	buf_init(&next, 4096);
+	bool first = true;
+	do {
+		if (first && !json && isatty(STDOUT_FILENO))
+			printf("%-32s %10s %10s\n", "NAME", "PARTITIONS", "RETENTION");
+		first = false;
+		code = list_page(args, &next, json);
+	} while (code == CLI_DONE && next.len > 0);
+	buf_fini(&next);
+	return code || cli_flush() ? code : CLI_FAILED;
+}
+
+/* ---- the others ---- */
+
+static int print_reply(const struct args *args, struct slice content)
+{
+	return args_has(args, "json") ? print_raw(content) : print_object(content);
+}
+
+static int run_show(const struct args *args)
+{
+	struct client_reply r;
+	struct buf target;
+
+	topic_target(&target, args->operands[0], "");
+	int code = call(args, HTTP_GET, buf_slice(&target), slice_null(), &r);
+	if (!code)
+		code = print_reply(args, buf_slice(&r.content));
+	client_reply_fini(&r);
+	buf_fini(&target);
+	return code;
+}
+
+/* Options that are keys of a topic. Checked here with the file's own code, so that the message names the option. */
+static const struct {
+	const char *option, *key;
+} keys[] = {
+	{"partitions", "partitions"}, {"retention", "retention"}, {"retention-bytes", "retention_bytes"},
+	{"durability", "durability"}, {"cleanup", "cleanup"}, {"idempotency-ttl", "idempotency.ttl"},
+};
+
+static int topic_body(const struct args *args, struct buf *body, struct fault *fault)
+{
+	struct conf_topic topic;
+
+	conf_topic_init(&topic);
+	json_put_open(body, '{');
+	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+		const char *value = args_value(args, keys[i].option);
+		if (!value)
+			continue;
+		int err = conf_topic_set(&topic, slice_str(keys[i].key), slice_str(value), fault);
+		if (err)
+			return err;
+		const char *dot = strchr(keys[i].key, '.');
+		if (dot) {
+			json_put_name_slice(body, slice_make(keys[i].key, (size_t)(dot - keys[i].key)));
+			json_put_open(body, '{');
+			json_put_member_string(body, dot + 1, slice_str(value));
+			json_put_close(body, '}');
+		} else if (strcmp(keys[i].key, "partitions") == 0) {
+			json_put_name(body, keys[i].key);
+			json_put_raw(body, slice_str(value));
+		} else {
+			json_put_member_string(body, keys[i].key, slice_str(value));
+		}
+	}
+	json_put_close(body, '}');
+	return buf_status(body);
+}
+
+static int run_create(const struct args *args)
+{
+	struct client_reply r;
+	struct buf target, body;
+	struct fault fault;
+
+	buf_init(&body, 64u << 10);
+	if (topic_body(args, &body, &fault) != 0) {
+		buf_fini(&body);
+		return cli_misuse("%s", fault.text);
+	}
+	topic_target(&target, args->operands[0], "");
+	int code = call(args, HTTP_PUT, buf_slice(&target), buf_slice(&body), &r);
+	if (!code)
+		code = print_reply(args, buf_slice(&r.content));
+	client_reply_fini(&r);
+	buf_fini(&target);
+	buf_fini(&body);
+	return code;
+}
+
+/* On a terminal only: a script has said what it wants. */
+static bool is_sure(const struct args *args)
+{
+	char answer[250] = "";
+
+	if (args_has(args, "yes") || !isatty(STDIN_FILENO) || !isatty(STDERR_FILENO))
+		return true;
+	fprintf(stderr, "This deletes topic %s with all its records and cursors. Type its name to go on: ", args->operands[0]);
+	if (!fgets(answer, sizeof(answer), stdin))
+		return false;
+	answer[strcspn(answer, "\r\n")] = 0;
+	return strcmp(answer, args->operands[0]) == 0;
+}
+
+static int run_delete(const struct args *args)
+{
+	struct client_reply r;
+	struct buf target;
+
+	if (!is_sure(args))
+		return cli_fail("nothing was deleted");
+	topic_target(&target, args->operands[0], "");
+	int code = call(args, HTTP_DELETE, buf_slice(&target), slice_null(), &r);
+	if (!code)
+		cli_say("topic %s is deleted", args->operands[0]);
+	client_reply_fini(&r);
+	buf_fini(&target);
+	return code;
+}
+
+static int run_trim(const struct args *args)
+{
+	const char *before = args_value(args, "before");
+	struct client_reply r;
+	struct buf target, body;
+
+	if (!before)
+		return cli_misuse("trim needs --before CURSOR: where the topic is to begin");
+	buf_init(&body, 64u << 10);
+	json_put_open(&body, '{');
+	json_put_name(&body, "before");
+	json_put_string_lossy(&body, slice_str(before));
+	json_put_close(&body, '}');
+	topic_target(&target, args->operands[0], "/trim");
+	int code = call(args, HTTP_POST, buf_slice(&target), buf_slice(&body), &r);
+	if (!code && r.content.len > 0)
+		code = print_reply(args, buf_slice(&r.content));
+	client_reply_fini(&r);
+	buf_fini(&target);
+	buf_fini(&body);
+	return code;
+}
