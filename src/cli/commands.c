@@ -4,6 +4,7 @@
 #include <stddef.h>
 
 const struct command *const commands[] = {
+	&command_serve,
 	&command_check,
 	&command_topic,
 	&command_produce,

@@ -17,6 +17,7 @@
 
 #include "base/check.h"
 #include "json/json_write.h"
+#include "proto/batch/batch.h"
 
 #define VIEW_BYTES_MAX (256u << 10)
 #define OUT_BYTES_MAX (320u << 20)
@@ -96,7 +97,8 @@ static int give_gap(struct pump *p, const struct reader_view *view, int64_t from
 		rc = p->kind->put_gap(&b->out, buf_slice(&b->json), buf_slice(&b->cursor));
 	if (rc == 0)
 		metric_add(p->al->shard, METRIC_READER_GAPS, p->kind->way, 1);
-	return rc ? rc : p->kind->write(p->ctx, buf_slice(&b->out)) ? ERR_CANCELLED : 0;
+	/* The reader stands behind the gap: what cannot be told now would never be. */
+	return rc || p->kind->write(p->ctx, buf_slice(&b->out)) ? ERR_CANCELLED : 0;
 }
 
 /* ---- records ---- */
@@ -216,7 +218,7 @@ static void observe_waited(struct pump *p, const struct reader_view *view)
 	if (!p->parked || batch_head_read(view->batches, &head))
 		return;
 	p->parked = false;
-	ms = sys_wall_ms(log_sys(p->al->log)) - head.max_timestamp;
+	ms = sys_wall_ms(p->sys) - head.max_timestamp;
 	if (ms >= 0 && ms < WAITED_MS_MAX)
 		metric_observe(p->al->shard, METRIC_DELIVERY_SECONDS, p->kind->way, (uint64_t)ms * 1000000u);
 }

@@ -41,6 +41,7 @@ void pump_bufs_fini(struct pump_bufs *bufs);
 struct pump {
 	const struct pump_kind *kind;
 	void *ctx;
+	const struct sys *sys;
 	struct app_loop *al;
 	struct pump_bufs *bufs;
 	struct reader *reader;

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "serve/app.h"
+
+/* What the log tells is taken in one turn, and each reader that it concerns called once. */
+static void on_wake(void *ctx)
+{
+	struct app_loop *al = ctx;
+
+	log_port_run(al->port);
+	if (al->hub)
+		hub_run(al->hub);
+}
+
+static void wake_loop(void *ctx)
+{
+	struct app_loop *al = ctx;
+
+	loop_waker_wake(al->waker);
+}
+
+int app_loop_init(struct app *app, struct loop *loop, struct fault *fault)
+{
+	struct app_loop *al = app_loop(app, loop);
+	struct hub_options hub = {.log = app->log, .topics = app->topics};
+	int rc;
+
+	al->loop = loop;
+	buf_init(&al->scratch, (size_t)64 << 20);
+	rc = loop_waker_new(loop, on_wake, al, &al->waker);
+	if (rc == 0)
+		rc = log_port_new(app->log, wake_loop, al, &al->port);
+	hub.port = al->port;
+	if (rc == 0)
+		rc = hub_new(&hub, &al->hub);
+	if (rc == 0)
+		rc = encode_cache_new(0, &al->cache);
+	return rc ? fault_set(fault, rc, "the parts of a loop could not be made") : 0;
+}
+
+void app_guest_add(struct app_loop *al, struct app_guest *guest)
+{
+	guest->next = al->guests;
+	if (guest->next)
+		guest->next->prev = &guest->next;
+	al->guests = guest;
+	guest->prev = &al->guests;
+}
+
+void app_guest_remove(struct app_guest *guest)
+{
+	if (!guest->prev)
+		return;
+	*guest->prev = guest->next;
+	if (guest->next)
+		guest->next->prev = guest->prev;
+	guest->next = NULL;
+	guest->prev = NULL;
+}
+
+void app_loop_drain(struct app *app, struct loop *loop)
+{
+	struct app_loop *al = app_loop(app, loop);
+
+	al->draining = true;
+	while (al->guests) {
+		struct app_guest *guest = al->guests;
+		app_guest_remove(guest);
+		guest->leave(guest->ctx);
+	}
+}
+
+void app_loop_fini(struct app *app, struct loop *loop)
+{
+	struct app_loop *al = app_loop(app, loop);
+
+	if (al->port)
+		log_port_run(al->port);
+	hub_free(al->hub);
+	encode_cache_free(al->cache);
+	if (al->port)
+		log_port_free(al->port);
+	if (al->waker)
+		loop_waker_free(al->waker);
+	buf_fini(&al->scratch);
+}
