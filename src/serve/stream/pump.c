@@ -30,7 +30,7 @@ void pump_bufs_init(struct pump_bufs *bufs)
 {
 	buf_init(&bufs->out, OUT_BYTES_MAX);
 	buf_init(&bufs->cursor, CURSOR_TEXT_MAX * 2);
-	buf_init(&bufs->json, 4096);
+	buf_init(&bufs->json, 16384);
 }
 
 void pump_bufs_fini(struct pump_bufs *bufs)
@@ -147,10 +147,8 @@ static int give_each(struct pump *p, const struct reader_view *view, const struc
 	int rc = filters ? encode_filter_start(&filter, p->reader, view->batches) : 0;
 
 	reset_out(p);
-	for (i = 0; filters && rc == 0 && i < first; i++)
-		(void)encode_filter_next(&filter);
 	for (i = first; rc == 0 && i < e->count; i++) {
-		if (filters && !encode_filter_next(&filter))
+		if (filters && !encode_filter_wants(&filter, encoded_offset(e, i)))
 			continue;
 		if (p->bufs->out.len >= room)
 			break;

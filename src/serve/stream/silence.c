@@ -38,12 +38,13 @@ static void on_timer(void *ctx)
 		}
 		unlink_member(s);
 		link_last(list, s);
-		list->on_silent(list->ctx, s);
+		if (!list->on_silent(list->ctx, s))
+			return;
 	}
 }
 
 void silence_init(struct silence_list *list, struct loop *loop, int64_t limit_ns,
-		  void (*on_silent)(void *ctx, struct silence *s), void *ctx)
+		  bool (*on_silent)(void *ctx, struct silence *s), void *ctx)
 {
 	CHECK(limit_ns > 0);
 	*list = (struct silence_list){.loop = loop, .limit_ns = limit_ns, .on_silent = on_silent, .ctx = ctx};

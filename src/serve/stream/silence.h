@@ -20,13 +20,16 @@ struct silence_list {
 	struct silence head; /* of the ring: first is the one silent longest */
 	struct loop_timer timer;
 	int64_t limit_ns;
-	void (*on_silent)(void *ctx, struct silence *s);
+	bool (*on_silent)(void *ctx, struct silence *s);
 	void *ctx;
 };
 
-/* on_silent is called each time a member has been silent for the limit; it may stop any member. Keeps ctx. */
+/*
+ * on_silent is called each time a member has been silent for the limit. It may
+ * stop any member, and gives false where that has freed the list itself. Keeps ctx.
+ */
 void silence_init(struct silence_list *list, struct loop *loop, int64_t limit_ns,
-		  void (*on_silent)(void *ctx, struct silence *s), void *ctx);
+		  bool (*on_silent)(void *ctx, struct silence *s), void *ctx);
 
 /* Before the list is freed; it is empty by then. */
 void silence_fini(struct silence_list *list);
