@@ -1,7 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The parts of one loop. What the log tells comes through one waker: answers
+ * first, then each reader that has something, once.
+ */
 #include "serve/app.h"
 
-/* What the log tells is taken in one turn, and each reader that it concerns called once. */
+#define SCRATCH_BYTES_MAX ((size_t)64 << 20)
+
 static void on_wake(void *ctx)
 {
 	struct app_loop *al = ctx;
@@ -25,7 +30,7 @@ int app_loop_init(struct app *app, struct loop *loop, struct fault *fault)
 	int rc;
 
 	al->loop = loop;
-	buf_init(&al->scratch, (size_t)64 << 20);
+	buf_init(&al->scratch, SCRATCH_BYTES_MAX);
 	rc = loop_waker_new(loop, on_wake, al, &al->waker);
 	if (rc == 0)
 		rc = log_port_new(app->log, wake_loop, al, &al->port);
@@ -73,8 +78,6 @@ void app_loop_fini(struct app *app, struct loop *loop)
 {
 	struct app_loop *al = app_loop(app, loop);
 
-	if (al->port)
-		log_port_run(al->port);
 	hub_free(al->hub);
 	encode_cache_free(al->cache);
 	if (al->port)

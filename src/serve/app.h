@@ -93,7 +93,7 @@ void app_guest_remove(struct app_guest *guest);
 /* On the loop: every guest leaves (streams with a proper last word, parked polls with an answer). */
 void app_loop_drain(struct app *app, struct loop *loop);
 
-/* After the loop has ended and its readers were closed, and after log_stop: what the log still has to say is taken. */
+/* After the loop has ended with all its connections, and after log_stop. */
 void app_loop_fini(struct app *app, struct loop *loop);
 
 #endif

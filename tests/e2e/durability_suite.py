@@ -7,12 +7,11 @@ import json
 import os
 import random
 import signal
-import socket
 import subprocess
 import threading
 import time
 
-from harness import (BIN, CLOSE, Later, NDJSON, Raw, Session, Skip, Sse, Weir, Ws, check, eq, expect, quote, test, until)
+from harness import (BIN, CLOSE, Later, NDJSON, Raw, Session, Skip, Sse, Weir, Ws, check, eq, expect, test, until)
 
 JSON = {"Content-Type": "application/json"}
 ROUNDS = int(os.environ.get("WEIR_CRASH_ROUNDS", "50"))
@@ -206,6 +205,17 @@ def _():
                     value, at = later.get(10)
                     eq(value, i, name)
                     check(at - began >= 0.2, "%s saw it after %.3f s, before the sync" % (name, at - began))
+            # A repeat while the first is in flight waits for the sync of the first.
+            def keyed():
+                began = time.monotonic()
+                r = expect(w.post("/v1/topics/%s/records" % t, b"50", dict(JSON, **{"Idempotency-Key": "in flight"})), 200)
+                return r.json(), time.monotonic() - began
+            first = Later(keyed)
+            time.sleep(0.05)
+            second = Later(keyed)
+            (a, took_a), (b, took_b) = first.get(), second.get()
+            eq((a["accepted"], b["accepted"], b["duplicates"], b["offsets"]), (1, 0, 1, a["offsets"]))
+            check(took_a >= 0.2 and took_b >= 0.1, "answered after %.3f and %.3f s" % (took_a, took_b))
             quick = []
             for i in range(20):
                 began = time.monotonic()

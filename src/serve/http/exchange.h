@@ -108,7 +108,7 @@ int exchange_add_header(struct exchange *x, struct slice name, struct slice valu
 
 /*
  * Answers and ends. `body` is copied or written before return; with HEAD it is left out and its length is
- * told. `content_type` is borrowed, NULL for none. Status 204 and 304 have no
+ * told (not so with the null slice, for a body that was not made). `content_type` is borrowed, NULL for none. Status 204 and 304 have no
  * body. Always gives 0, so that a handler may return it.
  */
 int exchange_answer(struct exchange *x, int status, const char *content_type, struct slice body);

@@ -68,9 +68,9 @@ void policy_cors(struct exchange *x);
 
 /*
  * Decodes the query into x->query. 0; ERR_UNKNOWN_PARAMETER, ERR_BAD_PARAMETER,
- * ERR_MALFORMED, ERR_NOMEM with f->text.
+ * ERR_MALFORMED, ERR_NOMEM with *detail, which lives as long as x.
  */
-int query_parse(struct exchange *x, struct fault *f);
+int query_parse(struct exchange *x, const char **detail);
 
 /* "GET, HEAD, POST" into room for 64 bytes. */
 struct slice methods_text(uint32_t methods, char *room);

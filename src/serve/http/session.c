@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "serve/http/session.h"
 
+#include <stdio.h>
+
 #include "base/check.h"
 #include "base/mem.h"
 
@@ -306,7 +308,8 @@ static int write_answer(struct session *s, struct exchange *x, const struct http
 {
 	size_t max = http_answer_bytes_max(head);
 	bool together = !answer->blob && max + body.len <= INLINE_ANSWER_BYTES;
-	uint8_t room[INLINE_ANSWER_BYTES];
+	/* Not cleared, as other variables are for safety: what is sent of it has been written. */
+	__attribute__((uninitialized)) uint8_t room[INLINE_ANSWER_BYTES];
 	uint8_t *at = room;
 	uint8_t *end;
 	int r;
@@ -385,6 +388,12 @@ static void check_may_answer(const struct exchange *x)
 	CHECK(x->stage == EXCHANGE_OPEN || x->stage == EXCHANGE_COMING);
 }
 
+/* RFC 9110 8.6: with HEAD the length may be left out where the body was not made. */
+static bool length_is_unknown(const struct exchange *x, const struct answer *answer)
+{
+	return x->request.method == HTTP_HEAD && !answer->body.ptr;
+}
+
 void session_answer(struct exchange *x, const struct answer *answer)
 {
 	struct session *s = x->session;
@@ -403,7 +412,8 @@ void session_answer(struct exchange *x, const struct answer *answer)
 		return;
 	}
 	head = make_head(x, answer->status, answer->content_type);
-	head.framing = has_no_body(answer->status) ? HTTP_FRAME_NONE : HTTP_FRAME_LENGTH;
+	head.framing = has_no_body(answer->status) || length_is_unknown(x, answer) ? HTTP_FRAME_NONE :
+											 HTTP_FRAME_LENGTH;
 	head.length = body.len;
 	if (x->request.method == HTTP_HEAD || has_no_body(answer->status))
 		body = slice_null();
@@ -622,7 +632,6 @@ static bool admit(struct session *s, struct exchange *x, int found, const struct
 {
 	const struct http_options *o = options_of(s);
 	const char *detail = NULL;
-	struct fault fault;
 	int r = policy_check(o, x, &detail);
 
 	if (r == 0 && policy_is_preflight(x)) {
@@ -634,14 +643,10 @@ static bool admit(struct session *s, struct exchange *x, int found, const struct
 		refuse_route(s, x, found, match->methods);
 		return false;
 	}
-	if (r == 0) {
-		r = query_parse(x, &fault);
-		detail = fault.text;
-	}
-	if (r == 0 && o->authorize && !(x->route->flags & ROUTE_OPEN)) {
-		detail = NULL;
+	if (r == 0)
+		r = query_parse(x, &detail);
+	if (r == 0 && o->authorize && !(x->route->flags & ROUTE_OPEN))
 		r = o->authorize(o->app, x, &detail);
-	}
 	if (r == 0 && wants_length(x)) {
 		detail = "Send Content-Length (0 for an empty body) or Transfer-Encoding: chunked";
 		r = ERR_LENGTH_REQUIRED;
@@ -855,6 +860,17 @@ static size_t take_request(struct session *s, const struct http_request *req, st
 	return req->head_bytes;
 }
 
+/* A limit that was passed is named. */
+static void refuse_head_size(struct session *s, int err, const char *detail)
+{
+	const struct http_limits *limits = &options_of(s)->head;
+	uint32_t bytes = err == ERR_TARGET_TOO_LONG ? limits->target_bytes_max : limits->head_bytes_max;
+	char text[200];
+
+	(void)snprintf(text, sizeof(text), "%s; the limit is %u bytes", detail, bytes);
+	refuse_framing(s, NULL, err, text);
+}
+
 static size_t take_head(struct session *s, struct slice bytes)
 {
 	struct http_request req;
@@ -871,7 +887,10 @@ static size_t take_head(struct session *s, struct slice bytes)
 		return 0;
 	if (r == 1)
 		return take_request(s, &req, bytes);
-	refuse_framing(s, NULL, r, detail);
+	if (r == ERR_HEADER_TOO_LARGE || r == ERR_TARGET_TOO_LONG)
+		refuse_head_size(s, r, detail);
+	else
+		refuse_framing(s, NULL, r, detail);
 	return bytes.len;
 }
 
