@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Bodies of every kind. First byte: content type, second: coding, on_error and
- * key. The body's memory is freed after parsing, so that a sanitizer sees a
+ * Bodies of every kind. First byte: content type, keys and how much memory there is;
+ * second: coding, on_error, header. The body's memory is freed after parsing, so that a sanitizer sees a
  * record that still borrows from it. What is good can be encoded and decoded,
  * what is bad is told in order, and the answer is JSON.
  */
@@ -101,7 +101,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		"text/plain",
 		NULL,
 	};
-	static const char *const codings[] = {NULL, "gzip", "zstd"};
+	static const char *const codings[] = {NULL, "gzip", "zstd", "identity"};
+	static const size_t size_of_arena[] = {4u << 20, 20000, 4000, 500};
 	struct ingest_request r;
 	struct arena arena;
 	struct slice more;
@@ -114,14 +115,19 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	body = malloc(size);
 	CHECK(body);
 	memcpy(body, data, size);
-	arena_init(&arena, 4096, 4u << 20);
+	arena_init(&arena, 64, size_of_arena[data[1] >> 6]);
 	ingest_request_init(&r, &arena, NULL, NULL);
 	r.partition_limit = 4;
 	r.content_type = slice_str(types[data[0] % 7]);
-	r.content_encoding = slice_str(codings[data[1] % 3]);
+	r.content_encoding = slice_str(codings[data[1] & 3]);
 	r.on_error = data[1] & 4 ? INGEST_SKIP : INGEST_REJECT;
 	if (data[1] & 8)
 		r.idempotency_header = slice_make(body + 2, size - 2 < 20 ? size - 2 : 20);
+	if (data[0] / 7 & 1)
+		r.idempotency_path =
+			r.idempotency_header.ptr && size > 8 ? slice_make(body + 3, 4) : SLICE_LIT("path");
+	if (data[0] / 7 & 2)
+		r.key = SLICE_LIT("key");
 	r.body = slice_make(body + 2, size - 2);
 	more = slice_make(body + 2, size - 2 < 40 ? size - 2 : 40);
 	r.header = data[1] & 16 ? header_at : NULL;

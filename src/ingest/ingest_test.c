@@ -831,6 +831,24 @@ static void records_of_a_batch_have_keys_of_their_own(void **state)
 		"{\"index\":1,\"code\":\"invalid_record\",\"detail\":\"the record needs value, value_text, value_base64 or "
 		"\\\"tombstone\\\":true\"},"
 		"{\"index\":3,\"code\":\"idempotency_key_reused\",\"detail\":\"the idempotency key was used for another payload\"}]}");
+	p = post_new(
+		"t", BATCH,
+		"{\"records\":[{\"value\":8,\"idempotency_key\":\"a\"},{\"value\":8,\"idempotency_key\":\"a\"},"
+		"{\"value\":1,\"idempotency_key\":\"a\"}]}");
+	start(p);
+	settle(p);
+	assert_int_equal(p->r.result.error_count, 3);
+	post_free(p);
+	p = post_new(
+		"t", BATCH,
+		"{\"records\":[{\"value\":8,\"idempotency_key\":\"a\"},{\"value\":8,\"idempotency_key\":\"a\"},"
+		"{\"value\":2,\"idempotency_key\":\"b\"}]}");
+	option(p, "on_error", "skip");
+	start(p);
+	settle(p);
+	assert_int_equal(p->r.result.rejected, 2);
+	assert_int_equal(p->r.result.duplicates, 1);
+	post_free(p);
 	/* What was refused left no key behind. */
 	expect("t", BATCH,
 	       "{\"records\":[{\"value\":1,\"idempotency_key\":\"a\"},{\"value\":4,\"idempotency_key\":\"d\"}]}",

@@ -6,7 +6,7 @@ import subprocess
 import tempfile
 import time
 
-from harness import BIN, Later, Weir, _die_with_parent, check, eq, expect, test, until, weir
+from harness import BIN, Later, Weir, _die_with_parent, check, eq, test, until, weir
 
 COMMANDS = ["serve", "check", "topic", "produce", "tail", "verify", "bench", "version"]
 

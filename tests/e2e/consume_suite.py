@@ -6,7 +6,7 @@ import json
 import random
 import time
 
-from harness import (BATCH, Later, Raw, Sse, Weir, Ws, check, eq, expect, partition_of, poll_values, query, test, until)
+from harness import Later, Sse, Weir, Ws, check, eq, expect, poll_values, test
 
 
 def walk(w, t, limit, cursor="earliest", **args):
@@ -197,7 +197,6 @@ def _(w):
 @test("a long poll wakes as soon as a record is there")
 def _(w):
     t = w.topic()
-    c = w.poll_text(t) if w.get("/v1/topics/" + t).status == 200 else None
     w.push(t, b"0")
     cursor = w.poll(t)["cursor"]
     took = []
@@ -261,7 +260,8 @@ def _(w):
 @test("many long polls on one topic all wake")
 def _(w):
     t = w.topic(partitions=2)
-    laters = [Later(w.poll, t, cursor="latest", wait="30s") for _ in range(50)]
+    cursor = w.poll(t)["cursor"]
+    laters = [Later(w.poll, t, cursor=cursor, wait="30s") for _ in range(50)]
     time.sleep(0.5)
     w.push(t, b"7")
     for x in laters:

@@ -7,12 +7,11 @@ import json
 import os
 import random
 import signal
-import socket
 import subprocess
 import threading
 import time
 
-from harness import (BIN, CLOSE, Later, NDJSON, Raw, Session, Skip, Sse, Weir, Ws, check, eq, expect, quote, test, until)
+from harness import (BIN, CLOSE, Later, NDJSON, Raw, Session, Skip, Sse, Weir, Ws, check, eq, expect, test, until)
 
 JSON = {"Content-Type": "application/json"}
 ROUNDS = int(os.environ.get("WEIR_CRASH_ROUNDS", "50"))

@@ -2,7 +2,6 @@
 """WebSocket: modes, formats, the subprotocol, and the protocol itself, by a library and by hand."""
 import asyncio
 import base64
-import hashlib
 import json
 import random
 import struct
