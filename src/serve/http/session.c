@@ -981,11 +981,29 @@ static void on_drained(void *ctx)
 		resume(s);
 }
 
+/* Those whose turn it is and who asked are told; each may answer, then the next one's turn has come. */
+static void tell_end(struct session *s)
+{
+	struct exchange *x;
+
+	while ((x = s->first) && x->stage == EXCHANGE_OPEN && x->on_end) {
+		exchange_fn *told = x->on_end;
+		x->on_end = NULL;
+		told(x);
+	}
+}
+
+bool session_ended(const struct session *s)
+{
+	return s->ended;
+}
+
 static void on_end(void *ctx)
 {
 	struct session *s = ctx;
 
 	s->ended = true;
+	tell_end(s);
 	if (s->first && s->first->stage == EXCHANGE_STREAM)
 		cut(s);
 	else
