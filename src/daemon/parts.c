@@ -234,6 +234,9 @@ int parts_build(struct parts *p)
 	int rc;
 
 	p->app.sys = p->sys;
+	p->app.limits.sse_comment_ns = p->conf->stream.sse_comment_interval_ms * MS;
+	p->app.limits.ws_ping_ns = p->conf->stream.ws_ping_interval_ms * MS;
+	p->app.limits.ws_message_max = (size_t)p->conf->stream.ws_message_bytes;
 	rc = build_obs(p);
 	if (rc == 0)
 		rc = build_log(p);

@@ -5,6 +5,8 @@
 #include "serve/http/poll.h"
 #include "serve/http/resources.h"
 #include "serve/page/page.h"
+#include "serve/sse/sse_routes.h"
+#include "serve/ws/ws_routes.h"
 
 #define ROUTES_MAX 64u
 
@@ -28,5 +30,7 @@ const struct route *const *routes_all(size_t *count)
 
 	*count = add(all, 0, plain, sizeof(plain) / sizeof(plain[0]));
 	*count = add(all, *count, page_routes, page_route_count);
+	*count = add(all, *count, sse_routes, sse_route_count);
+	*count = add(all, *count, ws_routes, ws_route_count);
 	return all;
 }

@@ -153,6 +153,7 @@ struct ingest_request {
 		record_headers; /* encoded, for a body that is one record (WebSocket); kept until on_released */
 	uint32_t record_header_count;
 	int64_t timestamp_ms;     /* of a body that is one record; -1: given by the log */
+	bool tombstone;           /* of a body that is one record and empty: its value is null */
 	ingest_header_fn *header; /* NULL: none */
 	void *header_ctx;
 	struct arena *arena;

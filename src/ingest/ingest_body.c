@@ -232,7 +232,7 @@ static int single_draft(struct ingest_queue *q, struct ingest_request *r, struct
 		return rc;
 	r->drafts = &r->one;
 	r->draft_count = r->draft_cap = 1;
-	set_draft(&r->one, index, r->key, value);
+	set_draft(&r->one, index, r->key, r->tombstone ? slice_null() : value);
 	r->one.timestamp_ms = r->timestamp_ms;
 	return 0;
 }
