@@ -8,8 +8,8 @@
  * pings go past the credit, but are bounded by what is read.
  *
  * Closing waits for the answers to messages that were taken: a client that
- * publishes and closes knows by our close frame that all of it is durable. Then
- * net ends our side and discards what the peer sends, within LINGER_NS.
+ * publishes and closes knows by our close frame that all of it is durable. Who
+ * has not sent a close frame yet has CLOSE_NS for it.
  */
 #include "serve/ws/ws_session.h"
 
@@ -20,7 +20,7 @@
 #define SECOND 1000000000ll
 #define PING_NS (30 * SECOND)
 #define AGAIN_NS (SECOND / 5)
-#define LINGER_NS (2 * SECOND)
+#define CLOSE_NS (2 * SECOND) /* for the peer's close frame, then its end */
 #define MESSAGE_BYTES_MAX (1u << 20)
 #define ANSWER_BYTES_MAX (256u << 10) /* beyond the credit, past which nothing is read */
 
@@ -34,6 +34,7 @@ static void give_back_loop(struct ws_loop *l)
 	app_guest_remove(&l->guest);
 	loop_timer_stop(l->al->loop, &l->again);
 	silence_fini(&l->open);
+	silence_fini(&l->awaiting);
 	pump_bufs_fini(&l->bufs);
 	ws_messages_free(l);
 	mem_free(l);
@@ -52,15 +53,21 @@ static void free_session(struct ws *s)
 	give_back_loop(l);
 }
 
+/* Nothing is pulled and no deadline runs in the new state. */
+static void leave_state(struct ws *s, enum ws_state next)
+{
+	pump_stop(&s->pump);
+	silence_stop(s->state == WS_AWAITING ? &s->loop->awaiting : &s->loop->open, &s->silence);
+	s->state = (uint8_t)next;
+}
+
 static void on_closed(void *ctx, enum conn_close_reason reason)
 {
 	struct ws *s = ctx;
 
 	(void)reason;
-	s->state = WS_CLOSED;
+	leave_state(s, WS_CLOSED);
 	s->conn = NULL;
-	pump_stop(&s->pump);
-	silence_stop(&s->loop->open, &s->silence);
 	ws_parser_fini(&s->parser);
 	http_server_upgraded_closed(s->server, s->loop->al->loop);
 	free_session(s);
@@ -68,26 +75,36 @@ static void on_closed(void *ctx, enum conn_close_reason reason)
 
 /* ---- closing ---- */
 
+static void end_connection(struct ws *s, int64_t linger_ns)
+{
+	leave_state(s, WS_CLOSED);
+	conn_close(s->conn, linger_ns);
+}
+
+/* Once all answers are given. */
 static void finish_close(struct ws *s)
 {
 	uint8_t frame[WS_CONTROL_FRAME_MAX];
 
 	if (s->state != WS_CLOSING || ws_publisher_in_flight(s->publisher))
 		return;
-	s->state = WS_CLOSED;
 	(void)!conn_write(s->conn, slice_make(frame, ws_frame_close(frame, s->close_code, slice_str(s->reason))));
-	conn_close(s->conn, LINGER_NS);
+	if (s->parser.state == WS_PARSER_ENDED || s->ended) {
+		end_connection(s, CLOSE_NS);
+		return;
+	}
+	leave_state(s, WS_AWAITING);
+	silence_start(&s->loop->awaiting, &s->silence);
+	conn_read_start(s->conn);
 }
 
 void ws_close(struct ws *s, uint16_t code, const char *reason)
 {
 	if (s->state != WS_OPEN)
 		return;
-	s->state = WS_CLOSING;
+	leave_state(s, WS_CLOSING);
 	s->close_code = code;
 	s->reason = reason;
-	pump_stop(&s->pump);
-	silence_stop(&s->loop->open, &s->silence);
 	conn_read_stop(s->conn);
 	finish_close(s);
 }
@@ -96,9 +113,7 @@ void ws_cut(struct ws *s)
 {
 	if (!s->conn)
 		return;
-	s->state = WS_CLOSED;
-	pump_stop(&s->pump);
-	silence_stop(&s->loop->open, &s->silence);
+	leave_state(s, WS_CLOSED);
 	conn_abort(s->conn);
 }
 
@@ -113,7 +128,7 @@ size_t ws_room(const struct ws *s)
 
 static void write_bytes(struct ws *s, struct slice bytes)
 {
-	if (s->conn && s->state != WS_CLOSED && conn_write(s->conn, bytes))
+	if (s->conn && s->state <= WS_CLOSING && conn_write(s->conn, bytes))
 		ws_cut(s);
 }
 
@@ -254,14 +269,32 @@ static uint8_t *writable(struct slice bytes)
 	return (uint8_t *)(uintptr_t)bytes.ptr;
 }
 
+/* Messages that were under way are dropped unread: we have closed. */
+static size_t await_close(struct ws *s, struct slice bytes)
+{
+	struct ws_event event = {.kind = WS_EVENT_PONG};
+	size_t taken = 0;
+
+	while (event.kind != WS_EVENT_MORE && s->parser.state != WS_PARSER_ENDED) {
+		size_t n;
+		(void)ws_parser_next(&s->parser, writable(bytes) + taken, bytes.len - taken, &n, &event);
+		taken += n;
+	}
+	if (s->parser.state == WS_PARSER_ENDED)
+		end_connection(s, event.kind == WS_EVENT_CLOSE ? 0 : CLOSE_NS);
+	return bytes.len;
+}
+
 static size_t on_bytes(void *ctx, struct slice bytes)
 {
 	struct ws *s = ctx;
 	struct ws_event event = {.kind = WS_EVENT_PONG};
 	size_t taken = 0;
 
+	if (s->state == WS_AWAITING)
+		return await_close(s, bytes);
 	if (s->state != WS_OPEN)
-		return bytes.len;
+		return 0;
 	s->pinged = false;
 	silence_break(&s->loop->open, &s->silence);
 	while (event.kind != WS_EVENT_MORE && may_read(s)) {
@@ -271,7 +304,7 @@ static size_t on_bytes(void *ctx, struct slice bytes)
 		on_event(s, &event);
 	}
 	if (s->state != WS_OPEN)
-		return bytes.len;
+		return taken;
 	if (event.kind != WS_EVENT_MORE) {
 		s->paused = true;
 		conn_read_stop(s->conn);
@@ -308,7 +341,13 @@ static void on_drained(void *ctx)
 /* It may have ended its half only, but a WebSocket without a close frame is broken either way. */
 static void on_end(void *ctx)
 {
-	ws_close(ctx, WS_CODE_NONE, NULL);
+	struct ws *s = ctx;
+
+	s->ended = true;
+	if (s->state == WS_AWAITING)
+		end_connection(s, 0);
+	else
+		ws_close(s, WS_CODE_NONE, NULL);
 }
 
 static const struct conn_session session = {
@@ -343,6 +382,13 @@ static bool on_silent(void *ctx, struct silence *at)
 	return true;
 }
 
+static bool on_no_close(void *ctx, struct silence *at)
+{
+	(void)ctx;
+	ws_cut((struct ws *)(void *)at);
+	return true;
+}
+
 static void leave(void *ctx)
 {
 	struct ws_loop *l = ctx;
@@ -373,6 +419,7 @@ static struct ws_loop *take_loop(const struct app *app, struct app_loop *al, siz
 	l->guest.ctx = l;
 	app_guest_add(al, &l->guest);
 	silence_init(&l->open, al->loop, app->limits.ws_ping_ns ? app->limits.ws_ping_ns : PING_NS, on_silent, l);
+	silence_init(&l->awaiting, al->loop, CLOSE_NS, on_no_close, l);
 	loop_timer_init(&l->again, on_again, l);
 	pump_bufs_init(&l->bufs);
 	al->ws = l;

@@ -15,15 +15,17 @@
  * One WebSocket after its upgrade. Only the files of this folder include this.
  *
  *	OPEN ── close frame, fault, weir stops, the topic is deleted ──► CLOSING
- *	CLOSING (nothing is read; answers to what was taken are waited for) ──► CLOSED
- *	CLOSED (our close frame is on its way, the rest is net's)
+ *	CLOSING: nothing is read; answers to what was taken are waited for, then our close frame is sent
+ *	  ├── the peer's came first, or what it sends cannot be read ──► CLOSED
+ *	  └──► AWAITING its close frame, for a while ──► CLOSED
+ *	CLOSED: the rest is net's
  *
  * It is freed when the connection is gone and the log holds no message of it.
  */
 struct ws_publisher;
 struct ws_message;
 
-enum ws_state { WS_OPEN, WS_CLOSING, WS_CLOSED };
+enum ws_state { WS_OPEN, WS_CLOSING, WS_AWAITING, WS_CLOSED };
 
 /* What the WebSockets of a loop share: made with the first, freed with the last. */
 struct ws_loop {
@@ -31,6 +33,7 @@ struct ws_loop {
 	struct app_loop *al;
 	struct app_guest guest;
 	struct silence_list open;   /* all that are OPEN */
+	struct silence_list awaiting; /* likewise */
 	struct loop_timer again;    /* armed while one waits for memory */
 	struct pump_bufs bufs;
 	struct headers headers;     /* of the message being read */
@@ -54,6 +57,7 @@ struct ws {
 	bool pinged;   /* and nothing heard since */
 	bool paused;   /* reading is stopped until answers have left */
 	bool again;    /* pump it when the timer fires */
+	bool ended;    /* the peer will send no more */
 	struct ws_parser parser;
 };
 
