@@ -16,7 +16,6 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "base/check.h"
 #include "base/mem.h"
@@ -81,14 +80,26 @@ static void remove_file(struct journal *j, struct journal_file *file)
 	*at = file->next;
 }
 
-static int parse_generation(const char *name, uint64_t *out)
+static int hex_digit(char c)
 {
-	char *end;
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	if (c >= 'a' && c <= 'f')
+		return c - 'a' + 10;
+	return -1;
+}
 
-	if (strlen(name) != 20 || strcmp(name + 16, ".wal") != 0)
-		return -1;
-	*out = strtoull(name, &end, 16);
-	return end == name + 16 && *out > 0 ? 0 : -1;
+uint64_t journal_generation_of(const char *name)
+{
+	uint64_t generation = 0;
+
+	for (int i = 0; i < 16; i++) {
+		int digit = hex_digit(name[i]); /* the end of a short name is no digit */
+		if (digit < 0)
+			return 0;
+		generation = generation << 4 | (uint64_t)digit;
+	}
+	return strcmp(name + 16, ".wal") == 0 ? generation : 0;
 }
 
 struct lister {
@@ -106,7 +117,8 @@ static int note_file(void *ctx, const char *name)
 	uint64_t generation;
 	int rc;
 
-	if (parse_generation(name, &generation)) {
+	generation = journal_generation_of(name);
+	if (generation == 0) {
 		(void)snprintf(path, sizeof(path), "%s/%s", j->dir, name);
 		if (strcmp(name, "new.tmp") == 0)
 			(void)j->sys->ops->unlink(j->sys->self, path);

@@ -16,6 +16,9 @@
  */
 struct journal;
 
+/* The generation in a file's name, "0000000000000001.wal"; 0 where it is no such name. */
+uint64_t journal_generation_of(const char *name);
+
 struct journal_options {
 	const struct sys *sys;
 	const char *dir; /* of the journal; made where missing */
