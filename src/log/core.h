@@ -125,7 +125,7 @@ struct log {
 	pthread_mutex_t table;
 	struct partition **buckets;
 	uint32_t bucket_count;
-	uint32_t partition_count;
+	_Atomic uint32_t partition_count;
 	struct hash_key table_key;
 
 	pthread_mutex_t tail_lock;
