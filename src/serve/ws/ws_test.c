@@ -371,7 +371,7 @@ static void draining_closes_with_1001(void **state)
 	(void)state;
 	up(&w, true);
 	open_ws(&c, &w, "/v1/topics/t/ws?mode=both", NULL);
-	open_ws(&mute, &w, "/v1/topics/t/ws", NULL);
+	open_ws(&mute, &w, "/v1/topics/u/ws", NULL);
 	say_text(&c, "1");
 	expect_whole(&c, WS_TEXT, "1");
 	world_drain(&w);
