@@ -43,7 +43,7 @@ static void a_stream_resumes_behind_the_id(void **state)
 	peer_expect(&p, "\"value\":{\"a\":2}}\n\n");
 	peer_close(&p);
 	(void)snprintf(fields, sizeof(fields), "Last-Event-ID: %s\r\n", id);
-	free(id);
+	mem_free(id);
 	open_stream(&p, &w, "/v1/topics/t/sse?cursor=latest", fields);
 	peer_expect(&p, "\"offset\":1,");
 	world_put(&w, "/v1/topics/t/records", "3");
@@ -88,12 +88,12 @@ static void several_partitions_have_ids_of_their_own(void **state)
 	peer_expect(&p, "\"value\":\"p2\"}\n\n");
 	peer_close(&p);
 	(void)snprintf(fields, sizeof(fields), "Last-Event-ID: %s\r\n", id);
-	free(id);
+	mem_free(id);
 	open_stream(&p, &w, "/v1/topics/t/sse", fields);
 	assert_null(strstr(p.bytes, "p0"));
 	id = peer_until(&p, "\"value\":\"p2\"}\n\n");
 	assert_null(strstr(id, "p0"));
-	free(id);
+	mem_free(id);
 	peer_close(&p);
 	world_down(&w);
 }
@@ -112,11 +112,11 @@ static void a_key_selects(void **state)
 	open_stream(&p, &w, "/v1/topics/t/sse?cursor=earliest&key=b", "");
 	before = peer_until(&p, "\"value\":2}\n\n");
 	assert_null(strstr(before, "\"value\":1"));
-	free(before);
+	mem_free(before);
 	world_put(&w, "/v1/topics/t/records?key=b", "4");
 	before = peer_until(&p, "\"value\":4}\n\n");
 	assert_null(strstr(before, "\"value\":3"));
-	free(before);
+	mem_free(before);
 	peer_close(&p);
 	world_down(&w);
 }
@@ -133,7 +133,7 @@ static void a_gap_is_told_with_the_place_behind_it(void **state)
 		world_put(&w, "/v1/topics/t/records", "0");
 	open_stream(&p, &w, "/v1/topics/t/sse?cursor=earliest", "");
 	for (int i = 0; i < 4; i++) {
-		free(id);
+		mem_free(id);
 		peer_expect(&p, "id: ");
 		id = peer_until(&p, "\n");
 		if (i == 0)
@@ -141,7 +141,7 @@ static void a_gap_is_told_with_the_place_behind_it(void **state)
 	}
 	peer_close(&p);
 	(void)snprintf(body, sizeof(body), "{\"before\":\"%s\"}", id);
-	free(id);
+	mem_free(id);
 	world_put(&w, "/v1/topics/t/trim", body);
 	open_stream(&p, &w, "/v1/topics/t/sse", fields);
 	peer_expect(&p, "event: gap\ndata: {\"gap\":{\"partition\":0,\"from\":1,\"to\":4}}\n\n");
@@ -184,7 +184,7 @@ static void silence_is_filled_with_comments(void **state)
 	peer_close(&q);
 	world_put(&w, "/v1/topics/t/records", "1");
 	before = peer_until(&p, "\"value\":1}\n\n");
-	free(before);
+	mem_free(before);
 	peer_expect(&p, ":\n\n");
 	peer_close(&p);
 	world_down(&w);
@@ -233,7 +233,7 @@ static void who_stands_still_misses_nothing(void **state)
 	struct world w = {0};
 	struct peer slow, fast;
 	size_t line = 20000, lines = 100;
-	char *body = malloc(line * lines);
+	char *body = mem_alloc(line * lines);
 	char text[32];
 
 	(void)state;
@@ -261,7 +261,7 @@ static void who_stands_still_misses_nothing(void **state)
 	peer_expect(&slow, "x\"}\n\n");
 	peer_close(&slow);
 	peer_close(&fast);
-	free(body);
+	mem_free(body);
 	world_down(&w);
 }
 

@@ -15,6 +15,7 @@
 #include <arpa/inet.h>
 #include <poll.h>
 #include <pthread.h>
+#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -122,10 +123,17 @@ static inline void world_up(struct world *w, const struct route *const *routes, 
 	assert_int_equal(pthread_create(&w->thread, NULL, world_run, w->loop), 0);
 }
 
+static inline int world_remove(const char *path, const struct stat *st, int kind, struct FTW *at)
+{
+	(void)st;
+	(void)kind;
+	(void)at;
+	return remove(path);
+}
+
 static inline void world_down(struct world *w)
 {
 	struct fault fault = {0};
-	char command[128];
 
 	loop_stop(w->loop);
 	(void)pthread_join(w->thread, NULL);
@@ -145,8 +153,7 @@ static inline void world_down(struct world *w)
 	topics_free(w->app.topics);
 	state_free(w->state);
 	log_close(w->app.log);
-	(void)snprintf(command, sizeof(command), "rm -rf %s", w->dir);
-	assert_int_equal(system(command), 0);
+	assert_int_equal(nftw(w->dir, world_remove, 16, FTW_DEPTH | FTW_PHYS), 0);
 }
 
 struct world_msg {
@@ -185,9 +192,11 @@ static inline void peer_open(struct peer *p, const struct world *w)
 {
 	struct sockaddr_in to = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	struct timeval limit = {.tv_sec = 20};
+	uint64_t port = 0;
 
-	*p = (struct peer){.bytes = calloc(1, 1)};
-	to.sin_port = htons((uint16_t)atoi(strrchr(w->address, ':') + 1));
+	*p = (struct peer){.bytes = mem_zalloc(1, 1)};
+	assert_true(slice_to_u64(slice_str(strrchr(w->address, ':') + 1), &port));
+	to.sin_port = htons((uint16_t)port);
 	p->fd = socket(AF_INET, SOCK_STREAM, 0);
 	(void)setsockopt(p->fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
 	assert_int_equal(connect(p->fd, (struct sockaddr *)&to, sizeof(to)), 0);
@@ -196,7 +205,7 @@ static inline void peer_open(struct peer *p, const struct world *w)
 static inline void peer_close(struct peer *p)
 {
 	(void)close(p->fd);
-	free(p->bytes);
+	mem_free(p->bytes);
 }
 
 static inline void peer_send(struct peer *p, const void *bytes, size_t n)
@@ -213,7 +222,7 @@ static inline bool peer_more(struct peer *p)
 		p->ended = true;
 		return false;
 	}
-	p->bytes = realloc(p->bytes, p->len + (size_t)n + 1);
+	p->bytes = mem_realloc(p->bytes, p->len + (size_t)n + 1);
 	assert_non_null(p->bytes);
 	memcpy(p->bytes + p->len, chunk, (size_t)n);
 	p->len += (size_t)n;
@@ -236,14 +245,14 @@ static inline char *peer_until(struct peer *p, const char *text)
 		if (!peer_more(p))
 			fail_msg("ended before '%s': %s", text, p->bytes);
 	}
-	before = strndup(p->bytes, (size_t)(at - p->bytes));
+	before = mem_strndup(p->bytes, (size_t)(at - p->bytes));
 	peer_pass(p, (size_t)(at - p->bytes) + strlen(text));
 	return before;
 }
 
 static inline void peer_expect(struct peer *p, const char *text)
 {
-	free(peer_until(p, text));
+	mem_free(peer_until(p, text));
 }
 
 /* True where nothing comes for so long. */
@@ -267,7 +276,7 @@ static inline int world_request(const struct world *w, const char *method, const
 {
 	struct peer p;
 	char head[1024];
-	int status;
+	uint64_t status = 0;
 
 	peer_open(&p, w);
 	(void)snprintf(head, sizeof(head),
@@ -276,11 +285,11 @@ static inline int world_request(const struct world *w, const char *method, const
 	peer_send(&p, head, strlen(head));
 	peer_send(&p, body, len);
 	peer_ends(&p);
-	status = atoi(p.bytes + 9);
+	assert_true(p.len > 12 && slice_to_u64(slice_make(p.bytes + 9, 3), &status));
 	if (status != 200 && status != 201 && status != 204)
 		print_message("%s %s: %s\n", method, path, p.bytes);
 	peer_close(&p);
-	return status;
+	return (int)status;
 }
 
 static inline void world_put(const struct world *w, const char *path, const char *body)

@@ -45,7 +45,7 @@ static void open_ws(struct client *c, const struct world *w, const char *target,
 	head = peer_until(&c->peer, "\r\n\r\n");
 	assert_non_null(strstr(head, "Sec-WebSocket-Accept: "));
 	assert_int_equal(protocol != NULL, strstr(head, "Sec-WebSocket-Protocol: weir.v1") != NULL);
-	free(head);
+	mem_free(head);
 }
 
 static void close_ws(struct client *c)
@@ -307,7 +307,7 @@ static void faults_are_closed_with_their_code(void **state)
 {
 	struct world w = {0};
 	struct client c;
-	char *big = calloc(1, 70000);
+	char *big = mem_zalloc(1, 70000);
 
 	(void)state;
 	assert_non_null(big);
@@ -330,7 +330,7 @@ static void faults_are_closed_with_their_code(void **state)
 	expect_close(&c, WS_CODE_POLICY);
 	close_ws(&c);
 	assert_null(topics_find(w.app.topics, SLICE_LIT("t")));
-	free(big);
+	mem_free(big);
 	world_down(&w);
 }
 
@@ -420,7 +420,7 @@ static void who_stands_still_misses_nothing(void **state)
 	struct world w = {0};
 	struct client slow, fast, publisher;
 	size_t n = 60000;
-	char *body = malloc(n + 1), text[32];
+	char *body = mem_alloc(n + 1), text[32];
 
 	(void)state;
 	assert_non_null(body);
@@ -443,7 +443,7 @@ static void who_stands_still_misses_nothing(void **state)
 	close_ws(&slow);
 	close_ws(&fast);
 	close_ws(&publisher);
-	free(body);
+	mem_free(body);
 	world_down(&w);
 }
 
