@@ -248,7 +248,7 @@ def _(w):
     w.push(a, b"1")
     w.push(b, b"1")
     cursor = w.poll(a)["cursor"]
-    for c in ("nonsense", "AAAA", "%00", "@", "@yesterday", "@-5", cursor[:-3], cursor + "x" * 9, "x" * 5000):
+    for c in ("nonsense", "AAAA", "@", "@yesterday", "@-5", cursor[:-3], cursor + "x" * 9, "x" * 5000):
         with Watch(w, "invalid_cursor"):
             expect(w.get("/v1/topics/%s/records?cursor=%s" % (a, c)), 400, "invalid_cursor")
     with Watch(w, "cursor_mismatch", 3):

@@ -758,9 +758,9 @@ class Weir:
     def poll_text(self, topic, **args):
         return expect(self.get("/v1/topics/%s/records%s" % (topic, query(**args))), 200).text
 
-    def all(self, topic, limit=10000, **args):
-        """Every record from the start on, by polling."""
-        out, cursor = [], "earliest"
+    def all(self, topic, limit=10000, cursor="earliest", **args):
+        """Every record from the cursor on, by polling."""
+        out = []
         while True:
             got = self.poll(topic, cursor=cursor, limit=limit, **args)
             out += got["records"]

@@ -127,6 +127,10 @@ static int take_encoded(struct poll *p, struct page *page, struct reader_view *v
 	if (rc)
 		return rc;
 	first = encoded_find(&e, view->from);
+	if (encoded_run(&e, first, e.count - first).len > page->bytes_max - page->out->len) {
+		encoded_release(&e);
+		return 0;
+	}
 	if (e.broken)
 		put_gap(page, view->number, view->from > e.base ? view->from : e.base, e.next);
 	if (first < e.count) {
@@ -360,12 +364,19 @@ static void on_cancel(struct exchange *x)
 	(void)exchange_answer(x, 204, NULL, slice_null()); /* to nobody */
 }
 
+/* A client that closes its side is most likely gone; the rare one that still reads gets an empty page. */
+static void on_end(struct exchange *x)
+{
+	(void)attempt(x->user, true);
+}
+
 static int park(struct poll *p)
 {
 	struct exchange *x = p->x;
 
 	x->user = p;
 	x->on_cancel = on_cancel;
+	x->on_end = on_end;
 	loop_timer_set(x->loop, &p->timer, p->wait_ns ? p->wait_ns : DISK_WAIT_NS);
 	app_guest_add(loop_of(p), &p->guest);
 	return EXCHANGE_PENDING;
@@ -456,5 +467,5 @@ int poll_start(struct exchange *x, const struct poll_options *o)
 	unread = o->wait_ns == 0 || x->request.method == HTTP_HEAD || !reader_caught_up(p->reader);
 	if (unread && answer_unread(p))
 		return 0;
-	return attempt(p, false) ? 0 : park(p);
+	return attempt(p, exchange_ended(x)) ? 0 : park(p);
 }

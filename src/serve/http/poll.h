@@ -37,7 +37,6 @@ struct poll {
 	poll_put_fn *put_end;
 	int64_t wait_ns;
 	uint32_t limit;
-	bool parked;   /* the exchange is pending */
 	bool watching;
 };
 

@@ -108,6 +108,8 @@ int session_upgrade(struct exchange *x, const char *protocol, const struct conn_
 
 /* The connection, NULL once it has gone or is being closed. */
 struct conn *session_conn(const struct session *s);
+/* The peer will send no more. */
+bool session_ended(const struct session *s);
 
 /* Starts a session on c. 0 or ERR_NOMEM. */
 int session_start(struct http_loop *ctx, struct conn *c);

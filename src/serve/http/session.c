@@ -48,6 +48,7 @@ struct session {
 	struct http_body body;
 	struct http_scan scan;
 	uint32_t in_flight;
+	uint32_t unsafe_in_flight; /* of them, those that may change something */
 	uint32_t backlog;       /* bytes left with the connection by the last on_bytes; UINT32_MAX: more */
 	size_t in_flight_bytes; /* of arenas and bodies, counted when a request is whole */
 	uint8_t phase;
@@ -179,6 +180,14 @@ static void free_session(struct session *s)
 
 /* ---- the queue ---- */
 
+/* RFC 9110 section 9.2.1. */
+static bool is_safe(const struct exchange *x)
+{
+	enum http_method method = x->request.method;
+
+	return method == HTTP_GET || method == HTTP_HEAD || method == HTTP_OPTIONS;
+}
+
 static void enqueue(struct session *s, struct exchange *x)
 {
 	x->session = s;
@@ -186,6 +195,7 @@ static void enqueue(struct session *s, struct exchange *x)
 	*s->last = x;
 	s->last = &x->next;
 	s->in_flight++;
+	s->unsafe_in_flight += !is_safe(x);
 }
 
 static size_t exchange_bytes(const struct exchange *x)
@@ -210,6 +220,7 @@ static void dequeue_first(struct session *s)
 	if (!s->first)
 		s->last = &s->first;
 	s->in_flight--;
+	s->unsafe_in_flight -= !is_safe(x);
 	s->in_flight_bytes -= x->counted;
 	if (s->coming == x)
 		s->coming = NULL;
@@ -817,6 +828,16 @@ static struct exchange *make_exchange(struct session *s, const struct http_reque
 	return x;
 }
 
+/*
+ * Requests of one connection are worked on side by side, with two exceptions: a
+ * stream waits for all before it, and a read waits for the writes before it, so
+ * that it sees them (RFC 9112 section 9.3.2 allows side by side for safe methods alone).
+ */
+static bool must_wait(const struct session *s, const struct exchange *x, const struct route *route)
+{
+	return (route->flags & ROUTE_ALONE && s->first) || (s->unsafe_in_flight > 0 && is_safe(x));
+}
+
 /* Takes the head, and the body where it is there whole. Gives the number of bytes, 0 where it must wait. */
 static size_t take_request(struct session *s, const struct http_request *req, struct slice bytes)
 {
@@ -830,7 +851,7 @@ static size_t take_request(struct session *s, const struct http_request *req, st
 		refuse_framing(s, NULL, ERR_NOMEM, "There is no memory for this request; try again");
 		return bytes.len;
 	}
-	if (found == 0 && match.route->flags & ROUTE_ALONE && s->first) {
+	if (found == 0 && must_wait(s, x, match.route)) {
 		exchange_release(s->ctx, x);
 		s->blocked = true;
 		return 0;
@@ -960,11 +981,29 @@ static void on_drained(void *ctx)
 		resume(s);
 }
 
+/* Those whose turn it is and who asked are told; each may answer, then the next one's turn has come. */
+static void tell_end(struct session *s)
+{
+	struct exchange *x;
+
+	while ((x = s->first) && x->stage == EXCHANGE_OPEN && x->on_end) {
+		exchange_fn *told = x->on_end;
+		x->on_end = NULL;
+		told(x);
+	}
+}
+
+bool session_ended(const struct session *s)
+{
+	return s->ended;
+}
+
 static void on_end(void *ctx)
 {
 	struct session *s = ctx;
 
 	s->ended = true;
+	tell_end(s);
 	if (s->first && s->first->stage == EXCHANGE_STREAM)
 		cut(s);
 	else

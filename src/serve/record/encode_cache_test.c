@@ -262,14 +262,17 @@ static void many_batches_stay_findable(void **state)
 	for (int round = 0; round < 2; round++) {
 		for (int i = 0; i < 3000; i++) {
 			struct reader_view view = view_of(bytes, i, values, COUNT, 0);
-			struct encoded e = get(c, &view, ENCODE_WS_RAW);
-			assert_int_equal(e.base, i);
-			encoded_release(&e);
+			for (int form = 0; form < ENCODE_FORMS; form++) {
+				struct encoded e = get(c, &view, (enum encode_form)form);
+				assert_int_equal(e.base, i);
+				assert_int_equal(e.form, form);
+				encoded_release(&e);
+			}
 		}
 	}
 	encode_cache_stats(c, &stats);
-	assert_int_equal(stats.misses, 3000);
-	assert_int_equal(stats.hits, 3000);
+	assert_int_equal(stats.misses, 3000 * ENCODE_FORMS);
+	assert_int_equal(stats.hits, 3000 * ENCODE_FORMS);
 	encode_cache_free(c);
 }
 
