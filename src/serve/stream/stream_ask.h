@@ -15,8 +15,8 @@ struct stream_ask {
 	uint32_t topic_count;
 	struct cursor cursor; /* arrays in the exchange's arena; `latest` where none was given */
 	struct partition_set partitions;
-	struct slice key;     /* ptr NULL: none */
-	bool selects;         /* cursor, partitions or key was given */
+	struct slice key; /* ptr NULL: none */
+	bool selects;     /* cursor, partitions or key was given */
 };
 
 /*
