@@ -33,7 +33,8 @@ static enum metric_ROUTE label_of(const struct route *route)
 	if (route == &route_produce)
 		return ROUTE_RECORDS_POST;
 	for (size_t i = 0; route && i < sizeof(labels) / sizeof(labels[0]); i++)
-		if (route->pattern == labels[i].pattern || slice_eq_str(slice_str(route->pattern), labels[i].pattern))
+		if (route->pattern == labels[i].pattern ||
+		    slice_eq_str(slice_str(route->pattern), labels[i].pattern))
 			return labels[i].label;
 	return ROUTE_OTHER;
 }
@@ -58,15 +59,17 @@ static enum metric_METHOD method_of(enum http_method method)
 	}
 }
 
-static void on_answered(void *ctx, uint32_t loop, const struct route *route, enum http_method method, int status,
-			int64_t latency_ns)
+static void on_answered(void *ctx, uint32_t loop, const struct route *route, enum http_method method,
+			int status, int64_t latency_ns)
 {
 	struct parts *p = ctx;
 	struct metrics_shard *shard = p->app.loops[loop].shard;
 	enum metric_ROUTE label = label_of(route);
 
-	metric_add(shard, METRIC_HTTP_REQUESTS, metric_labels(METRIC_HTTP_REQUESTS, label, method_of(method)), 1);
-	metric_add(shard, METRIC_HTTP_ANSWERS, metric_labels(METRIC_HTTP_ANSWERS, label, metric_class(status)), 1);
+	metric_add(shard, METRIC_HTTP_REQUESTS, metric_labels(METRIC_HTTP_REQUESTS, label, method_of(method)),
+		   1);
+	metric_add(shard, METRIC_HTTP_ANSWERS,
+		   metric_labels(METRIC_HTTP_ANSWERS, label, metric_class(status)), 1);
 	metric_observe(shard, METRIC_HTTP_SECONDS, label, (uint64_t)latency_ns);
 }
 
@@ -89,8 +92,10 @@ static void on_connections(void *ctx, uint32_t loop, int change)
 
 void figures_observe(struct parts *p, struct http_observer *out)
 {
-	*out = (struct http_observer){
-		.ctx = p, .answered = on_answered, .refused = on_refused, .connections = on_connections};
+	*out = (struct http_observer){.ctx = p,
+				      .answered = on_answered,
+				      .refused = on_refused,
+				      .connections = on_connections};
 }
 
 /* ---- sources ---- */

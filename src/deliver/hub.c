@@ -226,7 +226,8 @@ int hub_new(const struct hub_options *options, struct hub **out)
 	hub->buckets = mem_zalloc(BUCKETS_FIRST, sizeof(struct hub_watch *));
 	buf_init(&hub->places, (CURSOR_PLACES_MAX + 1) * sizeof(struct cursor_place));
 	buf_init(&hub->bytes, 1 << 20);
-	if (!hub->buckets || log_watch_start(options->port, log_internal(options->log), on_state, hub, &hub->state_watch)) {
+	if (!hub->buckets ||
+	    log_watch_start(options->port, log_internal(options->log), on_state, hub, &hub->state_watch)) {
 		mem_free(hub->buckets);
 		mem_free(hub);
 		return ERR_NOMEM;

@@ -36,16 +36,16 @@ struct app_loop {
 	struct loop_turn flush;      /* ingest_flush at the end of the turn: app_flush_later */
 	struct metrics_shard *shard; /* written by this loop alone */
 	struct app_guest *guests;
-	bool draining; /* who would stay now is to leave at once */
+	bool draining;        /* who would stay now is to leave at once */
 	struct sse_loop *sse; /* of serve/sse and serve/ws: there while one of their streams is */
 	struct ws_loop *ws;
 };
 
 struct app_limits {
-	uint32_t poll_records_default; /* 0: 100 */
-	uint32_t poll_records_max;     /* 0: 10 000 */
-	int64_t poll_wait_max_ns;      /* 0: 5 minutes */
-	size_t poll_bytes_max;         /* of the records of one answer, 0: 16 MiB; one record always goes */
+	uint32_t poll_records_default;  /* 0: 100 */
+	uint32_t poll_records_max;      /* 0: 10 000 */
+	int64_t poll_wait_max_ns;       /* 0: 5 minutes */
+	size_t poll_bytes_max;          /* of the records of one answer, 0: 16 MiB; one record always goes */
 	uint32_t stream_partitions_max; /* without a selection, 0: 256 */
 	int64_t sse_comment_ns;         /* of silence, 0: 15 s; read when the first stream of a loop begins */
 	int64_t ws_ping_ns;             /* of silence, 0: 30 s; likewise */

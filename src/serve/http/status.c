@@ -19,7 +19,8 @@ static int on_readyz(struct exchange *x)
 	buf_clear(out);
 	if (health_write(app->health, out, &worst) || buf_append_byte(out, '\n'))
 		return ERR_NOMEM;
-	return exchange_answer(x, health_ready(app->health, for_read) ? 200 : 503, "application/json", buf_slice(out));
+	return exchange_answer(x, health_ready(app->health, for_read) ? 200 : 503, "application/json",
+			       buf_slice(out));
 }
 
 static int on_metrics(struct exchange *x)
@@ -44,5 +45,7 @@ const struct route route_readyz = {.methods = HTTP_BIT(HTTP_GET),
 				   .flags = ROUTE_OPEN,
 				   .handle = on_readyz};
 
-const struct route route_metrics = {
-	.methods = HTTP_BIT(HTTP_GET), .pattern = "/metrics", .flags = ROUTE_OPEN, .handle = on_metrics};
+const struct route route_metrics = {.methods = HTTP_BIT(HTTP_GET),
+				    .pattern = "/metrics",
+				    .flags = ROUTE_OPEN,
+				    .handle = on_metrics};
