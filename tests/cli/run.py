@@ -239,6 +239,57 @@ class Tail(unittest.TestCase):
         self.assertEqual(self.server.requests[-1][1], "/v1/sse?topics=a%2Cb&cursor=earliest")
 
 
+class Bench(unittest.TestCase):
+    """The real daemon is in tests/e2e; here are the answers that it gives too seldom."""
+
+    def setUp(self):
+        self.server = FakeServer().start()
+
+    def tearDown(self):
+        self.server.stop()
+
+    def produce(self, *words):
+        r = weir("bench", "produce", "--seconds", "1", "--json", *words, server=self.server)
+        return r, json.loads(r.stdout)
+
+    def test_what_is_counted_is_stored_and_each_has_its_key(self):
+        r, doc = self.produce("--rate", "200", "--keys", "--connections", "3", "--bytes", "33")
+        self.assertEqual((r.returncode, r.stderr), (0, b""))
+        self.assertEqual((doc["records"], doc["errors"]), (200, 0))
+        self.assertEqual((len(self.server.log), len(self.server.keys)), (200, 200))
+        self.assertEqual({len(request[3]) for request in self.server.requests}, {33})
+        self.assertEqual(self.server.connections, 3)
+
+    def test_later_is_an_error_and_pauses(self):
+        self.server.later(20)
+        r, doc = self.produce("--connections", "2", "--in-flight", "10")
+        self.assertEqual(r.returncode, 0)
+        self.assertEqual(doc["errors"], 20)
+        self.assertEqual(doc["records"], len(self.server.log))
+        self.assertIn(b"the first error: 503 overloaded: not now", r.stderr)
+
+    def test_a_lost_connection_is_opened_again(self):
+        self.server.cut_after(20)
+        r, doc = self.produce("--connections", "1", "--in-flight", "4", "--rate", "100")
+        self.assertEqual(r.returncode, 0, r.stderr)
+        self.assertGreater(doc["errors"], 0)
+        self.assertGreater(doc["records"], 50)
+        self.assertEqual(doc["records"] + doc["errors"], 100)
+        self.assertEqual(self.server.connections, 2)
+
+    def test_a_stall_counts_for_all_that_it_kept_waiting(self):
+        self.server.later(1)
+        _, doc = self.produce("--connections", "1", "--rate", "100")
+        # The pause is 100 ms: the ten requests that were due in it waited for its end.
+        self.assertGreater(doc["latency_ms"]["p99"], 40)
+
+    def test_no_server_fails(self):
+        self.server.stop()
+        r = weir("bench", "produce", server=self.server)
+        self.assertEqual((r.returncode, r.stdout), (1, b""))
+        self.assertIn(b"Connection refused", r.stderr)
+
+
 class Topic(unittest.TestCase):
     def setUp(self):
         self.server = FakeServer().start()
