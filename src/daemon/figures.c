@@ -163,8 +163,14 @@ static void put_all(void *ctx, struct metrics_scrape *s)
 	put_log(s, p->app.log);
 	put_seen(s, log_seen(p->app.log));
 	put_ingest(s, p->app.ingest);
-	for (uint32_t i = 0; i < p->loop_count; i++)
-		flying += ingest_in_flight(p->app.loops[i].queue);
+	for (uint32_t i = 0; i < p->loop_count; i++) {
+		struct app_loop *al = &p->app.loops[i];
+		flying += ingest_in_flight(al->queue);
+		for (unsigned way = 0; way < METRIC_COUNT_WAY; way++) {
+			metrics_put(s, METRIC_READER_LAG, way, atomic_load(&al->lag_sum[way]));
+			metrics_put_max(s, METRIC_READER_LAG_MAX, way, atomic_load(&al->lag_max[way]));
+		}
+	}
 	metrics_put(s, METRIC_INGEST_IN_FLIGHT, ENTRY_HTTP, flying);
 	metrics_put(s, METRIC_MEMORY_LIMIT, 0, p->conf->memory_bytes);
 	metrics_put(s, METRIC_TOPICS, 0, topics_count(p->app.topics));

@@ -259,3 +259,33 @@ void hub_stats(const struct hub *hub, struct hub_stats *out)
 {
 	*out = hub->stats;
 }
+
+/* ---- lag ---- */
+
+/* A parked place is at the end; one whose time is not looked up yet has no place. */
+static int64_t lag_of(const struct reader *r)
+{
+	int64_t sum = 0;
+
+	for (uint32_t i = 0; i < r->place_count; i++) {
+		const struct reader_place *place = &r->places[i];
+		struct partition_range range;
+		if (place->state == PLACE_IDLE || place->unresolved)
+			continue;
+		partition_range(place->partition, &range);
+		if (range.end > place->offset)
+			sum += range.end - place->offset;
+	}
+	return sum;
+}
+
+void hub_lag(const struct hub *hub, struct hub_lag lag[HUB_TAGS])
+{
+	memset(lag, 0, HUB_TAGS * sizeof(*lag));
+	for (const struct reader *r = hub->readers; r; r = r->next) {
+		int64_t behind = lag_of(r);
+		lag[r->tag].sum += behind;
+		if (behind > lag[r->tag].max)
+			lag[r->tag].max = behind;
+	}
+}

@@ -79,6 +79,7 @@ struct reader {
 	uint8_t kind; /* enum cursor_kind it began with */
 	bool watching;
 	int8_t waiting; /* topics waited for */
+	uint8_t tag;
 	int status;     /* an error that stays */
 	struct reader_topic one_topic;
 	struct reader_place one;

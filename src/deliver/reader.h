@@ -60,6 +60,7 @@ struct reader_options {
 	bool watch;              /* END parks from the start (see reader_watch) */
 	reader_ready_fn *on_ready;
 	void *ctx;
+	uint8_t tag; /* below HUB_TAGS: which sum of hub_lag it counts in */
 };
 
 /*

@@ -496,6 +496,8 @@ int reader_open(struct hub *hub, const struct reader_options *options, struct re
 	r->places = &r->one;
 	r->kind = (uint8_t)options->cursor->kind;
 	r->watching = options->watch;
+	r->tag = options->tag;
+	CHECK(r->tag < HUB_TAGS);
 	r->partitions_max = (uint16_t)places_allowed(options);
 	hub_add(hub, r);
 	rc = begin(r, options, fault);

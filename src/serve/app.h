@@ -35,6 +35,7 @@ struct app_loop {
 	struct ingest_queue *queue;
 	struct loop_turn flush;      /* ingest_flush at the end of the turn: app_flush_later */
 	struct metrics_shard *shard; /* written by this loop alone */
+	_Atomic int64_t lag_sum[METRIC_COUNT_WAY], lag_max[METRIC_COUNT_WAY]; /* as of the last app_loop_measure */
 	struct app_guest *guests;
 	bool draining;        /* who would stay now is to leave at once */
 	struct sse_loop *sse; /* of serve/sse and serve/ws: there while one of their streams is */
@@ -85,6 +86,9 @@ static inline void app_flush_later(struct app_loop *al)
  * ERR_NOMEM, ERR_IO: then app_loop_fini is still to be called.
  */
 int app_loop_init(struct app *app, struct loop *loop, struct fault *fault);
+
+/* On the loop, before a scrape: how far its readers are behind. */
+void app_loop_measure(struct app_loop *al);
 
 /* On the loop. remove does nothing where it is in no list. */
 void app_guest_add(struct app_loop *al, struct app_guest *guest);

@@ -284,6 +284,17 @@ static int fail(struct poll *p, int err)
 {
 	struct exchange *x = p->x;
 
+static void count_delivered(const struct poll *p, const struct page *page)
+{
+	struct metrics_shard *shard = loop_of(p)->shard;
+	unsigned way = p->wait_ns > 0 ? WAY_LONGPOLL : WAY_POLL;
+
+	if (!shard)
+		return;
+	metric_add(shard, METRIC_DELIVERED_RECORDS, way, page->count);
+	metric_add(shard, METRIC_DELIVERED_BYTES, way, page->out->len);
+}
+
 	let_go(p);
 	return exchange_problem(x, err, NULL);
 }
@@ -302,6 +313,7 @@ static int answer_page(struct poll *p, struct page *page)
 	(void)buf_append_str(page->out, "}\n");
 	if (buf_status(page->out) || buf_status(&page->gaps))
 		return fail(p, ERR_NOMEM);
+	count_delivered(p, page);
 	let_go(p);
 	return exchange_answer(x, 200, "application/json", buf_slice(page->out));
 }
@@ -461,6 +473,7 @@ int poll_start(struct exchange *x, const struct poll_options *o)
 		.wait_for_topics = o->wait_ns > 0,
 		.on_ready = on_ready,
 		.ctx = p,
+		.tag = o->wait_ns > 0 ? WAY_LONGPOLL : WAY_POLL,
 	};
 	struct fault fault = {0};
 	bool unread;

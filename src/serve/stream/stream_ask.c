@@ -54,7 +54,8 @@ int stream_ask_read(struct stream_ask *ask, struct exchange *x, struct slice res
 	return rc;
 }
 
-int stream_ask_open(const struct stream_ask *ask, struct exchange *x, reader_ready_fn *on_ready, void *ctx,
+int stream_ask_open(const struct stream_ask *ask, struct exchange *x, uint8_t way,
+		    reader_ready_fn *on_ready, void *ctx,
 		    struct reader **out, struct fault *fault)
 {
 	const struct app *app = x->app;
@@ -69,6 +70,7 @@ int stream_ask_open(const struct stream_ask *ask, struct exchange *x, reader_rea
 		.watch = true,
 		.on_ready = on_ready,
 		.ctx = ctx,
+		.tag = way,
 	};
 
 	if (options.partitions_max == 0)

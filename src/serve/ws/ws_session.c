@@ -486,7 +486,7 @@ int ws_start(struct exchange *x, const struct ws_ask *ask, const struct ws_hands
 	if (!s)
 		return ERR_NOMEM;
 	if (ask->subscribes)
-		rc = stream_ask_open(&ask->stream, x, on_ready, s, &reader, &fault);
+		rc = stream_ask_open(&ask->stream, x, WAY_WS, on_ready, s, &reader, &fault);
 	if (rc == 0)
 		rc = exchange_upgrade(x, "websocket", &session, s, &s->conn);
 	if (rc) {
