@@ -189,6 +189,9 @@ void core_say(struct log *l, int level, const char *event, const char *format, .
 /* Says it, then ends the process: what was entered cannot be made durable. */
 _Noreturn void core_fatal(struct log *l, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* Waits for the condition, at most so long; on the monotonic clock. For the threads around the steps. */
+void core_wait(pthread_cond_t *cond, pthread_mutex_t *lock, int64_t ms);
+
 /* partition.c */
 int partition_get(struct log *l, const struct topic_id *topic, uint32_t number, bool make,
 		  struct partition **out);

@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/check.h"
@@ -45,6 +46,18 @@ void core_fatal(struct log *l, const char *format, ...)
 		l->options.on_fatal(l->options.say_ctx, text);
 	(void)fprintf(stderr, "weir: fatal: %s\n", text);
 	_exit(1);
+}
+
+void core_wait(pthread_cond_t *cond, pthread_mutex_t *lock, int64_t ms)
+{
+	struct timespec until;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &until); /* banned-ok: a thread sleeps, no step does */
+	until.tv_sec += ms / 1000;
+	until.tv_nsec += (long)(ms % 1000) * 1000000;
+	until.tv_sec += until.tv_nsec / 1000000000;
+	until.tv_nsec %= 1000000000;
+	(void)pthread_cond_clockwait(cond, lock, CLOCK_MONOTONIC, &until);
 }
 
 /* ---- opening ---- */

@@ -7,8 +7,6 @@
  */
 #include "log/core.h"
 
-#include <time.h>
-
 #define LOOK_MS 1000
 #define RESERVE_BYTES (16 << 20)
 #define IDLE_MS 3600000
@@ -131,18 +129,11 @@ int maintain_step(struct log *l, int64_t *wait_ms)
 
 static bool sleep_for(struct log *l, int64_t ms)
 {
-	struct timespec until;
 	bool stop;
 
-	(void)clock_gettime(CLOCK_MONOTONIC,
-			    &until) /* banned-ok: the thread around the step waits, the step does not */;
-	until.tv_sec += ms / 1000;
-	until.tv_nsec += (long)(ms % 1000) * 1000000;
-	until.tv_sec += until.tv_nsec / 1000000000;
-	until.tv_nsec %= 1000000000;
 	(void)pthread_mutex_lock(&l->maintain_lock);
 	if (!l->maintain_asked && !l->maintain_stop)
-		(void)pthread_cond_clockwait(&l->maintain, &l->maintain_lock, CLOCK_MONOTONIC, &until);
+		core_wait(&l->maintain, &l->maintain_lock, ms);
 	l->maintain_asked = false;
 	stop = l->maintain_stop;
 	(void)pthread_mutex_unlock(&l->maintain_lock);

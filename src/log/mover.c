@@ -10,13 +10,13 @@
 #include "log/core.h"
 
 #include <errno.h>
-#include <time.h>
 
 #include "base/check.h"
 #include "base/mem.h"
 
 #define PIECES_MAX 256u
 #define LAG_MS 50
+#define FAILURE_MS 200
 
 static struct partition *take_queued(struct log *l)
 {
@@ -255,18 +255,6 @@ static bool is_due(const struct log *l)
 	       atomic_load(&l->pinned_bytes) >= MOVER_LAG_BYTES;
 }
 
-static void wait_ms(struct log *l, long ms)
-{
-	struct timespec until;
-
-	(void)clock_gettime(CLOCK_MONOTONIC,
-			    &until) /* banned-ok: the thread around the step waits, the step does not */;
-	until.tv_nsec += ms * 1000000;
-	until.tv_sec += until.tv_nsec / 1000000000;
-	until.tv_nsec %= 1000000000;
-	(void)pthread_cond_clockwait(&l->movable, &l->tail_lock, CLOCK_MONOTONIC, &until);
-}
-
 /* Sleeps without a clock while nothing waits; then lets a little gather. False when it is time to end. */
 static bool wait_for_work(struct log *l)
 {
@@ -279,7 +267,7 @@ static bool wait_for_work(struct log *l)
 	}
 	l->mover_idle = false;
 	if (l->queue_first && !is_due(l))
-		wait_ms(l, LAG_MS);
+		core_wait(&l->movable, &l->tail_lock, LAG_MS);
 	go_on = l->queue_first || !l->mover_stop;
 	(void)pthread_mutex_unlock(&l->tail_lock);
 	return go_on;
@@ -288,7 +276,7 @@ static bool wait_for_work(struct log *l)
 static void pause_after_failure(struct log *l)
 {
 	(void)pthread_mutex_lock(&l->tail_lock);
-	wait_ms(l, 200);
+	core_wait(&l->movable, &l->tail_lock, FAILURE_MS);
 	(void)pthread_mutex_unlock(&l->tail_lock);
 }
 
