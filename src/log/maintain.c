@@ -112,7 +112,8 @@ int maintain_step(struct log *l, int64_t *wait_ms)
 	if (rc > 0)
 		return 1;
 	(void)partitions_each(l, find_expiry, &expiry);
-	if (wish || journal_is_long(l) || expiry <= now_ms || atomic_exchange(&l->let_go, false)) {
+	if (wish || journal_is_long(l) || seen_wants_checkpoint(l->seen) || expiry <= now_ms ||
+	    atomic_exchange(&l->let_go, false)) {
 		run_checkpoint(l, wanted);
 		return !atomic_load(&l->move_failing);
 	}
