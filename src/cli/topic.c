@@ -141,6 +141,25 @@ static struct slice bare(struct json_value v)
 
 static void print_members(struct json_cursor *c, const char *prefix);
 
+/* An item that is an object, on one line: "offsets[0]: partition 0, start 0, end 4, bytes 349". */
+static void print_item(struct json_cursor *c, const char *path)
+{
+	struct json_value value;
+	struct slice name;
+	const char *joint = "";
+
+	printf("%s: ", path);
+	json_object_begin(c);
+	while (json_object_next(c, &name)) {
+		if (json_take(c, &value) != 0)
+			break;
+		struct slice text = bare(value);
+		printf("%s%.*s %.*s", joint, (int)name.len - 2, (const char *)name.ptr + 1, (int)text.len, (const char *)text.ptr);
+		joint = ", ";
+	}
+	printf("\n");
+}
+
 /* name.inner: value, a line each; arrays by number. */
 static void print_value(struct json_cursor *c, const char *path)
 {
@@ -154,7 +173,10 @@ static void print_value(struct json_cursor *c, const char *path)
 		json_array_begin(c);
 		while (json_array_next(c)) {
 			snprintf(inner, sizeof(inner), "%.280s[%u]", path, i++);
-			print_value(c, inner);
+			if (json_peek(c) == JSON_OBJECT)
+				print_item(c, inner);
+			else
+				print_value(c, inner);
 		}
 	} else if (json_take(c, &value) == 0) {
 		struct slice text = bare(value);
