@@ -25,10 +25,19 @@ static const struct cli_option create_options[] = {
 	{.name = "partitions", .value = "N", .doc = "partitions, 1; may grow later"},
 	{.name = "retention", .value = "DURATION", .doc = "how long records are kept, 7d; or forever"},
 	{.name = "retention-bytes", .value = "SIZE", .doc = "most bytes of a partition; or unlimited"},
-	{.name = "durability", .value = "WORD", .doc = "fsync or os", .complete = CLI_COMPLETE_WORDS, .words = "fsync os"},
-	{.name = "cleanup", .value = "WORD", .doc = "delete, compact or compact_delete", .complete = CLI_COMPLETE_WORDS,
+	{.name = "durability",
+	 .value = "WORD",
+	 .doc = "fsync or os",
+	 .complete = CLI_COMPLETE_WORDS,
+	 .words = "fsync os"},
+	{.name = "cleanup",
+	 .value = "WORD",
+	 .doc = "delete, compact or compact_delete",
+	 .complete = CLI_COMPLETE_WORDS,
 	 .words = "delete compact compact_delete"},
-	{.name = "idempotency-ttl", .value = "DURATION", .doc = "how long idempotency keys are remembered, 7d"},
+	{.name = "idempotency-ttl",
+	 .value = "DURATION",
+	 .doc = "how long idempotency keys are remembered, 7d"},
 	{.name = "json", .doc = "print the server's JSON"},
 	{0},
 };
@@ -39,7 +48,11 @@ static const struct cli_option delete_options[] = {
 };
 
 static const struct cli_option trim_options[] = {
-	{.name = "before", .value = "CURSOR", .doc = "where the topic is to begin: a cursor, latest, @TIME", .complete = CLI_COMPLETE_WORDS, .words = "latest"},
+	{.name = "before",
+	 .value = "CURSOR",
+	 .doc = "where the topic is to begin: a cursor, latest, @TIME",
+	 .complete = CLI_COMPLETE_WORDS,
+	 .words = "latest"},
 	{.name = "json", .doc = "print the server's JSON"},
 	{0},
 };
@@ -55,24 +68,59 @@ static const struct cli_example trim_examples[] = {
 };
 
 static const struct command topic_list = {
-	.name = "list", .parent = &command_topic, .synopsis = "", .summary = "Lists the topics.",
-	.options = json_option, .client = true, .run = run_list,
+	.name = "list",
+	.parent = &command_topic,
+	.synopsis = "",
+	.summary = "Lists the topics.",
+	.options = json_option,
+	.client = true,
+	.run = run_list,
 };
 static const struct command topic_show = {
-	.name = "show", .parent = &command_topic, .synopsis = "TOPIC", .summary = "Shows settings, partitions, offsets and sizes of a topic.",
-	.options = json_option, .operands_min = 1, .operands_max = 1, .client = true, .run = run_show,
+	.name = "show",
+	.parent = &command_topic,
+	.synopsis = "TOPIC",
+	.summary = "Shows settings, partitions, offsets and sizes of a topic.",
+	.options = json_option,
+	.operands_min = 1,
+	.operands_max = 1,
+	.client = true,
+	.run = run_show,
 };
 static const struct command topic_create = {
-	.name = "create", .parent = &command_topic, .synopsis = "TOPIC", .summary = "Makes a topic, or changes the given settings of one.",
-	.options = create_options, .examples = create_examples, .operands_min = 1, .operands_max = 1, .client = true, .run = run_create,
+	.name = "create",
+	.parent = &command_topic,
+	.synopsis = "TOPIC",
+	.summary = "Makes a topic, or changes the given settings of one.",
+	.options = create_options,
+	.examples = create_examples,
+	.operands_min = 1,
+	.operands_max = 1,
+	.client = true,
+	.run = run_create,
 };
 static const struct command topic_delete = {
-	.name = "delete", .parent = &command_topic, .synopsis = "TOPIC", .summary = "Deletes a topic with all its records.",
-	.options = delete_options, .operands_min = 1, .operands_max = 1, .client = true, .run = run_delete,
+	.name = "delete",
+	.parent = &command_topic,
+	.synopsis = "TOPIC",
+	.summary = "Deletes a topic with all its records.",
+	.options = delete_options,
+	.operands_min = 1,
+	.operands_max = 1,
+	.client = true,
+	.run = run_delete,
 };
 static const struct command topic_trim = {
-	.name = "trim", .parent = &command_topic, .synopsis = "TOPIC", .summary = "Drops the oldest records of a topic.",
-	.options = trim_options, .examples = trim_examples, .operands_min = 1, .operands_max = 1, .client = true, .run = run_trim,
+	.name = "trim",
+	.parent = &command_topic,
+	.synopsis = "TOPIC",
+	.summary = "Drops the oldest records of a topic.",
+	.options = trim_options,
+	.examples = trim_examples,
+	.operands_min = 1,
+	.operands_max = 1,
+	.client = true,
+	.run = run_trim,
 };
 
 static const struct command *const children[] = {
@@ -103,7 +151,9 @@ static int call(const struct args *args, enum http_method method, struct slice t
 		struct client_reply *r)
 {
 	const struct client_call ask = {
-		.method = method, .target = target, .body = body,
+		.method = method,
+		.target = target,
+		.body = body,
 		.content_type = body.ptr ? SLICE_LIT("application/json") : slice_null(),
 	};
 	struct client_problem problem;
@@ -118,7 +168,8 @@ static int call(const struct args *args, enum http_method method, struct slice t
 	if (r->status >= 200 && r->status < 300)
 		return CLI_DONE;
 	client_problem_of(buf_slice(&r->content), &problem);
-	return cli_fail("%d %s: %s", r->status, *problem.code ? problem.code : http_reason(r->status), problem.detail);
+	return cli_fail("%d %s: %s", r->status, *problem.code ? problem.code : http_reason(r->status),
+			problem.detail);
 }
 
 static int print_raw(struct slice content)
@@ -227,7 +278,8 @@ static void print_topic_row(struct json_cursor *c)
 		else
 			json_skip(c);
 	}
-	struct slice text[3] = {name.raw.ptr ? bare(name) : slice_str("?"), partitions.raw.ptr ? bare(partitions) : slice_str("?"),
+	struct slice text[3] = {name.raw.ptr ? bare(name) : slice_str("?"),
+				partitions.raw.ptr ? bare(partitions) : slice_str("?"),
 				retention.raw.ptr ? bare(retention) : slice_str("?")};
 	/* `partitions` may come as the list of them: then the topic's show has more. */
 	if (partitions.kind == JSON_ARRAY || partitions.kind == JSON_OBJECT)
@@ -339,7 +391,7 @@ static const struct {
 	const char *option, *key;
 } keys[] = {
 	{"partitions", "partitions"}, {"retention", "retention"}, {"retention-bytes", "retention_bytes"},
-	{"durability", "durability"}, {"cleanup", "cleanup"}, {"idempotency-ttl", "idempotency.ttl"},
+	{"durability", "durability"}, {"cleanup", "cleanup"},     {"idempotency-ttl", "idempotency.ttl"},
 };
 
 static int topic_body(const struct args *args, struct buf *body, struct fault *fault)
@@ -400,7 +452,8 @@ static bool is_sure(const struct args *args)
 
 	if (args_has(args, "yes") || !isatty(STDIN_FILENO) || !isatty(STDERR_FILENO))
 		return true;
-	fprintf(stderr, "This deletes topic %s with all its records and cursors. Type its name to go on: ", args->operands[0]);
+	fprintf(stderr, "This deletes topic %s with all its records and cursors. Type its name to go on: ",
+		args->operands[0]);
 	if (!fgets(answer, sizeof(answer), stdin))
 		return false;
 	answer[strcspn(answer, "\r\n")] = 0;

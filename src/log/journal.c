@@ -39,14 +39,14 @@ struct journal {
 	char dir[PATH_BYTES - 64];
 	uint64_t file_bytes, bytes_max;
 	pthread_mutex_t lock;
-	pthread_mutex_t making;       /* held while a file is made ready; taken before lock */
-	struct journal_file *oldest;  /* under lock: the list */
-	struct journal_file *current; /* the committer's */
+	pthread_mutex_t making;        /* held while a file is made ready; taken before lock */
+	struct journal_file *oldest;   /* under lock: the list */
+	struct journal_file *current;  /* the committer's */
 	struct journal_file *prepared; /* under lock: ready to become current */
-	uint64_t generation;          /* the highest given */
-	uint64_t durable;             /* the committer's */
-	uint64_t written;             /* the committer's: last appended sequence */
-	uint64_t recycled;            /* under lock: groups up to here are not needed */
+	uint64_t generation;           /* the highest given */
+	uint64_t durable;              /* the committer's */
+	uint64_t written;              /* the committer's: last appended sequence */
+	uint64_t recycled;             /* under lock: groups up to here are not needed */
 };
 
 static void file_path(const struct journal *j, uint64_t generation, char *out)
@@ -212,14 +212,16 @@ static int read_frame(struct scanner *s, uint64_t at, struct frame_head *head)
 	file_path(s->j, s->file->generation, path);
 	if (got < 0)
 		return io_fault(s->fault, "read", path, (int)got);
-	if (frame_head_read(slice_make(s->bytes, (size_t)got), head) || head->generation != s->file->generation)
+	if (frame_head_read(slice_make(s->bytes, (size_t)got), head) ||
+	    head->generation != s->file->generation)
 		return 1;
 	if (head->bytes > s->file->bytes - at)
 		return 1;
 	if (head->bytes > s->cap) {
 		uint8_t *grown = mem_realloc(s->bytes, head->bytes);
 		if (!grown)
-			return fault_set(s->fault, ERR_NOMEM, "no memory for a group of %u bytes", head->bytes);
+			return fault_set(s->fault, ERR_NOMEM, "no memory for a group of %u bytes",
+					 head->bytes);
 		s->bytes = grown;
 		s->cap = head->bytes;
 	}
@@ -264,9 +266,10 @@ static int look_behind(struct scanner *s, uint64_t from, uint64_t *torn_bytes)
 		if (!own || at == from || read_frame(s, at, &head))
 			continue;
 		if (head.durable >= s->expect)
-			return fault_set(s->fault, ERR_CORRUPT,
-					 "%s: the group at byte %llu is damaged, and a later one at byte %llu proves that it was durable",
-					 path, (unsigned long long)from, (unsigned long long)at);
+			return fault_set(
+				s->fault, ERR_CORRUPT,
+				"%s: the group at byte %llu is damaged, and a later one at byte %llu proves that it was durable",
+				path, (unsigned long long)from, (unsigned long long)at);
 	}
 	return 0;
 }
@@ -284,8 +287,10 @@ static int scan_file(struct scanner *s, journal_group_fn *fn, void *ctx, struct 
 		if (rc)
 			break;
 		if (head.sequence > s->expect)
-			return fault_set(s->fault, ERR_CORRUPT, "%s: group %llu stands at byte %llu where %llu was expected", path,
-					 (unsigned long long)head.sequence, (unsigned long long)at, (unsigned long long)s->expect);
+			return fault_set(s->fault, ERR_CORRUPT,
+					 "%s: group %llu stands at byte %llu where %llu was expected", path,
+					 (unsigned long long)head.sequence, (unsigned long long)at,
+					 (unsigned long long)s->expect);
 		at += padded(head.bytes);
 		s->file->used = at;
 		s->file->last_sequence = head.sequence;
@@ -306,7 +311,8 @@ static int scan_file(struct scanner *s, journal_group_fn *fn, void *ctx, struct 
 		return 0;
 	rc = look_behind(s, at, &out->torn_bytes);
 	if (out->torn_bytes) {
-		(void)snprintf(out->torn_file, sizeof(out->torn_file), "%016llx.wal", (unsigned long long)s->file->generation);
+		(void)snprintf(out->torn_file, sizeof(out->torn_file), "%016llx.wal",
+			       (unsigned long long)s->file->generation);
 		out->torn_at = at;
 	}
 	return rc;
@@ -537,7 +543,8 @@ int journal_append(struct journal *j, uint8_t *frame, struct frame_head *head, s
 	head->generation = j->current->generation;
 	head->durable = j->durable;
 	frame_seal(frame, head);
-	rc = j->sys->ops->pwritev(j->sys->self, j->current->fd, iov, bytes > head->bytes ? 2 : 1, j->current->used);
+	rc = j->sys->ops->pwritev(j->sys->self, j->current->fd, iov, bytes > head->bytes ? 2 : 1,
+				  j->current->used);
 	if (rc)
 		return io_fault(fault, "write to the journal in", j->dir, rc);
 	(void)pthread_mutex_lock(&j->lock);
@@ -577,7 +584,8 @@ static bool drop_spare(struct journal *j, bool all)
 
 	(void)pthread_mutex_lock(&j->lock);
 	for (file = j->oldest; file; file = file->next) {
-		bool free_file = file != j->current && file != j->prepared && file->last_sequence <= j->recycled;
+		bool free_file =
+			file != j->current && file != j->prepared && file->last_sequence <= j->recycled;
 		sum += file->bytes;
 		if (free_file && (!victim || file->bytes < j->file_bytes))
 			victim = file;

@@ -29,8 +29,8 @@ void maintain_wake(struct log *l)
 void maintain_look_at_space(struct log *l)
 {
 	uint64_t free_bytes = 0, total = 0;
-	int64_t needed = RESERVE_BYTES + atomic_load(&l->pinned_bytes) + (int64_t)atomic_load(&l->entered_bytes) * 2 +
-			 (int64_t)l->partition_count * 256;
+	int64_t needed = RESERVE_BYTES + atomic_load(&l->pinned_bytes) +
+			 (int64_t)atomic_load(&l->entered_bytes) * 2 + (int64_t)l->partition_count * 256;
 	bool full;
 
 	if (journal_wants_file(l->journal))
@@ -41,8 +41,8 @@ void maintain_look_at_space(struct log *l)
 	atomic_store(&l->room, (int64_t)free_bytes - needed);
 	if (atomic_exchange(&l->full, full) != full)
 		core_say(l, full ? LOG_WARN : LOG_INFO, full ? "disk_full" : "disk_has_room",
-			 full ? "%llu MiB free in %s: records are refused with 507 until there is room"
-			      : "%llu MiB free in %s: records are taken again",
+			 full ? "%llu MiB free in %s: records are refused with 507 until there is room" :
+				"%llu MiB free in %s: records are taken again",
 			 (unsigned long long)(free_bytes >> 20), l->dir);
 }
 
@@ -134,7 +134,8 @@ static bool sleep_for(struct log *l, int64_t ms)
 	struct timespec until;
 	bool stop;
 
-	(void)clock_gettime(CLOCK_MONOTONIC, &until) /* banned-ok: the thread around the step waits, the step does not */;
+	(void)clock_gettime(CLOCK_MONOTONIC,
+			    &until) /* banned-ok: the thread around the step waits, the step does not */;
 	until.tv_sec += ms / 1000;
 	until.tv_nsec += (long)(ms % 1000) * 1000000;
 	until.tv_sec += until.tv_nsec / 1000000000;

@@ -48,7 +48,8 @@ static void put_back(struct log *l, struct partition *p)
 }
 
 /* Batches that wait, as many as fit one write and the segment; gives the groups they hold. */
-static uint32_t gather(struct partition *p, uint64_t bytes_max, struct segment_piece *pieces, struct tail_group **groups)
+static uint32_t gather(struct partition *p, uint64_t bytes_max, struct segment_piece *pieces,
+		       struct tail_group **groups)
 {
 	uint32_t count = 0;
 	uint64_t sum = 0;
@@ -104,7 +105,8 @@ static int segment_to_append(struct partition *p, int64_t base, uint32_t first_b
 	int rc = 0;
 
 	*sealed = NULL;
-	if (last && (p->last_sealed || (atomic_load(&last->bytes) > 0 && atomic_load(&last->bytes) + first_bytes > limit) ||
+	if (last && (p->last_sealed ||
+		     (atomic_load(&last->bytes) > 0 && atomic_load(&last->bytes) + first_bytes > limit) ||
 		     base - last->base > INT32_MAX)) {
 		*sealed = segment_ref(last);
 		last = NULL;
@@ -209,7 +211,8 @@ void tail_evict(struct log *l, bool all)
 		struct tail_group *t;
 		(void)pthread_mutex_lock(&l->tail_lock);
 		t = l->tail_first;
-		if (t == l->first_unmoved || (!all && atomic_load(&l->tail_bytes) <= (int64_t)l->options.tail_bytes_max))
+		if (t == l->first_unmoved ||
+		    (!all && atomic_load(&l->tail_bytes) <= (int64_t)l->options.tail_bytes_max))
 			t = NULL;
 		if (t) {
 			l->tail_first = t->next;
@@ -236,8 +239,8 @@ int mover_step(struct log *l)
 	if (rc < 0) {
 		put_back(l, p);
 		if (!atomic_exchange(&l->move_failing, true))
-			core_say(l, LOG_ERROR, "segment_write_failed", "%s; ingest is refused until it works again",
-				 sys_error_text(rc));
+			core_say(l, LOG_ERROR, "segment_write_failed",
+				 "%s; ingest is refused until it works again", sys_error_text(rc));
 		return rc;
 	}
 	if (atomic_exchange(&l->move_failing, false))
@@ -248,14 +251,16 @@ int mover_step(struct log *l)
 /* True once enough waits, somebody asked, or the log stops. Under tail_lock. */
 static bool is_due(const struct log *l)
 {
-	return l->mover_stop || l->move_wanted > l->moved_sequence || atomic_load(&l->pinned_bytes) >= MOVER_LAG_BYTES;
+	return l->mover_stop || l->move_wanted > l->moved_sequence ||
+	       atomic_load(&l->pinned_bytes) >= MOVER_LAG_BYTES;
 }
 
 static void wait_ms(struct log *l, long ms)
 {
 	struct timespec until;
 
-	(void)clock_gettime(CLOCK_MONOTONIC, &until) /* banned-ok: the thread around the step waits, the step does not */;
+	(void)clock_gettime(CLOCK_MONOTONIC,
+			    &until) /* banned-ok: the thread around the step waits, the step does not */;
 	until.tv_nsec += ms * 1000000;
 	until.tv_sec += until.tv_nsec / 1000000000;
 	until.tv_nsec %= 1000000000;
