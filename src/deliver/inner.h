@@ -80,7 +80,7 @@ struct reader {
 	bool watching;
 	int8_t waiting; /* topics waited for */
 	uint8_t tag;
-	int status;     /* an error that stays */
+	int status; /* an error that stays */
 	struct reader_topic one_topic;
 	struct reader_place one;
 };

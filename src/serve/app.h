@@ -35,7 +35,8 @@ struct app_loop {
 	struct ingest_queue *queue;
 	struct loop_turn flush;      /* ingest_flush at the end of the turn: app_flush_later */
 	struct metrics_shard *shard; /* written by this loop alone */
-	_Atomic int64_t lag_sum[METRIC_COUNT_WAY], lag_max[METRIC_COUNT_WAY]; /* as of the last app_loop_measure */
+	_Atomic int64_t lag_sum[METRIC_COUNT_WAY],
+		lag_max[METRIC_COUNT_WAY]; /* as of the last app_loop_measure */
 	struct app_guest *guests;
 	bool draining;        /* who would stay now is to leave at once */
 	struct sse_loop *sse; /* of serve/sse and serve/ws: there while one of their streams is */

@@ -280,10 +280,6 @@ static void let_go(struct poll *p)
 	p->reader = NULL;
 }
 
-static int fail(struct poll *p, int err)
-{
-	struct exchange *x = p->x;
-
 static void count_delivered(const struct poll *p, const struct page *page)
 {
 	struct metrics_shard *shard = loop_of(p)->shard;
@@ -294,6 +290,10 @@ static void count_delivered(const struct poll *p, const struct page *page)
 	metric_add(shard, METRIC_DELIVERED_RECORDS, way, page->count);
 	metric_add(shard, METRIC_DELIVERED_BYTES, way, page->out->len);
 }
+
+static int fail(struct poll *p, int err)
+{
+	struct exchange *x = p->x;
 
 	let_go(p);
 	return exchange_problem(x, err, NULL);

@@ -54,9 +54,8 @@ int stream_ask_read(struct stream_ask *ask, struct exchange *x, struct slice res
 	return rc;
 }
 
-int stream_ask_open(const struct stream_ask *ask, struct exchange *x, uint8_t way,
-		    reader_ready_fn *on_ready, void *ctx,
-		    struct reader **out, struct fault *fault)
+int stream_ask_open(const struct stream_ask *ask, struct exchange *x, uint8_t way, reader_ready_fn *on_ready,
+		    void *ctx, struct reader **out, struct fault *fault)
 {
 	const struct app *app = x->app;
 	struct reader_options options = {
