@@ -205,7 +205,8 @@ static void print_item(struct json_cursor *c, const char *path)
 		if (json_take(c, &value) != 0)
 			break;
 		struct slice text = bare(value);
-		printf("%s%.*s %.*s", joint, (int)name.len - 2, (const char *)name.ptr + 1, (int)text.len, (const char *)text.ptr);
+		printf("%s%.*s %.*s", joint, (int)name.len - 2, (const char *)name.ptr + 1, (int)text.len,
+		       (const char *)text.ptr);
 		joint = ", ";
 	}
 	printf("\n");
