@@ -312,6 +312,16 @@ class Topic(unittest.TestCase):
         self.assertEqual(r.returncode, 1)
         self.assertIn(b"404 unknown_topic: there is no topic orders", r.stderr)
 
+    def test_a_list_of_many_pages_is_one(self):
+        self.server.page = 2
+        self.server.topics = {"t%d" % i: {"partitions": i, "retention": "7d"} for i in range(5)}
+        r = weir("topic", "list", server=self.server)
+        self.assertEqual([line.split()[0] for line in r.stdout.splitlines()], [b"t0", b"t1", b"t2", b"t3", b"t4"])
+        doc = json.loads(weir("topic", "list", "--json", server=self.server).stdout)
+        self.assertEqual(([t["name"] for t in doc["topics"]], doc["next"]), (["t0", "t1", "t2", "t3", "t4"], None))
+        self.server.topics = {}
+        self.assertEqual(json.loads(weir("topic", "list", "--json", server=self.server).stdout), {"topics": [], "next": None})
+
     def test_settings_are_checked_before_anything_is_sent(self):
         r = weir("topic", "create", "t", "--retention", "30", server=self.server)
         self.assertEqual(r.returncode, 2)
