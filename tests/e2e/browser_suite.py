@@ -35,6 +35,7 @@ async def _():
             await b.until("[...document.querySelectorAll('.way .records')].every(e => e.textContent === '1')", "the record on all four ways")
             await b.fill("#value", "second <b>record</b>")
             await b.click("#send")
+            await b.until("[...document.querySelectorAll('.way .records')].every(e => e.textContent === '2')", "the second on all four ways")
             await b.until("[...document.querySelectorAll('.way .own')].every(e => e.textContent.endsWith('s'))", "one's own latency, four ways")
             check(await b.js("document.querySelector('#rows b') === null"), "a value became markup")
             got = [(r["key"], r.get("value", r.get("value_text"))) for r in w.all("from.page")]

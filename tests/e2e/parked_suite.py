@@ -4,8 +4,9 @@ import os
 import resource
 import time
 
-from harness import Raw, Skip, Weir, check, eq, test, until
+from harness import SLOW, Raw, Skip, Weir, check, eq, test, until
 
+# Under sanitizers (WEIR_SLOW) the memory is the sanitizer's, and only the rest is looked at.
 COUNT = int(os.environ.get("WEIR_PARKED", "5000"))
 WS_HEAD = ("Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
            "Sec-WebSocket-Version: 13\r\n")
@@ -57,7 +58,7 @@ def waiting_costs_nothing(target, lines="", heads=False, quiet=10):
             ticks = w.ticks() - ticks
             print_cost = "%.1f KiB each, %d ticks in %d s" % (each / 1024, ticks, quiet)
             check(ticks == 0, "waiting took CPU: " + print_cost)
-            check(each <= 6 * 1024, "waiting took memory: " + print_cost)
+            check(SLOW > 1 or each <= 6 * 1024, "waiting took memory: " + print_cost)
             began = time.monotonic()
             w.push(t, b'"wake"')
             for c in held:
@@ -113,4 +114,4 @@ def _():
         before = w.rss()
         for _ in range(10):
             wave()
-        check(w.rss() - before < 4 << 20, "grew by %d KiB over 5000 connections" % ((w.rss() - before) >> 10))
+        check(SLOW > 1 or w.rss() - before < 4 << 20, "grew by %d KiB over 5000 connections" % ((w.rss() - before) >> 10))
