@@ -40,14 +40,19 @@ static const struct command *const table[] = {&eat, &group, NULL};
 static int parse(const char *line, char room[400], const char *argv[WORDS_MAX + 1], struct args *args,
 		 struct fault *fault)
 {
+	size_t n = strlen(line);
 	int argc = 1;
-	char *save = NULL;
 
 	argv[0] = "weir";
-	strncpy(room, line, 399);
-	room[399] = 0;
-	for (char *word = strtok_r(room, " ", &save); word && argc < WORDS_MAX; word = strtok_r(NULL, " ", &save))
+	assert_true(n < 400);
+	memcpy(room, line, n + 1);
+	for (char *word = room; *word && argc < WORDS_MAX;) {
+		char *end = word + strcspn(word, " ");
+		bool last = *end == 0;
+		*end = 0;
 		argv[argc++] = strcmp(word, "EMPTY") == 0 ? "" : word;
+		word = last ? end : end + 1;
+	}
 	memset(fault, 0, sizeof(*fault));
 	return args_parse(table, argc, argv, args, fault);
 }

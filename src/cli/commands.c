@@ -9,6 +9,7 @@ const struct command *const commands[] = {
 	&command_topic,
 	&command_produce,
 	&command_tail,
+	&command_verify,
 	&command_version,
 	&command_help,
 	&command_completion,

@@ -7,6 +7,7 @@
 /* Each on top of the file of its name. */
 extern const struct command command_serve;
 extern const struct command command_check;
+extern const struct command command_verify;
 extern const struct command command_topic;
 extern const struct command command_produce;
 extern const struct command command_tail;

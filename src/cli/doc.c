@@ -8,12 +8,13 @@
 #include "cli/help.h"
 #include "cli/say.h"
 #include "conf/conf.h"
+#include "obs/metrics.h"
 
 static int run_doc(const struct args *args);
 
 const struct command command_doc = {
 	.name = "doc",
-	.synopsis = "settings|commands|errors|man|man-yaml|schema",
+	.synopsis = "settings|metrics|errors|commands|man|man-yaml|schema",
 	.summary = "Prints a page that is made from the tables in the code.",
 	.operands_min = 1,
 	.operands_max = 1,
@@ -50,7 +51,8 @@ static const struct {
 	const char *name;
 	int (*write)(struct buf *out);
 } pages[] = {
-	{"settings", conf_page_settings}, {"commands", help_markdown}, {"errors", errors_page},
+	{"settings", conf_page_settings}, {"metrics", metrics_write_reference}, {"errors", errors_page},
+	{"commands", help_markdown},
 	{"man", man_page}, {"man-yaml", man_yaml_page}, {"schema", conf_page_schema},
 };
 

@@ -109,8 +109,6 @@ struct conf {
 	struct conf_topic topic_defaults;
 	struct conf_topic *topics; /* with the defaults filled in */
 	uint32_t topic_count;
-	struct conf_source *sources;
-	uint32_t source_count;
 
 	struct arena arena; /* of everything above */
 };

@@ -6,8 +6,8 @@
  * files cost no more than that.
  *
  * Order: the settings of the file and topic_defaults first, wherever they
- * stand; topics and sources next, as topics start from the defaults; checks
- * between settings last.
+ * stand; topics next, as they start from the defaults; then sources, all of
+ * which are refused; checks between settings last.
  */
 #include <errno.h>
 #include <stdarg.h>
@@ -474,45 +474,22 @@ static void load_topics(struct loader *l, const struct yaml_node *list)
 	check_unique(l, "topics", names, named_count);
 }
 
-static void load_source(struct loader *l, struct conf_source *source, const struct yaml_node *item,
-			uint32_t index, struct conf_mark *name_at)
+/*
+ * No source is served yet. One problem for each says so; what stands inside is
+ * not looked at, as being right there would not help.
+ */
+static void refuse_sources(struct loader *l, const struct yaml_node *list)
 {
-	struct walk w = {.scope = SETTING_SOURCE, .object = source};
-	const struct setting *name = setting_find(SETTING_SOURCE, SLICE_LIT("name"));
+	struct walk w = {.scope = SETTING_SOURCE};
+	uint32_t i = 0;
 
-	label_item(&w, "sources", item, index);
-	if (setting_defaults(SETTING_SOURCE, source, &l->conf->arena) != 0)
-		l->err = ERR_NOMEM;
-	walk_map(l, &w, "", item);
-	check_required(l, &w, item);
-	*name_at = w.marks[name - setting_table];
-	const struct setting *secrets = setting_find(SETTING_SOURCE, SLICE_LIT("verify.secrets"));
-	if (source->verify_scheme != 0 && w.marks[secrets - setting_table].line == 0)
-		tell(l, item->at, w.label, "%s.verify.secrets: missing: the scheme needs at least one secret", w.label);
-}
-
-static void load_sources(struct loader *l, const struct yaml_node *list)
-{
-	uint32_t count = count_items(l, list, "sources"), named_count = 0;
-
-	if (count == 0)
+	if (count_items(l, list, "sources") == 0)
 		return;
-	tell(l, list->key_at, "sources", "sources: not supported in this version of weir: take them out");
-	struct conf_source *sources = arena_zalloc(&l->conf->arena, count, sizeof(*sources));
-	struct named *names = arena_zalloc(&l->arena, count, sizeof(*names));
-	if (!sources || !names) {
-		l->err = ERR_NOMEM;
-		return;
+	for (const struct yaml_node *n = list->child; n && !gave_up(l); n = n->next, i++) {
+		label_item(&w, "sources", n, i);
+		tell(l, n->at, w.label, "%s: this version of weir serves no sources yet: take it out, and send to "
+		     "/v1/topics/TOPIC/records instead", w.label);
 	}
-	l->conf->sources = sources;
-	for (const struct yaml_node *n = list->child; n && !gave_up(l); n = n->next) {
-		uint32_t i = l->conf->source_count++;
-		load_source(l, &sources[i], n, i, &names[named_count].at);
-		names[named_count].name = sources[i].name;
-		names[named_count].index = i;
-		named_count += sources[i].name != NULL;
-	}
-	check_unique(l, "sources", names, named_count);
 }
 
 /* ---- checks between settings ---- */
@@ -592,7 +569,7 @@ static void load_tree(struct loader *l, const struct yaml_node *root)
 	if (section)
 		walk_map(l, &defaults, "", section);
 	load_topics(l, find_key(root, "topics"));
-	load_sources(l, find_key(root, "sources"));
+	refuse_sources(l, find_key(root, "sources"));
 	check_between(l, &file);
 }
 

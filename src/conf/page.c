@@ -22,7 +22,7 @@ static const struct part parts[] = {
 	 "What a topic has where neither the file nor the API says otherwise."},
 	{SETTING_TOPIC, SETTING_DEFAULTS_ONLY, "topics", true,
 	 "Topics that the file owns: made at start or reload, and read-only over the API. A key left out is as in topic_defaults; a topic left out of the file lives on."},
-	{SETTING_SOURCE, 0, "sources", true, "Webhook endpoints. Checked, but not served by this version: a file with sources is refused."},
+	{SETTING_SOURCE, 0, "sources", true, "Webhook endpoints. This version serves none: a file that names one is refused. The keys are those to come."},
 };
 
 #define PART_COUNT (sizeof(parts) / sizeof(parts[0]))
@@ -86,7 +86,7 @@ int conf_page_settings(struct buf *out)
 		"* `${env:NAME}` and `${file:PATH}` in any text are replaced by a variable and by a file's content (without its last\n"
 		"  line end); `$${` is a literal `${`. A variable that is not set is an error; a file that every user can read is a warning.\n"
 		"* Relative paths start from the directory that weir was started in.\n\n"
-		"*Applies*: `reload` at once on SIGHUP, `restart` at the next start, `later` is accepted without effect in this version.\n");
+		"*Applies*: `reload` at once on SIGHUP, `restart` at the next start, `later` without effect in this version.\n");
 	for (size_t i = 0; i < PART_COUNT; i++) {
 		buf_appendf(out, "\n## %s\n\n%s\n\n| key | type | default | applies | meaning |\n|---|---|---|---|---|\n",
 			    *parts[i].name ? parts[i].name : "The file", parts[i].doc);

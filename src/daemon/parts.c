@@ -234,6 +234,9 @@ int parts_build(struct parts *p)
 	int rc;
 
 	p->app.sys = p->sys;
+	p->app.limits.sse_comment_ns = p->conf->stream.sse_comment_interval_ms * MS;
+	p->app.limits.ws_ping_ns = p->conf->stream.ws_ping_interval_ms * MS;
+	p->app.limits.ws_message_max = (size_t)p->conf->stream.ws_message_bytes;
 	rc = build_obs(p);
 	if (rc == 0)
 		rc = build_log(p);
@@ -318,9 +321,9 @@ static void end_loops(struct parts *p)
 static void free_loops(struct parts *p)
 {
 	for (uint32_t i = 0; i < p->loop_count; i++) {
+		app_loop_fini(&p->app, p->loops[i]); /* takes the log's last words, which may end requests */
 		if (p->app.loops[i].queue)
 			ingest_queue_free(p->app.loops[i].queue);
-		app_loop_fini(&p->app, p->loops[i]);
 		loop_free(p->loops[i]);
 	}
 	mem_free(p->app.loops);
@@ -338,11 +341,10 @@ int parts_tear_down(struct parts *p)
 	}
 	if (p->jobs)
 		jobs_free(p->jobs);
-	if (p->app.metrics)
-		metrics_free(p->app.metrics);
+	free_loops(p);
 	if (p->http)
 		http_server_free(p->http);
-	free_loops(p);
+	metrics_free(p->app.metrics);
 	if (p->app.ingest)
 		ingest_free(p->app.ingest);
 	if (p->app.topics)

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "base/check.h"
 #include "daemon/parts.h"
 #include "serve/http/health.h"
 #include "serve/http/poll.h"
@@ -10,9 +11,9 @@
 #define ROUTES_MAX 64u
 
 static const struct route *const plain[] = {
-	&route_produce,	    &route_produce_once, &route_topics,	   &route_topic_get, &route_topic_put, &route_topic_delete,
-	&route_topic_trim,  &route_records_get,	 &route_partition_get, &route_healthz,	 &route_readyz,	   &route_metrics,
-	&route_page,	    &route_page_script,	 &route_page_style, &route_page_icon,
+	&route_produce,	    &route_produce_once, &route_topics,	       &route_topic_get,   &route_topic_put,
+	&route_topic_delete, &route_topic_trim,	 &route_records_get,   &route_partition_get, &route_healthz,
+	&route_readyz,	    &route_metrics,
 };
 
 static size_t add(const struct route **all, size_t count, const struct route *const *more, size_t more_count)
@@ -28,6 +29,7 @@ const struct route *const *routes_all(size_t *count)
 	static const struct route *all[ROUTES_MAX];
 
 	*count = add(all, 0, plain, sizeof(plain) / sizeof(plain[0]));
+	*count = add(all, *count, page_routes, page_route_count);
 	*count = add(all, *count, sse_routes, sse_route_count);
 	*count = add(all, *count, ws_routes, ws_route_count);
 	return all;

@@ -241,7 +241,12 @@ void hub_free(struct hub *hub)
 	if (!hub)
 		return;
 	CHECK(!hub->readers && hub->stats.watches == 0);
-	CHECK(hub->fetches == 0);
+	while (hub->fetches) {
+		struct reader_fetch *f = hub->fetches;
+		hub->fetches = f->next;
+		blob_unref(f->read.view.blob);
+		mem_free(f);
+	}
 	log_watch_stop(hub->state_watch);
 	buf_fini(&hub->places);
 	buf_fini(&hub->bytes);

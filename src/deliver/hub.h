@@ -26,8 +26,8 @@ struct hub_options {
 int hub_new(const struct hub_options *options, struct hub **out);
 
 /*
- * After its readers were closed and the last of what the log read for them has
- * come: log_stop, then log_port_run once more. NULL is allowed.
+ * After its readers were closed, and after log_stop (a read under way is the
+ * log's until then). log_port_run must not be called any more. NULL is allowed.
  */
 void hub_free(struct hub *hub);
 

@@ -56,6 +56,7 @@ struct reader_fetch {
 	struct hub *hub;
 	struct reader *reader; /* NULL: closed meanwhile */
 	struct reader_place *place;
+	struct reader_fetch *next, **prev; /* of the hub's */
 	bool done;
 };
 
@@ -102,7 +103,7 @@ struct hub {
 	uint64_t generation;           /* of the topics, as last looked at */
 	struct hub_watch **buckets;
 	uint32_t bucket_count;
-	uint32_t fetches;              /* in flight */
+	struct reader_fetch *fetches;  /* in flight */
 	struct hub_stats stats;
 	struct buf places;             /* scratch for cursors */
 	struct buf bytes;

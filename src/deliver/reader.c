@@ -53,12 +53,28 @@ static void free_fetch(struct reader_fetch *f)
 	mem_free(f);
 }
 
+static void take_off(struct reader_fetch *f)
+{
+	*f->prev = f->next;
+	if (f->next)
+		f->next->prev = f->prev;
+}
+
+static void put_on(struct reader_fetch *f)
+{
+	f->next = f->hub->fetches;
+	if (f->next)
+		f->next->prev = &f->next;
+	f->hub->fetches = f;
+	f->prev = &f->hub->fetches;
+}
+
 static void on_read(struct log_read *read)
 {
 	struct reader_fetch *f = (struct reader_fetch *)read;
 
 	f->done = true;
-	f->hub->fetches--;
+	take_off(f);
 	if (!f->reader) {
 		free_fetch(f);
 		return;
@@ -109,7 +125,7 @@ static int start_fetch(struct reader_place *place, size_t bytes_max)
 		reader_push(place);
 		return rc;
 	}
-	r->hub->fetches++;
+	put_on(f);
 	r->fetch = f;
 	place->state = PLACE_FETCHING;
 	return AGAIN;
@@ -284,8 +300,9 @@ int reader_next(struct reader *r, size_t bytes_max, struct reader_view *view)
 
 void reader_consumed(struct reader *r, int64_t offset)
 {
-	CHECK(r->current && offset >= r->current->offset);
-	r->current->offset = offset;
+	CHECK(r->current);
+	if (offset > r->current->offset)
+		r->current->offset = offset;
 }
 
 void reader_view_release(struct reader_view *view)
@@ -425,6 +442,20 @@ int reader_cursor_at(struct reader *r, int64_t offset, struct buf *to)
 	return put_cursor(r, offset, to);
 }
 
+int reader_position(const struct reader *r, struct reader_position *out)
+{
+	struct partition_range range;
+
+	if (r->place_count != 1)
+		return ERR_NOT_FOUND;
+	partition_range(r->places[0].partition, &range);
+	out->partition = partition_number(r->places[0].partition);
+	out->offset = r->places[0].offset;
+	out->start = range.start;
+	out->end = range.end;
+	return 0;
+}
+
 uint32_t reader_skip_gone(struct reader *r, void (*fn)(void *ctx, const struct reader_view *gap), void *ctx)
 {
 	uint32_t gone = 0;
@@ -446,6 +477,31 @@ uint32_t reader_skip_gone(struct reader *r, void (*fn)(void *ctx, const struct r
 	}
 	r->current = NULL;
 	return gone;
+}
+
+/* Fixed: the same position has the same stamp after a restart. */
+static const struct hash_key stamp_key = {0x776569722d737461, 0x6d702d6b65792d31};
+
+int reader_stamp(struct reader *r, struct hash128 *out)
+{
+	struct buf *to = &r->hub->bytes;
+	int64_t time_ms = r->kind == CURSOR_TIME ? r->extra->time_ms : 0;
+
+	buf_clear(to);
+	(void)buf_append(to, &time_ms, sizeof(time_ms));
+	for (uint32_t i = 0; i < r->place_count; i++) {
+		struct reader_place *place = &r->places[i];
+		struct partition_range range;
+		int64_t numbers[3];
+		partition_range(place->partition, &range);
+		numbers[0] = partition_number(place->partition);
+		numbers[1] = place->unresolved ? -1 : place->offset;
+		numbers[2] = range.end;
+		(void)buf_append(to, partition_topic(place->partition), sizeof(struct topic_id));
+		(void)buf_append(to, numbers, sizeof(numbers));
+	}
+	*out = hash_sip24_128(&stamp_key, buf_slice(to));
+	return buf_status(to);
 }
 
 static void free_extra(struct reader_extra *e)

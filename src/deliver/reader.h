@@ -2,6 +2,7 @@
 #ifndef WEIR_DELIVER_READER_H
 #define WEIR_DELIVER_READER_H
 
+#include "base/hash.h"
 #include "deliver/cursor.h"
 #include "deliver/hub.h"
 
@@ -100,8 +101,9 @@ int reader_next(struct reader *r, size_t bytes_max, struct reader_view *view);
 
 /*
  * How far the caller got with the view that reader_next gave last: the offset
- * behind the last record done with, view.from .. view.next_offset. What is left
- * comes again. Without the call the position stays.
+ * behind the last record done with, at most view.next_offset; one before
+ * view.from changes nothing. What is left comes again. To be called before
+ * anything else is asked of the reader, its cursor at an offset apart.
  */
 void reader_consumed(struct reader *r, int64_t offset);
 
@@ -139,6 +141,21 @@ int reader_cursor(struct reader *r, struct buf *to);
 
 /* The same as if the partition of the last view stood at `offset`: the cursor behind a record is its offset + 1. */
 int reader_cursor_at(struct reader *r, int64_t offset, struct buf *to);
+
+/* Where a reader of one partition stands, and what that partition holds now. ERR_NOT_FOUND for one of none or several. */
+struct reader_position {
+	uint32_t partition;
+	int64_t offset;     /* to read next */
+	int64_t start, end; /* retained */
+};
+int reader_position(const struct reader *r, struct reader_position *out);
+
+/*
+ * A stamp of the position and of the ends of all partitions: the same as long
+ * as a reader opened in the same way would find the same. For validators such as ETag.
+ * Costs no read. ERR_NOMEM.
+ */
+int reader_stamp(struct reader *r, struct hash128 *out);
 
 /*
  * Moves every partition that is behind the retained log to its start; calls fn

@@ -81,7 +81,8 @@ static int on_key(struct reading *r, struct json_value v)
 
 static int on_key_base64(struct reading *r, struct json_value v)
 {
-	return take_base64(r, v, "key_base64 is not a string of base64 (RFC 4648 section 4, padded)", &r->e->key);
+	return take_base64(r, v, "key_base64 is not a string of base64 (RFC 4648 section 4, padded)",
+			   &r->e->key);
 }
 
 static int on_value(struct reading *r, struct json_value v)
@@ -117,14 +118,16 @@ static int on_partition(struct reading *r, struct json_value v)
 static int on_timestamp(struct reading *r, struct json_value v)
 {
 	/* Up to the year 9999, as RFC 3339 can write it. */
-	if (json_i64(v, &r->e->timestamp_ms) || r->e->timestamp_ms < 0 || r->e->timestamp_ms > 253402300799999)
+	if (json_i64(v, &r->e->timestamp_ms) || r->e->timestamp_ms < 0 ||
+	    r->e->timestamp_ms > 253402300799999)
 		return refuse(r, "timestamp is not a number of milliseconds since 1970");
 	return 0;
 }
 
 static int on_idempotency_key(struct reading *r, struct json_value v)
 {
-	int rc = take_text(r, v, "idempotency_key is not a string of whole characters", &r->e->idempotency_key);
+	int rc = take_text(r, v, "idempotency_key is not a string of whole characters",
+			   &r->e->idempotency_key);
 
 	return rc ? rc : key_check(r->e->idempotency_key, &r->e->fault);
 }
@@ -145,7 +148,8 @@ static int take_bytes_object(struct reading *r, struct json_value v, struct slic
 	}
 	if (json_end(&c) || members != 1)
 		return refuse(r, "a header that is an object is {\"base64\":\"…\"}");
-	return take_base64(r, inner, "a header's base64 is not a string of base64 (RFC 4648 section 4, padded)", out);
+	return take_base64(r, inner,
+			   "a header's base64 is not a string of base64 (RFC 4648 section 4, padded)", out);
 }
 
 static int add_header(struct reading *r, struct slice name, struct json_value v)
@@ -156,7 +160,8 @@ static int add_header(struct reading *r, struct slice name, struct json_value v)
 	if (v.kind == JSON_OBJECT)
 		rc = take_bytes_object(r, v, &value);
 	else if (v.kind != JSON_NULL)
-		rc = take_text(r, v, "a header is neither a string, null, {\"base64\":\"…\"} nor an array of these",
+		rc = take_text(r, v,
+			       "a header is neither a string, null, {\"base64\":\"…\"} nor an array of these",
 			       &value);
 	if (rc)
 		return rc;
@@ -222,7 +227,8 @@ static const struct member_rule {
 static const struct member_rule *find_rule(struct slice name, enum envelope_form form)
 {
 	for (size_t i = 0; i < sizeof(rules) / sizeof(rules[0]); i++)
-		if ((form == ENVELOPE_BATCH ? rules[i].batch : rules[i].publish) && json_name_is(name, rules[i].name))
+		if ((form == ENVELOPE_BATCH ? rules[i].batch : rules[i].publish) &&
+		    json_name_is(name, rules[i].name))
 			return &rules[i];
 	return NULL;
 }
@@ -235,9 +241,11 @@ static int refuse_name(struct reading *r, struct slice name)
 	for (size_t i = 0; i < name.len && n < sizeof(text) - 1; i++)
 		text[n++] = name.ptr[i] < 0x20 || name.ptr[i] > 0x7e ? '?' : (char)name.ptr[i];
 	text[n] = 0;
-	return fault_set(&r->e->fault, ERR_BAD_RECORD,
-			 "%s is not a member of a record: key, value, headers, partition, idempotency_key, timestamp "
-			 "are, and key_base64, value_text, value_base64, tombstone", text);
+	return fault_set(
+		&r->e->fault, ERR_BAD_RECORD,
+		"%s is not a member of a record: key, value, headers, partition, idempotency_key, timestamp "
+		"are, and key_base64, value_text, value_base64, tombstone",
+		text);
 }
 
 static int take_member(struct reading *r, enum envelope_form form, uint32_t *seen, struct slice name,

@@ -218,7 +218,10 @@ int inflate_body(struct inflater *z, enum inflate_coding coding, struct slice bo
 		 uint32_t ratio_max, struct arena *arena, struct slice *out, struct fault *fault)
 {
 	struct bounds b = {
-		.body_bytes = body.len, .bytes_max = bytes_max, .ratio_max = ratio_max ? ratio_max : 1, .fault = fault,
+		.body_bytes = body.len,
+		.bytes_max = bytes_max,
+		.ratio_max = ratio_max ? ratio_max : 1,
+		.fault = fault,
 	};
 	int rc;
 

@@ -143,7 +143,8 @@ static void broken_bodies_are_refused(void **state)
 	for (int k = 0; k < 2; k++) {
 		enum inflate_coding coding = k ? INFLATE_ZSTD : INFLATE_GZIP;
 		for (size_t n = 0; n < packed[k].len; n++) {
-			assert_int_equal(run(coding, slice_make(packed[k].ptr, n), 1000, &out), ERR_BAD_ENCODING);
+			assert_int_equal(run(coding, slice_make(packed[k].ptr, n), 1000, &out),
+					 ERR_BAD_ENCODING);
 			assert_true(fault.text[0] != 0);
 		}
 		for (size_t n = 0; n < packed[k].len; n++) {
@@ -151,7 +152,8 @@ static void broken_bodies_are_refused(void **state)
 			copy[n] ^= 0x55;
 			(void)run(coding, slice_make(copy, packed[k].len), 1000, &out);
 		}
-		assert_int_equal(run(coding, both_of(packed[k], SLICE_LIT("tail")), 1000, &out), ERR_BAD_ENCODING);
+		assert_int_equal(run(coding, both_of(packed[k], SLICE_LIT("tail")), 1000, &out),
+				 ERR_BAD_ENCODING);
 		assert_int_equal(run(coding, packed[k], 1000, &out), 0);
 		assert_true(slice_eq(in, out));
 	}

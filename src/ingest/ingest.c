@@ -245,7 +245,8 @@ int ingest_option(struct ingest_request *r, struct slice name, struct slice valu
 
 static int refuse_partition(struct ingest_request *r)
 {
-	return ingest_refuse(r, ERR_PARTITION_RANGE, "Partition %lld is out of range: the topic has %u, from 0 on",
+	return ingest_refuse(r, ERR_PARTITION_RANGE,
+			     "Partition %lld is out of range: the topic has %u, from 0 on",
 			     (long long)r->partition, r->partition_limit);
 }
 
@@ -395,17 +396,22 @@ static int claim_items(struct ingest_queue *q, struct ingest_request *r, int64_t
 		       struct seen_waiter *waiter)
 {
 	static const uint8_t states[] = {
-		[SEEN_NEW] = ITEM_NEW, [SEEN_DUPLICATE] = ITEM_DUPLICATE, [SEEN_REUSED] = ITEM_REUSED,
+		[SEEN_NEW] = ITEM_NEW,
+		[SEEN_DUPLICATE] = ITEM_DUPLICATE,
+		[SEEN_REUSED] = ITEM_REUSED,
 	};
 
 	for (uint32_t i = 0; i < r->draft_count; i++) {
 		struct ingest_item *item = &r->items[i];
 		struct seen_answer answer = {.ranges = &item->range, .ranges_max = 1};
 		int verdict;
-		item->state = item->repeats == UINT32_MAX ? ITEM_NEW : item->conflict ? ITEM_REUSED : ITEM_REPEAT;
+		item->state = item->repeats == UINT32_MAX ? ITEM_NEW :
+			      item->conflict              ? ITEM_REUSED :
+							    ITEM_REPEAT;
 		if (!item->key.ptr || item->repeats != UINT32_MAX)
 			continue;
-		verdict = ask(q->ingest->seen, &item->seen, now_ms, &r->keys[r->key_count].claim, &answer, waiter);
+		verdict = ask(q->ingest->seen, &item->seen, now_ms, &r->keys[r->key_count].claim, &answer,
+			      waiter);
 		if (verdict < 0 || verdict == SEEN_IN_FLIGHT || verdict == SEEN_READ)
 			return verdict;
 		item->state = states[verdict];
@@ -456,8 +462,9 @@ static int judge(struct ingest_request *r)
 	int rc = 0;
 
 	if (r->unit_key.ptr && r->draft_count && r->unit_verdict == SEEN_REUSED)
-		return ingest_refuse(r, ERR_KEY_REUSED,
-				     "The idempotency key was used for another payload: send a new key with a new payload");
+		return ingest_refuse(
+			r, ERR_KEY_REUSED,
+			"The idempotency key was used for another payload: send a new key with a new payload");
 	r->result.error_count = r->body_error_count;
 	for (uint32_t i = 0; r->own_key_count && rc == 0 && i < r->draft_count; i++) {
 		struct ingest_error error = {
@@ -582,8 +589,9 @@ static int enter_claimed(struct ingest_queue *q, struct ingest_request *r)
 		return rc;
 	r->commit.keys = r->keys;
 	r->commit.key_count = r->key_count;
-	r->commit.ack = r->ack == INGEST_ACK_NONE || r->topic_found->config.durability == TOPIC_OS
-		? LOG_ACK_WRITTEN : LOG_ACK_DURABLE;
+	r->commit.ack = r->ack == INGEST_ACK_NONE || r->topic_found->config.durability == TOPIC_OS ?
+				LOG_ACK_WRITTEN :
+				LOG_ACK_DURABLE;
 	r->commit.port = q->port;
 	r->commit.on_done = on_committed;
 	rc = log_enter(q->ingest->log, &r->commit);
@@ -682,8 +690,8 @@ static void finish(struct ingest_queue *q, struct ingest_request *r)
 
 static void on_committed(struct log_commit *commit)
 {
-	struct ingest_request *r =
-		(struct ingest_request *)(void *)((uint8_t *)commit - offsetof(struct ingest_request, commit));
+	struct ingest_request *r = (struct ingest_request *)(void *)((uint8_t *)commit -
+								     offsetof(struct ingest_request, commit));
 
 	if (r->ack == INGEST_ACK_NONE)
 		release(r->queue, r, r->on_released);

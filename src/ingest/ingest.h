@@ -29,10 +29,10 @@ struct ingest_request;
 /* ---- the whole, one a process ---- */
 
 struct ingest_limits {
-	size_t record_bytes_max;   /* of a value, 0: 1 MiB */
-	size_t body_bytes_max;     /* after inflating, 0: 16 MiB */
-	size_t header_bytes_max;   /* key and headers of one record, 0: 32 KiB */
-	uint32_t records_max;      /* of one request, 0: 100 000 */
+	size_t record_bytes_max;    /* of a value, 0: 1 MiB */
+	size_t body_bytes_max;      /* after inflating, 0: 16 MiB */
+	size_t header_bytes_max;    /* key and headers of one record, 0: 32 KiB */
+	uint32_t records_max;       /* of one request, 0: 100 000 */
 	uint32_t inflate_ratio_max; /* past the first MiB of output, 0: 256 */
 };
 
@@ -110,13 +110,13 @@ struct ingest_error {
 
 /* Everything in it lives in the arena or is static. */
 struct ingest_result {
-	int err;                /* 0, or why the whole request was refused: ERR_*, HTTP status by err_row() */
-	const char *detail;     /* for err: what was wrong and what would be right; never NULL then */
-	const char *topic;      /* its name, once found */
-	bool ack_none;          /* answered on entering: 202 */
-	bool replayed;          /* all of it had come before: Idempotent-Replayed: true */
+	int err;            /* 0, or why the whole request was refused: ERR_*, HTTP status by err_row() */
+	const char *detail; /* for err: what was wrong and what would be right; never NULL then */
+	const char *topic;  /* its name, once found */
+	bool ack_none;      /* answered on entering: 202 */
+	bool replayed;      /* all of it had come before: Idempotent-Replayed: true */
 	bool with_outcomes;
-	uint32_t accepted;      /* with ack_none: entered */
+	uint32_t accepted; /* with ack_none: entered */
 	uint32_t duplicates;
 	uint32_t rejected;
 	struct ingest_range *ranges; /* by partition, then offset */
@@ -143,20 +143,22 @@ struct ingest_request {
 	struct slice idempotency_header; /* Idempotency-Key as it came, quoted or bare; ptr NULL: absent */
 	struct slice idempotency_path;   /* percent-decoded; ptr NULL: absent */
 	struct slice body;
-	bool body_stays;                 /* body lives until on_released: no copy is made */
-	struct slice key;                /* query `key`; ptr NULL: none */
-	int64_t partition;               /* query `partition`; -1: none */
+	bool body_stays;   /* body lives until on_released: no copy is made */
+	struct slice key;  /* query `key`; ptr NULL: none */
+	int64_t partition; /* query `partition`; -1: none */
 	enum ingest_ack ack;
 	enum ingest_on_error on_error;
 	enum ingest_results results;
-	struct slice record_headers;     /* encoded, for a body that is one record (WebSocket); kept until on_released */
+	struct slice
+		record_headers; /* encoded, for a body that is one record (WebSocket); kept until on_released */
 	uint32_t record_header_count;
-	int64_t timestamp_ms;            /* of a body that is one record; -1: given by the log */
-	ingest_header_fn *header;        /* NULL: none */
+	int64_t timestamp_ms;     /* of a body that is one record; -1: given by the log */
+	bool tombstone;           /* of a body that is one record and empty: its value is null */
+	ingest_header_fn *header; /* NULL: none */
 	void *header_ctx;
 	struct arena *arena;
 	ingest_fn *on_done;
-	ingest_fn *on_released;          /* after on_done; NULL where on_done is enough (never with ack=none) */
+	ingest_fn *on_released; /* after on_done; NULL where on_done is enough (never with ack=none) */
 	void *ctx;
 
 	struct ingest_result result;
@@ -166,28 +168,29 @@ struct ingest_request {
 	struct ingest_request *next;
 	struct log_commit commit;
 	struct log_waiter waiter;
-	struct topic *topic_found;      /* NULL: to be made when it enters */
-	struct topic *keys_for;         /* the topic whose UUID is in the fingerprints */
+	struct topic *topic_found; /* NULL: to be made when it enters */
+	struct topic *keys_for;    /* the topic whose UUID is in the fingerprints */
 	struct slice topic_name;
-	struct log_record one;          /* a body of one record needs no array */
-	struct log_record *drafts;      /* the good records of the body, in order; tag is the index */
-	struct ingest_item *items;      /* beside drafts where records have keys or partitions of their own; or NULL */
-	struct log_key *keys;           /* what is claimed */
+	struct log_record one;     /* a body of one record needs no array */
+	struct log_record *drafts; /* the good records of the body, in order; tag is the index */
+	struct ingest_item
+		*items;       /* beside drafts where records have keys or partitions of their own; or NULL */
+	struct log_key *keys; /* what is claimed */
 	struct log_key one_key;
 	uint32_t draft_count, draft_cap;
-	uint32_t index_count;           /* records of the body, refused ones too */
-	uint32_t own_key_count;         /* items with an idempotency key */
-	uint32_t key_count;             /* claimed at present */
+	uint32_t index_count;   /* records of the body, refused ones too */
+	uint32_t own_key_count; /* items with an idempotency key */
+	uint32_t key_count;     /* claimed at present */
 	uint32_t error_cap;
-	uint32_t body_error_count;      /* errors found before any key was asked for */
-	struct slice unit_key;          /* one idempotency key for the whole body; ptr NULL: none */
+	uint32_t body_error_count; /* errors found before any key was asked for */
+	struct slice unit_key;     /* one idempotency key for the whole body; ptr NULL: none */
 	struct seen_key unit_seen;
 	struct seen_answer unit_answer;
 	struct seen_range unit_range;
-	int unit_verdict;               /* enum seen_verdict */
+	int unit_verdict; /* enum seen_verdict */
 	int claim_result;
-	uint32_t partition_limit;       /* partitions of the topic when it was looked at last */
-	uint32_t *range_slots;          /* by partition: range + 1; NULL for few */
+	uint32_t partition_limit; /* partitions of the topic when it was looked at last */
+	uint32_t *range_slots;    /* by partition: range + 1; NULL for few */
 	bool claims_held;
 	bool entered;
 };

@@ -145,7 +145,8 @@ static void fill_outcomes(struct ingest_request *r)
 	struct ingest_result *result = &r->result;
 
 	for (uint32_t i = 0; i < r->index_count; i++)
-		result->outcomes[i] = (struct ingest_outcome){.index = i, .status = INGEST_REJECTED, .offset = -1};
+		result->outcomes[i] =
+			(struct ingest_outcome){.index = i, .status = INGEST_REJECTED, .offset = -1};
 	for (uint32_t i = 0; i < r->draft_count; i++)
 		fill_outcome(r, i, &result->outcomes[r->drafts[i].tag]);
 	result->outcome_count = r->index_count;
@@ -241,7 +242,9 @@ static void put_offsets(const struct ingest_result *result, struct buf *out)
 static void put_outcome(const struct ingest_outcome *o, struct buf *out)
 {
 	static const char *const words[] = {
-		[INGEST_ACCEPTED] = "accepted", [INGEST_DUPLICATE] = "duplicate", [INGEST_REJECTED] = "rejected",
+		[INGEST_ACCEPTED] = "accepted",
+		[INGEST_DUPLICATE] = "duplicate",
+		[INGEST_REJECTED] = "rejected",
 	};
 
 	json_put_item(out);

@@ -76,7 +76,8 @@ int ingest_reject(struct ingest_request *r, const struct ingest_error *error)
 
 	if (result->error_count == r->error_cap) {
 		uint32_t cap = r->error_cap ? r->error_cap * 2 : ERRORS_FIRST;
-		struct ingest_error *bigger = grow(r->arena, result->errors, result->error_count, cap, sizeof(*bigger));
+		struct ingest_error *bigger =
+			grow(r->arena, result->errors, result->error_count, cap, sizeof(*bigger));
 		if (!bigger)
 			return ingest_refuse_plainly(r, ERR_NOMEM);
 		result->errors = bigger;
@@ -92,8 +93,9 @@ int ingest_check_errors(struct ingest_request *r, uint32_t good)
 
 	if (bad == 0 || (r->on_error == INGEST_SKIP && good > 0))
 		return 0;
-	return ingest_refuse(r, ERR_BAD_BATCH, "%u of %u records were refused and nothing was stored: see errors",
-			     bad, r->index_count);
+	return ingest_refuse(r, ERR_BAD_BATCH,
+			     "%u of %u records were refused and nothing was stored: see errors", bad,
+			     r->index_count);
 }
 
 static int reserve_drafts(struct ingest_request *r, uint32_t cap, bool with_items)
@@ -176,16 +178,19 @@ static const char *too_large(const struct ingest_queue *q, const struct log_reco
 	return NULL;
 }
 
-static int check_single_size(const struct ingest_queue *q, struct ingest_request *r, const struct log_record *d)
+static int check_single_size(const struct ingest_queue *q, struct ingest_request *r,
+			     const struct log_record *d)
 {
 	const struct ingest *in = q->ingest;
 
 	if (!too_large(q, d))
 		return 0;
 	if (d->value.len > in->record_bytes_max)
-		return ingest_refuse(r, ERR_RECORD_TOO_LARGE, "The record has %zu bytes: at most %zu are allowed",
-				     d->value.len, (size_t)in->record_bytes_max);
-	return ingest_refuse(r, ERR_RECORD_TOO_LARGE, "Key and headers have %zu bytes: at most %zu are allowed",
+		return ingest_refuse(r, ERR_RECORD_TOO_LARGE,
+				     "The record has %zu bytes: at most %zu are allowed", d->value.len,
+				     (size_t)in->record_bytes_max);
+	return ingest_refuse(r, ERR_RECORD_TOO_LARGE,
+			     "Key and headers have %zu bytes: at most %zu are allowed",
 			     d->key.len + d->headers.len, (size_t)in->header_bytes_max);
 }
 
@@ -227,7 +232,7 @@ static int single_draft(struct ingest_queue *q, struct ingest_request *r, struct
 		return rc;
 	r->drafts = &r->one;
 	r->draft_count = r->draft_cap = 1;
-	set_draft(&r->one, index, r->key, value);
+	set_draft(&r->one, index, r->key, r->tombstone ? slice_null() : value);
 	r->one.timestamp_ms = r->timestamp_ms;
 	return 0;
 }
@@ -241,7 +246,8 @@ static int parse_bytes(struct ingest_queue *q, struct ingest_request *r, struct 
 	if (rc == 0)
 		rc = check_single_size(q, r, &r->one);
 	if (rc == 0 && r->unit_key.ptr)
-		r->unit_seen.payload = payload_of(q->ingest->seen, r->partition, r->key, r->record_headers, body);
+		r->unit_seen.payload =
+			payload_of(q->ingest->seen, r->partition, r->key, r->record_headers, body);
 	return rc;
 }
 
@@ -335,7 +341,8 @@ static int parse_ndjson(struct ingest_queue *q, struct ingest_request *r, struct
 	ndjson_init(&n, body);
 	rc = take_lines(q, r, &n, &model);
 	if (rc == 0 && r->unit_key.ptr)
-		r->unit_seen.payload = payload_of(q->ingest->seen, r->partition, r->key, r->record_headers, body);
+		r->unit_seen.payload =
+			payload_of(q->ingest->seen, r->partition, r->key, r->record_headers, body);
 	return rc;
 }
 
@@ -387,13 +394,15 @@ static int finish_item(struct ingest_queue *q, struct ingest_request *r, struct 
 	return 0;
 }
 
-static int take_envelope(struct ingest_queue *q, struct ingest_request *r, const struct envelope *e, uint32_t index)
+static int take_envelope(struct ingest_queue *q, struct ingest_request *r, const struct envelope *e,
+			 uint32_t index)
 {
 	struct log_record *d = &r->drafts[r->draft_count];
 
 	if (e->idempotency_key.ptr && r->unit_key.ptr)
-		return reject_item(r, index, ERR_BAD_KEY,
-				   "the record has an idempotency_key and the request has one, too: use one of both");
+		return reject_item(
+			r, index, ERR_BAD_KEY,
+			"the record has an idempotency_key and the request has one, too: use one of both");
 	if (e->partition >= r->partition_limit)
 		return reject_item(r, index, ERR_PARTITION_RANGE, "the topic does not have this partition");
 	set_draft(d, index, e->key.ptr ? e->key : r->key, e->value);
@@ -434,21 +443,24 @@ static int take_batch(struct ingest_queue *q, struct ingest_request *r, struct j
 		return 0;
 	while (rc == 0 && json_object_next(c, &name)) {
 		if (!json_name_is(name, "records"))
-			return ingest_refuse(r, ERR_MALFORMED,
-					     "The batch has a member other than records: expected {\"records\":[…]}");
+			return ingest_refuse(
+				r, ERR_MALFORMED,
+				"The batch has a member other than records: expected {\"records\":[…]}");
 		if (found)
 			return ingest_refuse(r, ERR_MALFORMED, "The batch has the member records twice");
 		found = true;
 		rc = take_records(q, r, c);
 	}
 	if (rc == 0 && !c->status && !found)
-		return ingest_refuse(r, ERR_MALFORMED, "The batch has no member records: expected {\"records\":[…]}");
+		return ingest_refuse(r, ERR_MALFORMED,
+				     "The batch has no member records: expected {\"records\":[…]}");
 	return rc;
 }
 
 /* Runs a reader of the whole body and tells a broken document from a refusal. */
 static int parse_document(struct ingest_queue *q, struct ingest_request *r, struct slice body,
-			  int (*take)(struct ingest_queue *q, struct ingest_request *r, struct json_cursor *c))
+			  int (*take)(struct ingest_queue *q, struct ingest_request *r,
+				      struct json_cursor *c))
 {
 	struct json_cursor c;
 	int rc;
@@ -458,7 +470,8 @@ static int parse_document(struct ingest_queue *q, struct ingest_request *r, stru
 	if (rc == 0 && json_end(&c))
 		rc = refuse_json(r, &c.error);
 	if (rc == 0 && r->unit_key.ptr && r->unit_seen.payload == 0)
-		r->unit_seen.payload = payload_of(q->ingest->seen, r->partition, r->key, r->record_headers, body);
+		r->unit_seen.payload =
+			payload_of(q->ingest->seen, r->partition, r->key, r->record_headers, body);
 	return rc;
 }
 
@@ -506,7 +519,8 @@ static int take_single_event(struct ingest_queue *q, struct ingest_request *r, c
 		rc = pass_on(r, cloudevent_key(e, &r->unit_key));
 	} else {
 		rc = encode_headers(q, r, &r->one);
-		r->unit_seen.payload = payload_of(q->ingest->seen, r->partition, key, r->one.headers, e->data);
+		r->unit_seen.payload =
+			payload_of(q->ingest->seen, r->partition, key, r->one.headers, e->data);
 	}
 	if (rc)
 		return rc;
@@ -546,7 +560,8 @@ static int parse_binary(struct ingest_queue *q, struct ingest_request *r, struct
 	return take_single_event(q, r, &e);
 }
 
-static int take_event(struct ingest_queue *q, struct ingest_request *r, const struct cloudevent *e, uint32_t index)
+static int take_event(struct ingest_queue *q, struct ingest_request *r, const struct cloudevent *e,
+		      uint32_t index)
 {
 	struct slice event = slice_null();
 	struct slice key;
@@ -628,7 +643,8 @@ static parse_fn *choose_parser(struct ingest_request *r)
 	case CLOUDEVENTS_BATCHED:
 		return parse_events;
 	case CLOUDEVENTS_UNSUPPORTED:
-		ingest_refuse(r, ERR_MEDIA_TYPE, "CloudEvents are taken as application/cloudevents+json, "
+		ingest_refuse(r, ERR_MEDIA_TYPE,
+			      "CloudEvents are taken as application/cloudevents+json, "
 			      "application/cloudevents-batch+json or with ce-* headers");
 		return NULL;
 	case CLOUDEVENTS_NONE:
@@ -654,10 +670,11 @@ static int settle_body(struct ingest_queue *q, struct ingest_request *r, struct 
 		return ingest_refuse(r, ERR_BODY_TOO_LARGE, "The body has %zu bytes: at most %zu are allowed",
 				     r->body.len, max);
 	if (!inflate_coding(r->content_encoding, &coding))
-		return ingest_refuse(r, ERR_MEDIA_TYPE, "The Content-Encoding is not supported: gzip and zstd are");
+		return ingest_refuse(r, ERR_MEDIA_TYPE,
+				     "The Content-Encoding is not supported: gzip and zstd are");
 	if (coding != INFLATE_IDENTITY) {
-		int rc = inflate_body(q->inflater, coding, r->body, max, q->ingest->inflate_ratio_max, r->arena,
-				      body, &fault);
+		int rc = inflate_body(q->inflater, coding, r->body, max, q->ingest->inflate_ratio_max,
+				      r->arena, body, &fault);
 		return rc ? refuse_with(r, &fault) : 0;
 	}
 	*body = r->body_stays && r->body.ptr ? r->body : arena_copy(r->arena, r->body);

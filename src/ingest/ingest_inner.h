@@ -64,12 +64,12 @@ enum item_state {
 
 /* What a record of a batch has of its own. */
 struct ingest_item {
-	struct slice key; /* idempotency; ptr NULL: none */
+	struct slice key;  /* idempotency; ptr NULL: none */
 	int32_t partition; /* -1: none */
-	uint8_t state;    /* enum item_state */
-	bool conflict;    /* within this body: the same key with another payload */
-	uint32_t repeats; /* draft that it repeats, UINT32_MAX: none */
-	uint32_t slot;    /* record of the commit, where ITEM_NEW */
+	uint8_t state;     /* enum item_state */
+	bool conflict;     /* within this body: the same key with another payload */
+	uint32_t repeats;  /* draft that it repeats, UINT32_MAX: none */
+	uint32_t slot;     /* record of the commit, where ITEM_NEW */
 	struct seen_key seen;
 	struct seen_range range;
 };

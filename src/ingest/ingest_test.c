@@ -16,7 +16,10 @@
 #include "proto/batch/batch.h"
 
 static const struct topic_config plain = {
-	.partitions = 1, .retention_ms = -1, .retention_bytes = -1, .idempotency_ttl_ms = 600000,
+	.partitions = 1,
+	.retention_ms = -1,
+	.retention_bytes = -1,
+	.idempotency_ttl_ms = 600000,
 };
 
 struct world {
@@ -128,7 +131,9 @@ static int set_up_on(const struct sys *sys)
 	assert_int_equal(log_port_new(w.log, on_wake, NULL, &w.port), 0);
 	ingest.log = w.log;
 	ingest.topics = w.topics;
-	ingest.limits = (struct ingest_limits){.record_bytes_max = 1000, .body_bytes_max = 20000, .records_max = 50,
+	ingest.limits = (struct ingest_limits){.record_bytes_max = 1000,
+					       .body_bytes_max = 20000,
+					       .records_max = 50,
 					       .header_bytes_max = 600};
 	assert_int_equal(ingest_new(&ingest, &w.ingest), 0);
 	queue.ingest = w.ingest;
@@ -334,18 +339,20 @@ static void expect_headers(struct batch_record record, const char *const *want)
 
 	while (batch_header_next(&headers, &name, &value) == 1) {
 		assert_non_null(want[2 * n]);
-		if (!slice_eq_str(name, want[2 * n]) || !slice_eq_str(value, want[2 * n + 1] ? want[2 * n + 1] : ""))
-			fail_msg("header %u: %.*s=%.*s", n, (int)name.len, name.ptr, (int)value.len, value.ptr);
+		if (!slice_eq_str(name, want[2 * n]) ||
+		    !slice_eq_str(value, want[2 * n + 1] ? want[2 * n + 1] : ""))
+			fail_msg("header %u: %.*s=%.*s", n, (int)name.len, name.ptr, (int)value.len,
+				 value.ptr);
 		n++;
 	}
 	assert_null(want[2 * n]);
 	assert_int_equal(n, record.header_count);
 }
 
-#define OK_ONE(first) \
+#define OK_ONE(first)                                                      \
 	"{\"topic\":\"t\",\"accepted\":1,\"duplicates\":0,\"rejected\":0," \
 	"\"offsets\":[{\"partition\":0,\"first\":" first ",\"last\":" first "}]}"
-#define OK_TWICE(first) \
+#define OK_TWICE(first)                                                    \
 	"{\"topic\":\"t\",\"accepted\":0,\"duplicates\":1,\"rejected\":0," \
 	"\"offsets\":[{\"partition\":0,\"first\":" first ",\"last\":" first "}]}"
 
@@ -362,7 +369,8 @@ static void json_is_stored_as_it_came(void **state)
 	option(p, "key", "k");
 	check_answer(p, 200, OK_ONE("1"));
 	record = stored("t", 0, 0);
-	assert_true(slice_eq_str(record.value, "{ \"a\" : 1.50 }\n") && !record.key.ptr && record.header_count == 0);
+	assert_true(slice_eq_str(record.value, "{ \"a\" : 1.50 }\n") && !record.key.ptr &&
+		    record.header_count == 0);
 	record = stored("t", 0, 1);
 	assert_true(slice_eq_str(record.value, "1") && slice_eq_str(record.key, "k"));
 	drop_view();
@@ -429,6 +437,9 @@ static void ack_none_is_answered_on_entering(void **state)
 	assert_int_equal(ingest_status_of(&p->r.result), 202);
 	assert_true(slice_eq_str(buf_slice(&p->answer), "{\"topic\":\"t\",\"entered\":3}"));
 	post_free(p);
+	/* Released once it is written; readers see it when it is durable. */
+	for (int i = 0; i < 20000 && end_of("t", 0) != 3; i++)
+		(void)usleep(200);
 	assert_int_equal(end_of("t", 0), 3);
 }
 
@@ -444,14 +455,16 @@ static void options_are_strict(void **state)
 		{"results", "x", ERR_BAD_PARAMETER, "results is ranges or records"},
 		{"partition", "-1", ERR_BAD_PARAMETER, "partition is a whole number from 0 on"},
 		{"partition", "99999999999", ERR_BAD_PARAMETER, "partition is a whole number from 0 on"},
-		{"keys", "x", ERR_UNKNOWN_PARAMETER, "Known parameters are key, partition, ack, on_error and results"},
+		{"keys", "x", ERR_UNKNOWN_PARAMETER,
+		 "Known parameters are key, partition, ack, on_error and results"},
 	};
 	struct post *p = post_new("t", NULL, "");
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		struct fault fault;
-		assert_int_equal(ingest_option(&p->r, slice_str(rows[i].name), slice_str(rows[i].value), &fault),
+		assert_int_equal(ingest_option(&p->r, slice_str(rows[i].name), slice_str(rows[i].value),
+					       &fault),
 				 rows[i].rc);
 		assert_string_equal(fault.text, rows[i].text);
 	}
@@ -504,8 +517,10 @@ static void keys_choose_the_partition_as_kafka_does(void **state)
 	struct post *p;
 
 	(void)state;
-	(void)snprintf(answer, sizeof(answer), "{\"topic\":\"four\",\"accepted\":2,\"duplicates\":0,\"rejected\":0,"
-		       "\"offsets\":[{\"partition\":%u,\"first\":0,\"last\":1}]}", want);
+	(void)snprintf(answer, sizeof(answer),
+		       "{\"topic\":\"four\",\"accepted\":2,\"duplicates\":0,\"rejected\":0,"
+		       "\"offsets\":[{\"partition\":%u,\"first\":0,\"last\":1}]}",
+		       want);
 	p = post_new("four", "application/x-ndjson", "1\n2");
 	option(p, "key", "customer-7");
 	check_answer(p, 200, answer);
@@ -513,12 +528,15 @@ static void keys_choose_the_partition_as_kafka_does(void **state)
 	option(p, "partition", "1");
 	option(p, "key", "customer-7");
 	assert_int_not_equal(want, 1);
-	check_answer(p, 200, "{\"topic\":\"four\",\"accepted\":1,\"duplicates\":0,\"rejected\":0,"
+	check_answer(p, 200,
+		     "{\"topic\":\"four\",\"accepted\":1,\"duplicates\":0,\"rejected\":0,"
 		     "\"offsets\":[{\"partition\":1,\"first\":0,\"last\":0}]}");
 	p = post_new("four", NULL, "x");
 	option(p, "partition", "4");
-	check_answer(p, 400, "{\"status\":400,\"title\":\"The partition is out of range\",\"detail\":\"Partition 4 is out "
-		     "of range: the topic has 4, from 0 on\",\"code\":\"partition_out_of_range\"}");
+	check_answer(
+		p, 400,
+		"{\"status\":400,\"title\":\"The partition is out of range\",\"detail\":\"Partition 4 is out "
+		"of range: the topic has 4, from 0 on\",\"code\":\"partition_out_of_range\"}");
 }
 
 static void keyless_records_go_round(void **state)
@@ -548,13 +566,14 @@ static void a_bad_line_refuses_the_whole(void **state)
 	p = post_new("t", "application/x-ndjson", "{\"a\":1}\n\n{\"b\":\n3\n");
 	option(p, "on_error", "skip");
 	option(p, "results", "records");
-	check_answer(p, 200,
-		     "{\"topic\":\"t\",\"accepted\":2,\"duplicates\":0,\"rejected\":1,"
-		     "\"offsets\":[{\"partition\":0,\"first\":0,\"last\":1}],\"results\":["
-		     "{\"index\":0,\"partition\":0,\"offset\":0,\"status\":\"accepted\"},"
-		     "{\"index\":1,\"status\":\"rejected\"},"
-		     "{\"index\":2,\"partition\":0,\"offset\":1,\"status\":\"accepted\"}],"
-		     "\"errors\":[{\"index\":1,\"line\":3,\"code\":\"invalid_json\",\"detail\":\"at byte 6: expected a value\"}]}");
+	check_answer(
+		p, 200,
+		"{\"topic\":\"t\",\"accepted\":2,\"duplicates\":0,\"rejected\":1,"
+		"\"offsets\":[{\"partition\":0,\"first\":0,\"last\":1}],\"results\":["
+		"{\"index\":0,\"partition\":0,\"offset\":0,\"status\":\"accepted\"},"
+		"{\"index\":1,\"status\":\"rejected\"},"
+		"{\"index\":2,\"partition\":0,\"offset\":1,\"status\":\"accepted\"}],"
+		"\"errors\":[{\"index\":1,\"line\":3,\"code\":\"invalid_json\",\"detail\":\"at byte 6: expected a value\"}]}");
 	p = post_new("t", "application/x-ndjson", "{\n}\n");
 	option(p, "on_error", "skip");
 	start(p);
@@ -589,7 +608,8 @@ static void too_many_records_are_413(void **state)
 
 static void an_envelope_says_everything_of_a_record(void **state)
 {
-	static const char *const headers[] = {"h", "v", "n", NULL, "b", "hi", "b", "x", "idempotency-key", "i-1", NULL};
+	static const char *const headers[] = {"h",   "v", "n", NULL, "b", "hi", "b", "x", "idempotency-key",
+					      "i-1", NULL};
 	struct batch_record record;
 
 	(void)state;
@@ -597,7 +617,8 @@ static void an_envelope_says_everything_of_a_record(void **state)
 	       "{\"records\":[{\"key\":\"\\u006b\",\"value\": {\"x\" : 1} ,\"partition\":2,\"timestamp\":1234,"
 	       "\"headers\":{\"h\":\"v\",\"n\":null,\"b\":[{\"base64\":\"aGk=\"},\"x\"]},\"idempotency_key\":\"i-1\"},"
 	       "{\"value_text\":\"a\\nb\",\"partition\":2},{\"value_base64\":\"AP8=\",\"partition\":2},"
-	       "{\"tombstone\":true,\"key_base64\":\"/w==\",\"partition\":2},{\"value\":null,\"partition\":2}]}", 200,
+	       "{\"tombstone\":true,\"key_base64\":\"/w==\",\"partition\":2},{\"value\":null,\"partition\":2}]}",
+	       200,
 	       "{\"topic\":\"four\",\"accepted\":5,\"duplicates\":0,\"rejected\":0,"
 	       "\"offsets\":[{\"partition\":2,\"first\":0,\"last\":4}]}");
 	record = stored("four", 2, 0);
@@ -614,13 +635,15 @@ static void an_envelope_says_everything_of_a_record(void **state)
 
 static void an_envelope_names_each_bad_record(void **state)
 {
-	struct post *p = post_new("four", BATCH,
+	struct post *p = post_new(
+		"four", BATCH,
 		"{\"records\":[7,{},{\"value\":1,\"value_text\":\"x\"},{\"value\":1,\"partition\":4},{\"value\":1,\"nope\":2},"
 		"{\"value\":1,\"idempotency_key\":\"\"},{\"value\":1,\"headers\":[]},{\"value\":1}]}");
 
 	(void)state;
 	option(p, "on_error", "skip");
-	check_answer(p, 200,
+	check_answer(
+		p, 200,
 		"{\"topic\":\"four\",\"accepted\":1,\"duplicates\":0,\"rejected\":7,"
 		"\"offsets\":[{\"partition\":0,\"first\":0,\"last\":0}],\"errors\":["
 		"{\"index\":0,\"code\":\"invalid_record\",\"detail\":\"the record is not an object\"},"
@@ -640,9 +663,14 @@ static void a_broken_envelope_is_400(void **state)
 	static const struct {
 		const char *body, *code;
 	} rows[] = {
-		{"{\"records\":[{\"value\":1}", "invalid_json"}, {"[]", "invalid_json"}, {"", "invalid_json"},
-		{"{\"records\":{}}", "invalid_json"}, {"{}", "malformed_request"}, {"{\"record\":[]}", "malformed_request"},
-		{"{\"records\":[],\"records\":[]}", "malformed_request"}, {"{\"records\":[{\"value\":1}]}x", "invalid_json"},
+		{"{\"records\":[{\"value\":1}", "invalid_json"},
+		{"[]", "invalid_json"},
+		{"", "invalid_json"},
+		{"{\"records\":{}}", "invalid_json"},
+		{"{}", "malformed_request"},
+		{"{\"record\":[]}", "malformed_request"},
+		{"{\"records\":[],\"records\":[]}", "malformed_request"},
+		{"{\"records\":[{\"value\":1}]}x", "invalid_json"},
 	};
 
 	(void)state;
@@ -669,7 +697,7 @@ static struct post *keyed(const char *key, const char *type, const char *body)
 	return p;
 }
 
-#define REUSED \
+#define REUSED                                                                                                              \
 	"{\"status\":422,\"title\":\"The idempotency key was used with another payload\",\"detail\":\"The idempotency key " \
 	"was used for another payload: send a new key with a new payload\",\"code\":\"idempotency_key_reused\"}"
 
@@ -685,7 +713,8 @@ static void a_key_makes_the_second_a_duplicate(void **state)
 	start(p);
 	settle(p);
 	assert_true(p->r.result.replayed);
-	assert_true(slice_eq_str(buf_slice(&p->answer),
+	assert_true(slice_eq_str(
+		buf_slice(&p->answer),
 		"{\"topic\":\"t\",\"accepted\":0,\"duplicates\":1,\"rejected\":0,"
 		"\"offsets\":[{\"partition\":0,\"first\":0,\"last\":0}],"
 		"\"results\":[{\"index\":0,\"partition\":0,\"offset\":0,\"status\":\"duplicate\"}]}"));
@@ -702,7 +731,8 @@ static void a_key_makes_the_second_a_duplicate(void **state)
 	check_answer(p, 200, OK_TWICE("0"));
 	p = post_new("four", "application/json", "{\"n\":9}");
 	p->r.idempotency_path = SLICE_LIT("a\"b");
-	check_answer(p, 200, "{\"topic\":\"four\",\"accepted\":1,\"duplicates\":0,\"rejected\":0,"
+	check_answer(p, 200,
+		     "{\"topic\":\"four\",\"accepted\":1,\"duplicates\":0,\"rejected\":0,"
 		     "\"offsets\":[{\"partition\":0,\"first\":0,\"last\":0}]}");
 	assert_int_equal(end_of("t", 0), 1);
 }
@@ -721,9 +751,10 @@ static void a_bad_key_is_400(void **state)
 	}
 	memset(key, 'k', sizeof(key));
 	key[257] = 0;
-	check_answer(keyed(key, NULL, "x"), 400,
-		     "{\"status\":400,\"title\":\"The idempotency key is not valid\",\"detail\":\"The idempotency key has 257 "
-		     "bytes: at most 256 are allowed\",\"code\":\"invalid_idempotency_key\"}");
+	check_answer(
+		keyed(key, NULL, "x"), 400,
+		"{\"status\":400,\"title\":\"The idempotency key is not valid\",\"detail\":\"The idempotency key has 257 "
+		"bytes: at most 256 are allowed\",\"code\":\"invalid_idempotency_key\"}");
 	key[256] = 0;
 	check_answer(keyed(key, NULL, "x"), 200, OK_ONE("0"));
 }
@@ -765,38 +796,63 @@ static void records_of_a_batch_have_keys_of_their_own(void **state)
 	struct post *p;
 
 	(void)state;
-	expect("t", BATCH, "{\"records\":[{\"value\":1,\"idempotency_key\":\"a\"},{\"value\":2,\"idempotency_key\":\"b\"}]}", 200,
+	expect("t", BATCH,
+	       "{\"records\":[{\"value\":1,\"idempotency_key\":\"a\"},{\"value\":2,\"idempotency_key\":\"b\"}]}",
+	       200,
 	       "{\"topic\":\"t\",\"accepted\":2,\"duplicates\":0,\"rejected\":0,"
 	       "\"offsets\":[{\"partition\":0,\"first\":0,\"last\":1}]}");
-	p = post_new("t", BATCH,
+	p = post_new(
+		"t", BATCH,
 		"{\"records\":[{\"value\":9},{\"value\":2,\"idempotency_key\":\"b\"},{\"value\":3,\"idempotency_key\":\"c\"},"
 		"{\"value\":3,\"idempotency_key\":\"c\"}]}");
 	option(p, "results", "records");
 	check_answer(p, 200,
-		"{\"topic\":\"t\",\"accepted\":2,\"duplicates\":2,\"rejected\":0,"
-		"\"offsets\":[{\"partition\":0,\"first\":1,\"last\":3}],\"results\":["
-		"{\"index\":0,\"partition\":0,\"offset\":2,\"status\":\"accepted\"},"
-		"{\"index\":1,\"partition\":0,\"offset\":1,\"status\":\"duplicate\"},"
-		"{\"index\":2,\"partition\":0,\"offset\":3,\"status\":\"accepted\"},"
-		"{\"index\":3,\"partition\":0,\"offset\":3,\"status\":\"duplicate\"}]}");
+		     "{\"topic\":\"t\",\"accepted\":2,\"duplicates\":2,\"rejected\":0,"
+		     "\"offsets\":[{\"partition\":0,\"first\":1,\"last\":3}],\"results\":["
+		     "{\"index\":0,\"partition\":0,\"offset\":2,\"status\":\"accepted\"},"
+		     "{\"index\":1,\"partition\":0,\"offset\":1,\"status\":\"duplicate\"},"
+		     "{\"index\":2,\"partition\":0,\"offset\":3,\"status\":\"accepted\"},"
+		     "{\"index\":3,\"partition\":0,\"offset\":3,\"status\":\"duplicate\"}]}");
 	/* Another payload: the whole batch, or that record where the rest may go. */
 	expect("t", BATCH, "{\"records\":[{\"value\":7},{\"value\":8,\"idempotency_key\":\"a\"}]}", 422,
 	       "{\"status\":422,\"title\":\"Records of the batch were refused\",\"detail\":\"1 of 2 records were refused and "
 	       "nothing was stored: see errors\",\"code\":\"invalid_batch\",\"errors\":[{\"index\":1,"
 	       "\"code\":\"idempotency_key_reused\",\"detail\":\"the idempotency key was used for another payload\"}]}");
-	p = post_new("t", BATCH,
+	p = post_new(
+		"t", BATCH,
 		"{\"records\":[{\"value\":8,\"idempotency_key\":\"a\"},{},{\"value\":4,\"idempotency_key\":\"d\"},"
 		"{\"value\":5,\"idempotency_key\":\"d\"}]}");
 	option(p, "on_error", "skip");
-	check_answer(p, 200,
+	check_answer(
+		p, 200,
 		"{\"topic\":\"t\",\"accepted\":1,\"duplicates\":0,\"rejected\":3,"
 		"\"offsets\":[{\"partition\":0,\"first\":4,\"last\":4}],\"errors\":["
 		"{\"index\":0,\"code\":\"idempotency_key_reused\",\"detail\":\"the idempotency key was used for another payload\"},"
 		"{\"index\":1,\"code\":\"invalid_record\",\"detail\":\"the record needs value, value_text, value_base64 or "
 		"\\\"tombstone\\\":true\"},"
 		"{\"index\":3,\"code\":\"idempotency_key_reused\",\"detail\":\"the idempotency key was used for another payload\"}]}");
+	p = post_new(
+		"t", BATCH,
+		"{\"records\":[{\"value\":8,\"idempotency_key\":\"a\"},{\"value\":8,\"idempotency_key\":\"a\"},"
+		"{\"value\":1,\"idempotency_key\":\"a\"}]}");
+	start(p);
+	settle(p);
+	assert_int_equal(p->r.result.error_count, 3);
+	post_free(p);
+	p = post_new(
+		"t", BATCH,
+		"{\"records\":[{\"value\":8,\"idempotency_key\":\"a\"},{\"value\":8,\"idempotency_key\":\"a\"},"
+		"{\"value\":2,\"idempotency_key\":\"b\"}]}");
+	option(p, "on_error", "skip");
+	start(p);
+	settle(p);
+	assert_int_equal(p->r.result.rejected, 2);
+	assert_int_equal(p->r.result.duplicates, 1);
+	post_free(p);
 	/* What was refused left no key behind. */
-	expect("t", BATCH, "{\"records\":[{\"value\":1,\"idempotency_key\":\"a\"},{\"value\":4,\"idempotency_key\":\"d\"}]}", 200,
+	expect("t", BATCH,
+	       "{\"records\":[{\"value\":1,\"idempotency_key\":\"a\"},{\"value\":4,\"idempotency_key\":\"d\"}]}",
+	       200,
 	       "{\"topic\":\"t\",\"accepted\":0,\"duplicates\":2,\"rejected\":0,"
 	       "\"offsets\":[{\"partition\":0,\"first\":0,\"last\":0},{\"partition\":0,\"first\":4,\"last\":4}]}");
 	p = keyed("u", BATCH, "{\"records\":[{\"value\":1,\"idempotency_key\":\"z\"}]}");
@@ -834,9 +890,11 @@ static void a_key_in_flight_is_waited_for(void **state)
 /* Crosswise keys of two batches in one turn must not lock each other out. */
 static void batches_that_share_keys_crosswise_both_end(void **state)
 {
-	struct post *a = post_new("t", BATCH,
+	struct post *a = post_new(
+		"t", BATCH,
 		"{\"records\":[{\"value\":1,\"idempotency_key\":\"a\"},{\"value\":2,\"idempotency_key\":\"b\"}]}");
-	struct post *b = post_new("t", BATCH,
+	struct post *b = post_new(
+		"t", BATCH,
 		"{\"records\":[{\"value\":2,\"idempotency_key\":\"b\"},{\"value\":3,\"idempotency_key\":\"c\"},"
 		"{\"value\":1,\"idempotency_key\":\"a\"}]}");
 
@@ -861,14 +919,19 @@ static void keys_survive_a_checkpoint(void **state)
 
 	(void)state;
 	check_answer(keyed("k", NULL, "x"), 200, OK_ONE("0"));
-	expect("t", BATCH, "{\"records\":[{\"value\":1,\"idempotency_key\":\"a\"},{\"value\":2,\"idempotency_key\":\"b\"}]}", 200,
+	expect("t", BATCH,
+	       "{\"records\":[{\"value\":1,\"idempotency_key\":\"a\"},{\"value\":2,\"idempotency_key\":\"b\"}]}",
+	       200,
 	       "{\"topic\":\"t\",\"accepted\":2,\"duplicates\":0,\"rejected\":0,"
 	       "\"offsets\":[{\"partition\":0,\"first\":1,\"last\":2}]}");
 	assert_int_equal(log_checkpoint(w.log, &fault), 0);
 	check_answer(keyed("k", NULL, "x"), 200, OK_TWICE("0"));
 	check_answer(keyed("k", NULL, "y"), 422, REUSED);
-	p = post_new("t", BATCH, "{\"records\":[{\"value\":0,\"idempotency_key\":\"n\"},{\"value\":2,\"idempotency_key\":\"b\"}]}");
-	check_answer(p, 200, "{\"topic\":\"t\",\"accepted\":1,\"duplicates\":1,\"rejected\":0,"
+	p = post_new(
+		"t", BATCH,
+		"{\"records\":[{\"value\":0,\"idempotency_key\":\"n\"},{\"value\":2,\"idempotency_key\":\"b\"}]}");
+	check_answer(p, 200,
+		     "{\"topic\":\"t\",\"accepted\":1,\"duplicates\":1,\"rejected\":0,"
 		     "\"offsets\":[{\"partition\":0,\"first\":2,\"last\":3}]}");
 }
 
@@ -882,7 +945,9 @@ static void keys_on_a_slow_disk_are_read_elsewhere(void **state)
 	check_answer(keyed("k", "application/x-ndjson", "1\n2\n"), 200,
 		     "{\"topic\":\"t\",\"accepted\":2,\"duplicates\":0,\"rejected\":0,"
 		     "\"offsets\":[{\"partition\":0,\"first\":0,\"last\":1}]}");
-	expect("t", BATCH, "{\"records\":[{\"value\":1,\"idempotency_key\":\"a\"},{\"value\":2,\"idempotency_key\":\"b\"}]}", 200,
+	expect("t", BATCH,
+	       "{\"records\":[{\"value\":1,\"idempotency_key\":\"a\"},{\"value\":2,\"idempotency_key\":\"b\"}]}",
+	       200,
 	       "{\"topic\":\"t\",\"accepted\":2,\"duplicates\":0,\"rejected\":0,"
 	       "\"offsets\":[{\"partition\":0,\"first\":2,\"last\":3}]}");
 	assert_int_equal(log_checkpoint(w.log, &fault), 0);
@@ -895,8 +960,12 @@ static void keys_on_a_slow_disk_are_read_elsewhere(void **state)
 	post_free(p);
 	check_answer(keyed("k", "application/x-ndjson", "1\n"), 422, REUSED);
 	/* Both ask for b; the first claims n while it reads, the second waits for it. */
-	p = post_new("t", BATCH, "{\"records\":[{\"value\":0,\"idempotency_key\":\"n\"},{\"value\":2,\"idempotency_key\":\"b\"}]}");
-	other = post_new("t", BATCH, "{\"records\":[{\"value\":2,\"idempotency_key\":\"b\"},{\"value\":0,\"idempotency_key\":\"n\"}]}");
+	p = post_new(
+		"t", BATCH,
+		"{\"records\":[{\"value\":0,\"idempotency_key\":\"n\"},{\"value\":2,\"idempotency_key\":\"b\"}]}");
+	other = post_new(
+		"t", BATCH,
+		"{\"records\":[{\"value\":2,\"idempotency_key\":\"b\"},{\"value\":0,\"idempotency_key\":\"n\"}]}");
 	start(p);
 	start(other);
 	settle(p);
@@ -920,11 +989,25 @@ static void keys_on_a_slow_disk_are_read_elsewhere(void **state)
 
 static void events_come_in_three_modes(void **state)
 {
-	static const char *const binary[] = {"Host", "x", "ce-specversion", "1.0", "ce-id", "1", "ce-source", "/s", "ce-type",
-					     "t%20u", "ce-partitionkey", "pk", NULL};
-	static const char *const stored_binary[] = {"ce_specversion", "1.0", "ce_id", "1", "ce_source", "/s", "ce_type", "t u",
-						    "ce_partitionkey", "pk", "content-type", "text/plain",
-						    "idempotency-key", "/s 1", NULL};
+	static const char *const binary[] = {"Host",    "x",     "ce-specversion",  "1.0",
+					     "ce-id",   "1",     "ce-source",       "/s",
+					     "ce-type", "t%20u", "ce-partitionkey", "pk",
+					     NULL};
+	static const char *const stored_binary[] = {"ce_specversion",
+						    "1.0",
+						    "ce_id",
+						    "1",
+						    "ce_source",
+						    "/s",
+						    "ce_type",
+						    "t u",
+						    "ce_partitionkey",
+						    "pk",
+						    "content-type",
+						    "text/plain",
+						    "idempotency-key",
+						    "/s 1",
+						    NULL};
 	struct batch_record record;
 	struct post *p = post_new("t", "text/plain", "body");
 
@@ -935,8 +1018,10 @@ static void events_come_in_three_modes(void **state)
 	assert_true(slice_eq_str(record.value, "body") && slice_eq_str(record.key, "pk"));
 	expect_headers(record, stored_binary);
 	/* The same id is a duplicate, whatever the payload and the mode. */
-	expect("t", "application/cloudevents+json", "{" EVENT ",\"id\":\"1\",\"data\":{\"a\" :1}}", 200, OK_TWICE("0"));
-	expect("t", "application/cloudevents+json", "{" EVENT ",\"id\":\"2\",\"data\":{\"a\" :1}}", 200, OK_ONE("1"));
+	expect("t", "application/cloudevents+json", "{" EVENT ",\"id\":\"1\",\"data\":{\"a\" :1}}", 200,
+	       OK_TWICE("0"));
+	expect("t", "application/cloudevents+json", "{" EVENT ",\"id\":\"2\",\"data\":{\"a\" :1}}", 200,
+	       OK_ONE("1"));
 	assert_true(slice_eq_str(stored("t", 0, 1).value, "{\"a\" :1}"));
 	expect("t", "application/cloudevents-batch+json",
 	       "[{" EVENT ",\"id\":\"2\"},{" EVENT ",\"id\":\"3\"},{" EVENT ",\"id\":\"3\",\"data\":7}]", 200,
@@ -977,8 +1062,10 @@ static void an_unknown_coding_is_415(void **state)
 
 	(void)state;
 	p->r.content_encoding = SLICE_LIT("br");
-	check_answer(p, 415, "{\"status\":415,\"title\":\"The media type is not supported\",\"detail\":\"The Content-Encoding is "
-		     "not supported: gzip and zstd are\",\"code\":\"unsupported_media_type\"}");
+	check_answer(
+		p, 415,
+		"{\"status\":415,\"title\":\"The media type is not supported\",\"detail\":\"The Content-Encoding is "
+		"not supported: gzip and zstd are\",\"code\":\"unsupported_media_type\"}");
 	p = post_new("t", NULL, "not gzip");
 	p->r.content_encoding = SLICE_LIT("gzip");
 	start(p);
@@ -994,7 +1081,9 @@ static void a_websocket_record_has_headers_and_time(void **state)
 	uint8_t encoded[16];
 
 	(void)state;
-	p->r.record_headers = slice_make(encoded, (size_t)(batch_header_put(encoded, SLICE_LIT("h"), SLICE_LIT("v")) - encoded));
+	p->r.record_headers =
+		slice_make(encoded,
+			   (size_t)(batch_header_put(encoded, SLICE_LIT("h"), SLICE_LIT("v")) - encoded));
 	p->r.record_header_count = 1;
 	p->r.timestamp_ms = 77;
 	p->r.idempotency_path = SLICE_LIT("k");
@@ -1007,34 +1096,54 @@ static void a_websocket_record_has_headers_and_time(void **state)
 	drop_view();
 }
 
+/* Threads of the log allocate, too: one request of many that met none of theirs is proof enough. */
 static void a_small_record_takes_no_memory_of_its_own(void **state)
 {
-	struct post *p = post_new("t", "application/json", "{\"a\":1}");
-	uint64_t calls;
+	uint64_t least = UINT64_MAX;
 
 	(void)state;
-	assert_non_null(arena_alloc(&p->arena, 1)); /* the first chunk is the connection's */
-	calls = mem_calls();
-	assert_int_equal(ingest_start(w.queue, &p->r), 0);
-	assert_int_equal(mem_calls(), calls);
-	settle(p);
-	post_free(p);
+	for (int i = 0; i < 20; i++) {
+		struct post *p = post_new("t", "application/json", "{\"a\":1}");
+		uint64_t calls;
+		assert_non_null(arena_alloc(&p->arena, 1)); /* the first chunk is the connection's */
+		calls = mem_calls();
+		assert_int_equal(ingest_start(w.queue, &p->r), 0);
+		calls = mem_calls() - calls;
+		least = calls < least ? calls : least;
+		settle(p);
+		post_free(p);
+	}
+	assert_int_equal(least, 0);
 }
 
 /* Wherever memory ends, the request is refused or whole, and the door goes on. */
 static void every_allocation_may_fail(void **state)
 {
+	static const char body[] =
+		"{\"records\":[{\"value\":1,\"idempotency_key\":\"a\",\"key\":\"\\n\"},{\"value\":2}]}";
+	struct fault fault;
+	struct post *p;
+	bool failed = false;
+
 	(void)state;
-	for (uint64_t n = 1; n <= 3; n++) {
-		struct post *p = post_new("t", BATCH, "{\"records\":[{\"value\":1,\"idempotency_key\":\"a\"},{\"value\":2}]}");
+	assert_int_equal(log_checkpoint(w.log, &fault), 0); /* the log's threads are at rest */
+	for (uint64_t n = 1; n <= 12; n++) {
+		p = post_new("t", BATCH, body);
+		p->arena.chunk_bytes = 64; /* nearly every allocation of the arena is one of memory */
 		mem_fail_at(n);
 		start(p);
 		mem_fail_at(0);
 		settle(p);
 		assert_true(p->r.result.err == 0 || p->r.result.err == ERR_NOMEM);
+		failed = failed || p->r.result.err;
 		post_free(p);
 	}
-	expect("t", NULL, "x", 200, end_of("t", 0) == 0 ? OK_ONE("0") : OK_ONE("3"));
+	assert_true(failed);
+	p = post_new("t", BATCH, body);
+	start(p);
+	settle(p);
+	assert_int_equal(p->r.result.err, 0);
+	post_free(p);
 }
 
 static void counts_are_kept(void **state)
@@ -1043,9 +1152,10 @@ static void counts_are_kept(void **state)
 
 	(void)state;
 	expect("t", NULL, "xy", 200, OK_ONE("0"));
-	check_answer(keyed("", NULL, "x"), 400,
-		     "{\"status\":400,\"title\":\"The idempotency key is not valid\",\"detail\":\"The idempotency key is empty: "
-		     "expected 1 to 256 bytes\",\"code\":\"invalid_idempotency_key\"}");
+	check_answer(
+		keyed("", NULL, "x"), 400,
+		"{\"status\":400,\"title\":\"The idempotency key is not valid\",\"detail\":\"The idempotency key is empty: "
+		"expected 1 to 256 bytes\",\"code\":\"invalid_idempotency_key\"}");
 	ingest_counts(w.ingest, &counts);
 	assert_int_equal(counts.requests, 2);
 	assert_int_equal(counts.records, 1);
@@ -1079,7 +1189,8 @@ int main(void)
 		CASE(a_key_in_flight_is_waited_for),
 		CASE(batches_that_share_keys_crosswise_both_end),
 		CASE(keys_survive_a_checkpoint),
-		cmocka_unit_test_setup_teardown(keys_on_a_slow_disk_are_read_elsewhere, set_up_slow, tear_down),
+		cmocka_unit_test_setup_teardown(keys_on_a_slow_disk_are_read_elsewhere, set_up_slow,
+						tear_down),
 		CASE(events_come_in_three_modes),
 		CASE(bad_events_are_422),
 		CASE(an_unknown_coding_is_415),

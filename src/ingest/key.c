@@ -8,8 +8,8 @@ int key_check(struct slice key, struct fault *fault)
 	if (key.len == 0)
 		return fault_set(fault, ERR_BAD_KEY, "The idempotency key is empty: expected 1 to 256 bytes");
 	if (key.len > KEY_BYTES_MAX)
-		return fault_set(fault, ERR_BAD_KEY, "The idempotency key has %zu bytes: at most 256 are allowed",
-				 key.len);
+		return fault_set(fault, ERR_BAD_KEY,
+				 "The idempotency key has %zu bytes: at most 256 are allowed", key.len);
 	for (size_t i = 0; i < key.len; i++)
 		if (key.ptr[i] < 0x20 || key.ptr[i] == 0x7f)
 			return fault_set(fault, ERR_BAD_KEY, "The idempotency key holds a control character");
@@ -32,12 +32,14 @@ static int undo_quotes(struct slice value, struct arena *arena, struct slice *ke
 			return 0;
 		}
 		if (c == '"')
-			return fault_set(fault, ERR_BAD_KEY, "Idempotency-Key goes on behind its closing quote");
+			return fault_set(fault, ERR_BAD_KEY,
+					 "Idempotency-Key goes on behind its closing quote");
 		if (c == '\\') {
 			c = ++i < value.len ? value.ptr[i] : 0;
 			if (c != '"' && c != '\\')
-				return fault_set(fault, ERR_BAD_KEY,
-						 "Idempotency-Key has a backslash that escapes neither quote nor backslash");
+				return fault_set(
+					fault, ERR_BAD_KEY,
+					"Idempotency-Key has a backslash that escapes neither quote nor backslash");
 		}
 		to[n++] = c;
 	}

@@ -74,8 +74,8 @@ struct json_cursor {
 	const uint8_t *start, *at, *end;
 	uint64_t fresh[JSON_DEPTH_MAX / 64]; /* bit per level: nothing taken of it yet */
 	uint32_t depth;
-	uint8_t utf8;    /* json.c's: what is known of the rest of the document */
-	int status;      /* 0, or ERR_BAD_JSON */
+	uint8_t utf8; /* json.c's: what is known of the rest of the document */
+	int status;   /* 0, or ERR_BAD_JSON */
 	struct json_error error;
 };
 

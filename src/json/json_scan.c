@@ -50,8 +50,8 @@ static inline const uint8_t *skip_plain(const uint8_t *at, const uint8_t *end, b
 	for (; end - at >= 16; at += 16) {
 		__m128i v = _mm_loadu_si128((const __m128i *)(const void *)at);
 		__m128i hit = _mm_or_si128(_mm_cmpeq_epi8(v, quote), _mm_cmpeq_epi8(v, backslash));
-		__m128i low = utf8_good ? _mm_cmpeq_epi8(_mm_min_epu8(v, _mm_set1_epi8(0x1f)), v)
-					: _mm_cmplt_epi8(v, _mm_set1_epi8(0x20));
+		__m128i low = utf8_good ? _mm_cmpeq_epi8(_mm_min_epu8(v, _mm_set1_epi8(0x1f)), v) :
+					  _mm_cmplt_epi8(v, _mm_set1_epi8(0x20));
 		unsigned mask = (unsigned)_mm_movemask_epi8(_mm_or_si128(hit, low));
 		if (mask)
 			return at + __builtin_ctz(mask);
@@ -181,8 +181,16 @@ static inline const uint8_t *scan_scalar(struct json_scan *s, const uint8_t *at)
 	case '"':
 		return json_scan_string(s, at);
 	case '-':
-	case '0': case '1': case '2': case '3': case '4':
-	case '5': case '6': case '7': case '8': case '9':
+	case '0':
+	case '1':
+	case '2':
+	case '3':
+	case '4':
+	case '5':
+	case '6':
+	case '7':
+	case '8':
+	case '9':
 		return scan_number(s, at);
 	case 't':
 		return scan_word(s, at, "true", 4);
@@ -244,8 +252,9 @@ static inline const uint8_t *after_value(struct json_scan *s, struct levels *l, 
 			return object ? scan_name(s, at + 1) : at + 1;
 		}
 		if (at == s->end || *at != (object ? '}' : ']'))
-			return json_scan_fail(s, at, object ? "expected ',' or '}' after a member"
-							    : "expected ',' or ']' after an item");
+			return json_scan_fail(s, at,
+					      object ? "expected ',' or '}' after a member" :
+						       "expected ',' or ']' after an item");
 		at++;
 		l->count--;
 	}

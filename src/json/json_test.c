@@ -36,10 +36,28 @@ static int check(struct slice s, struct json_error *e)
 static void accepts_what_the_grammar_allows(void **state)
 {
 	static const char *const docs[] = {
-		"0", "-0", "1", "-1.5e+10", "1E5", "0.1", "\"\"", "\"a\"", "true", "false", "null", "[]", "{}",
-		" [ 1 , 2 ] \n", "\t{ \"a\" : [ ] , \"a\" : { } }\r\n", "\"\\\"\\\\\\/\\b\\f\\n\\r\\t\\u00e9\"",
-		"\"\\ud83d\\ude00\"", "\"\\ud800\"", "\"\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80\"", "[[[[]]],{\"\":0}]",
-		"\"a string of more than sixteen bytes without anything in it \x7f\"", "1e999",
+		"0",
+		"-0",
+		"1",
+		"-1.5e+10",
+		"1E5",
+		"0.1",
+		"\"\"",
+		"\"a\"",
+		"true",
+		"false",
+		"null",
+		"[]",
+		"{}",
+		" [ 1 , 2 ] \n",
+		"\t{ \"a\" : [ ] , \"a\" : { } }\r\n",
+		"\"\\\"\\\\\\/\\b\\f\\n\\r\\t\\u00e9\"",
+		"\"\\ud83d\\ude00\"",
+		"\"\\ud800\"",
+		"\"\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80\"",
+		"[[[[]]],{\"\":0}]",
+		"\"a string of more than sixteen bytes without anything in it \x7f\"",
+		"1e999",
 	};
 
 	(void)state;
@@ -158,8 +176,9 @@ static void limits_depth_on_the_walk_too(void **state)
 
 static void refuses_every_prefix(void **state)
 {
-	static const char doc[] = "{\"k\":[1.5e3,true,null,\"\\u00e9\\ud83d\\ude00\xf0\x9f\x98\x80 and some more\"],"
-				  "\"m\":{\"n\":{},\"o\":[[],-0]}}";
+	static const char doc[] =
+		"{\"k\":[1.5e3,true,null,\"\\u00e9\\ud83d\\ude00\xf0\x9f\x98\x80 and some more\"],"
+		"\"m\":{\"n\":{},\"o\":[[],-0]}}";
 	struct slice whole = slice_str(doc);
 
 	(void)state;
@@ -174,8 +193,9 @@ static void refuses_every_prefix(void **state)
 /* One byte of a good document is changed at random: simdjson and json_valid agree. */
 static void agrees_with_another_parser(void **state)
 {
-	static const char doc[] = "{\"id\":\"evt_1\",\"n\":[1,-2.5 ,0],\"t\":\"caf\xc3\xa9 \\n \\\"x\\\" \\u0041\","
-				  "\"o\":{\"a\":null,\"b\":true,\"c\":[{},[]]}}";
+	static const char doc[] =
+		"{\"id\":\"evt_1\",\"n\":[1,-2.5 ,0],\"t\":\"caf\xc3\xa9 \\n \\\"x\\\" \\u0041\","
+		"\"o\":{\"a\":null,\"b\":true,\"c\":[{},[]]}}";
 	static const char bytes[] = "{}[]:,\"\\0123456789eE+-.tfn \n\x01\xc3\xa9\xff";
 	uint8_t padded[sizeof(doc) + 64] = {0};
 	struct rand r;
@@ -186,7 +206,8 @@ static void agrees_with_another_parser(void **state)
 	for (int i = 0; i < 200000; i++) {
 		memcpy(padded, doc, sizeof(doc));
 		for (uint64_t edits = 1 + rand_below(&r, 2); edits; edits--)
-			padded[rand_below(&r, sizeof(doc) - 1)] = (uint8_t)bytes[rand_below(&r, sizeof(bytes) - 1)];
+			padded[rand_below(&r, sizeof(doc) - 1)] =
+				(uint8_t)bytes[rand_below(&r, sizeof(bytes) - 1)];
 		bool other = json_simd_accepts(padded, sizeof(doc) - 1);
 		bool ours = json_valid(slice_make(padded, sizeof(doc) - 1), NULL) == 0;
 		if (other != ours)
@@ -198,7 +219,8 @@ static void agrees_with_another_parser(void **state)
 
 static void walks_members_and_keeps_their_bytes(void **state)
 {
-	struct slice doc = SLICE_LIT(" { \"a\" : 1.50 , \"b\":{ \"x\" : [1, 2] },\"c\":[ \"p\" ,{} , [] ],\"\\u0064\":null } ");
+	struct slice doc = SLICE_LIT(
+		" { \"a\" : 1.50 , \"b\":{ \"x\" : [1, 2] },\"c\":[ \"p\" ,{} , [] ],\"\\u0064\":null } ");
 	struct json_cursor c;
 	struct json_value v;
 	struct slice name;
@@ -252,10 +274,22 @@ static void walk(const char *doc, size_t *at)
 static void a_walk_keeps_the_first_error(void **state)
 {
 	static const struct refusal rows[] = {
-		{"[]", 0, ""}, {"{\"a\":[1,]}", 8, ""}, {"{\"a\":[,1]}", 6, ""}, {"{\"a\":[1 2]}", 8, ""},
-		{"{\"a\":1,}", 7, ""}, {"{\"a\":1 \"b\":2}", 7, ""}, {"{\"a\"}", 4, ""}, {"{\"a\":1}x", 7, ""},
-		{"{,}", 1, ""}, {"{\"a\":[1", 7, ""}, {"{\"a\":[1}", 7, ""}, {"", 0, ""}, {"{", 1, ""},
-		{"{\"a\":[\"\xff\"]}", 7, ""}, {"{\"\xff\":1}", 2, ""}, {"{\"a\":tru}", 5, ""},
+		{"[]", 0, ""},
+		{"{\"a\":[1,]}", 8, ""},
+		{"{\"a\":[,1]}", 6, ""},
+		{"{\"a\":[1 2]}", 8, ""},
+		{"{\"a\":1,}", 7, ""},
+		{"{\"a\":1 \"b\":2}", 7, ""},
+		{"{\"a\"}", 4, ""},
+		{"{\"a\":1}x", 7, ""},
+		{"{,}", 1, ""},
+		{"{\"a\":[1", 7, ""},
+		{"{\"a\":[1}", 7, ""},
+		{"", 0, ""},
+		{"{", 1, ""},
+		{"{\"a\":[\"\xff\"]}", 7, ""},
+		{"{\"\xff\":1}", 2, ""},
+		{"{\"a\":tru}", 5, ""},
 	};
 
 	(void)state;
@@ -287,7 +321,9 @@ static void undoes_escapes_into_the_arena(void **state)
 	assert_true(out.ptr && out.len == 0);
 	assert_int_equal(json_text(SLICE_LIT("\"x\\\"\\\\\\/\\b\\f\\n\\r\\ty\""), &arena, &out), 0);
 	assert_true(slice_eq_str(out, "x\"\\/\b\f\n\r\ty"));
-	assert_int_equal(json_text(SLICE_LIT("\"\\u0041\\u00E9\\u20ac\\uD83D\\uDE00\\u0000z\""), &arena, &out), 0);
+	assert_int_equal(json_text(SLICE_LIT("\"\\u0041\\u00E9\\u20ac\\uD83D\\uDE00\\u0000z\""), &arena,
+				   &out),
+			 0);
 	assert_true(slice_eq(out, slice_make("A\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80\0z", 12)));
 	assert_true(utf8_valid(out));
 	assert_int_equal(json_text(SLICE_LIT("\"\\ud83d\""), &arena, &out), ERR_BAD_JSON);

@@ -41,7 +41,8 @@ static void places_commas(void **state)
 	json_put_close(&b, ']');
 	json_put_close(&b, '}');
 	assert_int_equal(buf_status(&b), 0);
-	assert_true(slice_eq_str(buf_slice(&b),
+	assert_true(slice_eq_str(
+		buf_slice(&b),
 		"{\"topic\":\"t,{[\",\"n\":-3,\"m\":18446744073709551615,\"ok\":true,\"empty\":[],"
 		"\"a\\\"b\":[{\"x\":null,\"y\":[1, 2]},{\"x\":null,\"y\":[1, 2]},\"s\"]}"));
 	assert_int_equal(json_valid(buf_slice(&b), NULL), 0);
@@ -63,7 +64,8 @@ static void escapes_and_back(void **state)
 		size_t n = rand_below(&r, sizeof(text));
 		struct slice back;
 		for (size_t k = 0; k < n; k++)
-			text[k] = (uint8_t)(rand_below(&r, 8) ? 'a' + rand_below(&r, 26) : rand_below(&r, 128));
+			text[k] =
+				(uint8_t)(rand_below(&r, 8) ? 'a' + rand_below(&r, 26) : rand_below(&r, 128));
 		buf_clear(&b);
 		arena_reset(&arena);
 		json_put_string(&b, slice_make(text, n));
@@ -85,7 +87,8 @@ static void replaces_what_is_not_utf8(void **state)
 	(void)state;
 	buf_init(&b, 4096);
 	json_put_string_lossy(&b, SLICE_LIT("a\xff\xc3\xa9\xe2\x82\n\xed\xa0\x80z"));
-	assert_true(slice_eq_str(buf_slice(&b),
+	assert_true(slice_eq_str(
+		buf_slice(&b),
 		"\"a\xef\xbf\xbd\xc3\xa9\xef\xbf\xbd\xef\xbf\xbd\\n\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbdz\""));
 	assert_int_equal(json_valid(buf_slice(&b), NULL), 0);
 	buf_clear(&b);

@@ -6,11 +6,12 @@
  * seen; write and sync the checkpoint; only then let go of journal files and of
  * segments that retention took off.
  */
+#include "log/checkpoint.h"
+
 #include "log/core.h"
 
 #include <stdio.h>
 
-#include "base/buf.h"
 #include "base/check.h"
 #include "base/crc32c.h"
 #include "base/mem.h"
@@ -277,24 +278,24 @@ int checkpoint_write(struct log *l, struct fault *fault)
 	return 0;
 }
 
-/* ---- loading ---- */
+/* ---- reading ---- */
 
-static int read_copy(struct log *l, char which, struct buf *out, uint64_t *number)
+static int read_copy(const struct sys *sys, const char *dir, char which, struct buf *out, uint64_t *number)
 {
 	char path[512];
 	struct sys_stat st;
 	int64_t got = 0;
 	int fd;
 
-	(void)snprintf(path, sizeof(path), "%s/CHECKPOINT.%c", l->dir, which);
-	if (l->sys->ops->stat(l->sys->self, path, &st) || st.bytes < CHECKPOINT_HEAD || st.bytes > CHECKPOINT_BYTES_MAX)
+	(void)snprintf(path, sizeof(path), "%s/CHECKPOINT.%c", dir, which);
+	if (sys->ops->stat(sys->self, path, &st) || st.bytes < CHECKPOINT_HEAD || st.bytes > CHECKPOINT_BYTES_MAX)
 		return 1;
-	fd = l->sys->ops->open(l->sys->self, path, SYS_READ);
+	fd = sys->ops->open(sys->self, path, SYS_READ);
 	if (fd < 0)
 		return ERR_IO;
 	if (buf_reserve(out, st.bytes) == 0)
-		got = l->sys->ops->pread(l->sys->self, fd, out->ptr, st.bytes, 0);
-	l->sys->ops->close(l->sys->self, fd);
+		got = sys->ops->pread(sys->self, fd, out->ptr, st.bytes, 0);
+	sys->ops->close(sys->self, fd);
 	if (buf_status(out))
 		return ERR_NOMEM;
 	if (got < (int64_t)CHECKPOINT_HEAD)
@@ -307,96 +308,141 @@ static int read_copy(struct log *l, char which, struct buf *out, uint64_t *numbe
 	return 0;
 }
 
-static int load_segment(struct log *l, struct partition *p, struct wire_reader *r, bool last, struct fault *fault)
+int checkpoint_read(const struct sys *sys, const char *dir, struct buf *out, struct fault *fault)
 {
+	uint64_t number_a = 0, number_b = 0;
+	struct buf other;
+	int rc_a, rc_b;
+
+	buf_init(out, CHECKPOINT_BYTES_MAX);
+	buf_init(&other, CHECKPOINT_BYTES_MAX);
+	rc_a = read_copy(sys, dir, 'a', out, &number_a);
+	rc_b = read_copy(sys, dir, 'b', &other, &number_b);
+	if (number_b > number_a) {
+		struct buf swap = *out;
+		*out = other;
+		other = swap;
+	}
+	buf_fini(&other);
+	if (rc_a < 0 || rc_b < 0)
+		return fault_set(fault, rc_a < 0 ? rc_a : rc_b, "cannot read the checkpoints in %s", dir);
+	return rc_a && rc_b ? 1 : 0;
+}
+
+static int walk_partition(struct wire_reader *r, const struct checkpoint_sink *sink)
+{
+	struct checkpoint_partition p = {0};
+	struct slice id = wire_bytes(r, sizeof(p.topic.bytes));
+	int rc;
+
+	if (!id.ptr)
+		return ERR_CORRUPT;
+	memcpy(p.topic.bytes, id.ptr, id.len);
+	p.number = wire_u32(r);
+	p.start = (int64_t)wire_u64(r);
+	p.next_offset = (int64_t)wire_u64(r);
+	p.segments = wire_u32(r);
+	rc = r->bad ? ERR_CORRUPT : sink->partition(sink->ctx, &p);
+	for (uint32_t i = 0; i < p.segments && rc == 0; i++) {
+		struct checkpoint_segment s = {.last = i + 1 == p.segments};
+		s.base = (int64_t)wire_u64(r);
+		s.bytes = wire_u64(r);
+		s.next_offset = (int64_t)wire_u64(r);
+		s.max_timestamp = (int64_t)wire_u64(r);
+		s.last_append_ms = (int64_t)wire_u64(r);
+		rc = r->bad ? ERR_CORRUPT : sink->segment(sink->ctx, &s);
+	}
+	return rc;
+}
+
+int checkpoint_walk(struct slice checkpoint, uint64_t *number, uint64_t *sequence, const struct checkpoint_sink *sink)
+{
+	struct wire_reader r = wire_reader_make(slice_from(checkpoint, 16));
+	uint32_t partitions;
+	int rc = 0;
+
+	*number = wire_u64(&r);
+	*sequence = wire_u64(&r);
+	partitions = wire_u32(&r);
+	(void)wire_u32(&r);
+	for (uint32_t i = 0; i < partitions && rc == 0; i++)
+		rc = walk_partition(&r, sink);
+	return rc;
+}
+
+/* ---- loading ---- */
+
+struct loader {
+	struct log *l;
+	struct partition *p;
+	struct fault *fault;
+};
+
+static int load_partition(void *ctx, const struct checkpoint_partition *from)
+{
+	struct loader *load = ctx;
+
+	if (partition_get(load->l, &from->topic, from->number, true, &load->p))
+		return fault_set(load->fault, ERR_NOMEM, "no memory for a partition");
+	load->p->start = from->start;
+	load->p->end = load->p->next_offset = from->next_offset;
+	return 0;
+}
+
+static int keep_segment(struct partition *p, struct segment *s)
+{
+	if (p->segment_count == p->segment_cap) {
+		uint32_t cap = p->segment_cap ? p->segment_cap * 2 : 2;
+		struct segment **grown = mem_realloc(p->segments, cap * sizeof(struct segment *));
+		if (!grown)
+			return ERR_NOMEM;
+		p->segments = grown;
+		p->segment_cap = cap;
+	}
+	p->segments[p->segment_count++] = s;
+	return 0;
+}
+
+static int load_segment(void *ctx, const struct checkpoint_segment *from)
+{
+	struct loader *load = ctx;
+	struct log *l = load->l;
+	struct partition *p = load->p;
 	struct segment_place place = {.sys = l->sys, .files = l->files, .topics_dir = l->topics_dir, .topic = p->topic,
 				      .number = p->number, .index_interval = l->options.index_interval_bytes};
-	int64_t base = (int64_t)wire_u64(r);
-	uint64_t bytes = wire_u64(r);
-	struct segment **grown;
 	struct segment *s;
 
-	if (segment_new(&place, base, &s))
-		return fault_set(fault, ERR_NOMEM, "no memory for a segment");
-	atomic_store(&s->next_offset, (int64_t)wire_u64(r));
-	atomic_store(&s->max_timestamp, (int64_t)wire_u64(r));
-	atomic_store(&s->last_append_ms, (int64_t)wire_u64(r));
-	grown = p->segment_count < p->segment_cap ? p->segments
-						   : mem_realloc(p->segments, ((size_t)p->segment_cap * 2 + 2) * sizeof(struct segment *));
-	if (!grown) {
+	if (segment_new(&place, from->base, &s))
+		return fault_set(load->fault, ERR_NOMEM, "no memory for a segment");
+	if (keep_segment(p, s)) {
 		segment_unref(s);
-		return fault_set(fault, ERR_NOMEM, "no memory for a segment");
+		return fault_set(load->fault, ERR_NOMEM, "no memory for a segment");
 	}
-	if (grown != p->segments || p->segment_count == p->segment_cap)
-		p->segment_cap = p->segment_cap * 2 + 2;
-	p->segments = grown;
-	p->segments[p->segment_count++] = s;
-	if (last)
-		return segment_cut(s, bytes, fault);
-	atomic_store(&s->bytes, bytes);
+	atomic_store(&s->next_offset, from->next_offset);
+	atomic_store(&s->max_timestamp, from->max_timestamp);
+	atomic_store(&s->last_append_ms, from->last_append_ms);
+	p->last_time_ms = from->last_append_ms;
+	if (from->last)
+		return segment_cut(s, from->bytes, load->fault);
+	atomic_store(&s->bytes, from->bytes);
 	s->index.whole = false;
 	s->created = true;
 	return 0;
 }
 
-static int load_partition(struct log *l, struct wire_reader *r, struct fault *fault)
-{
-	struct slice id = wire_bytes(r, 16);
-	struct topic_id topic = {0};
-	uint32_t number = wire_u32(r);
-	struct partition *p;
-	uint32_t segments;
-	int rc = 0;
-
-	if (!id.ptr)
-		return fault_set(fault, ERR_CORRUPT, "a checkpoint ends early");
-	memcpy(topic.bytes, id.ptr, id.len);
-	if (partition_get(l, &topic, number, true, &p))
-		return fault_set(fault, ERR_NOMEM, "no memory for a partition");
-	p->start = (int64_t)wire_u64(r);
-	p->end = p->next_offset = (int64_t)wire_u64(r);
-	segments = wire_u32(r);
-	for (uint32_t i = 0; i < segments && !r->bad && rc == 0; i++)
-		rc = load_segment(l, p, r, i + 1 == segments, fault);
-	if (p->segment_count)
-		p->last_time_ms = atomic_load(&p->segments[p->segment_count - 1]->last_append_ms);
-	return rc;
-}
-
-static int load_from(struct log *l, const struct buf *b, uint64_t *sequence, struct fault *fault)
-{
-	struct wire_reader r = wire_reader_make(slice_from(buf_slice(b), 16));
-	uint32_t partitions;
-	int rc = 0;
-
-	l->checkpoint_number = wire_u64(&r);
-	*sequence = l->checkpoint_sequence = wire_u64(&r);
-	partitions = wire_u32(&r);
-	(void)wire_u32(&r);
-	for (uint32_t i = 0; i < partitions && !r.bad && rc == 0; i++)
-		rc = load_partition(l, &r, fault);
-	if (rc == 0 && r.bad)
-		rc = fault_set(fault, ERR_CORRUPT, "a checkpoint ends early");
-	return rc;
-}
-
 int checkpoint_load(struct log *l, uint64_t *sequence, struct fault *fault)
 {
-	struct buf a, b;
-	uint64_t number_a = 0, number_b = 0;
-	int rc, rc_a, rc_b;
+	struct loader load = {.l = l, .fault = fault};
+	struct checkpoint_sink sink = {.partition = load_partition, .segment = load_segment, .ctx = &load};
+	struct buf newest;
+	int rc = checkpoint_read(l->sys, l->dir, &newest, fault);
 
-	buf_init(&a, CHECKPOINT_BYTES_MAX);
-	buf_init(&b, CHECKPOINT_BYTES_MAX);
-	rc_a = read_copy(l, 'a', &a, &number_a);
-	rc_b = read_copy(l, 'b', &b, &number_b);
-	if (rc_a < 0 || rc_b < 0)
-		rc = fault_set(fault, rc_a < 0 ? rc_a : rc_b, "cannot read the checkpoints in %s", l->dir);
-	else if (rc_a && rc_b)
-		rc = 1;
-	else
-		rc = load_from(l, number_a > number_b ? &a : &b, sequence, fault);
-	buf_fini(&a);
-	buf_fini(&b);
+	if (rc == 0) {
+		rc = checkpoint_walk(buf_slice(&newest), &l->checkpoint_number, sequence, &sink);
+		l->checkpoint_sequence = *sequence;
+		if (rc && !fault->err)
+			rc = fault_set(fault, ERR_CORRUPT, "the checkpoint in %s cannot be read", l->dir);
+	}
+	buf_fini(&newest);
 	return rc;
 }

@@ -235,7 +235,7 @@ void tail_evict(struct log *l, bool all);
 
 /* checkpoint.c */
 int checkpoint_write(struct log *l, struct fault *fault);
-/* Reads the newer whole copy into partitions and *sequence; 0, 1 (there is none), ERR_*. */
+/* The newer whole copy becomes partitions and *sequence; 0, 1 (there is none), ERR_*. */
 int checkpoint_load(struct log *l, uint64_t *sequence, struct fault *fault);
 
 /* recover.c */

@@ -165,7 +165,8 @@ int log_checkpoint(struct log *l, struct fault *fault)
 	while (l->checkpoint_done < ticket)
 		(void)pthread_cond_wait(&l->maintain, &l->maintain_lock);
 	rc = l->checkpoint_result;
-	*fault = l->checkpoint_fault;
+	if (fault)
+		*fault = l->checkpoint_fault;
 	(void)pthread_mutex_unlock(&l->maintain_lock);
 	return rc;
 }

@@ -248,9 +248,8 @@ static void take_end(struct conn *c)
 		conn_terminate(c, CONN_CLOSED_BY_US);
 		return;
 	}
-	update_interest(c); /* an end stays readable for ever */
 	if (c->state != CONN_OPEN)
-		return;
+		return; /* an end stays readable: the next event takes the interest back */
 	if (c->session && c->session->on_end)
 		c->session->on_end(c->ctx);
 	else

@@ -124,6 +124,8 @@ enum conn_close_reason {
  * What a session implements. on_bytes gets all bytes not consumed so far and
  * gives how many it took; the rest is kept (bounded by input_bytes_max, past
  * which the connection stops reading) and comes again with more.
+ * The bytes lie in memory of the loop or the connection that may be written to:
+ * a session may change in place what it takes, but not what it leaves.
  * Callbacks never run inside conn_write, conn_close or the other calls below;
  * after conn_close or conn_abort only on_closed comes. All but on_bytes may be
  * NULL; without on_end the connection closes when the peer ends.

@@ -156,7 +156,7 @@ struct conn {
 	uint8_t reason;   /* enum conn_close_reason */
 };
 
-_Static_assert(sizeof(struct conn) - sizeof(uv_poll_t) <= 216, "an idle connection stays small");
+_Static_assert(sizeof(struct conn) - sizeof(uv_poll_t) <= 200, "an idle connection stays small");
 
 /* Takes fd, also on failure. NULL without memory. */
 struct conn *conn_new(struct loop *loop, struct listener *listener, int fd, const struct sockaddr *peer);

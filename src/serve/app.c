@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The parts of one loop. What the log tells comes through one waker: answers
- * first, then the readers that have something.
+ * first, then each reader that has something, once.
  */
 #include "serve/app.h"
 
-#define SCRATCH_BYTES_MAX (64u << 20)
+#define SCRATCH_BYTES_MAX ((size_t)64 << 20)
 
-static void run_port(void *ctx)
+static void on_wake(void *ctx)
 {
 	struct app_loop *al = ctx;
 
 	log_port_run(al->port);
-	hub_run(al->hub);
+	if (al->hub)
+		hub_run(al->hub);
 }
 
 static void wake_loop(void *ctx)
@@ -30,7 +31,7 @@ int app_loop_init(struct app *app, struct loop *loop, struct fault *fault)
 
 	al->loop = loop;
 	buf_init(&al->scratch, SCRATCH_BYTES_MAX);
-	rc = loop_waker_new(loop, run_port, al, &al->waker);
+	rc = loop_waker_new(loop, on_wake, al, &al->waker);
 	if (rc == 0)
 		rc = log_port_new(app->log, wake_loop, al, &al->port);
 	hub.port = al->port;
@@ -38,25 +39,50 @@ int app_loop_init(struct app *app, struct loop *loop, struct fault *fault)
 		rc = hub_new(&hub, &al->hub);
 	if (rc == 0)
 		rc = encode_cache_new(0, &al->cache);
-	return rc ? fault_set(fault, rc, "no memory for a loop") : 0;
+	return rc ? fault_set(fault, rc, "the parts of a loop could not be made") : 0;
+}
+
+void app_guest_add(struct app_loop *al, struct app_guest *guest)
+{
+	guest->next = al->guests;
+	if (guest->next)
+		guest->next->prev = &guest->next;
+	al->guests = guest;
+	guest->prev = &al->guests;
+}
+
+void app_guest_remove(struct app_guest *guest)
+{
+	if (!guest->prev)
+		return;
+	*guest->prev = guest->next;
+	if (guest->next)
+		guest->next->prev = guest->prev;
+	guest->next = NULL;
+	guest->prev = NULL;
 }
 
 void app_loop_drain(struct app *app, struct loop *loop)
 {
-	(void)app;
-	(void)loop;
+	struct app_loop *al = app_loop(app, loop);
+
+	al->draining = true;
+	while (al->guests) {
+		struct app_guest *guest = al->guests;
+		app_guest_remove(guest);
+		guest->leave(guest->ctx);
+	}
 }
 
 void app_loop_fini(struct app *app, struct loop *loop)
 {
 	struct app_loop *al = app_loop(app, loop);
 
+	hub_free(al->hub);
 	encode_cache_free(al->cache);
-	if (al->hub)
-		hub_free(al->hub);
-	if (al->waker)
-		loop_waker_free(al->waker);
 	if (al->port)
 		log_port_free(al->port);
+	if (al->waker)
+		loop_waker_free(al->waker);
 	buf_fini(&al->scratch);
 }

@@ -15,6 +15,16 @@
  * of weir and, for each loop, what belongs to that loop. Made by the daemon,
  * which owns everything in it; handlers borrow.
  */
+/*
+ * Who stays longer than an answer takes (a parked poll, a stream) and wants to
+ * be told when weir stops: embedded in its owner, in its loop's list.
+ */
+struct app_guest {
+	struct app_guest *next, **prev; /* prev NULL: not in the list */
+	void (*leave)(void *ctx);       /* end properly, now; taken off the list before the call */
+	void *ctx;
+};
+
 struct app_loop {
 	struct loop *loop;
 	struct log_port *port;
@@ -25,6 +35,10 @@ struct app_loop {
 	struct ingest_queue *queue;
 	struct loop_turn flush;      /* ingest_flush at the end of the turn: app_flush_later */
 	struct metrics_shard *shard; /* written by this loop alone */
+	struct app_guest *guests;
+	bool draining; /* who would stay now is to leave at once */
+	struct sse_loop *sse; /* of serve/sse and serve/ws: there while one of their streams is */
+	struct ws_loop *ws;
 };
 
 struct app_limits {
@@ -33,6 +47,9 @@ struct app_limits {
 	int64_t poll_wait_max_ns;      /* 0: 5 minutes */
 	size_t poll_bytes_max;         /* of the records of one answer, 0: 16 MiB; one record always goes */
 	uint32_t stream_partitions_max; /* without a selection, 0: 256 */
+	int64_t sse_comment_ns;         /* of silence, 0: 15 s; read when the first stream of a loop begins */
+	int64_t ws_ping_ns;             /* of silence, 0: 30 s; likewise */
+	size_t ws_message_max;          /* bytes, inflated, 0: 1 MiB */
 };
 
 struct app {
@@ -69,10 +86,14 @@ static inline void app_flush_later(struct app_loop *al)
  */
 int app_loop_init(struct app *app, struct loop *loop, struct fault *fault);
 
-/* On the loop: streams end with a proper last word, parked polls are answered. */
+/* On the loop. remove does nothing where it is in no list. */
+void app_guest_add(struct app_loop *al, struct app_guest *guest);
+void app_guest_remove(struct app_guest *guest);
+
+/* On the loop: every guest leaves (streams with a proper last word, parked polls with an answer). */
 void app_loop_drain(struct app *app, struct loop *loop);
 
-/* After the loop has ended and its readers were closed. */
+/* After the loop has ended with all its connections, and after log_stop. */
 void app_loop_fini(struct app *app, struct loop *loop);
 
 #endif

@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 """The page, in Chromium: WEIR_SHOTS=DIR keeps pictures of it."""
-import asyncio
-import json
 import os
 
 from browser import Browser

@@ -89,7 +89,8 @@ def _():
         w.push(t, b"0")
 
         def wave():
-            held = [Raw(w).send("GET /v1/topics/%s/records?cursor=latest&wait=5m HTTP/1.1\r\nHost: %s\r\n\r\n" % (t, w.authority))
+            cursor = w.poll(t, cursor="latest")["cursor"]
+            held = [Raw(w).send("GET /v1/topics/%s/records?cursor=%s&wait=5m HTTP/1.1\r\nHost: %s\r\n\r\n" % (t, cursor, w.authority))
                     for _ in range(500)]
             w.push(t, b"1")
             for c in held:

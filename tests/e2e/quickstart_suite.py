@@ -61,7 +61,7 @@ def _():
         devices = set()
         def one():
             doc = json.loads(subprocess.run(read + ["-s"], capture_output=True, check=True).stdout)
-            devices.update(x["key"] for x in doc["records"])
+            devices.update(x["key"] for x in doc.get("records", []))
             return "memory" in devices and any(d.startswith("cpu/") for d in devices)
         until(one, 15, "counters")
         r.proc.send_signal(signal.SIGINT)

@@ -2,7 +2,7 @@
 """The topics API."""
 import json
 
-from harness import Ws, Sse, Weir, check, eq, expect, test, until
+from harness import Ws, Sse, Weir, check, eq, expect, test
 
 JSON = {"Content-Type": "application/json"}
 FILE = """topic_defaults: { partitions: 2 }

@@ -41,11 +41,13 @@ enum cloudevents_mode cloudevents_mode(struct slice content_type, bool has_ce_he
 	struct slice type = media_type(content_type);
 
 	if (starts_nocase(type, "application/cloudevents-batch"))
-		return slice_eq_nocase(type, SLICE_LIT("application/cloudevents-batch+json"))
-			? CLOUDEVENTS_BATCHED : CLOUDEVENTS_UNSUPPORTED;
+		return slice_eq_nocase(type, SLICE_LIT("application/cloudevents-batch+json")) ?
+			       CLOUDEVENTS_BATCHED :
+			       CLOUDEVENTS_UNSUPPORTED;
 	if (starts_nocase(type, "application/cloudevents"))
-		return slice_eq_nocase(type, SLICE_LIT("application/cloudevents+json"))
-			? CLOUDEVENTS_STRUCTURED : CLOUDEVENTS_UNSUPPORTED;
+		return slice_eq_nocase(type, SLICE_LIT("application/cloudevents+json")) ?
+			       CLOUDEVENTS_STRUCTURED :
+			       CLOUDEVENTS_UNSUPPORTED;
 	return has_ce_headers ? CLOUDEVENTS_BINARY : CLOUDEVENTS_NONE;
 }
 
@@ -230,7 +232,8 @@ static int check_specversion(struct cloudevent *e, struct slice value)
 static int check_time(struct cloudevent *e, struct slice value)
 {
 	if (!is_timestamp(value))
-		return refuse(e, "The attribute 'time' is '%s': expected an RFC 3339 timestamp", show(value).text);
+		return refuse(e, "The attribute 'time' is '%s': expected an RFC 3339 timestamp",
+			      show(value).text);
 	return 0;
 }
 
@@ -277,7 +280,8 @@ static const struct attribute_rule *find_rule(struct slice name)
 static bool is_attribute_name(struct slice name)
 {
 	for (size_t i = 0; i < name.len; i++)
-		if (!(name.ptr[i] >= 'a' && name.ptr[i] <= 'z') && !(name.ptr[i] >= '0' && name.ptr[i] <= '9'))
+		if (!(name.ptr[i] >= 'a' && name.ptr[i] <= 'z') &&
+		    !(name.ptr[i] >= '0' && name.ptr[i] <= '9'))
 			return false;
 	return name.len > 0;
 }
@@ -311,7 +315,9 @@ static int add_attribute(struct cloudevent *e, struct slice name, struct slice v
 	const struct attribute_rule *rule = find_rule(name);
 
 	if (!is_attribute_name(name))
-		return refuse(e, "The attribute name '%s' is not valid: expected lower case letters and digits", show(name).text);
+		return refuse(e,
+			      "The attribute name '%s' is not valid: expected lower case letters and digits",
+			      show(name).text);
 	if (is_there(e, name))
 		return refuse(e, "The attribute '%s' comes twice", show(name).text);
 	if (e->attribute_count == CLOUDEVENT_ATTRIBUTES_MAX)
@@ -343,7 +349,10 @@ static int check_whole(struct cloudevent *e)
 		uint32_t bit;
 		const char *name;
 	} required[] = {
-		{KNOWN_SPECVERSION, "specversion"}, {KNOWN_ID, "id"}, {KNOWN_SOURCE, "source"}, {KNOWN_TYPE, "type"},
+		{KNOWN_SPECVERSION, "specversion"},
+		{KNOWN_ID, "id"},
+		{KNOWN_SOURCE, "source"},
+		{KNOWN_TYPE, "type"},
 	};
 
 	for (size_t i = 0; i < sizeof(required) / sizeof(required[0]); i++)
@@ -430,7 +439,8 @@ static int decode_header(struct cloudevent *e, struct slice name, struct slice r
 	if (raw.ptr[0] != '"')
 		memcpy(text, raw.ptr, raw.len);
 	if (!undo_percent(text, &len))
-		return refuse(e, "The header 'ce-%s' has a '%%' without two hexadecimal digits", show(name).text);
+		return refuse(e, "The header 'ce-%s' has a '%%' without two hexadecimal digits",
+			      show(name).text);
 	*value = slice_make(text, len);
 	if (!utf8_valid(*value))
 		return refuse(e, "The header 'ce-%s' is not UTF-8 after percent-decoding", show(name).text);
@@ -455,7 +465,8 @@ int cloudevent_header(struct cloudevent *e, struct slice name, struct slice valu
 		if (to[i] >= 'A' && to[i] <= 'Z')
 			to[i] |= 0x20;
 	if (slice_eq_str(lower, "datacontenttype"))
-		return refuse(e, "The header '%s' is not allowed: Content-Type says it", "ce-datacontenttype");
+		return refuse(e, "The header '%s' is not allowed: Content-Type says it",
+			      "ce-datacontenttype");
 	if (slice_eq_str(lower, "data") || slice_eq_str(lower, "data_base64"))
 		return refuse(e, "The header 'ce-%s' is not allowed: the body is the data", show(lower).text);
 	rc = decode_header(e, lower, slice_trim(value), &text);
@@ -493,7 +504,8 @@ static int value_text(struct cloudevent *e, struct slice name, struct json_value
 			return 0;
 		return refuse(e, "The attribute '%s' is not an integer of 32 bits", show(name).text);
 	default:
-		return refuse(e, "The attribute '%s' is neither string, boolean nor integer", show(name).text);
+		return refuse(e, "The attribute '%s' is neither string, boolean nor integer",
+			      show(name).text);
 	}
 }
 
@@ -519,7 +531,8 @@ struct data_members {
 	struct json_value data, base64;
 };
 
-static int read_member(struct cloudevent *e, struct data_members *d, struct slice raw_name, struct json_value v)
+static int read_member(struct cloudevent *e, struct data_members *d, struct slice raw_name,
+		       struct json_value v)
 {
 	bool is_data = json_name_is(raw_name, "data");
 	struct json_value *place = is_data ? &d->data : &d->base64;

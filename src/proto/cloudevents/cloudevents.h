@@ -17,7 +17,7 @@
  * cursor in front of an object.
  */
 enum cloudevents_mode {
-	CLOUDEVENTS_NONE,        /* no CloudEvent */
+	CLOUDEVENTS_NONE, /* no CloudEvent */
 	CLOUDEVENTS_BINARY,
 	CLOUDEVENTS_STRUCTURED,
 	CLOUDEVENTS_BATCHED,
@@ -37,7 +37,8 @@ struct cloudevent_attribute {
  * cloudevent_begin before anything else.
  */
 struct cloudevent {
-	struct cloudevent_attribute attributes[CLOUDEVENT_ATTRIBUTES_MAX]; /* as sent, without datacontenttype */
+	struct cloudevent_attribute
+		attributes[CLOUDEVENT_ATTRIBUTES_MAX]; /* as sent, without datacontenttype */
 	uint32_t attribute_count;
 	struct slice id, source, type;
 	struct slice content_type;  /* datacontenttype; ptr NULL where absent */

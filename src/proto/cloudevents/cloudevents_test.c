@@ -81,9 +81,11 @@ static void reads_a_structured_event(void **state)
 	struct slice key;
 
 	(void)state;
-	assert_int_equal(read_one(&e, HEAD ",\"time\":\"2024-02-29T23:59:60.5+01:00\",\"subject\":\"caf\\u00e9\","
-		"\"count\":-5,\"flag\":true,\"none\":null,\"partitionkey\":\"k\","
-		"\"datacontenttype\":\"application/vnd.x+json\",\"data\":{ \"a\" : 1.50 }}"), 0);
+	assert_int_equal(read_one(&e, HEAD
+				  ",\"time\":\"2024-02-29T23:59:60.5+01:00\",\"subject\":\"caf\\u00e9\","
+				  "\"count\":-5,\"flag\":true,\"none\":null,\"partitionkey\":\"k\","
+				  "\"datacontenttype\":\"application/vnd.x+json\",\"data\":{ \"a\" : 1.50 }}"),
+			 0);
 	assert_int_equal(e.attribute_count, 9);
 	assert_true(slice_eq_str(attribute(&e, "ce_specversion"), "1.0"));
 	assert_true(slice_eq_str(attribute(&e, "ce_id"), "a b"));
@@ -115,7 +117,8 @@ static void data_takes_the_form_its_type_says(void **state)
 	assert_true(slice_eq_str(e.data, "x\ty"));
 	assert_int_equal(read_one(&e, HEAD ",\"data\":[1, 2],\"datacontenttype\":\"text/plain\"}"), 0);
 	assert_true(slice_eq_str(e.data, "[1, 2]"));
-	assert_int_equal(read_one(&e, HEAD ",\"data_base64\":\"AP8=\",\"datacontenttype\":\"image/png\"}"), 0);
+	assert_int_equal(read_one(&e, HEAD ",\"data_base64\":\"AP8=\",\"datacontenttype\":\"image/png\"}"),
+			 0);
 	assert_true(slice_eq(e.data, slice_make("\x00\xff", 2)));
 	assert_int_equal(read_one(&e, HEAD ",\"data_base64\":\"\"}"), 0);
 	assert_true(e.data.ptr && e.data.len == 0);
@@ -139,8 +142,10 @@ static void refuses_with_a_sentence(void **state)
 		{HEAD ",\"id\":\"2\"}", "The attribute 'id' comes twice"},
 		{HEAD ",\"my-ext\":\"2\"}",
 		 "The attribute name 'my-ext' is not valid: expected lower case letters and digits"},
-		{HEAD ",\"Ext\":\"2\"}", "The attribute name 'Ext' is not valid: expected lower case letters and digits"},
-		{HEAD ",\"\":\"2\"}", "The attribute name '' is not valid: expected lower case letters and digits"},
+		{HEAD ",\"Ext\":\"2\"}",
+		 "The attribute name 'Ext' is not valid: expected lower case letters and digits"},
+		{HEAD ",\"\":\"2\"}",
+		 "The attribute name '' is not valid: expected lower case letters and digits"},
 		{HEAD ",\"x\":1.5}", "The attribute 'x' is not an integer of 32 bits"},
 		{HEAD ",\"x\":2147483648}", "The attribute 'x' is not an integer of 32 bits"},
 		{HEAD ",\"x\":{}}", "The attribute 'x' is neither string, boolean nor integer"},
@@ -153,10 +158,12 @@ static void refuses_with_a_sentence(void **state)
 		 "The attribute 'time' is '2023-02-29T00:00:00Z': expected an RFC 3339 timestamp"},
 		{HEAD ",\"time\":\"2023-02-28T00:00:00\"}",
 		 "The attribute 'time' is '2023-02-28T00:00:00': expected an RFC 3339 timestamp"},
-		{HEAD ",\"datacontenttype\":\"text\"}", "The attribute 'datacontenttype' is not a media type"},
+		{HEAD ",\"datacontenttype\":\"text\"}",
+		 "The attribute 'datacontenttype' is not a media type"},
 		{HEAD ",\"data\":1,\"data\":2}", "The member 'data' comes twice"},
 		{HEAD ",\"data\":1,\"data_base64\":\"AA==\"}", "The event has both data and data_base64"},
-		{HEAD ",\"data_base64\":\"A\"}", "The member 'data_base64' is not base64 (RFC 4648 section 4, padded)"},
+		{HEAD ",\"data_base64\":\"A\"}",
+		 "The member 'data_base64' is not base64 (RFC 4648 section 4, padded)"},
 		{HEAD ",\"data_base64\":1}", "The member 'data_base64' is not a string"},
 	};
 
@@ -175,7 +182,8 @@ static void a_batch_goes_on_behind_a_bad_event(void **state)
 	struct cloudevent e;
 
 	(void)state;
-	json_cursor_init(&c, SLICE_LIT("[" HEAD "}, {\"id\":\"\",\"data\":[1,{}],\"x\":2}, [1], " HEAD ",\"data\":2} ]"));
+	json_cursor_init(&c, SLICE_LIT("[" HEAD "}, {\"id\":\"\",\"data\":[1,{}],\"x\":2}, [1], " HEAD
+				       ",\"data\":2} ]"));
 	assert_int_equal(json_array_begin(&c), 0);
 	assert_true(json_array_next(&c));
 	assert_int_equal(cloudevent_read(&e, &c, &arena), 0);
@@ -239,7 +247,8 @@ static void refuses_bad_headers(void **state)
 		{"ce-x", "\"a\\", "The quoted string of the header 'ce-x' is not ended"},
 		{"ce-x", "\"a\"b", "The quoted string of the header 'ce-x' is not ended"},
 		{"ce-x", "%00", "The attribute 'x' holds a control character"},
-		{"ce-my_x", "1", "The attribute name 'my_x' is not valid: expected lower case letters and digits"},
+		{"ce-my_x", "1",
+		 "The attribute name 'my_x' is not valid: expected lower case letters and digits"},
 		{"ce-", "1", "The attribute name '' is not valid: expected lower case letters and digits"},
 		{"ce-ID", "2", "The attribute 'id' comes twice"},
 	};

@@ -46,8 +46,8 @@ static int refuse_long(const struct http_scan *scan, const struct http_bounds *b
 	if (have < end)
 		return 0;
 	if (end < bounds->head && scan->line_at <= 2)
-		return http_refuse(detail, ERR_TARGET_TOO_LONG, "The request line is over the limit");
-	return http_refuse(detail, ERR_HEADER_TOO_LARGE, "The head is over the limit of bytes");
+		return http_refuse(detail, ERR_TARGET_TOO_LONG, "The request target is too long");
+	return http_refuse(detail, ERR_HEADER_TOO_LARGE, "The head is too long");
 }
 
 int http_head_line(struct http_scan *scan, const struct http_bounds *bounds, struct slice bytes,
@@ -117,7 +117,7 @@ int http_field_parse(struct slice line, struct http_header *out, const char **de
 
 static int refuse_count(const char **detail)
 {
-	return http_refuse(detail, ERR_HEADER_TOO_LARGE, "The head has more fields than the limit of 100");
+	return http_refuse(detail, ERR_HEADER_TOO_LARGE, "The head has more than 100 fields or is too long");
 }
 
 int http_fields_parse(struct http_scan *scan, const struct http_bounds *bounds, struct slice bytes,

@@ -121,7 +121,7 @@ static int parse_request_line(struct http_request *req, struct slice line, uint3
 	while (at < line.len && http_is(line.ptr[at], HTTP_TARGET))
 		at++;
 	if (at - start > target_max)
-		return http_refuse(detail, ERR_TARGET_TOO_LONG, "The request target is over the limit");
+		return http_refuse(detail, ERR_TARGET_TOO_LONG, "The request target is too long");
 	if (at == start || at == line.len || line.ptr[at] != ' ')
 		return http_refuse(
 			detail, ERR_MALFORMED,

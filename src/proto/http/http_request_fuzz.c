@@ -49,6 +49,26 @@ static void walk(const struct http_request *req)
 	arena_fini(&a);
 }
 
+/* Every field is found by its name, and a copy of the head says the same as the head. */
+static void look_up(struct http_request *req, struct slice bytes)
+{
+	struct http_header list[HTTP_HEADERS_MAX];
+	struct slice path = req->path, value;
+	uint8_t copy[1024];
+
+	for (uint32_t i = 0; i < req->headers.count; i++) {
+		struct slice name = req->headers.list[i].name;
+
+		CHECK(http_header_find(&req->headers, name));
+		CHECK(http_header_one(&req->headers, name, &value) != 0);
+	}
+	CHECK(req->method == http_method_of(req->method_text));
+	CHECK(req->method == HTTP_OTHER || slice_eq_str(req->method_text, http_method_text(req->method)));
+	memcpy(copy, bytes.ptr, req->head_bytes);
+	http_request_rebase(req, list, bytes.ptr, copy);
+	CHECK(slice_eq(req->path, path) && req->method_text.ptr >= copy);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -73,5 +93,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	CHECK(req.headers.count == cut.headers.count && req.body == cut.body);
 	CHECK(req.minor == 0 || req.host.len > 0);
 	walk(&req);
+	look_up(&req, bytes);
 	return 0;
 }

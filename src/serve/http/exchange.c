@@ -52,6 +52,11 @@ bool exchange_cancelled(const struct exchange *x)
 	return !x->session || !session_conn(x->session);
 }
 
+bool exchange_ended(const struct exchange *x)
+{
+	return exchange_cancelled(x) || session_ended(x->session);
+}
+
 /* ---- answering ---- */
 
 int exchange_add_header(struct exchange *x, struct slice name, struct slice value)

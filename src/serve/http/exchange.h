@@ -49,6 +49,11 @@ struct exchange {
 	 * gone. The exchange may be ended inside. Without it a lost peer is noticed at the answer.
 	 */
 	exchange_fn *on_cancel;
+	/*
+	 * Told, once, that the peer will send no more: most likely it has gone, but it may still read.
+	 * For who waits long: answer at once. See exchange_ended.
+	 */
+	exchange_fn *on_end;
 
 	/* The session's: nobody else looks at these. */
 	struct exchange *next;
@@ -98,6 +103,9 @@ void exchange_peer(const struct exchange *x, struct conn_peer *out);
 /* True once the peer has gone: what is still to do may be left out. */
 bool exchange_cancelled(const struct exchange *x);
 
+/* True once the peer will send no more (on_end is not called any more). */
+bool exchange_ended(const struct exchange *x);
+
 /* ---- answering ---- */
 
 /*
@@ -108,7 +116,7 @@ int exchange_add_header(struct exchange *x, struct slice name, struct slice valu
 
 /*
  * Answers and ends. `body` is copied or written before return; with HEAD it is left out and its length is
- * told. `content_type` is borrowed, NULL for none. Status 204 and 304 have no
+ * told (not so with the null slice, for a body that was not made). `content_type` is borrowed, NULL for none. Status 204 and 304 have no
  * body. Always gives 0, so that a handler may return it.
  */
 int exchange_answer(struct exchange *x, int status, const char *content_type, struct slice body);

@@ -68,9 +68,9 @@ void policy_cors(struct exchange *x);
 
 /*
  * Decodes the query into x->query. 0; ERR_UNKNOWN_PARAMETER, ERR_BAD_PARAMETER,
- * ERR_MALFORMED, ERR_NOMEM with f->text.
+ * ERR_MALFORMED, ERR_NOMEM with *detail, which lives as long as x.
  */
-int query_parse(struct exchange *x, struct fault *f);
+int query_parse(struct exchange *x, const char **detail);
 
 /* "GET, HEAD, POST" into room for 64 bytes. */
 struct slice methods_text(uint32_t methods, char *room);
@@ -108,6 +108,8 @@ int session_upgrade(struct exchange *x, const char *protocol, const struct conn_
 
 /* The connection, NULL once it has gone or is being closed. */
 struct conn *session_conn(const struct session *s);
+/* The peer will send no more. */
+bool session_ended(const struct session *s);
 
 /* Starts a session on c. 0 or ERR_NOMEM. */
 int session_start(struct http_loop *ctx, struct conn *c);

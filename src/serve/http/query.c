@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <stdarg.h>
 #include <stdio.h>
 
 #include "conf/value.h"
@@ -9,6 +10,8 @@
  * name, with the nearest one that it does know, because a misspelt parameter
  * that is ignored looks like one that works.
  */
+#define DETAIL_BYTES 256u
+
 static uint32_t names_count(const char *const *names)
 {
 	uint32_t n = 0;
@@ -18,23 +21,41 @@ static uint32_t names_count(const char *const *names)
 	return n;
 }
 
-static int refuse_unknown(const struct exchange *x, struct slice name, struct fault *f)
+static int refuse(struct exchange *x, const char **detail, int err, const char *format, ...)
+	__attribute__((format(printf, 4, 5)));
+
+static int refuse(struct exchange *x, const char **detail, int err, const char *format, ...)
+{
+	char *text = arena_alloc(x->arena, DETAIL_BYTES);
+	va_list args;
+
+	*detail = text;
+	if (!text)
+		return err;
+	va_start(args, format);
+	(void)vsnprintf(text, DETAIL_BYTES, format, args);
+	va_end(args);
+	return err;
+}
+
+static int refuse_unknown(struct exchange *x, struct slice name, const char **detail)
 {
 	uint32_t count = names_count(x->route->query);
 	const char *near = conf_nearest(name, x->route->query, count);
+	const char *text = (const char *)name.ptr;
 	int n = name.len > 64 ? 64 : (int)name.len;
 
 	if (near)
-		return fault_set(f, ERR_UNKNOWN_PARAMETER,
-				 "The query parameter '%.*s' is not known here; the nearest that is is '%s'",
-				 n, (const char *)name.ptr, near);
+		return refuse(x, detail, ERR_UNKNOWN_PARAMETER,
+			      "The query parameter '%.*s' is not known here; the nearest that is is '%s'", n,
+			      text, near);
 	if (count == 0)
-		return fault_set(f, ERR_UNKNOWN_PARAMETER,
-				 "The query parameter '%.*s' is not known here; this resource takes none", n,
-				 (const char *)name.ptr);
-	return fault_set(f, ERR_UNKNOWN_PARAMETER,
-			 "The query parameter '%.*s' is not known here; the first that is is '%s'", n,
-			 (const char *)name.ptr, x->route->query[0]);
+		return refuse(x, detail, ERR_UNKNOWN_PARAMETER,
+			      "The query parameter '%.*s' is not known here; this resource takes none", n,
+			      text);
+	return refuse(x, detail, ERR_UNKNOWN_PARAMETER,
+		      "The query parameter '%.*s' is not known here; the first that is is '%s'", n, text,
+		      x->route->query[0]);
 }
 
 /* The place of a parameter; access_token stands behind those of the route. -1 where it is unknown. */
@@ -48,36 +69,33 @@ static int place_of(const struct route *route, uint32_t count, struct slice name
 	return -1;
 }
 
-int query_parse(struct exchange *x, struct fault *f)
+int query_parse(struct exchange *x, const char **detail)
 {
-	uint32_t count = names_count(x->route->query);
 	struct slice rest = x->request.query;
 	struct slice name, value;
+	uint32_t count;
 	int r;
 
 	if (rest.len == 0)
 		return 0;
+	count = names_count(x->route->query);
 	x->query = arena_zalloc(x->arena, count + 1, sizeof(*x->query));
 	if (!x->query)
-		return fault_set(f, ERR_NOMEM, "There is no memory for the query");
+		return ERR_NOMEM;
 	while ((r = http_query_next(x->arena, &rest, &name, &value)) == 1) {
 		int place = place_of(x->route, count, name);
 
 		if (place < 0)
-			return refuse_unknown(x, name, f);
+			return refuse_unknown(x, name, detail);
 		if (x->query[place].ptr)
-			return fault_set(f, ERR_BAD_PARAMETER,
-					 "The query parameter '%.*s' is given more than once", (int)name.len,
-					 (const char *)name.ptr);
+			return refuse(x, detail, ERR_BAD_PARAMETER,
+				      "The query parameter '%.*s' is given more than once", (int)name.len,
+				      (const char *)name.ptr);
 		x->query[place] = value;
 	}
-	if (r < 0)
-		return fault_set(
-			f, r,
-			r == ERR_NOMEM ?
-				"There is no memory for the query" :
-				"The query has a '%%' that no two hexadecimal digits other than 00 follow");
-	return 0;
+	if (r == ERR_MALFORMED)
+		*detail = "The query has a '%' that no two hexadecimal digits other than 00 follow";
+	return r;
 }
 
 struct slice methods_text(uint32_t methods, char *room)

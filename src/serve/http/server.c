@@ -37,6 +37,8 @@ static void set_defaults(struct http_options *o)
 		o->exchange_bytes_max = 64u << 20;
 	if (!o->head.head_bytes_max)
 		o->head.head_bytes_max = 32u << 10;
+	if (!o->head.target_bytes_max)
+		o->head.target_bytes_max = 8u << 10;
 }
 
 static void set_default_times(struct http_options *o)

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "serve/http/session.h"
 
+#include <stdio.h>
+
 #include "base/check.h"
 #include "base/mem.h"
 
@@ -46,6 +48,7 @@ struct session {
 	struct http_body body;
 	struct http_scan scan;
 	uint32_t in_flight;
+	uint32_t unsafe_in_flight; /* of them, those that may change something */
 	uint32_t backlog;       /* bytes left with the connection by the last on_bytes; UINT32_MAX: more */
 	size_t in_flight_bytes; /* of arenas and bodies, counted when a request is whole */
 	uint8_t phase;
@@ -177,6 +180,14 @@ static void free_session(struct session *s)
 
 /* ---- the queue ---- */
 
+/* RFC 9110 section 9.2.1. */
+static bool is_safe(const struct exchange *x)
+{
+	enum http_method method = x->request.method;
+
+	return method == HTTP_GET || method == HTTP_HEAD || method == HTTP_OPTIONS;
+}
+
 static void enqueue(struct session *s, struct exchange *x)
 {
 	x->session = s;
@@ -184,6 +195,7 @@ static void enqueue(struct session *s, struct exchange *x)
 	*s->last = x;
 	s->last = &x->next;
 	s->in_flight++;
+	s->unsafe_in_flight += !is_safe(x);
 }
 
 static size_t exchange_bytes(const struct exchange *x)
@@ -208,6 +220,7 @@ static void dequeue_first(struct session *s)
 	if (!s->first)
 		s->last = &s->first;
 	s->in_flight--;
+	s->unsafe_in_flight -= !is_safe(x);
 	s->in_flight_bytes -= x->counted;
 	if (s->coming == x)
 		s->coming = NULL;
@@ -306,7 +319,8 @@ static int write_answer(struct session *s, struct exchange *x, const struct http
 {
 	size_t max = http_answer_bytes_max(head);
 	bool together = !answer->blob && max + body.len <= INLINE_ANSWER_BYTES;
-	uint8_t room[INLINE_ANSWER_BYTES];
+	/* Not cleared, as other variables are for safety: what is sent of it has been written. */
+	__attribute__((uninitialized)) uint8_t room[INLINE_ANSWER_BYTES];
 	uint8_t *at = room;
 	uint8_t *end;
 	int r;
@@ -385,6 +399,12 @@ static void check_may_answer(const struct exchange *x)
 	CHECK(x->stage == EXCHANGE_OPEN || x->stage == EXCHANGE_COMING);
 }
 
+/* RFC 9110 8.6: with HEAD the length may be left out where the body was not made. */
+static bool length_is_unknown(const struct exchange *x, const struct answer *answer)
+{
+	return x->request.method == HTTP_HEAD && !answer->body.ptr;
+}
+
 void session_answer(struct exchange *x, const struct answer *answer)
 {
 	struct session *s = x->session;
@@ -403,7 +423,8 @@ void session_answer(struct exchange *x, const struct answer *answer)
 		return;
 	}
 	head = make_head(x, answer->status, answer->content_type);
-	head.framing = has_no_body(answer->status) ? HTTP_FRAME_NONE : HTTP_FRAME_LENGTH;
+	head.framing = has_no_body(answer->status) || length_is_unknown(x, answer) ? HTTP_FRAME_NONE :
+											 HTTP_FRAME_LENGTH;
 	head.length = body.len;
 	if (x->request.method == HTTP_HEAD || has_no_body(answer->status))
 		body = slice_null();
@@ -622,7 +643,6 @@ static bool admit(struct session *s, struct exchange *x, int found, const struct
 {
 	const struct http_options *o = options_of(s);
 	const char *detail = NULL;
-	struct fault fault;
 	int r = policy_check(o, x, &detail);
 
 	if (r == 0 && policy_is_preflight(x)) {
@@ -634,14 +654,10 @@ static bool admit(struct session *s, struct exchange *x, int found, const struct
 		refuse_route(s, x, found, match->methods);
 		return false;
 	}
-	if (r == 0) {
-		r = query_parse(x, &fault);
-		detail = fault.text;
-	}
-	if (r == 0 && o->authorize && !(x->route->flags & ROUTE_OPEN)) {
-		detail = NULL;
+	if (r == 0)
+		r = query_parse(x, &detail);
+	if (r == 0 && o->authorize && !(x->route->flags & ROUTE_OPEN))
 		r = o->authorize(o->app, x, &detail);
-	}
 	if (r == 0 && wants_length(x)) {
 		detail = "Send Content-Length (0 for an empty body) or Transfer-Encoding: chunked";
 		r = ERR_LENGTH_REQUIRED;
@@ -812,6 +828,16 @@ static struct exchange *make_exchange(struct session *s, const struct http_reque
 	return x;
 }
 
+/*
+ * Requests of one connection are worked on side by side, with two exceptions: a
+ * stream waits for all before it, and a read waits for the writes before it, so
+ * that it sees them (RFC 9112 section 9.3.2 allows side by side for safe methods alone).
+ */
+static bool must_wait(const struct session *s, const struct exchange *x, const struct route *route)
+{
+	return (route->flags & ROUTE_ALONE && s->first) || (s->unsafe_in_flight > 0 && is_safe(x));
+}
+
 /* Takes the head, and the body where it is there whole. Gives the number of bytes, 0 where it must wait. */
 static size_t take_request(struct session *s, const struct http_request *req, struct slice bytes)
 {
@@ -825,7 +851,7 @@ static size_t take_request(struct session *s, const struct http_request *req, st
 		refuse_framing(s, NULL, ERR_NOMEM, "There is no memory for this request; try again");
 		return bytes.len;
 	}
-	if (found == 0 && match.route->flags & ROUTE_ALONE && s->first) {
+	if (found == 0 && must_wait(s, x, match.route)) {
 		exchange_release(s->ctx, x);
 		s->blocked = true;
 		return 0;
@@ -855,6 +881,17 @@ static size_t take_request(struct session *s, const struct http_request *req, st
 	return req->head_bytes;
 }
 
+/* A limit that was passed is named. */
+static void refuse_head_size(struct session *s, int err, const char *detail)
+{
+	const struct http_limits *limits = &options_of(s)->head;
+	uint32_t bytes = err == ERR_TARGET_TOO_LONG ? limits->target_bytes_max : limits->head_bytes_max;
+	char text[200];
+
+	(void)snprintf(text, sizeof(text), "%s; the limit is %u bytes", detail, bytes);
+	refuse_framing(s, NULL, err, text);
+}
+
 static size_t take_head(struct session *s, struct slice bytes)
 {
 	struct http_request req;
@@ -871,7 +908,10 @@ static size_t take_head(struct session *s, struct slice bytes)
 		return 0;
 	if (r == 1)
 		return take_request(s, &req, bytes);
-	refuse_framing(s, NULL, r, detail);
+	if (r == ERR_HEADER_TOO_LARGE || r == ERR_TARGET_TOO_LONG)
+		refuse_head_size(s, r, detail);
+	else
+		refuse_framing(s, NULL, r, detail);
 	return bytes.len;
 }
 
@@ -941,11 +981,29 @@ static void on_drained(void *ctx)
 		resume(s);
 }
 
+/* Those whose turn it is and who asked are told; each may answer, then the next one's turn has come. */
+static void tell_end(struct session *s)
+{
+	struct exchange *x;
+
+	while ((x = s->first) && x->stage == EXCHANGE_OPEN && x->on_end) {
+		exchange_fn *told = x->on_end;
+		x->on_end = NULL;
+		told(x);
+	}
+}
+
+bool session_ended(const struct session *s)
+{
+	return s->ended;
+}
+
 static void on_end(void *ctx)
 {
 	struct session *s = ctx;
 
 	s->ended = true;
+	tell_end(s);
 	if (s->first && s->first->stage == EXCHANGE_STREAM)
 		cut(s);
 	else

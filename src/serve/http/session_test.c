@@ -260,9 +260,35 @@ static const struct route route_none = {
 	.handle = on_none,
 };
 
+static int on_blob(struct exchange *x)
+{
+	struct blob *b = blob_new(5000, NULL);
+
+	if (!b)
+		return ERR_NOMEM;
+	memset(b->bytes, 'b', 5000);
+	b->len = 5000;
+	exchange_answer_blob(x, 200, "text/plain", b, slice_make(b->bytes + 1, 4000));
+	blob_unref(b);
+	return 0;
+}
+
+static const struct route route_blob = {.methods = HTTP_BIT(HTTP_GET), .pattern = "/blob", .handle = on_blob};
+
+static int on_members(struct exchange *x)
+{
+	return exchange_problem_with(x, ERR_BAD_BATCH, SLICE_LIT("\"errors\":[]"), "%d bad", 1);
+}
+
+static const struct route route_members = {
+	.methods = HTTP_BIT(HTTP_GET),
+	.pattern = "/members",
+	.handle = on_members,
+};
+
 static const struct route *const routes[] = {
-	&route_healthz, &route_echo,   &route_delay,   &route_item, &route_sub,
-	&route_fail,    &route_stream, &route_upgrade, &route_none,
+	&route_blob, &route_members, &route_healthz, &route_echo,    &route_delay, &route_item,
+	&route_sub,  &route_fail,    &route_stream,  &route_upgrade, &route_none,
 };
 
 /* ---- the server ---- */
@@ -273,6 +299,7 @@ static struct listener *listener;
 static pthread_t thread;
 static int port;
 static atomic_int connections;
+static uint32_t connections_max;
 
 static void count_answer(void *ctx, uint32_t number, const struct route *route, enum http_method method,
 			 int status, int64_t latency_ns)
@@ -334,6 +361,7 @@ static void start_server(const struct http_options *extra)
 	assert_int_equal(http_server_new(&o, &server, &fault), 0);
 	assert_int_equal(loop_new(&lo, &loop), 0);
 	li.ctx = server;
+	li.connections_max = connections_max;
 	assert_int_equal(listener_open(&li, &loop, 1, &listener, bound, &fault), 0);
 	port = atoi(strrchr(bound, ':') + 1);
 	assert_int_equal(pthread_create(&thread, NULL, run_loop, loop), 0);
@@ -348,6 +376,12 @@ static void stop_server(void)
 	loop_free(loop);
 	http_server_free(server);
 	assert_int_equal(connections, 0);
+}
+
+static void close_idle(struct loop *l, struct loop_msg *msg)
+{
+	(void)msg;
+	http_server_close_idle(server, l);
 }
 
 static int set_up(void **state)
@@ -847,11 +881,12 @@ static void an_upgrade_hands_over_what_follows(void **state)
 
 static void deadlines_cut_the_silent_and_the_slow(void **state)
 {
-	struct http_options o = {.head_timeout_ns = 200 * MS,
-				 .body_grace_ns = 200 * MS,
+	struct http_options o = {.head_timeout_ns = 600 * MS,
+				 .body_grace_ns = 300 * MS,
 				 .body_rate = 1000000,
 				 .idle_timeout_ns = 300 * MS,
-				 .small_body_max = 1000};
+				 .small_body_max = 1000,
+				 .in_flight_max = 2};
 	char *got;
 	int fd;
 
@@ -866,15 +901,54 @@ static void deadlines_cut_the_silent_and_the_slow(void **state)
 		    "request_timeout");
 	/* A request in flight has no deadline, and bytes behind it have theirs from when they came. */
 	fd = dial();
-	say(fd, SLICE_LIT("GET /delay?ms=700&text=x HTTP/1.1\r\n" HOST "\r\n"));
-	usleep(400000);
+	say(fd, SLICE_LIT("GET /delay?ms=1500&text=x HTTP/1.1\r\n" HOST "\r\n"));
+	usleep(900000);
 	say(fd, SLICE_LIT("GET /none HTTP/1.1\r\n"));
-	usleep(20000);
+	usleep(200000);
 	say(fd, SLICE_LIT(LAST "\r\n"));
 	got = hear(fd, NULL);
 	assert_string_equal(got, "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nxHTTP/1.1 204 No Content\r\n"
 				 "Connection: close\r\n\r\n");
 	free(got);
+	close(fd);
+	/* So do bytes that had to wait until there was room for another request. */
+	fd = dial();
+	say(fd, SLICE_LIT("GET /delay?ms=1000&text=x HTTP/1.1\r\n" HOST
+			  "\r\nGET /delay?ms=2000&text=y HTTP/1.1\r\n" HOST "\r\nGET /none HTTP/1.1\r\n"));
+	free(hear(fd, "\r\n\r\nx"));
+	usleep(200000);
+	say(fd, SLICE_LIT(LAST "\r\n"));
+	got = hear(fd, NULL);
+	assert_string_equal(got, "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nyHTTP/1.1 204 No Content\r\n"
+				 "Connection: close\r\n\r\n");
+	free(got);
+	close(fd);
+	stop_server();
+}
+
+static void memory_in_flight_is_bounded_and_comes_back(void **state)
+{
+	struct http_options o = {.small_body_max = 1000, .in_flight_bytes_max = 10000};
+	int before = handled;
+	struct buf b;
+	char *got;
+	int fd;
+
+	(void)state;
+	start_server(&o);
+	fd = dial();
+	buf_init(&b, 1 << 20);
+	for (int i = 0; i < 40; i++)
+		buf_append_str(&b, "GET /delay?ms=100&text=x HTTP/1.1\r\n" HOST "\r\n");
+	buf_append_str(&b, "GET /none HTTP/1.1\r\n" LAST "\r\n");
+	say(fd, buf_slice(&b));
+	got = hear(fd, "\r\n\r\nx");
+	assert_true(handled - before <= 10);
+	free(got);
+	got = hear(fd, NULL);
+	assert_non_null(strstr(got, "204 No Content"));
+	free(got);
+	buf_fini(&b);
 	close(fd);
 	stop_server();
 }
@@ -901,26 +975,43 @@ static void bodies_on_their_way_have_a_budget(void **state)
 	close(other);
 	wait_for(&connections, 0);
 	/* What was charged has come back. */
-	expect_part("POST /echo HTTP/1.1\r\n" LAST "Content-Length: 4\r\nExpect: 100-continue\r\n\r\nabcd",
-		    "200", "abcd");
+	one = dial();
+	say(one, SLICE_LIT("POST /echo HTTP/1.1\r\n" LAST "Content-Length: 7500\r\n\r\n"));
+	usleep(50000);
+	for (int i = 0; i < 75; i++)
+		say(one, SLICE_LIT("0123456789012345678901234567890123456789012345678901234567890123456789"
+				   "012345678901234567890123456789"));
+	got = hear(one, NULL);
+	assert_int_equal(strncmp(got, "HTTP/1.1 200", 12), 0);
+	free(got);
+	close(one);
 	stop_server();
 }
 
 static void a_draining_server_closes_with_its_answers(void **state)
 {
 	struct http_options o = {.small_body_max = 1000};
+	struct loop_msg msg = {.run = close_idle};
 	char *got;
-	int fd;
+	int fd, idle;
 
 	(void)state;
 	start_server(&o);
+	idle = dial();
 	fd = dial();
 	say(fd, SLICE_LIT("GET /none HTTP/1.1\r\n" HOST "\r\n"));
 	got = hear(fd, "\r\n\r\n");
 	assert_null(strstr(got, "close"));
 	free(got);
 	http_server_drain(server);
-	say(fd, SLICE_LIT("GET /none HTTP/1.1\r\n" HOST "\r\n"));
+	say(fd, SLICE_LIT("GET /no"));
+	usleep(50000);
+	loop_post(loop, &msg);
+	got = hear(idle, NULL);
+	assert_string_equal(got, "");
+	free(got);
+	close(idle);
+	say(fd, SLICE_LIT("ne HTTP/1.1\r\n" HOST "\r\n"));
 	got = hear(fd, NULL);
 	assert_string_equal(got, "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n");
 	free(got);
@@ -944,6 +1035,63 @@ static void a_request_allocates_nothing(void **state)
 	}
 	assert_int_equal(mem_calls() - before, 0);
 	close(fd);
+}
+
+static void bodies_of_answers_may_be_shared(void **state)
+{
+	char *got = talk("GET /blob HTTP/1.1\r\n" HOST "\r\nGET /delay?ms=0&text=x HTTP/1.1\r\n" HOST
+			 "\r\nGET /blob HTTP/1.1\r\n" LAST "\r\n");
+	size_t count = 0;
+
+	(void)state;
+	for (const char *at = got; *at; at++)
+		count += *at == 'b' && (at[1] == 'b' || at[-1] == 'b');
+	assert_int_equal(count, 8000);
+	free(got);
+	expect("HEAD /blob HTTP/1.1\r\n" LAST "\r\n",
+	       "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 4000\r\nConnection: close\r\n\r\n");
+	expect_part("GET /members HTTP/1.1\r\n" LAST "\r\n", "422",
+		    "\"detail\":\"1 bad\",\"code\":\"invalid_batch\",\"errors\":[]}\n");
+}
+
+static void limits_of_the_head_are_named(void **state)
+{
+	char *request = malloc(40000);
+
+	(void)state;
+	assert_non_null(request);
+	memset(request, 'a', 39999);
+	memcpy(request, "GET /", 5);
+	request[9000] = '\0';
+	expect_part(request, "414", "the limit is 8192 bytes");
+	request[9000] = 'a';
+	memcpy(request, "GET / HTTP/1.1\r\nA: ", 19);
+	request[39999] = '\0';
+	expect_part(request, "431", "the limit is 32768 bytes");
+	free(request);
+}
+
+static void a_connection_too_many_is_told(void **state)
+{
+	struct http_options o = {.small_body_max = 1000};
+	char *got;
+	int one, other;
+
+	(void)state;
+	connections_max = 1;
+	start_server(&o);
+	connections_max = 0;
+	one = dial();
+	say(one, SLICE_LIT("GET /none HTTP/1.1\r\n" HOST "\r\n"));
+	free(hear(one, "\r\n\r\n"));
+	other = dial();
+	got = hear(other, "}");
+	assert_non_null(strstr(got, "HTTP/1.1 503 "));
+	assert_non_null(strstr(got, "too_many_connections"));
+	free(got);
+	close(one);
+	close(other);
+	stop_server();
 }
 
 /* Whichever allocation fails, it costs that request or connection, and nothing else. */
@@ -998,11 +1146,15 @@ int main(void)
 		cmocka_unit_test(owners_are_told_of_peers_that_went_away),
 		cmocka_unit_test(a_client_that_has_ended_still_gets_its_answers),
 		cmocka_unit_test(an_upgrade_hands_over_what_follows),
+		cmocka_unit_test(bodies_of_answers_may_be_shared),
+		cmocka_unit_test(limits_of_the_head_are_named),
 		cmocka_unit_test(an_allocation_that_fails_costs_one_request),
 		cmocka_unit_test(routes_that_clash_are_refused),
 	};
 	const struct CMUnitTest own[] = {
 		cmocka_unit_test(deadlines_cut_the_silent_and_the_slow),
+		cmocka_unit_test(a_connection_too_many_is_told),
+		cmocka_unit_test(memory_in_flight_is_bounded_and_comes_back),
 		cmocka_unit_test(bodies_on_their_way_have_a_budget),
 		cmocka_unit_test(a_draining_server_closes_with_its_answers),
 	};

@@ -55,14 +55,30 @@ static int on_asset(struct exchange *x)
 }
 
 const struct route route_page = {
-	.methods = HTTP_BIT(HTTP_GET), .pattern = "/", .flags = ROUTE_OPEN, .handle = on_asset,
+	.methods = HTTP_BIT(HTTP_GET),
+	.pattern = "/",
+	.flags = ROUTE_OPEN,
+	.handle = on_asset,
 };
 const struct route route_page_script = {
-	.methods = HTTP_BIT(HTTP_GET), .pattern = "/app.js", .flags = ROUTE_OPEN, .handle = on_asset,
+	.methods = HTTP_BIT(HTTP_GET),
+	.pattern = "/app.js",
+	.flags = ROUTE_OPEN,
+	.handle = on_asset,
 };
 const struct route route_page_style = {
-	.methods = HTTP_BIT(HTTP_GET), .pattern = "/app.css", .flags = ROUTE_OPEN, .handle = on_asset,
+	.methods = HTTP_BIT(HTTP_GET),
+	.pattern = "/app.css",
+	.flags = ROUTE_OPEN,
+	.handle = on_asset,
 };
 const struct route route_page_icon = {
-	.methods = HTTP_BIT(HTTP_GET), .pattern = "/favicon.svg", .flags = ROUTE_OPEN, .handle = on_asset,
+	.methods = HTTP_BIT(HTTP_GET),
+	.pattern = "/favicon.svg",
+	.flags = ROUTE_OPEN,
+	.handle = on_asset,
 };
+
+const struct route *const page_routes[] = {&route_page, &route_page_script, &route_page_style,
+					   &route_page_icon};
+const size_t page_route_count = sizeof(page_routes) / sizeof(page_routes[0]);

@@ -23,5 +23,7 @@ extern const unsigned page_asset_count;
 
 /* Rows for the server's list. GET and HEAD, open to anybody whom Origin and Host let in. */
 extern const struct route route_page, route_page_script, route_page_style, route_page_icon;
+extern const struct route *const page_routes[];
+extern const size_t page_route_count;
 
 #endif

@@ -86,7 +86,7 @@ static inline int64_t encoded_offset(const struct encoded *e, uint32_t i)
 /* Where a reader stands that is done with the first i records: behind record i - 1, behind the batch at the end. */
 static inline int64_t encoded_after(const struct encoded *e, uint32_t i)
 {
-	return i == 0 ? e->base : i >= e->count ? e->next : encoded_offset(e, i - 1) + 1;
+	return i >= e->count ? e->next : i == 0 ? e->base : encoded_offset(e, i - 1) + 1;
 }
 
 /*

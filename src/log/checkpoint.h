@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef WEIR_LOG_CHECKPOINT_H
+#define WEIR_LOG_CHECKPOINT_H
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "log/topic_id.h"
+#include "sys/sys.h"
+
+/* The storage checkpoint as bytes; docs/internals/storage.md draws them. */
+struct checkpoint_partition {
+	struct topic_id topic;
+	uint32_t number;
+	uint32_t segments;
+	int64_t start;
+	int64_t next_offset;
+};
+
+struct checkpoint_segment {
+	int64_t base;
+	uint64_t bytes;
+	int64_t next_offset;
+	int64_t max_timestamp;
+	int64_t last_append_ms;
+	bool last; /* of its partition: the one that is appended to */
+};
+
+/* Called in order: a partition, then its segments. A non-zero result stops the walk. */
+struct checkpoint_sink {
+	int (*partition)(void *ctx, const struct checkpoint_partition *p);
+	int (*segment)(void *ctx, const struct checkpoint_segment *s);
+	void *ctx;
+};
+
+/*
+ * Reads the newer whole copy into *out (initialised here, the caller's to free
+ * in any case). 0; 1 where there is none; ERR_IO, ERR_NOMEM with *fault.
+ */
+int checkpoint_read(const struct sys *sys, const char *dir, struct buf *out, struct fault *fault);
+
+/* Walks what checkpoint_read gave. 0, what the sink gave, or ERR_CORRUPT. */
+int checkpoint_walk(struct slice checkpoint, uint64_t *number, uint64_t *sequence, const struct checkpoint_sink *sink);
+
+#endif

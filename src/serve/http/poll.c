@@ -1,0 +1,471 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A poll reads until its limit, or the end, and answers; where there is nothing
+ * and the client would wait, the exchange is left pending with its reader, one
+ * timer and one entry in the loop's list of guests: a few hundred bytes. It
+ * watches its partitions from then on only, so that a poll which is answered at
+ * once costs the log nothing.
+ *
+ * A batch that goes out whole comes from the encode cache: of a thousand long
+ * polls woken by one commit one encodes. What a limit or a key cuts is encoded
+ * record by record, straight into the answer.
+ *
+ * The ETag is made of the position and of the ends of the partitions, so that
+ * 304 and HEAD read no record. It is weak: it changes when records arrive
+ * behind the page too.
+ */
+#include "serve/http/poll.h"
+
+#include "base/base64.h"
+#include "conf/value.h"
+#include "json/json_write.h"
+#include "serve/record/record_json.h"
+
+#define LIMIT_DEFAULT 100u
+#define LIMIT_MAX 10000u
+#define WAIT_MAX_NS (300 * 1000000000ll)
+#define BYTES_MAX ((size_t)16 << 20)
+#define DISK_WAIT_NS (30 * 1000000000ll)
+#define GAPS_BYTES_MAX 65536u
+#define PARTITIONS_MAX 1024u /* more, and the cursor would not fit a request target */
+#define CACHED_BATCH_MAX (256u << 10)
+#define CONTROL_BATCH 0x20u
+
+/* What one attempt has gathered. */
+struct page {
+	struct buf *out;
+	struct buf gaps; /* JSON items */
+	uint32_t count;
+	size_t bytes_max;
+	bool full;
+};
+
+static struct app_loop *loop_of(const struct poll *p)
+{
+	return app_loop(p->x->app, p->x->loop);
+}
+
+/* ---- what is asked ---- */
+
+static int read_limit(struct exchange *x, struct poll_options *o, struct fault *fault)
+{
+	const struct app_limits *limits = &((const struct app *)x->app)->limits;
+	uint32_t most = limits->poll_records_max ? limits->poll_records_max : LIMIT_MAX;
+	struct slice text;
+	uint64_t limit;
+
+	o->limit = limits->poll_records_default ? limits->poll_records_default : LIMIT_DEFAULT;
+	if (exchange_query(x, "limit", &text) != 1)
+		return 0;
+	if (!slice_to_u64(text, &limit) || limit < 1 || limit > most)
+		return fault_set(fault, ERR_BAD_PARAMETER, "limit is a number of records from 1 to %u, not '%.*s'", most,
+				 (int)text.len, (const char *)text.ptr);
+	o->limit = (uint32_t)limit;
+	return 0;
+}
+
+static int read_wait(struct exchange *x, struct poll_options *o, struct fault *fault)
+{
+	const struct app_limits *limits = &((const struct app *)x->app)->limits;
+	int64_t most = limits->poll_wait_max_ns ? limits->poll_wait_max_ns : WAIT_MAX_NS;
+	struct slice text;
+	int64_t ms;
+
+	o->wait_ns = 0;
+	if (exchange_query(x, "wait", &text) != 1)
+		return 0;
+	if (!conf_parse_duration(text, &ms) || ms > most / 1000000)
+		return fault_set(fault, ERR_BAD_PARAMETER,
+				 "wait is a duration of at most %llds, such as 30s or 500ms, not '%.*s'",
+				 (long long)(most / 1000000000), (int)text.len, (const char *)text.ptr);
+	o->wait_ns = ms * 1000000;
+	return 0;
+}
+
+int poll_read_options(struct exchange *x, struct poll_options *o, struct fault *fault)
+{
+	int rc = read_limit(x, o, fault);
+
+	if (rc == 0)
+		rc = read_wait(x, o, fault);
+	if (exchange_query(x, "key", &o->key) != 1)
+		o->key = slice_null();
+	else if (!o->key.ptr)
+		o->key = SLICE_LIT("");
+	return rc;
+}
+
+/* ---- gathering ---- */
+
+static bool is_full(const struct poll *p, const struct page *page)
+{
+	return page->count >= p->limit || page->out->len >= page->bytes_max;
+}
+
+static void put_comma(struct page *page)
+{
+	if (page->count > 0)
+		(void)buf_append_byte(page->out, ',');
+}
+
+static void put_gap(struct page *page, uint32_t partition, int64_t from, int64_t to)
+{
+	(void)buf_appendf(&page->gaps, "%s{\"partition\":%u,\"from\":%lld,\"to\":%lld}", page->gaps.len ? "," : "", partition,
+			  (long long)from, (long long)to);
+}
+
+/* The whole rest of a batch, shared with whoever else reads it in this turn. 1 where it was taken. */
+static int take_encoded(struct poll *p, struct page *page, struct reader_view *view, const struct batch_head *head)
+{
+	struct encoded e;
+	uint32_t first;
+	int rc;
+
+	if (reader_filters(p->reader) || head->bytes > CACHED_BATCH_MAX || head->count > p->limit - page->count)
+		return 0;
+	rc = encode_cache_get(loop_of(p)->cache, view, ENCODE_JSON, &e);
+	if (rc)
+		return rc;
+	first = encoded_find(&e, view->from);
+	if (encoded_run(&e, first, e.count - first).len > page->bytes_max - page->out->len) {
+		encoded_release(&e);
+		return 0;
+	}
+	if (e.broken)
+		put_gap(page, view->number, view->from > e.base ? view->from : e.base, e.next);
+	if (first < e.count) {
+		put_comma(page);
+		rc = buf_append_slice(page->out, encoded_run(&e, first, e.count - first));
+		page->count += e.count - first;
+	}
+	encoded_release(&e);
+	if (rc == 0)
+		reader_consumed(p->reader, batch_last_offset(head) + 1);
+	return rc ? rc : 1;
+}
+
+static int put_record(struct poll *p, struct page *page, const struct reader_view *view, const struct batch_record *r)
+{
+	struct record_origin origin = {.topic = slice_str(view->topic->name), .partition = view->number};
+	size_t before = page->out->len;
+	int rc;
+
+	put_comma(page);
+	rc = record_json(page->out, &origin, r);
+	if (rc == ERR_MALFORMED) {
+		page->out->len = before;
+		put_gap(page, view->number, r->offset, r->offset + 1);
+		rc = 0;
+	} else if (rc == 0) {
+		page->count++;
+	}
+	if (rc == 0)
+		reader_consumed(p->reader, r->offset + 1);
+	return rc;
+}
+
+/* One by one, up to the limit. */
+static int take_records(struct poll *p, struct page *page, const struct reader_view *view, const struct batch_head *head)
+{
+	struct batch_walk walk;
+	struct batch_record r;
+	int rc = batch_walk_start(&walk, view->batches);
+
+	if (head->attributes & CONTROL_BATCH)
+		rc = 1;
+	while (rc == 0 && (rc = batch_walk_next(&walk, &r)) == 1) {
+		rc = 0;
+		if (r.offset < view->from || !reader_wants(p->reader, r.key))
+			continue;
+		if (is_full(p, page))
+			return 0;
+		rc = put_record(p, page, view, &r);
+	}
+	if (rc == ERR_NOMEM || rc == ERR_LIMIT)
+		return rc;
+	if (rc < 0)
+		put_gap(page, view->number, view->from > head->base_offset ? view->from : head->base_offset,
+			batch_last_offset(head) + 1);
+	reader_consumed(p->reader, batch_last_offset(head) + 1);
+	return 0;
+}
+
+static int take_view(struct poll *p, struct page *page, struct reader_view *view)
+{
+	int rc = 0;
+
+	while (view->batches.len && rc == 0 && !is_full(p, page)) {
+		struct batch_head head;
+		if (batch_head_read(view->batches, &head) || head.bytes > view->batches.len)
+			return ERR_CORRUPT;
+		rc = take_encoded(p, page, view, &head);
+		if (rc == 0)
+			rc = take_records(p, page, view, &head);
+		else if (rc == 1)
+			rc = 0;
+		view->batches = slice_from(view->batches, head.bytes);
+	}
+	if (rc == 0 && view->batches.len == 0 && !is_full(p, page))
+		reader_consumed(p->reader, view->next_offset);
+	return rc;
+}
+
+/* Until the page is full: READER_BATCH then, else READER_END, READER_WAIT or an error. */
+static int gather(struct poll *p, struct page *page)
+{
+	while (!is_full(p, page) && page->gaps.len < GAPS_BYTES_MAX / 2) {
+		struct reader_view view;
+		int rc = reader_next(p->reader, page->bytes_max - page->out->len, &view);
+		if (rc == READER_GAP) {
+			put_gap(page, view.number, view.from, view.next_offset);
+			continue;
+		}
+		if (rc != READER_BATCH)
+			return rc;
+		rc = take_view(p, page, &view);
+		reader_view_release(&view);
+		if (rc)
+			return rc;
+	}
+	return READER_BATCH;
+}
+
+/* ---- validators ---- */
+
+#define ETAG_BYTES 28u
+
+static int make_etag(struct poll *p, char *text)
+{
+	struct hash128 stamp;
+	uint8_t bytes[16];
+	int rc = reader_stamp(p->reader, &stamp);
+
+	memcpy(bytes, &stamp.lo, 8);
+	memcpy(bytes + 8, &stamp.hi, 8);
+	memcpy(text, "W/\"", 3);
+	text[3 + base64_encode(BASE64_URL, slice_make(bytes, sizeof(bytes)), text + 3)] = '"';
+	return rc;
+}
+
+/* RFC 9110 13.1.2: weak comparison with each of the list. */
+static bool is_known(struct exchange *x, struct slice etag)
+{
+	struct slice list, item;
+
+	if (exchange_header(x, SLICE_LIT("if-none-match"), &list) != 1)
+		return false;
+	while (http_list_next(&list, &item) == 1) {
+		if (slice_eq_str(item, "*"))
+			return true;
+		if (slice_starts(item, SLICE_LIT("W/")))
+			item = slice_from(item, 2);
+		if (slice_eq(item, slice_from(etag, 2)))
+			return true;
+	}
+	return false;
+}
+
+/* ---- answering ---- */
+
+static void let_go(struct poll *p)
+{
+	loop_timer_stop(p->x->loop, &p->timer);
+	app_guest_remove(&p->guest);
+	reader_close(p->reader);
+	p->reader = NULL;
+}
+
+static int fail(struct poll *p, int err)
+{
+	struct exchange *x = p->x;
+
+	let_go(p);
+	return exchange_problem(x, err, NULL);
+}
+
+static int answer_page(struct poll *p, struct page *page)
+{
+	struct exchange *x = p->x;
+
+	(void)buf_append_byte(page->out, ']');
+	if (page->gaps.len) {
+		(void)buf_append_str(page->out, ",\"gaps\":[");
+		(void)buf_append_slice(page->out, buf_slice(&page->gaps));
+		(void)buf_append_byte(page->out, ']');
+	}
+	(void)p->put_end(p, page->out);
+	(void)buf_append_str(page->out, "}\n");
+	if (buf_status(page->out) || buf_status(&page->gaps))
+		return fail(p, ERR_NOMEM);
+	let_go(p);
+	return exchange_answer(x, 200, "application/json", buf_slice(page->out));
+}
+
+static void begin_page(struct poll *p, struct page *page)
+{
+	const struct app_limits *limits = &((const struct app *)p->x->app)->limits;
+
+	*page = (struct page){.out = &loop_of(p)->scratch,
+			      .bytes_max = limits->poll_bytes_max ? limits->poll_bytes_max : BYTES_MAX};
+	buf_init(&page->gaps, GAPS_BYTES_MAX);
+	buf_clear(page->out);
+	(void)buf_append_str(page->out, "{\"records\":[");
+}
+
+/* Gathers what there is; where there is nothing, again with the partitions watched. */
+static int gather_or_watch(struct poll *p, struct page *page)
+{
+	int rc = gather(p, page);
+
+	if (rc != READER_END || page->count || page->gaps.len || p->wait_ns == 0 || p->watching || loop_of(p)->draining)
+		return rc;
+	p->watching = true;
+	rc = reader_watch(p->reader);
+	return rc ? rc : gather(p, page);
+}
+
+/* True where the answer was given; else the reader will call. `last`: now or never. */
+static bool attempt(struct poll *p, bool last)
+{
+	struct page page;
+	bool nothing, wait;
+	int rc;
+
+	begin_page(p, &page);
+	rc = gather_or_watch(p, &page);
+	nothing = page.count == 0 && page.gaps.len == 0;
+	wait = rc == READER_WAIT || (rc == READER_END && p->watching);
+	if (nothing && rc < 0) {
+		(void)fail(p, rc);
+	} else if (nothing && wait && !last) {
+		buf_fini(&page.gaps);
+		return false;
+	} else {
+		(void)answer_page(p, &page);
+	}
+	buf_fini(&page.gaps);
+	return true;
+}
+
+static void on_ready(void *ctx, struct reader *r)
+{
+	(void)r;
+	(void)attempt(ctx, false);
+}
+
+static void on_late(void *ctx)
+{
+	(void)attempt(ctx, true);
+}
+
+static void on_cancel(struct exchange *x)
+{
+	let_go(x->user);
+	(void)exchange_answer(x, 204, NULL, slice_null()); /* to nobody */
+}
+
+/* A client that closes its side is most likely gone; the rare one that still reads gets an empty page. */
+static void on_end(struct exchange *x)
+{
+	(void)attempt(x->user, true);
+}
+
+static int park(struct poll *p)
+{
+	struct exchange *x = p->x;
+
+	x->user = p;
+	x->on_cancel = on_cancel;
+	x->on_end = on_end;
+	loop_timer_set(x->loop, &p->timer, p->wait_ns ? p->wait_ns : DISK_WAIT_NS);
+	app_guest_add(loop_of(p), &p->guest);
+	return EXCHANGE_PENDING;
+}
+
+/* ---- starting ---- */
+
+static void add_gone(void *ctx, const struct reader_view *gap)
+{
+	struct page *page = ctx;
+
+	put_gap(page, gap->number, gap->from, gap->next_offset);
+}
+
+/* The cursor is behind: where to go on, and what is lost. 0 where it is not, 1 where that was answered. */
+static int refuse_gone(struct poll *p, poll_put_fn *put_moved)
+{
+	struct exchange *x = p->x;
+	struct page page = {.out = &loop_of(p)->scratch};
+
+	buf_init(&page.gaps, 1u << 20);
+	if (reader_skip_gone(p->reader, add_gone, &page) == 0)
+		return 0;
+	buf_clear(page.out);
+	(void)buf_append_str(page.out, "\"gaps\":[");
+	(void)buf_append_slice(page.out, buf_slice(&page.gaps));
+	(void)buf_append_byte(page.out, ']');
+	(void)put_moved(p, page.out);
+	let_go(p);
+	(void)exchange_problem_with(x, ERR_CURSOR_GONE, buf_slice(page.out),
+				    "Records in front of it were removed by retention or a trim; go on where this answer says");
+	buf_fini(&page.gaps);
+	return 1;
+}
+
+/* 304 and HEAD, without reading a record. 1 where that was the answer. */
+static int answer_unread(struct poll *p)
+{
+	struct exchange *x = p->x;
+	char etag[ETAG_BYTES];
+	struct slice text = slice_make(etag, 26);
+	int status = 200;
+
+	if (make_etag(p, etag))
+		return 0;
+	(void)exchange_add_header(x, SLICE_LIT("ETag"), text);
+	(void)exchange_add_header(x, SLICE_LIT("Cache-Control"), SLICE_LIT("no-cache"));
+	if (is_known(x, text))
+		status = 304;
+	else if (x->request.method != HTTP_HEAD)
+		return 0;
+	let_go(p);
+	(void)exchange_answer(x, status, status == 200 ? "application/json" : NULL, slice_null());
+	return 1;
+}
+
+static int refuse_open(struct exchange *x, int err, const struct fault *fault)
+{
+	/* Of a topic that was made anew nothing can be said but where it begins. */
+	if (err == ERR_CURSOR_GONE)
+		return exchange_problem_with(x, err, SLICE_LIT("\"cursor\":\"earliest\""), "%s", fault->text);
+	return fault->text[0] ? exchange_problem(x, err, "%s", fault->text) : exchange_problem(x, err, NULL);
+}
+
+int poll_start(struct exchange *x, const struct poll_options *o)
+{
+	struct poll *p = arena_zalloc(x->arena, 1, sizeof(*p));
+	struct reader_options reader = {
+		.topics = &o->topic, .topic_count = 1, .cursor = &o->cursor, .partitions = &o->partitions, .key = o->key,
+		.partitions_max = PARTITIONS_MAX, .wait_for_topics = o->wait_ns > 0, .on_ready = on_ready, .ctx = p,
+	};
+	struct fault fault = {0};
+	bool unread;
+	int rc;
+
+	if (!p)
+		return ERR_NOMEM;
+	*p = (struct poll){.x = x, .put_end = o->put_end, .wait_ns = o->wait_ns, .limit = o->limit};
+	loop_timer_init(&p->timer, on_late, p);
+	p->guest.leave = on_late;
+	p->guest.ctx = p;
+	rc = reader_open(app_loop(x->app, x->loop)->hub, &reader, &p->reader, &fault);
+	if (rc)
+		return refuse_open(x, rc, &fault);
+	if (refuse_gone(p, o->put_moved))
+		return 0;
+	/* Who waits for the next record has seen all that is there: 304 would end the wait at once. */
+	unread = o->wait_ns == 0 || x->request.method == HTTP_HEAD || !reader_caught_up(p->reader);
+	if (unread && answer_unread(p))
+		return 0;
+	return attempt(p, exchange_ended(x)) ? 0 : park(p);
+}

@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Three ways from a batch to the socket:
+ *
+ *   whole    one partition, no key: a run of records is one contiguous piece of
+ *            the blob that all subscribers share, handed over as it is
+ *   picked   a key: the wanted records are copied out of the shared blob
+ *   put      several partitions: each record with this reader's own cursor
+ *
+ * A turn of the loop gives a stream at most its credit, so that one that catches
+ * up does not keep the others of its loop waiting.
+ *
+ * Rejected: a queue of blobs per subscriber. The log is the queue; a second one
+ * would have to be bounded, and a subscriber dropped, where this one just reads later.
+ */
+#include "serve/stream/pump.h"
+
+#include "base/check.h"
+#include "json/json_write.h"
+#include "proto/batch/batch.h"
+
+#define VIEW_BYTES_MAX (256u << 10)
+#define OUT_BYTES_MAX (320u << 20)
+#define OUT_BYTES_KEPT (1u << 20)
+
+/* Later than this a record was not waited for; or its timestamp is a client's. */
+#define WAITED_MS_MAX 60000
+
+void pump_bufs_init(struct pump_bufs *bufs)
+{
+	buf_init(&bufs->out, OUT_BYTES_MAX);
+	buf_init(&bufs->cursor, CURSOR_TEXT_MAX * 2);
+	buf_init(&bufs->json, 16384);
+}
+
+void pump_bufs_fini(struct pump_bufs *bufs)
+{
+	buf_fini(&bufs->out);
+	buf_fini(&bufs->cursor);
+	buf_fini(&bufs->json);
+}
+
+static void reset_out(struct pump *p)
+{
+	if (p->bufs->out.cap > OUT_BYTES_KEPT)
+		buf_fini(&p->bufs->out);
+	buf_clear(&p->bufs->out);
+}
+
+void pump_start(struct pump *p, const struct pump *with)
+{
+	*p = *with;
+	metric_move(p->al->shard, METRIC_READERS, p->kind->way, 1);
+}
+
+static void set_blocked(struct pump *p, bool blocked)
+{
+	if (p->blocked != blocked)
+		metric_move(p->al->shard, METRIC_READER_BLOCKED, p->kind->way, blocked ? 1 : -1);
+	p->blocked = blocked;
+}
+
+void pump_stop(struct pump *p)
+{
+	if (!p->reader)
+		return;
+	set_blocked(p, false);
+	metric_move(p->al->shard, METRIC_READERS, p->kind->way, -1);
+	reader_close(p->reader);
+	p->reader = NULL;
+}
+
+/* ---- gaps ---- */
+
+static int give_gap(struct pump *p, const struct reader_view *view, int64_t from, int64_t to)
+{
+	struct pump_bufs *b = p->bufs;
+	int rc;
+
+	buf_clear(&b->json);
+	json_put_open(&b->json, '{');
+	json_put_name(&b->json, "gap");
+	json_put_open(&b->json, '{');
+	if (p->names_topic)
+		json_put_member_string(&b->json, "topic", slice_str(view->topic->name));
+	json_put_member_u64(&b->json, "partition", view->number);
+	json_put_member_i64(&b->json, "from", from);
+	json_put_member_i64(&b->json, "to", to);
+	json_put_close(&b->json, '}');
+	json_put_close(&b->json, '}');
+	buf_clear(&b->cursor);
+	rc = reader_cursor(p->reader, &b->cursor);
+	reset_out(p);
+	if (rc == 0)
+		rc = buf_status(&b->json);
+	if (rc == 0)
+		rc = p->kind->put_gap(&b->out, buf_slice(&b->json), buf_slice(&b->cursor));
+	if (rc == 0)
+		metric_add(p->al->shard, METRIC_READER_GAPS, p->kind->way, 1);
+	/* The reader stands behind the gap: what cannot be told now would never be. */
+	return rc || p->kind->write(p->ctx, buf_slice(&b->out)) ? ERR_CANCELLED : 0;
+}
+
+/* ---- records ---- */
+
+static void count_given(struct pump *p, uint32_t records, size_t bytes)
+{
+	metric_add(p->al->shard, METRIC_DELIVERED_RECORDS, p->kind->way, records);
+	metric_add(p->al->shard, METRIC_DELIVERED_BYTES, p->kind->way, bytes);
+}
+
+static int give_run(struct pump *p, const struct encoded *e, uint32_t first, size_t room, uint32_t *count)
+{
+	struct slice run;
+
+	*count = encoded_fit(e, first, room);
+	if (*count == 0)
+		return 0;
+	run = encoded_run(e, first, *count);
+	count_given(p, *count, run.len);
+	return p->kind->write_blob(p->ctx, e->blob, run) ? ERR_CANCELLED : 0;
+}
+
+static int put_one(struct pump *p, const struct encoded *e, uint32_t i, bool whole)
+{
+	struct pump_bufs *b = p->bufs;
+	int rc;
+
+	if (whole)
+		return buf_append_slice(&b->out, encoded_run(e, i, 1));
+	buf_clear(&b->cursor);
+	rc = reader_cursor_at(p->reader, encoded_offset(e, i) + 1, &b->cursor);
+	if (rc)
+		return rc;
+	return p->kind->put(&b->out, e->form == ENCODE_JSON ? encoded_open(e, i) : encoded_run(e, i, 1),
+			    buf_slice(&b->cursor));
+}
+
+/* Picks and puts, record by record. *count: how many were looked at. */
+static int give_each(struct pump *p, const struct reader_view *view, const struct encoded *e, uint32_t first,
+		     size_t room, uint32_t *count)
+{
+	struct encode_filter filter;
+	bool whole = e->form == p->kind->whole;
+	bool filters = reader_filters(p->reader);
+	uint32_t given = 0, i;
+	int rc = filters ? encode_filter_start(&filter, p->reader, view->batches) : 0;
+
+	reset_out(p);
+	for (i = first; rc == 0 && i < e->count; i++) {
+		if (filters && !encode_filter_wants(&filter, encoded_offset(e, i)))
+			continue;
+		if (p->bufs->out.len >= room)
+			break;
+		rc = put_one(p, e, i, whole);
+		given += rc == 0;
+	}
+	*count = i - first;
+	if (rc || given == 0)
+		return rc;
+	count_given(p, given, p->bufs->out.len);
+	return p->kind->write(p->ctx, buf_slice(&p->bufs->out)) ? ERR_CANCELLED : 0;
+}
+
+/* The batch at the front. *all: it was given to its end. */
+static int give_batch(struct pump *p, const struct reader_view *view, const struct encoded *e, bool *all)
+{
+	uint32_t first = encoded_find(e, view->from), count = 0;
+	size_t room = p->kind->room(p->ctx);
+	int rc = 0;
+
+	*all = false;
+	if (room == 0)
+		return 0;
+	if (first < e->count && e->form == p->kind->whole && !reader_filters(p->reader))
+		rc = give_run(p, e, first, room, &count);
+	else if (first < e->count)
+		rc = give_each(p, view, e, first, room, &count);
+	if (rc)
+		return rc;
+	*all = first + count >= e->count;
+	reader_consumed(p->reader, *all ? e->next : encoded_offset(e, first + count - 1) + 1);
+	if (*all && e->broken)
+		rc = give_gap(p, view, view->from > e->base ? view->from : e->base, e->next);
+	return rc;
+}
+
+static void count_encoded(struct pump *p, uint64_t misses_before, const struct encoded *e)
+{
+	struct encode_stats stats;
+
+	encode_cache_stats(p->al->cache, &stats);
+	if (stats.misses != misses_before)
+		metric_add(p->al->shard, METRIC_ENCODED_RECORDS, p->kind->way, e->count);
+}
+
+static int encode_front(struct pump *p, const struct reader_view *view, struct encoded *e)
+{
+	bool whole = p->kind->part == p->kind->whole || reader_single(p->reader);
+	struct encode_stats stats;
+	int rc;
+
+	encode_cache_stats(p->al->cache, &stats);
+	rc = encode_cache_get(p->al->cache, view, whole ? p->kind->whole : p->kind->part, e);
+	if (rc == 0)
+		count_encoded(p, stats.misses, e);
+	return rc;
+}
+
+/* Only for who stood at the end: others were not waiting. */
+static void observe_waited(struct pump *p, const struct reader_view *view)
+{
+	struct batch_head head;
+	int64_t ms;
+
+	if (!p->parked || batch_head_read(view->batches, &head))
+		return;
+	p->parked = false;
+	ms = sys_wall_ms(p->sys) - head.max_timestamp;
+	if (ms >= 0 && ms < WAITED_MS_MAX)
+		metric_observe(p->al->shard, METRIC_DELIVERY_SECONDS, p->kind->way, (uint64_t)ms * 1000000u);
+}
+
+static int give_view(struct pump *p, struct reader_view *view)
+{
+	bool all = true;
+	int rc = 0;
+
+	observe_waited(p, view);
+	while (view->batches.len && rc == 0 && all) {
+		struct encoded e;
+		rc = encode_front(p, view, &e);
+		if (rc)
+			break;
+		rc = give_batch(p, view, &e, &all);
+		view->batches = slice_from(view->batches, e.batch_bytes);
+		encoded_release(&e);
+	}
+	return rc;
+}
+
+static int step(struct pump *p, size_t room)
+{
+	struct reader_view view;
+	int rc = reader_next(p->reader, room < VIEW_BYTES_MAX ? room : VIEW_BYTES_MAX, &view);
+
+	if (rc == READER_GAP)
+		return give_gap(p, &view, view.from, view.next_offset);
+	if (rc != READER_BATCH)
+		return rc;
+	rc = give_view(p, &view);
+	reader_view_release(&view);
+	return rc;
+}
+
+int pump_run(struct pump *p)
+{
+	int rc = 0;
+
+	while (rc == 0) {
+		size_t room = p->kind->room(p->ctx);
+		set_blocked(p, room == 0);
+		if (room == 0)
+			return PUMP_DONE;
+		rc = step(p, room);
+	}
+	p->parked = rc == READER_END;
+	if (rc > 0)
+		return PUMP_DONE;
+	return rc == ERR_OVERLOADED || rc == ERR_NOMEM ? PUMP_AGAIN : rc;
+}
+
+const char *pump_error_text(int err)
+{
+	switch (err) {
+	case ERR_UNKNOWN_TOPIC:
+		return "The topic was deleted";
+	case ERR_TOO_MANY_PARTITIONS:
+		return "The topic has grown past what a stream without a selection covers: choose partitions";
+	case ERR_PARTITION_RANGE:
+		return "The topic came to be with fewer partitions than were asked for";
+	case ERR_CURSOR_AHEAD:
+		return "The position is past the end of the log";
+	default:
+		return err_row(err)->sentence;
+	}
+}
