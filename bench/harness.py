@@ -270,8 +270,10 @@ def write_script(folder, name, text):
 
 
 def seconds_of(text):
-    number, unit = re.match(r"([\d.]+)(us|ms|s|m)", text).groups()
-    return float(number) * {"us": 1e-6, "ms": 1e-3, "s": 1, "m": 60}[unit]
+    found = re.match(r"([\d.]+)(us|ms|s|m)", text)
+    if not found:
+        return float("nan")  # wrk had no sample yet
+    return float(found.group(1)) * {"us": 1e-6, "ms": 1e-3, "s": 1, "m": 60}[found.group(2)]
 
 
 def wrk(url, script, connections, seconds=None, core=CLIENT_CORE, server=None):

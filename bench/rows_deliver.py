@@ -3,10 +3,9 @@
 import subprocess
 import time
 
+from rows_ingest import SMALL_LOG
 from harness import (CLIENT_CORE, Redis, Weir, describe_log, median, options, pair_ratio, pinned, remove, rounds,
                      run_json, say, scratch, table, tool, verdict)
-
-SMALL_LOG = "{ journal_bytes: 4MiB, journal_file_bytes: 1MiB }"
 
 
 def ws_latency():
@@ -45,7 +44,7 @@ def fanout():
     return verdict("deliveries/s", pair_ratio(results, "weir", "redis", "rate"), 1.2)
 
 
-IDLE = 10000
+IDLE = 10000  # subscribers
 
 
 def idle_once(weir):

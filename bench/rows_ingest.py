@@ -10,6 +10,8 @@ from harness import (BODY_BYTES, CLIENT_CORE, POST, Nginx, Redis, Weir, describe
 # A storage checkpoint begins at half of log.journal_bytes; with 64 MiB in place
 # of 512 MiB a run of a minute sees several.
 LOG = "{ journal_bytes: 64MiB, journal_file_bytes: 16MiB }"
+# One record at a time fills 4 KiB of the journal.
+SMALL_LOG = "{ journal_bytes: 4MiB, journal_file_bytes: 1MiB, group_bytes: 256KiB }"
 RECORDS = "/v1/topics/bench/records"
 COLUMNS = [("rate", "requests/s", "%.0f"), ("cpu_us", "CPU us a request", "%.2f"), ("p50_us", "p50 us", "%.0f"),
            ("p99_us", "p99 us", "%.0f")]
@@ -166,7 +168,7 @@ def post_keys():
 def one_at_a_time():
     """one connection, one durable record at a time, both cores, against a bare write, sync and round trip"""
     folder = scratch("lone")
-    with Weir(folder, core=None, log="{ journal_bytes: 4MiB, journal_file_bytes: 1MiB }") as weir:
+    with Weir(folder, core=None, log=SMALL_LOG) as weir:
         before = weir.metrics()
         turns = max(5, int(options.seconds * 5))
         results = rounds({"turns of 100": lambda: run_json([tool("lone"), str(weir.port), folder, str(turns)],
