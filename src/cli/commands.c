@@ -10,6 +10,7 @@ const struct command *const commands[] = {
 	&command_produce,
 	&command_tail,
 	&command_verify,
+	&command_bench,
 	&command_version,
 	&command_help,
 	&command_completion,

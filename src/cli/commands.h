@@ -8,6 +8,7 @@
 extern const struct command command_serve;
 extern const struct command command_check;
 extern const struct command command_verify;
+extern const struct command command_bench;
 extern const struct command command_topic;
 extern const struct command command_produce;
 extern const struct command command_tail;

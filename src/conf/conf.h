@@ -44,7 +44,7 @@ struct conf_topic {
 	bool auto_create;           /* of topic_defaults alone */
 };
 
-/* A webhook source. Parsed and checked; not served yet. */
+/* A webhook source. Its keys have rows; none is read yet. */
 struct conf_source {
 	const char *name;
 	int64_t type;

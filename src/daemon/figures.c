@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the parts count by themselves, carried to metrics and health. */
+#include <stdio.h>
+
 #include "daemon/parts.h"
 #include "obs/say.h"
 #include "serve/http/resources.h"
@@ -172,7 +174,7 @@ static enum health_state ask_ingest(void *ctx, char *reason)
 
 	if (log_accepts(p->app.log, &err))
 		return HEALTH_OK;
-	(void)strncpy(reason, err_row(err)->sentence, HEALTH_REASON_MAX - 1);
+	(void)snprintf(reason, HEALTH_REASON_MAX, "%s", err_row(err)->sentence);
 	return HEALTH_READ_ONLY;
 }
 

@@ -288,7 +288,7 @@ static void nap(void)
 {
 	struct timespec t = {.tv_nsec = DRAIN_STEP_MS * 1000000};
 
-	(void)nanosleep(&t, NULL);
+	(void)nanosleep(&t, NULL); /* banned-ok: the main thread waits for loops, the core does not */
 }
 
 void parts_drain(struct parts *p)

@@ -125,7 +125,7 @@ struct log {
 	pthread_mutex_t table;
 	struct partition **buckets;
 	uint32_t bucket_count;
-	uint32_t partition_count;
+	_Atomic uint32_t partition_count;
 	struct hash_key table_key;
 
 	pthread_mutex_t tail_lock;
@@ -158,6 +158,7 @@ struct log {
 	uint64_t checkpoint_number;  /* written so far: odd goes to .b */
 	uint64_t checkpoint_sequence;
 	_Atomic bool active;         /* something was committed since the last look */
+	_Atomic bool let_go;         /* a drop or trim: the next checkpoint frees files */
 
 	pthread_mutex_t read_lock;
 	pthread_cond_t read_cond;

@@ -20,7 +20,6 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "base/check.h"
 #include "base/mem.h"
@@ -88,14 +87,26 @@ static void remove_file(struct journal *j, struct journal_file *file)
 	*at = file->next;
 }
 
-static int parse_generation(const char *name, uint64_t *out)
+static int hex_digit(char c)
 {
-	char *end;
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	if (c >= 'a' && c <= 'f')
+		return c - 'a' + 10;
+	return -1;
+}
 
-	if (strlen(name) != 20 || strcmp(name + 16, ".wal") != 0)
-		return -1;
-	*out = strtoull(name, &end, 16);
-	return end == name + 16 && *out > 0 ? 0 : -1;
+uint64_t journal_generation_of(const char *name)
+{
+	uint64_t generation = 0;
+
+	for (int i = 0; i < 16; i++) {
+		int digit = hex_digit(name[i]); /* the end of a short name is no digit */
+		if (digit < 0)
+			return 0;
+		generation = generation << 4 | (uint64_t)digit;
+	}
+	return strcmp(name + 16, ".wal") == 0 ? generation : 0;
 }
 
 struct lister {
@@ -113,7 +124,8 @@ static int note_file(void *ctx, const char *name)
 	uint64_t generation;
 	int rc;
 
-	if (parse_generation(name, &generation)) {
+	generation = journal_generation_of(name);
+	if (generation == 0) {
 		(void)snprintf(path, sizeof(path), "%s/%s", j->dir, name);
 		if (strcmp(name, "new.tmp") == 0)
 			(void)j->sys->ops->unlink(j->sys->self, path);
@@ -362,14 +374,14 @@ static int fill_with_zeros(struct journal *j, int fd, uint64_t bytes)
 }
 
 /* A file nobody needs any more, taken off the list; or NULL. */
-static struct journal_file *take_free(struct journal *j)
+static struct journal_file *take_free(struct journal *j, uint64_t bytes)
 {
 	struct journal_file *file;
 
 	for (file = j->oldest; file; file = file->next) {
 		if (file == j->current || file == j->prepared || file->last_sequence > j->recycled)
 			continue;
-		if (file->bytes < j->file_bytes)
+		if (file->bytes < j->file_bytes || file->bytes < bytes)
 			continue;
 		remove_file(j, file);
 		return file;
@@ -431,7 +443,7 @@ static int ready_file(struct journal *j, uint64_t bytes, struct journal_file **o
 	int rc = 0;
 
 	(void)pthread_mutex_lock(&j->lock);
-	file = take_free(j);
+	file = take_free(j, bytes);
 	(void)pthread_mutex_unlock(&j->lock);
 	if (file) {
 		file_path(j, file->generation, from);
@@ -487,7 +499,8 @@ int journal_begin(struct journal *j, struct slice last, struct fault *fault)
 	return rc;
 }
 
-static int roll(struct journal *j, struct fault *fault)
+/* To the next file; one of at least `bytes`, where a group is larger than files usually are. */
+static int roll(struct journal *j, uint64_t bytes, struct fault *fault)
 {
 	struct journal_file *file;
 	int rc = 0;
@@ -496,9 +509,13 @@ static int roll(struct journal *j, struct fault *fault)
 	(void)pthread_mutex_lock(&j->lock);
 	file = j->prepared;
 	j->prepared = NULL;
+	if (file && file->bytes < bytes) { /* stays in the list, unused: the next one takes it */
+		insert_file(j, file);
+		file = NULL;
+	}
 	(void)pthread_mutex_unlock(&j->lock);
 	if (!file)
-		rc = ready_file(j, j->file_bytes, &file, fault);
+		rc = ready_file(j, bytes > j->file_bytes ? bytes : j->file_bytes, &file, fault);
 	(void)pthread_mutex_unlock(&j->making);
 	if (rc)
 		return rc;
@@ -570,7 +587,7 @@ int journal_append(struct journal *j, uint8_t *frame, struct frame_head *head, s
 	int rc;
 
 	if (j->current->bytes - j->current->used < bytes) {
-		rc = roll(j, fault);
+		rc = roll(j, bytes, fault);
 		if (rc)
 			return rc;
 		CHECK(j->current->bytes >= bytes);
@@ -609,8 +626,8 @@ bool journal_wants_file(struct journal *j)
 	return wants;
 }
 
-/* Free files beyond what the bound allows go; one that is too small to use again goes too. */
-static bool drop_spare(struct journal *j)
+/* Free files beyond what the bound allows go (all of them where `all`); one that is too small to use again goes too. */
+static bool drop_spare(struct journal *j, bool all)
 {
 	struct journal_file *file, *victim = NULL;
 	uint64_t sum = 0;
@@ -623,7 +640,7 @@ static bool drop_spare(struct journal *j)
 		if (free_file && (!victim || file->bytes < j->file_bytes))
 			victim = file;
 	}
-	if (victim && (sum > j->bytes_max || victim->bytes < j->file_bytes))
+	if (victim && (all || sum > j->bytes_max || victim->bytes < j->file_bytes))
 		remove_file(j, victim);
 	else
 		victim = NULL;
@@ -643,7 +660,7 @@ int journal_prepare(struct journal *j, struct fault *fault)
 	struct journal_file *file = NULL;
 	int rc = 0;
 
-	if (drop_spare(j))
+	if (drop_spare(j, false))
 		return 1;
 	(void)pthread_mutex_lock(&j->making);
 	if (journal_wants_file(j))
@@ -656,6 +673,14 @@ int journal_prepare(struct journal *j, struct fault *fault)
 	}
 	(void)pthread_mutex_unlock(&j->making);
 	return rc;
+}
+
+void journal_shrink(struct journal *j)
+{
+	(void)pthread_mutex_lock(&j->making);
+	while (drop_spare(j, true))
+		;
+	(void)pthread_mutex_unlock(&j->making);
 }
 
 void journal_recycle(struct journal *j, uint64_t sequence)

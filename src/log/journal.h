@@ -16,6 +16,9 @@
  */
 struct journal;
 
+/* The generation in a file's name, "0000000000000001.wal"; 0 where it is no such name. */
+uint64_t journal_generation_of(const char *name);
+
 struct journal_options {
 	const struct sys *sys;
 	const char *dir; /* of the journal; made where missing */
@@ -63,6 +66,9 @@ int journal_sync(struct journal *j, struct fault *fault);
 
 /* Maintenance: makes the next file ready where it is missing. 1 where it did something, 0, or an error. */
 int journal_prepare(struct journal *j, struct fault *fault);
+
+/* Maintenance, on a disk that is nearly full: free files are unlinked rather than kept for use again. */
+void journal_shrink(struct journal *j);
 
 /* True where journal_prepare has work: cheap, any thread. */
 bool journal_wants_file(struct journal *j);

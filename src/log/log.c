@@ -389,11 +389,11 @@ static bool is_short_of_room(struct log *l)
 	       atomic_load_explicit(&l->move_failing, memory_order_relaxed);
 }
 
-static int refusal(struct log *l, size_t bytes)
+static int refusal(struct log *l, size_t bytes, bool frees)
 {
 	if (l->stopping)
 		return ERR_SHUTTING_DOWN;
-	if (is_short_of_room(l)) {
+	if (!frees && is_short_of_room(l)) {
 		atomic_store(&l->full, true);
 		maintain_wake(l);
 		return ERR_DISK_FULL;
@@ -425,7 +425,7 @@ int log_enter(struct log *l, struct log_commit *c)
 		if (atomic_load_explicit(&c->records[i].partition->closed, memory_order_relaxed))
 			return ERR_UNKNOWN_TOPIC;
 	c->bytes = log_commit_bytes(c);
-	rc = refusal(l, c->bytes);
+	rc = refusal(l, c->bytes, c->frees);
 	if (rc)
 		return rc;
 	c->next = NULL;

@@ -142,6 +142,7 @@ struct log_commit {
 	uint32_t record_count;
 	uint32_t key_count;
 	enum log_ack ack;
+	bool frees; /* deletes, trims, acknowledgements: may use the room that is kept for them on a full disk */
 	struct log_port *port;
 	log_done_fn *on_done;
 	/* the log's: */

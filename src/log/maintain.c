@@ -85,6 +85,17 @@ static void run_checkpoint(struct log *l, uint64_t wanted)
 	(void)pthread_mutex_unlock(&l->maintain_lock);
 }
 
+/* What can be given back at once: journal files that a checkpoint makes unnecessary. */
+static void make_room(struct log *l)
+{
+	struct fault fault = {0};
+
+	if (atomic_load(&l->durable) > l->checkpoint_sequence && !atomic_load(&l->move_failing))
+		(void)checkpoint_write(l, &fault);
+	journal_shrink(l->journal);
+	maintain_look_at_space(l);
+}
+
 int maintain_step(struct log *l, int64_t *wait_ms)
 {
 	struct fault fault = {0};
@@ -94,6 +105,8 @@ int maintain_step(struct log *l, int64_t *wait_ms)
 	int rc;
 
 	maintain_look_at_space(l);
+	if (atomic_load(&l->full))
+		make_room(l);
 	*wait_ms = 0;
 	rc = journal_prepare(l->journal, &fault);
 	if (rc < 0 && rc != ERR_DISK_FULL)
@@ -101,7 +114,7 @@ int maintain_step(struct log *l, int64_t *wait_ms)
 	if (rc > 0)
 		return 1;
 	(void)partitions_each(l, find_expiry, &expiry);
-	if (wish || journal_is_long(l) || expiry <= now_ms) {
+	if (wish || journal_is_long(l) || expiry <= now_ms || atomic_exchange(&l->let_go, false)) {
 		run_checkpoint(l, wanted);
 		return !atomic_load(&l->move_failing);
 	}

@@ -153,6 +153,7 @@ void partition_drop(struct partition *p)
 		port_post_ready(w);
 	(void)pthread_mutex_unlock(&p->lock);
 	ports_wake(p->log);
+	atomic_store(&p->log->let_go, true);
 	maintain_wake(p->log);
 }
 
@@ -191,6 +192,7 @@ void partition_trim(struct partition *p, int64_t before)
 	}
 	(void)pthread_mutex_unlock(&p->lock);
 	ports_wake(p->log);
+	atomic_store(&p->log->let_go, true);
 	maintain_wake(p->log);
 }
 

@@ -7,7 +7,6 @@
 #include "log/core.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "base/check.h"
 #include "base/mem.h"
@@ -78,10 +77,9 @@ static int sweep_file(void *ctx, const char *name)
 {
 	struct sweep *s = ctx;
 	char path[SEGMENT_PATH_BYTES + 300];
-	char *end;
-	long long base = strtoll(name, &end, 10);
+	uint64_t base;
 
-	if (end == name + 20 && is_known(s->partition, base))
+	if (strlen(name) > 20 && slice_to_u64(slice_make(name, 20), &base) && is_known(s->partition, (int64_t)base))
 		return 0;
 	(void)snprintf(path, sizeof(path), "%s/%s", s->path, name);
 	(void)s->l->sys->ops->unlink(s->l->sys->self, path);

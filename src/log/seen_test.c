@@ -5,6 +5,8 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <stdatomic.h>
+
 #include <fcntl.h>
 #include <ftw.h>
 #include <pthread.h>
@@ -35,15 +37,14 @@ struct fixture {
 };
 
 /* The kernel's files, but a page is never in memory unless a test says so. */
-static bool pages_are_cold;
-static void (*meanwhile)(struct fixture *f); /* once, while a page is read */
+static _Atomic bool pages_are_cold;
+static void (*_Atomic meanwhile)(struct fixture *f); /* once, while a page is read */
 static struct fixture *meanwhile_of;
 
 static int64_t read_nowait(void *self, int fd, void *bytes, size_t n, uint64_t at)
 {
-	void (*hook)(struct fixture *f) = meanwhile;
+	void (*hook)(struct fixture *f) = atomic_exchange(&meanwhile, NULL);
 
-	meanwhile = NULL;
 	if (hook)
 		hook(meanwhile_of);
 	if (pages_are_cold)

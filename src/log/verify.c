@@ -15,6 +15,7 @@
 #include "base/wire.h"
 #include "log/checkpoint.h"
 #include "log/frame.h"
+#include "log/journal.h"
 #include "proto/batch/batch.h"
 
 #define WINDOW_BYTES (4u << 20)
@@ -259,10 +260,9 @@ struct names {
 static int note_generation(void *ctx, const char *name)
 {
 	struct names *n = ctx;
-	char *end;
-	uint64_t generation = strtoull(name, &end, 16); /* banned-ok: sixteen digits, checked by `end` */
+	uint64_t generation = journal_generation_of(name);
 
-	if (end != name + 16 || strcmp(end, ".wal") != 0)
+	if (generation == 0)
 		return 0;
 	if (n->count == n->cap) {
 		uint32_t cap = n->cap ? n->cap * 2 : 16;

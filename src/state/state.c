@@ -160,6 +160,7 @@ static struct change *new_change(struct state *s, const struct state_row *rows, 
 			at += rows[i].value.len;
 		}
 	}
+	change->commit.frees = rows[0].frees;
 	change->commit.records = change->records;
 	change->commit.record_count = count;
 	change->commit.on_done = on_committed;

@@ -56,6 +56,7 @@ struct state_row {
 	enum state_table_id table;
 	struct slice key;
 	struct slice value; /* ptr NULL: the row goes */
+	bool frees;         /* lets data go: taken on a full disk too */
 };
 
 /*

@@ -658,7 +658,7 @@ static void on_deleted(void *ctx)
 int topics_delete(struct topics *t, struct topic *topic, const struct state_done *done)
 {
 	struct slice key = slice_make(topic->id.bytes, sizeof(topic->id.bytes));
-	struct state_row rows[2] = {{.table = STATE_TOPICS, .key = key}, {.table = STATE_TRIMS, .key = key}};
+	struct state_row rows[2] = {{.table = STATE_TOPICS, .key = key, .frees = true}, {.table = STATE_TRIMS, .key = key}};
 	struct slot *s = slot_of(topic);
 	struct state_done told = {.fn = on_deleted};
 	struct deletion *d;
@@ -692,7 +692,8 @@ int topics_trim(struct topics *t, struct topic *topic, const int64_t *before, ui
 		const struct state_done *done)
 {
 	struct slot *s = slot_of(topic);
-	struct state_row row = {.table = STATE_TRIMS, .key = slice_make(topic->id.bytes, sizeof(topic->id.bytes))};
+	struct state_row row = {
+		.table = STATE_TRIMS, .key = slice_make(topic->id.bytes, sizeof(topic->id.bytes)), .frees = true};
 	uint32_t partitions = atomic_load(&topic->partition_count);
 	int64_t *trims = mem_alloc(partitions * sizeof(*trims));
 	uint8_t *bytes = mem_alloc(1 + partitions * sizeof(*trims));

@@ -285,14 +285,13 @@ static int kernel_list(void *self, const char *path, sys_list_fn *fn, void *ctx)
 static int read_holder(int fd)
 {
 	char text[16];
-	ssize_t got = pread(fd, text, sizeof(text) - 1, 0);
-	long pid;
+	ssize_t got = pread(fd, text, sizeof(text), 0);
+	struct slice digits = slice_make(text, got > 0 ? (size_t)got : 0);
+	uint64_t pid;
 
-	if (got <= 0)
-		return 0;
-	text[got] = '\0';
-	pid = strtol(text, NULL, 10);
-	return pid > 0 && pid <= INT_MAX ? (int)pid : 0;
+	if (digits.len && digits.ptr[digits.len - 1] == '\n')
+		digits.len--;
+	return slice_to_u64(digits, &pid) && pid <= INT_MAX ? (int)pid : 0;
 }
 
 static int kernel_lock(void *self, int fd, int *holder)

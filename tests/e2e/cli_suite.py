@@ -215,8 +215,40 @@ def _():
         eq(w.push(t, b"1")["offsets"][0]["first"], 200)
 
 
-@test("bench produce prints a rate and percentiles", timeout=60)
+@test("bench produce prints a rate and percentiles, and what it counts is stored", timeout=60)
 def _(w):
-    code, out, err = at(w, "bench", "produce", "--seconds", "1", timeout=50)
-    eq(code, 0, err)
-    check("p99" in out, out)
+    t = w.topic()
+    code, out, err = at(w, "bench", "produce", "--topic", t, "--seconds", "1", timeout=50)
+    eq((code, err), (0, ""))
+    check("p99" in out and "records/s" in out, out)
+    code, out, err = at(w, "bench", "produce", "--topic", t, "--seconds", "1", "--batch", "10", "--rate", "500", "--keys", "--json", timeout=50)
+    eq((code, err), (0, ""))
+    doc = json.loads(out)
+    eq((doc["bench"], doc["records"], doc["errors"]), ("produce", 500, 0))
+    check(0 < doc["latency_ms"]["p50"] <= doc["latency_ms"]["p999"] <= doc["latency_ms"]["max"], out)
+    eq(len([r for r in w.all(t) if "idempotency-key" in r["headers"]]), 500)
+
+
+@test("bench consume reads all that was there, in each way", timeout=60)
+def _(w):
+    t = w.topic()
+    w.ndjson(t, list(range(2500)))
+    for way in (["poll"], ["poll", "--limit", "7"], ["sse"], ["ws"], ["ws", "--raw"]):
+        code, out, err = at(w, "bench", "consume", "--topic", t, "--connections", "3", "--json", "--way", *way, timeout=50)
+        eq((code, err), (0, ""), way)
+        doc = json.loads(out)
+        eq((doc["records"], doc["errors"]), (7500, 0), way)
+    code, out, err = at(w, "bench", "consume", "--topic", t + "-none")
+    eq((code, out), (1, ""))
+    check("unknown_topic" in err, err)
+
+
+@test("bench fanout delivers each record to each subscriber", timeout=60)
+def _(w):
+    for more in ([], ["--raw"]):
+        code, out, err = at(w, "bench", "fanout", "--topic", w.topic(), "--seconds", "1", "--subscribers", "20", "--rate", "50", "--json", *more,
+                            timeout=50)
+        eq((code, err), (0, ""))
+        doc = json.loads(out)
+        eq((doc["records"], doc["errors"]), (1000, 0), out)
+        check(doc["latency_ms"]["p50"] > 0, out)

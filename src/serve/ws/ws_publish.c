@@ -181,7 +181,6 @@ static void on_done(struct ingest_request *r)
 	m->done = true;
 	m->err = r->result.err;
 	m->detail = r->result.detail;
-	metric_move(al->shard, METRIC_INGEST_IN_FLIGHT, ENTRY_WS, -1);
 	metric_observe(al->shard, METRIC_INGEST_SECONDS, ENTRY_WS, (uint64_t)(loop_now(al->loop) - m->came_ns));
 	if (m != s->publisher->first)
 		return;
@@ -308,7 +307,6 @@ static int enter(struct app_loop *al, struct ws_message *m)
 {
 	if (ingest_start(al->queue, &m->request))
 		return refuse(m, m->request.result.err, m->request.result.detail);
-	metric_move(al->shard, METRIC_INGEST_IN_FLIGHT, ENTRY_WS, 1);
 	app_flush_later(al);
 	return 0;
 }
