@@ -7,9 +7,9 @@ import subprocess
 from harness import (BODY_BYTES, CLIENT_CORE, POST, Nginx, Redis, Weir, describe_log, median, options, pair_ratio,
                      pinned, remove, rounds, run_json, say, scratch, table, tool, verdict, write_script, wrk)
 
-# A storage checkpoint begins at half of log.journal_bytes; with 64 MiB in place
+# A storage checkpoint begins at half of log.journal_bytes; with 128 MiB in place
 # of 512 MiB a run of a minute sees several.
-LOG = "{ journal_bytes: 64MiB, journal_file_bytes: 16MiB }"
+LOG = "{ journal_bytes: 128MiB, journal_file_bytes: 16MiB }"
 # One record at a time fills 4 KiB of the journal.
 SMALL_LOG = "{ journal_bytes: 4MiB, journal_file_bytes: 1MiB, group_bytes: 256KiB }"
 RECORDS = "/v1/topics/bench/records"
