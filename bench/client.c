@@ -99,10 +99,11 @@ int ws_connect(int port, const char *path)
 {
 	int fd = tcp_connect(port);
 	char text[2048], *end;
-	int len = snprintf(text, sizeof(text),
-			   "GET %s HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-			   "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-			   path);
+	int len =
+		snprintf(text, sizeof(text),
+			 "GET %s HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+			 "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+			 path);
 
 	send_all(fd, text, (size_t)len);
 	(void)read_head(fd, text, sizeof(text), &end);
@@ -165,7 +166,8 @@ void bare_init(struct bare *b, const char *dir, size_t bytes)
 
 void bare_round(struct bare *b)
 {
-	if (pwrite(b->file, b->message, b->bytes, (off_t)b->at) != (ssize_t)b->bytes || fdatasync(b->file) != 0)
+	if (pwrite(b->file, b->message, b->bytes, (off_t)b->at) != (ssize_t)b->bytes ||
+	    fdatasync(b->file) != 0)
 		die("the bare file");
 	b->at = (b->at + b->bytes) % b->file_bytes;
 	send_all(b->echo, b->message, b->bytes);

@@ -144,7 +144,9 @@ int main(int argc, char **argv)
 	end = begun + atoi(argv[4]) * 1000000000ll;
 	while (now_ns() < end)
 		turn(&r);
-	(void)printf("{\"deliveries\": %.0f, \"rate\": %.0f}\n", (double)(r.bytes - before) / (double)r.peer->delivered_bytes,
-		     (double)(r.bytes - before) / (double)r.peer->delivered_bytes / ((double)(now_ns() - begun) / 1e9));
+	(void)printf("{\"deliveries\": %.0f, \"rate\": %.0f}\n",
+		     (double)(r.bytes - before) / (double)r.peer->delivered_bytes,
+		     (double)(r.bytes - before) / (double)r.peer->delivered_bytes /
+			     ((double)(now_ns() - begun) / 1e9));
 	return 0;
 }

@@ -63,7 +63,9 @@ int main(int argc, char **argv)
 				samples_add(&bare, now_ns() - begun);
 		}
 	}
-	(void)printf("{\"weir_p50_us\": %.1f, \"weir_p99_us\": %.1f, \"bare_p50_us\": %.1f, \"bare_p99_us\": %.1f}\n",
-		     samples_us(&weir, 0.5), samples_us(&weir, 0.99), samples_us(&bare, 0.5), samples_us(&bare, 0.99));
+	(void)printf(
+		"{\"weir_p50_us\": %.1f, \"weir_p99_us\": %.1f, \"bare_p50_us\": %.1f, \"bare_p99_us\": %.1f}\n",
+		samples_us(&weir, 0.5), samples_us(&weir, 0.99), samples_us(&bare, 0.5),
+		samples_us(&bare, 0.99));
 	return 0;
 }

@@ -31,7 +31,8 @@ static void publish(int fd, int64_t due_ns)
 	char text[1024];
 	int n = snprintf(text, sizeof(text),
 			 "POST /v1/topics/pace/records HTTP/1.1\r\nHost: 127.0.0.1\r\n"
-			 "Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" TAG "%019lld\",\"v\":\"",
+			 "Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" TAG
+			 "%019lld\",\"v\":\"",
 			 BODY, (long long)due_ns);
 	int body = (int)(strstr(text, TAG) - text);
 
@@ -72,7 +73,8 @@ static int take_frames(struct pair *p, struct samples *out)
 
 static int take_what_came(struct pair *p, struct samples *out, int64_t until_ns)
 {
-	struct pollfd fds[2] = {{.fd = p->subscriber, .events = POLLIN}, {.fd = p->publisher, .events = POLLIN}};
+	struct pollfd fds[2] = {{.fd = p->subscriber, .events = POLLIN},
+				{.fd = p->publisher, .events = POLLIN}};
 	int64_t left = until_ns - now_ns();
 	struct timespec wait = {.tv_sec = left / 1000000000, .tv_nsec = left % 1000000000};
 	ssize_t n;
@@ -142,7 +144,9 @@ int main(int argc, char **argv)
 		turn_of_weir(&p, rate, seconds, &weir);
 		turn_of_bare(&b, rate, seconds, &bare);
 	}
-	(void)printf("{\"weir_p50_us\": %.1f, \"weir_p99_us\": %.1f, \"bare_p50_us\": %.1f, \"bare_p99_us\": %.1f}\n",
-		     samples_us(&weir, 0.5), samples_us(&weir, 0.99), samples_us(&bare, 0.5), samples_us(&bare, 0.99));
+	(void)printf(
+		"{\"weir_p50_us\": %.1f, \"weir_p99_us\": %.1f, \"bare_p50_us\": %.1f, \"bare_p99_us\": %.1f}\n",
+		samples_us(&weir, 0.5), samples_us(&weir, 0.99), samples_us(&bare, 0.5),
+		samples_us(&bare, 0.99));
 	return 0;
 }

@@ -168,15 +168,19 @@ static int by_size(const void *a, const void *b)
 static void tell(struct child *c, uint64_t count)
 {
 	qsort(c->ns, ROUNDS, sizeof(c->ns[0]), by_size);
-	(void)printf("%-20s %10.0f %10.0f %10.0f %10.0f %10.1f %10.1f %10.1f\n", c->peer->name, c->ns[ROUNDS / 2],
-		     c->ns[0], c->ns[ROUNDS - 1], c->fill_ns, (double)c->rss_kib / 1024, (double)c->peak_kib / 1024,
-		     (double)c->rss_kib * 1024 / (double)count);
+	(void)printf("%-20s %10.0f %10.0f %10.0f %10.0f %10.1f %10.1f %10.1f\n", c->peer->name,
+		     c->ns[ROUNDS / 2], c->ns[0], c->ns[ROUNDS - 1], c->fill_ns, (double)c->rss_kib / 1024,
+		     (double)c->peak_kib / 1024, (double)c->rss_kib * 1024 / (double)count);
 }
 
 static uint32_t choose(int argc, char **argv, struct child *children)
 {
-	const struct { const char *word; const struct peer *peer; } all[] = {
-		{"weir", &peer_seen}, {"map", &peer_map},
+	const struct {
+		const char *word;
+		const struct peer *peer;
+	} all[] = {
+		{"weir", &peer_seen},
+		{"map", &peer_map},
 #ifdef WITH_ROCKSDB
 		{"rocksdb", &peer_rocksdb},
 #endif
@@ -213,14 +217,17 @@ int main(int argc, char **argv)
 		for (uint32_t i = 0; i < n; i++)
 			children[i].ns[r] = one_round(&children[i]);
 	}
-	(void)printf("ask and remember one fresh key, %" PRIu64 " remembered, ns; %d rounds of %u, interleaved\n", count,
-		     ROUNDS, ROUND_KEYS);
-	(void)printf("%-20s %10s %10s %10s %10s %10s %10s %10s\n", "", "median", "best", "worst", "filling", "RSS MiB", "peak MiB", "bytes/key");
+	(void)printf("ask and remember one fresh key, %" PRIu64
+		     " remembered, ns; %d rounds of %u, interleaved\n",
+		     count, ROUNDS, ROUND_KEYS);
+	(void)printf("%-20s %10s %10s %10s %10s %10s %10s %10s\n", "", "median", "best", "worst", "filling",
+		     "RSS MiB", "peak MiB", "bytes/key");
 	for (uint32_t i = 0; i < n; i++)
 		tell(&children[i], count);
 	(void)fflush(stdout);
 	for (uint32_t i = 0; i < n; i++) {
-		if (write(children[i].to, "q", 1) != 1) /* its pipe stands open in the others too: no end of file */
+		if (write(children[i].to, "q", 1) !=
+		    1) /* its pipe stands open in the others too: no end of file */
 			return 1;
 		(void)waitpid(children[i].pid, NULL, 0);
 	}

@@ -34,6 +34,6 @@ bool remember(const char *key, size_t len, uint64_t number, int64_t expires_ms)
 void settle()
 {
 }
-}
+} // namespace
 
 extern "C" const struct peer peer_map = {"std::unordered_map", open_map, remember, settle};

@@ -101,14 +101,15 @@ static void settle(void)
 			nap(1000000);
 	} while (seen_wants_checkpoint(seen));
 	seen_stats(seen, &st);
-	(void)fprintf(stderr,
-		      "  seen: table %llu keys, %llu runs in %llu buckets with %llu keys, memory %llu MiB, disk %llu MiB, "
-		      "false hits %llu, disk reads %llu, waits for room %llu\n",
-		      (unsigned long long)st.keys_table, (unsigned long long)st.runs,
-		      (unsigned long long)st.buckets, (unsigned long long)st.keys_runs,
-		      (unsigned long long)st.bytes_memory >> 20, (unsigned long long)st.bytes_disk >> 20,
-		      (unsigned long long)st.filter_hits_false, (unsigned long long)reads,
-		      (unsigned long long)waits);
+	(void)fprintf(
+		stderr,
+		"  seen: table %llu keys, %llu runs in %llu buckets with %llu keys, memory %llu MiB, disk %llu MiB, "
+		"false hits %llu, disk reads %llu, waits for room %llu\n",
+		(unsigned long long)st.keys_table, (unsigned long long)st.runs,
+		(unsigned long long)st.buckets, (unsigned long long)st.keys_runs,
+		(unsigned long long)st.bytes_memory >> 20, (unsigned long long)st.bytes_disk >> 20,
+		(unsigned long long)st.filter_hits_false, (unsigned long long)reads,
+		(unsigned long long)waits);
 }
 
 const struct peer peer_seen = {"weir seen", open_peer, remember, settle};
@@ -136,7 +137,8 @@ static void one_by_one(const char *what, uint32_t *ns, uint64_t first, uint64_t 
 		ns[i] = (uint32_t)(sys_monotonic_ns(sys) - from);
 	}
 	qsort(ns, count, sizeof(*ns), by_size);
-	(void)fprintf(stderr, "  seen, one by one, %s: p50 %u ns, p99 %u ns, p99.9 %u ns, p99.99 %u ns, max %u ns\n",
+	(void)fprintf(stderr,
+		      "  seen, one by one, %s: p50 %u ns, p99 %u ns, p99.9 %u ns, p99.99 %u ns, max %u ns\n",
 		      what, ns[count / 2], ns[count - count / 100], ns[count - count / 1000],
 		      ns[count - count / 10000], ns[count - 1]);
 }

@@ -57,9 +57,9 @@ static void known_texts_go_both_ways(void **state)
 
 static void what_is_not_canonical_is_refused(void **state)
 {
-	const char *standard[] = {"Z", "Zg", "Zg=", "Zg===", "Zh==", "Zm9=", "Zm8", "Zm9v=", "====",
-				  "=", "Zg==Zg==", "Zm9v\n", " Zm9v", "Zm 9", "-__-", "Z===", "Z=9v",
-				  "Zm9vZ===", "\xc3\xbcg="};
+	const char *standard[] = {"Z",     "Zg",   "Zg=",  "Zg===",    "Zh==",      "Zm9=",  "Zm8",
+				  "Zm9v=", "====", "=",    "Zg==Zg==", "Zm9v\n",    " Zm9v", "Zm 9",
+				  "-__-",  "Z===", "Z=9v", "Zm9vZ===", "\xc3\xbcg="};
 	const char *url[] = {"Z", "Zg==", "Zh", "Zm9", "+//+", "Zm9vZ", "Zm9v=", "Zm8=", "Zm9v "};
 	uint8_t out[32];
 	size_t n = 7;
@@ -88,8 +88,9 @@ static void any_bytes_come_back_also_in_place(void **state)
 				bytes[i] = (uint8_t)rand_next(&r);
 			len = base64_encode((enum base64_form)form, slice_make(bytes, n), (char *)text);
 			assert_true(base64_decoded_max(len) >= n);
-			assert_int_equal(base64_decode((enum base64_form)form, slice_make(text, len),
-						       text, &back), 0);
+			assert_int_equal(base64_decode((enum base64_form)form, slice_make(text, len), text,
+						       &back),
+					 0);
 			assert_true(slice_eq(slice_make(text, back), slice_make(bytes, n)));
 		}
 	}

@@ -14,7 +14,7 @@ static uint64_t load(const uint8_t *at)
 	return word;
 }
 
-#define EACH(byte) ((uint64_t)(byte) * 0x0101010101010101u)
+#define EACH(byte) ((uint64_t)(byte)*0x0101010101010101u)
 
 /* Eight bytes at once: 0x20 where one is in A to Z. No carry leaves a byte, as its high bit is put aside. */
 static uint64_t case_bits(uint64_t word)

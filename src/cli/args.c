@@ -28,9 +28,10 @@ struct parser {
 static const struct cli_option *option_at(const struct command *c, uint32_t *table, uint32_t *row)
 {
 	for (; *table < 3; (*table)++, *row = 0) {
-		const struct cli_option *options = *table == 0 ? (c ? c->options : NULL)
-						 : *table == 1 ? (c && c->client ? cli_options_client : NULL)
-							       : cli_options_common;
+		const struct cli_option *options =
+			*table == 0 ? (c ? c->options : NULL) :
+			*table == 1 ? (c && c->client ? cli_options_client : NULL) :
+				      cli_options_common;
 		if (options && options[*row].name)
 			return &options[(*row)++];
 	}
@@ -101,13 +102,16 @@ static int refuse_command(struct parser *p, const struct command *const *table, 
 			continue;
 		names[count++] = table[i]->name;
 		if (at < sizeof(list) - 40)
-			at += (size_t)snprintf(list + at, sizeof(list) - at, "%s%s", at ? ", " : "", table[i]->name);
+			at += (size_t)snprintf(list + at, sizeof(list) - at, "%s%s", at ? ", " : "",
+					       table[i]->name);
 	}
 	const char *nearest = conf_nearest(slice_str(word), names, count);
 	full_name(p->args->command, command);
 	if (nearest)
-		return fault_set(p->fault, ERR_BAD_PARAMETER, "unknown command \"%.80s\": did you mean \"%s\"?", word, nearest);
-	return fault_set(p->fault, ERR_BAD_PARAMETER, "unknown command \"%.80s\": expected one of %s", word, list);
+		return fault_set(p->fault, ERR_BAD_PARAMETER,
+				 "unknown command \"%.80s\": did you mean \"%s\"?", word, nearest);
+	return fault_set(p->fault, ERR_BAD_PARAMETER, "unknown command \"%.80s\": expected one of %s", word,
+			 list);
 }
 
 /* ---- options ---- */
@@ -134,7 +138,8 @@ static int give(struct parser *p, const struct cli_option *o, const char *value)
 static int next_value(struct parser *p, const struct cli_option *o, const char **out)
 {
 	if (p->at == p->argc)
-		return fault_set(p->fault, ERR_BAD_PARAMETER, "--%s needs a value: --%s %s", o->name, o->name, o->value);
+		return fault_set(p->fault, ERR_BAD_PARAMETER, "--%s needs a value: --%s %s", o->name, o->name,
+				 o->value);
 	*out = p->argv[p->at++];
 	return 0;
 }
@@ -167,7 +172,8 @@ static int take_letters(struct parser *p, const char *word)
 		char command[64];
 		if (!o)
 			return fault_set(p->fault, ERR_BAD_PARAMETER, "unknown option -%c: see %s --help",
-					 *word > ' ' && *word < 127 ? *word : '?', full_name(p->args->command, command));
+					 *word > ' ' && *word < 127 ? *word : '?',
+					 full_name(p->args->command, command));
 		word++;
 		if (o->value && *word) {
 			value = word;
@@ -237,7 +243,8 @@ static int check_operands(struct parser *p)
 		return fault_set(p->fault, ERR_BAD_PARAMETER, "%s needs a command: see %s --help",
 				 full_name(c, command), full_name(c, command));
 	if (a->operand_count < c->operands_min)
-		return fault_set(p->fault, ERR_BAD_PARAMETER, "expected %s %s", full_name(c, command), c->synopsis);
+		return fault_set(p->fault, ERR_BAD_PARAMETER, "expected %s %s", full_name(c, command),
+				 c->synopsis);
 	if (a->operand_count > c->operands_max)
 		return fault_set(p->fault, ERR_BAD_PARAMETER, "unexpected \"%.80s\": expected %s %s",
 				 a->operands[c->operands_max], full_name(c, command), c->synopsis);
@@ -295,8 +302,9 @@ int args_number(const struct args *args, const char *name, uint64_t min, uint64_
 	if (!text)
 		return 0;
 	if (!slice_to_u64(slice_str(text), &value) || value < min || value > max)
-		return fault_set(fault, ERR_BAD_PARAMETER, "--%s \"%.80s\": expected a whole number from %llu to %llu", name,
-				 text, (unsigned long long)min, (unsigned long long)max);
+		return fault_set(fault, ERR_BAD_PARAMETER,
+				 "--%s \"%.80s\": expected a whole number from %llu to %llu", name, text,
+				 (unsigned long long)min, (unsigned long long)max);
 	*out = value;
 	return 0;
 }
@@ -306,6 +314,7 @@ int args_duration(const struct args *args, const char *name, int64_t *out, struc
 	const char *text = args_value(args, name);
 
 	if (text && !conf_parse_duration(slice_str(text), out))
-		return fault_set(fault, ERR_BAD_PARAMETER, "--%s \"%.80s\": expected a duration, such as 30s or 5m", name, text);
+		return fault_set(fault, ERR_BAD_PARAMETER,
+				 "--%s \"%.80s\": expected a duration, such as 30s or 5m", name, text);
 	return 0;
 }

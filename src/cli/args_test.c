@@ -25,13 +25,24 @@ static const struct cli_option eat_options[] = {
 
 static const struct command group;
 static const struct command eat = {
-	.name = "eat", .synopsis = "FRUIT [FRUIT]", .summary = "Eats.", .options = eat_options, .operands_min = 1,
-	.operands_max = 2, .client = true, .run = run_nothing,
+	.name = "eat",
+	.synopsis = "FRUIT [FRUIT]",
+	.summary = "Eats.",
+	.options = eat_options,
+	.operands_min = 1,
+	.operands_max = 2,
+	.client = true,
+	.run = run_nothing,
 };
-static const struct command one = {.name = "one", .parent = &group, .synopsis = "", .summary = "One.", .run = run_nothing};
-static const struct command two = {.name = "two", .parent = &group, .synopsis = "", .summary = "Two.", .run = run_nothing};
+static const struct command one = {
+	.name = "one", .parent = &group, .synopsis = "", .summary = "One.", .run = run_nothing};
+static const struct command two = {
+	.name = "two", .parent = &group, .synopsis = "", .summary = "Two.", .run = run_nothing};
 static const struct command *const members[] = {&one, &two, NULL};
-static const struct command group = {.name = "group", .synopsis = "", .summary = "A group.", .children = members};
+static const struct command group = {.name = "group",
+				     .synopsis = "",
+				     .summary = "A group.",
+				     .children = members};
 static const struct command *const table[] = {&eat, &group, NULL};
 
 #define WORDS_MAX 12
@@ -95,7 +106,8 @@ static void words_become_options_and_operands(void **state)
 		int err = parse(good[i].line, room, argv, &args, &fault);
 		if (err)
 			fail_msg("\"%s\": %s", good[i].line, fault.text);
-		assert_string_equal(args.command ? args.command->name : "-", good[i].command ? good[i].command : "-");
+		assert_string_equal(args.command ? args.command->name : "-",
+				    good[i].command ? good[i].command : "-");
 		assert_int_equal(args.operand_count, good[i].operands);
 		assert_int_equal(args_has(&args, "quick"), good[i].quick);
 		const char *count = args_value(&args, "count");
@@ -142,7 +154,8 @@ static void mistakes_are_named(void **state)
 
 static void help_needs_nothing_else(void **state)
 {
-	static const char *const lines[] = {"--help", "eat --help", "eat -h", "group --help", "group two -h", "eat a b c -h"};
+	static const char *const lines[] = {"--help",       "eat --help",   "eat -h",
+					    "group --help", "group two -h", "eat a b c -h"};
 
 	(void)state;
 	for (size_t i = 0; i < 6; i++) {

@@ -17,8 +17,9 @@ const struct command command_bench = {
 	.name = "bench",
 	.synopsis = "",
 	.summary = "Loads a running weir and prints rate and latency.",
-	.about = "One thread, so that on a machine of its own it costs weir one core at most. What it writes stays in the topic until it is deleted "
-		 "or retention takes it.",
+	.about =
+		"One thread, so that on a machine of its own it costs weir one core at most. What it writes stays in the topic until it is deleted "
+		"or retention takes it.",
 	.children = children,
 };
 
@@ -30,22 +31,28 @@ int bench_options_take(const struct args *args, struct bench_options *o, struct 
 		const char *name;
 		uint64_t min, max, *out;
 	} numbers[] = {
-		{"connections", 1, 100000, &o->connections}, {"bytes", 1, 16u << 20, &o->bytes},
-		{"seconds", 1, 86400, &o->seconds}, {"rate", 0, 100000000, &o->rate},
-		{"batch", 1, 100000, &o->batch}, {"in-flight", 1, 4096, &o->in_flight},
-		{"subscribers", 1, 1000000, &o->subscribers}, {"limit", 1, 10000, &o->limit},
+		{"connections", 1, 100000, &o->connections},
+		{"bytes", 1, 16u << 20, &o->bytes},
+		{"seconds", 1, 86400, &o->seconds},
+		{"rate", 0, 100000000, &o->rate},
+		{"batch", 1, 100000, &o->batch},
+		{"in-flight", 1, 4096, &o->in_flight},
+		{"subscribers", 1, 1000000, &o->subscribers},
+		{"limit", 1, 10000, &o->limit},
 	};
 	int err = 0;
 
 	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]) && !err; i++)
-		err = args_number(args, numbers[i].name, numbers[i].min, numbers[i].max, numbers[i].out, fault);
+		err = args_number(args, numbers[i].name, numbers[i].min, numbers[i].max, numbers[i].out,
+				  fault);
 	const char *topic = args_value(args, "topic");
 	o->topic = topic ? topic : "bench";
 	o->keys = args_has(args, "keys");
 	o->raw = args_has(args, "raw");
 	o->json = args_has(args, "json");
 	if (!err && o->batch * (o->bytes + 1) > 64u << 20)
-		err = fault_set(fault, ERR_BAD_PARAMETER, "--batch times --bytes: expected at most 64 MiB a request");
+		err = fault_set(fault, ERR_BAD_PARAMETER,
+				"--batch times --bytes: expected at most 64 MiB a request");
 	return err ? err : client_url_of(args, &o->url, fault);
 }
 
@@ -93,7 +100,8 @@ static const struct {
 	const char *name, *json_name;
 	uint32_t of_100000;
 } percentiles[] = {
-	{"p50", "p50", 50000}, {"p90", "p90", 90000}, {"p99", "p99", 99000}, {"p99.9", "p999", 99900}, {"max", "max", 100000},
+	{"p50", "p50", 50000},    {"p90", "p90", 90000},  {"p99", "p99", 99000},
+	{"p99.9", "p999", 99900}, {"max", "max", 100000},
 };
 
 static double milliseconds(int64_t ns)
@@ -110,11 +118,13 @@ static void print_text(const struct bench_figures *f, const char *name, const ch
 {
 	printf("%s: %s\n", name, what);
 	printf("records    %llu in %.1f s\n", (unsigned long long)f->records, (double)f->elapsed_ns / 1e9);
-	printf("rate       %.0f records/s, %.1f MB/s\n", per_second(f->records, f), per_second(f->bytes, f) / 1e6);
+	printf("rate       %.0f records/s, %.1f MB/s\n", per_second(f->records, f),
+	       per_second(f->bytes, f) / 1e6);
 	if (f->latency.count > 0) {
 		printf("latency   ");
 		for (size_t i = 0; i < sizeof(percentiles) / sizeof(percentiles[0]); i++)
-			printf(" %s %.3f ms%s", percentiles[i].name, milliseconds(bench_latency_at(&f->latency, percentiles[i].of_100000)),
+			printf(" %s %.3f ms%s", percentiles[i].name,
+			       milliseconds(bench_latency_at(&f->latency, percentiles[i].of_100000)),
 			       i < 4 ? "," : "");
 		printf(" (%s)\n", of);
 	}
@@ -133,8 +143,8 @@ static void print_json(const struct bench_figures *f, const char *name)
 	printf("}}\n");
 }
 
-int bench_report(const struct bench_options *o, const struct bench_figures *f, const char *name, const char *what,
-		 const char *of)
+int bench_report(const struct bench_options *o, const struct bench_figures *f, const char *name,
+		 const char *what, const char *of)
 {
 	if (*f->problem)
 		cli_say("the first error: %s", f->problem);

@@ -35,8 +35,8 @@ void bench_figures_error(struct bench_figures *f, uint64_t count, const char *fo
  * Prints the figures to stdout, the first error to stderr. `what` is one line on
  * the load, `of` what the latency is of. CLI_FAILED where there are no records.
  */
-int bench_report(const struct bench_options *o, const struct bench_figures *f, const char *name, const char *what,
-		 const char *of);
+int bench_report(const struct bench_options *o, const struct bench_figures *f, const char *name,
+		 const char *what, const char *of);
 
 /* Appends /v1/topics/TOPIC and what is behind. */
 void bench_target(struct buf *target, const char *topic, const char *behind);

@@ -19,7 +19,11 @@ static int run_bench_consume(const struct args *args);
 
 static const struct cli_option options[] = {
 	{.name = "topic", .value = "TOPIC", .doc = "the topic to read, bench"},
-	{.name = "way", .value = "WORD", .doc = "poll, sse or ws; poll", .complete = CLI_COMPLETE_WORDS, .words = "poll sse ws"},
+	{.name = "way",
+	 .value = "WORD",
+	 .doc = "poll, sse or ws; poll",
+	 .complete = CLI_COMPLETE_WORDS,
+	 .words = "poll sse ws"},
 	{.name = "connections", .letter = 'c', .value = "N", .doc = "readers, each of the whole topic, 1"},
 	{.name = "limit", .value = "N", .doc = "records a poll, 1000"},
 	{.name = "seconds", .value = "N", .doc = "at most how long, 10"},
@@ -39,9 +43,10 @@ const struct command bench_consume = {
 	.parent = &command_bench,
 	.synopsis = "",
 	.summary = "Reads a topic from its start and measures the rate.",
-	.about = "Each reader ends where the topic ended when the run began. MB/s is of the bytes that came, records as JSON with all that stands "
-		 "around them. Latency is of a poll, request to whole answer; of a stream, request to first record.\n\n"
-		 "Exit code 1 where nothing was read.",
+	.about =
+		"Each reader ends where the topic ended when the run began. MB/s is of the bytes that came, records as JSON with all that stands "
+		"around them. Latency is of a poll, request to whole answer; of a stream, request to first record.\n\n"
+		"Exit code 1 where nothing was read.",
 	.options = options,
 	.examples = examples,
 	.client = true,
@@ -116,7 +121,8 @@ static int learn_goal(struct consume *a, struct fault *fault)
 	int err = client_call(&a->options->url, &call, &reply, fault);
 	if (!err && reply.status != 200) {
 		client_problem_of(buf_slice(&reply.content), &problem);
-		err = fault_set(fault, ERR_NOT_FOUND, "%d %s: %s", reply.status, problem.code, problem.detail);
+		err = fault_set(fault, ERR_NOT_FOUND, "%d %s: %s", reply.status, problem.code,
+				problem.detail);
 	}
 	json_cursor_init(&c, buf_slice(&reply.content));
 	if (!err)
@@ -129,7 +135,9 @@ static int learn_goal(struct consume *a, struct fault *fault)
 	}
 	client_reply_fini(&reply);
 	if (!err && a->goal == 0)
-		err = fault_set(fault, ERR_NOT_FOUND, "the topic %s has no records: weir bench produce writes some", a->options->topic);
+		err = fault_set(fault, ERR_NOT_FOUND,
+				"the topic %s has no records: weir bench produce writes some",
+				a->options->topic);
 	return err;
 }
 
@@ -174,7 +182,8 @@ static void write_target(struct consume *a, const struct reader *r)
 	if (a->way == WAY_POLL)
 		buf_appendf(&a->target, "&limit=%llu", (unsigned long long)a->options->limit);
 	if (a->way == WAY_WS)
-		buf_append_str(&a->target, a->options->raw ? "&mode=subscribe&format=raw" : "&mode=subscribe");
+		buf_append_str(&a->target,
+			       a->options->raw ? "&mode=subscribe&format=raw" : "&mode=subscribe");
 }
 
 static int ask(struct reader *r, struct fault *fault)
@@ -184,8 +193,12 @@ static int ask(struct reader *r, struct fault *fault)
 
 	write_target(a, r);
 	const struct http_ask head = {
-		.method = SLICE_LIT("GET"), .target = buf_slice(&a->target), .host = slice_str(a->options->url.authority),
-		.framing = HTTP_FRAME_NONE, .headers = &accept, .header_count = a->way == WAY_SSE ? 1 : 0,
+		.method = SLICE_LIT("GET"),
+		.target = buf_slice(&a->target),
+		.host = slice_str(a->options->url.authority),
+		.framing = HTTP_FRAME_NONE,
+		.headers = &accept,
+		.header_count = a->way == WAY_SSE ? 1 : 0,
 	};
 	r->asked_ns = bench_now_ns();
 	int err = http_ask_append(&r->ws.conn.out, &head);
@@ -292,11 +305,14 @@ static int take_events(struct reader *r, struct slice piece, struct fault *fault
 		if (kind == SSE_EVENT_MORE)
 			return 0;
 		if (kind == SSE_EVENT_FAIL)
-			return fault_set(fault, event.err, "an event cannot be read: %s", err_row(event.err)->sentence);
+			return fault_set(fault, event.err, "an event cannot be read: %s",
+					 err_row(event.err)->sentence);
 		if (kind != SSE_EVENT_MESSAGE)
 			continue;
 		if (slice_eq_str(event.name, "error"))
-			return fault_set(fault, ERR_PROTOCOL, "%.*s", (int)(event.data.len < 400 ? event.data.len : 400), (const char *)event.data.ptr);
+			return fault_set(fault, ERR_PROTOCOL, "%.*s",
+					 (int)(event.data.len < 400 ? event.data.len : 400),
+					 (const char *)event.data.ptr);
 		if (slice_eq_str(event.name, "message"))
 			on_message(r, event.data);
 	}
@@ -399,9 +415,10 @@ static int consume(struct consume *a)
 	if (err)
 		return cli_fail("%s", fault.text);
 	a->figures.elapsed_ns = bench_now_ns() - begun_ns;
-	snprintf(what, sizeof(what), "%llu readers by %s, %llu records in the topic", (unsigned long long)a->options->connections,
-		 names[a->way], (unsigned long long)a->goal);
-	return bench_report(a->options, &a->figures, "consume", what, a->way == WAY_POLL ? "a poll" : "to the first record");
+	snprintf(what, sizeof(what), "%llu readers by %s, %llu records in the topic",
+		 (unsigned long long)a->options->connections, names[a->way], (unsigned long long)a->goal);
+	return bench_report(a->options, &a->figures, "consume", what,
+			    a->way == WAY_POLL ? "a poll" : "to the first record");
 }
 
 static int take_way(const struct args *args, enum way *out, struct fault *fault)

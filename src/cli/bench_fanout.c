@@ -19,7 +19,9 @@ static int run_bench_fanout(const struct args *args);
 static const struct cli_option options[] = {
 	{.name = "topic", .value = "TOPIC", .doc = "the topic, bench"},
 	{.name = "subscribers", .letter = 's', .value = "N", .doc = "WebSocket readers, 100"},
-	{.name = "rate", .value = "N", .doc = "records published a second, 100; 0 is as fast as they are answered"},
+	{.name = "rate",
+	 .value = "N",
+	 .doc = "records published a second, 100; 0 is as fast as they are answered"},
 	{.name = "bytes", .value = "N", .doc = "bytes a record, 100"},
 	{.name = "in-flight", .value = "N", .doc = "published and not yet answered, 64"},
 	{.name = "seconds", .value = "N", .doc = "how long, 10"},
@@ -38,9 +40,10 @@ const struct command bench_fanout = {
 	.parent = &command_bench,
 	.synopsis = "",
 	.summary = "Publishes to many WebSocket readers and measures until each has it.",
-	.about = "Latency is from when a record should have been published to when a reader has it. Errors are deliveries that did not come: "
-		 "of records that were acknowledged, and of readers that were cut.\n\n"
-		 "Exit code 1 where nothing was delivered.",
+	.about =
+		"Latency is from when a record should have been published to when a reader has it. Errors are deliveries that did not come: "
+		"of records that were acknowledged, and of readers that were cut.\n\n"
+		"Exit code 1 where nothing was delivered.",
 	.options = options,
 	.examples = examples,
 	.client = true,
@@ -100,7 +103,8 @@ static void on_message(void *ctx, struct slice message)
 static void drop(struct fanout *f, uint32_t i, const struct fault *fault)
 {
 	if (f->figures.problem[0] == 0)
-		snprintf(f->figures.problem, sizeof(f->figures.problem), "a subscriber was cut: %s", fault->text);
+		snprintf(f->figures.problem, sizeof(f->figures.problem), "a subscriber was cut: %s",
+			 fault->text);
 	client_shut(&f->subscribers[i].conn);
 	f->open--;
 }
@@ -116,7 +120,9 @@ static int subscribe_all(struct fanout *f, struct fault *fault)
 	if (!f->subscribers || !f->room)
 		return fault_set(fault, ERR_NOMEM, "no memory for %u subscribers", n);
 	buf_init(&target, 64u << 10);
-	bench_target(&target, f->options->topic, f->options->raw ? "/ws?mode=subscribe&cursor=latest&format=raw" : "/ws?mode=subscribe&cursor=latest");
+	bench_target(&target, f->options->topic,
+		     f->options->raw ? "/ws?mode=subscribe&cursor=latest&format=raw" :
+				       "/ws?mode=subscribe&cursor=latest");
 	for (uint32_t i = 0; i < n && !err; i++) {
 		struct bench_ws *w = &f->subscribers[i];
 		err = bench_ws_open(w, &f->options->url, buf_slice(&target), fault);
@@ -136,9 +142,16 @@ static int open_publisher(struct fanout *f, struct fault *fault)
 	bench_target(&f->target, f->options->topic, "/records");
 	write_body(f);
 	const struct bench_push_options push = {
-		.target = buf_slice(&f->target), .body = buf_slice(&f->body), .content_type = SLICE_LIT("application/json"),
-		.connections = 1, .in_flight = (uint32_t)f->options->in_flight, .records = 1, .bytes = f->body.len,
-		.rate = f->options->rate, .stamp_at = strlen(BODY_HEAD) + 16 + strlen(BODY_SENT), .index = PUBLISHER_INDEX,
+		.target = buf_slice(&f->target),
+		.body = buf_slice(&f->body),
+		.content_type = SLICE_LIT("application/json"),
+		.connections = 1,
+		.in_flight = (uint32_t)f->options->in_flight,
+		.records = 1,
+		.bytes = f->body.len,
+		.rate = f->options->rate,
+		.stamp_at = strlen(BODY_HEAD) + 16 + strlen(BODY_SENT),
+		.index = PUBLISHER_INDEX,
 	};
 	return bench_push_open(&f->push, &push, &f->options->url, &f->loop, &f->published, fault);
 }
@@ -156,7 +169,8 @@ static int on_event(struct fanout *f, uint32_t index, struct fault *fault)
 
 static bool all_delivered(const struct fanout *f)
 {
-	return f->push.stopping && f->push.waiting == 0 && f->figures.records >= f->published.records * f->open;
+	return f->push.stopping && f->push.waiting == 0 &&
+	       f->figures.records >= f->published.records * f->open;
 }
 
 static int run_fanout(struct fanout *f, struct fault *fault)
@@ -167,7 +181,9 @@ static int run_fanout(struct fanout *f, struct fault *fault)
 	while (!err && !all_delivered(f) && f->open > 0) {
 		int64_t last_ns = f->delivered_ns > end_ns ? f->delivered_ns : end_ns;
 		err = bench_push_send(&f->push, fault);
-		int n = err ? 0 : bench_loop_wait(&f->loop, f->push.stopping ? last_ns + GRACE_NS : bench_push_due(&f->push, end_ns));
+		int n = err ? 0 :
+			      bench_loop_wait(&f->loop, f->push.stopping ? last_ns + GRACE_NS :
+									   bench_push_due(&f->push, end_ns));
 		if (n < 0)
 			err = fault_set(fault, n, "cannot wait for sockets");
 		for (int i = 0; i < n && !err; i++)
@@ -188,9 +204,11 @@ static int report(struct fanout *f)
 	if (wanted > f->figures.records)
 		bench_figures_error(&f->figures, wanted - f->figures.records, "%s",
 				    *f->published.problem ? f->published.problem : "deliveries are missing");
-	f->figures.elapsed_ns = (f->delivered_ns > f->push.ended_ns ? f->delivered_ns : f->push.ended_ns) - f->push.started_ns;
+	f->figures.elapsed_ns = (f->delivered_ns > f->push.ended_ns ? f->delivered_ns : f->push.ended_ns) -
+				f->push.started_ns;
 	snprintf(what, sizeof(what), "%llu subscribers, %llu records published, %zu B each",
-		 (unsigned long long)f->options->subscribers, (unsigned long long)f->published.records, f->body.len);
+		 (unsigned long long)f->options->subscribers, (unsigned long long)f->published.records,
+		 f->body.len);
 	return bench_report(f->options, &f->figures, "fanout", what, "due to received");
 }
 
@@ -217,7 +235,12 @@ static int fanout(struct fanout *f)
 
 static int run_bench_fanout(const struct args *args)
 {
-	struct bench_options o = {.connections = 1, .in_flight = 64, .batch = 1, .bytes = 100, .seconds = 10, .rate = 100,
+	struct bench_options o = {.connections = 1,
+				  .in_flight = 64,
+				  .batch = 1,
+				  .bytes = 100,
+				  .seconds = 10,
+				  .rate = 100,
 				  .subscribers = 100};
 	struct fanout f = {.options = &o};
 	struct fault fault;

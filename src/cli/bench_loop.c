@@ -76,7 +76,8 @@ int bench_loop_watch(struct bench_loop *l, int fd, uint32_t index, bool again, b
 
 static int arm(struct bench_loop *l, int64_t until_ns)
 {
-	const struct itimerspec at = {.it_value = {.tv_sec = until_ns / SECOND, .tv_nsec = until_ns % SECOND}};
+	const struct itimerspec at = {
+		.it_value = {.tv_sec = until_ns / SECOND, .tv_nsec = until_ns % SECOND}};
 
 	if (l->armed_ns == until_ns)
 		return 0;

@@ -12,9 +12,13 @@ static const struct cli_option options[] = {
 	{.name = "topic", .value = "TOPIC", .doc = "the topic to write to, bench"},
 	{.name = "connections", .letter = 'c', .value = "N", .doc = "connections, 16"},
 	{.name = "in-flight", .value = "N", .doc = "requests sent and not yet answered on each, 1"},
-	{.name = "batch", .value = "N", .doc = "records a request, as lines of NDJSON; 1 is a JSON record by itself"},
+	{.name = "batch",
+	 .value = "N",
+	 .doc = "records a request, as lines of NDJSON; 1 is a JSON record by itself"},
 	{.name = "bytes", .value = "N", .doc = "bytes a record, 100"},
-	{.name = "rate", .value = "N", .doc = "records a second, all connections together; 0 is as fast as possible, and the default"},
+	{.name = "rate",
+	 .value = "N",
+	 .doc = "records a second, all connections together; 0 is as fast as possible, and the default"},
 	{.name = "seconds", .value = "N", .doc = "how long, 10"},
 	{.name = "keys", .doc = "give each request an Idempotency-Key of its own"},
 	{.name = "json", .doc = "print the figures as JSON"},
@@ -24,7 +28,8 @@ static const struct cli_option options[] = {
 static const struct cli_example examples[] = {
 	{"weir bench produce", "single records, each answered before the next, on 16 connections"},
 	{"weir bench produce --batch 1000 --in-flight 4", "the most that fits through"},
-	{"weir bench produce --rate 5000 --keys --seconds 60", "latency at a rate that is well below the most"},
+	{"weir bench produce --rate 5000 --keys --seconds 60",
+	 "latency at a rate that is well below the most"},
 	{0},
 };
 
@@ -33,10 +38,11 @@ const struct command bench_produce = {
 	.parent = &command_bench,
 	.synopsis = "",
 	.summary = "Writes records and measures until each is answered.",
-	.about = "Latency is from when a request was handed to its socket to its answer, which with fsync is on disk; with --rate from when it "
-		 "should have been sent, so that a stall counts for all that it kept waiting. Errors are the records of requests that were "
-		 "refused, or lost with their connection; they are not sent again.\n\n"
-		 "Exit code 1 where nothing was stored.",
+	.about =
+		"Latency is from when a request was handed to its socket to its answer, which with fsync is on disk; with --rate from when it "
+		"should have been sent, so that a stall counts for all that it kept waiting. Errors are the records of requests that were "
+		"refused, or lost with their connection; they are not sent again.\n\n"
+		"Exit code 1 where nothing was stored.",
 	.options = options,
 	.examples = examples,
 	.client = true,
@@ -86,11 +92,13 @@ static int run_push(struct bench_push *p, struct bench_loop *loop, uint64_t seco
 			bench_push_stop(p);
 	}
 	if (p->waiting > 0)
-		bench_figures_error(p->figures, (uint64_t)p->waiting * p->options.records, "%s", err ? fault->text : "no answer came");
+		bench_figures_error(p->figures, (uint64_t)p->waiting * p->options.records, "%s",
+				    err ? fault->text : "no answer came");
 	return err;
 }
 
-static int produce(const struct bench_options *o, struct bench_figures *figures, struct buf *target, struct buf *body)
+static int produce(const struct bench_options *o, struct bench_figures *figures, struct buf *target,
+		   struct buf *body)
 {
 	struct bench_push push = {0};
 	struct bench_loop loop;
@@ -103,10 +111,17 @@ static int produce(const struct bench_options *o, struct bench_figures *figures,
 	if (!err)
 		err = bench_run_id(run_id, &fault);
 	struct bench_push_options options_of = {
-		.target = buf_slice(target), .body = buf_slice(body), .connections = (uint32_t)o->connections,
-		.content_type = o->batch > 1 ? SLICE_LIT("application/x-ndjson") : SLICE_LIT("application/json"),
-		.in_flight = (uint32_t)o->in_flight, .records = (uint32_t)o->batch, .bytes = o->batch * o->bytes,
-		.rate = o->rate, .key = o->keys ? run_id : NULL, .stamp_at = SIZE_MAX,
+		.target = buf_slice(target),
+		.body = buf_slice(body),
+		.connections = (uint32_t)o->connections,
+		.content_type =
+			o->batch > 1 ? SLICE_LIT("application/x-ndjson") : SLICE_LIT("application/json"),
+		.in_flight = (uint32_t)o->in_flight,
+		.records = (uint32_t)o->batch,
+		.bytes = o->batch * o->bytes,
+		.rate = o->rate,
+		.key = o->keys ? run_id : NULL,
+		.stamp_at = SIZE_MAX,
 	};
 	if (!err)
 		err = bench_push_open(&push, &options_of, &o->url, &loop, figures, &fault);
@@ -117,12 +132,14 @@ static int produce(const struct bench_options *o, struct bench_figures *figures,
 	bench_loop_close(&loop);
 	if (err)
 		cli_say("%s", fault.text);
-	snprintf(what, sizeof(what), "%llu connections, %llu in flight on each, %llu a request, %llu B a record",
-		 (unsigned long long)o->connections, (unsigned long long)o->in_flight, (unsigned long long)o->batch,
-		 (unsigned long long)o->bytes);
+	snprintf(what, sizeof(what),
+		 "%llu connections, %llu in flight on each, %llu a request, %llu B a record",
+		 (unsigned long long)o->connections, (unsigned long long)o->in_flight,
+		 (unsigned long long)o->batch, (unsigned long long)o->bytes);
 	if (err && figures->records == 0)
 		return CLI_FAILED;
-	int code = bench_report(o, figures, "produce", what, o->rate ? "due to answered" : "sent to answered");
+	int code =
+		bench_report(o, figures, "produce", what, o->rate ? "due to answered" : "sent to answered");
 	return err ? CLI_FAILED : code;
 }
 

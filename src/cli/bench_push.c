@@ -22,8 +22,13 @@ static int write_request(struct bench_push *p, struct fault *fault)
 	snprintf(key, sizeof(key), "%s-" KEY_DIGITS, o->key ? o->key : "");
 	list[1] = (struct http_header){SLICE_LIT("Idempotency-Key"), slice_str(key)};
 	const struct http_ask head = {
-		.method = SLICE_LIT("POST"), .target = o->target, .host = slice_str(p->url->authority),
-		.framing = HTTP_FRAME_LENGTH, .length = o->body.len, .headers = list, .header_count = o->key ? 2 : 1,
+		.method = SLICE_LIT("POST"),
+		.target = o->target,
+		.host = slice_str(p->url->authority),
+		.framing = HTTP_FRAME_LENGTH,
+		.length = o->body.len,
+		.headers = list,
+		.header_count = o->key ? 2 : 1,
 	};
 	p->key_at = p->stamp_at = SIZE_MAX;
 	int err = http_ask_append(&p->request, &head);
@@ -49,8 +54,9 @@ static int connect_one(struct bench_push *p, uint32_t i, struct fault *fault)
 	return err;
 }
 
-int bench_push_open(struct bench_push *p, const struct bench_push_options *options, const struct client_url *url,
-		    struct bench_loop *loop, struct bench_figures *figures, struct fault *fault)
+int bench_push_open(struct bench_push *p, const struct bench_push_options *options,
+		    const struct client_url *url, struct bench_loop *loop, struct bench_figures *figures,
+		    struct fault *fault)
 {
 	uint32_t n = options->connections;
 
@@ -204,7 +210,8 @@ int bench_push_send(struct bench_push *p, struct fault *fault)
 		if (p->stuck)
 			break;
 		err = append_request(p, &p->conns[i], due_ns(p));
-		err = err ? fault_set(fault, err, "a request cannot be sent: %s", err_row(err)->sentence) : flush(p, i, fault);
+		err = err ? fault_set(fault, err, "a request cannot be sent: %s", err_row(err)->sentence) :
+			    flush(p, i, fault);
 	}
 	return err;
 }
@@ -235,7 +242,8 @@ static void on_refusal(struct bench_push *p, struct bench_push_conn *c, int64_t 
 	int64_t wait_ns = c->reply.retry_after_ms > 0 ? c->reply.retry_after_ms * 1000000 : PAUSE_NS;
 
 	client_problem_of(buf_slice(&c->reply.content), &problem);
-	bench_figures_error(p->figures, p->options.records, "%d %s: %s", c->reply.status, problem.code, problem.detail);
+	bench_figures_error(p->figures, p->options.records, "%d %s: %s", c->reply.status, problem.code,
+			    problem.detail);
 	if (!client_may_retry(c->reply.status))
 		return;
 	p->paused += c->paused_until_ns == 0;

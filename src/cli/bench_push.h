@@ -18,12 +18,12 @@
 struct bench_push_options {
 	struct slice target, content_type, body;
 	uint32_t connections, in_flight;
-	uint32_t records;  /* in a request */
-	uint64_t bytes;    /* of payload in a request */
-	uint64_t rate;     /* records a second; 0: as fast as they are answered */
-	const char *key;   /* begins each request's own Idempotency-Key; NULL: none */
-	size_t stamp_at;   /* where in the body 20 digits of bench_now_ns go; SIZE_MAX: nowhere */
-	uint32_t index;    /* of the first connection, in the loop */
+	uint32_t records; /* in a request */
+	uint64_t bytes;   /* of payload in a request */
+	uint64_t rate;    /* records a second; 0: as fast as they are answered */
+	const char *key;  /* begins each request's own Idempotency-Key; NULL: none */
+	size_t stamp_at;  /* where in the body 20 digits of bench_now_ns go; SIZE_MAX: nowhere */
+	uint32_t index;   /* of the first connection, in the loop */
 };
 
 struct bench_push_conn {
@@ -41,7 +41,7 @@ struct bench_push {
 	struct bench_loop *loop;
 	struct bench_figures *figures;
 	struct bench_push_conn *conns;
-	int64_t *begun_ns;  /* of all connections */
+	int64_t *begun_ns; /* of all connections */
 	struct buf request;
 	size_t key_at, stamp_at; /* digits in it; SIZE_MAX: none */
 	uint64_t sent;           /* requests */
@@ -49,13 +49,14 @@ struct bench_push {
 	uint32_t paused, turn;
 	int64_t started_ns; /* the first request */
 	int64_t ended_ns;   /* the last answer, or when it was stopped */
-	bool stuck;    /* a request is due and every connection is full or paused */
-	bool stopping; /* answers are taken, nothing is sent */
+	bool stuck;         /* a request is due and every connection is full or paused */
+	bool stopping;      /* answers are taken, nothing is sent */
 };
 
 /* Connects and sends nothing yet. Borrows all slices, url, loop and figures until bench_push_close. Errors with *fault. */
-int bench_push_open(struct bench_push *p, const struct bench_push_options *options, const struct client_url *url,
-		    struct bench_loop *loop, struct bench_figures *figures, struct fault *fault);
+int bench_push_open(struct bench_push *p, const struct bench_push_options *options,
+		    const struct client_url *url, struct bench_loop *loop, struct bench_figures *figures,
+		    struct fault *fault);
 void bench_push_close(struct bench_push *p);
 
 /* Sends what is due now. ERR_NOMEM, ERR_LIMIT, ERR_IO (a connection cannot be had again) with *fault. */

@@ -53,7 +53,8 @@ static int shake_hands(struct bench_ws *w, struct ws_client *client, struct faul
 		int err = client_write(&w->conn);
 		int ready = err ? err : client_wait(&w->conn, deadline);
 		if (ready == 0)
-			return fault_set(fault, ERR_IO, "no answer to the WebSocket handshake within %d s", HANDSHAKE_MS / 1000);
+			return fault_set(fault, ERR_IO, "no answer to the WebSocket handshake within %d s",
+					 HANDSHAKE_MS / 1000);
 		err = ready < 0 ? ready : client_read(&w->conn);
 		if (err)
 			return fault_set(fault, err, "the connection was lost");
@@ -97,7 +98,8 @@ static int answer_ping(struct bench_ws *w, struct slice payload)
 	return err ? err : client_write(&w->conn);
 }
 
-static int feed(struct bench_ws *w, uint8_t *bytes, size_t len, bench_ws_fn *on_message, void *ctx, struct fault *fault)
+static int feed(struct bench_ws *w, uint8_t *bytes, size_t len, bench_ws_fn *on_message, void *ctx,
+		struct fault *fault)
 {
 	struct ws_event event;
 	size_t taken;

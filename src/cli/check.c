@@ -25,9 +25,10 @@ const struct command command_check = {
 	.name = "check",
 	.synopsis = "FILE...",
 	.summary = "Tells every problem in configuration files.",
-	.about = "The same code as weir serve uses, so a file that passes is one that serve takes. Problems go to stderr as "
-		 "FILE:LINE:COLUMN: what was found, what was expected and the nearest valid name. Exit code 2 where a file has an error; "
-		 "warnings alone do not count.",
+	.about =
+		"The same code as weir serve uses, so a file that passes is one that serve takes. Problems go to stderr as "
+		"FILE:LINE:COLUMN: what was found, what was expected and the nearest valid name. Exit code 2 where a file has an error; "
+		"warnings alone do not count.",
 	.options = options,
 	.examples = examples,
 	.operands_min = 1,

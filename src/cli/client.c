@@ -35,14 +35,19 @@ int client_url_parse(const char *text, struct client_url *out, struct fault *fau
 	int port;
 
 	if (slice_starts(rest, SLICE_LIT("https://")))
-		return fault_set(fault, ERR_BAD_PARAMETER, "\"%.200s\": https is not supported in this version: expected http://HOST:PORT", text);
+		return fault_set(
+			fault, ERR_BAD_PARAMETER,
+			"\"%.200s\": https is not supported in this version: expected http://HOST:PORT",
+			text);
 	if (!slice_starts(rest, SLICE_LIT("http://")))
-		return fault_set(fault, ERR_BAD_PARAMETER, "\"%.200s\": expected a URL such as http://127.0.0.1:8080", text);
+		return fault_set(fault, ERR_BAD_PARAMETER,
+				 "\"%.200s\": expected a URL such as http://127.0.0.1:8080", text);
 	rest = slice_from(rest, 7);
 	if (rest.len > 0 && rest.ptr[rest.len - 1] == '/')
 		rest.len--;
 	if (!http_authority_split(rest, &host, &port) || host.len == 0 || host.len >= sizeof(out->host))
-		return fault_set(fault, ERR_BAD_PARAMETER, "\"%.200s\": expected http://HOST:PORT and nothing behind it", text);
+		return fault_set(fault, ERR_BAD_PARAMETER,
+				 "\"%.200s\": expected http://HOST:PORT and nothing behind it", text);
 	memcpy(out->host, host.ptr, host.len);
 	out->host[host.len] = 0;
 	snprintf(out->port, sizeof(out->port), "%u", port < 0 ? 80u : (unsigned)port & 0xffff);
@@ -120,7 +125,8 @@ void client_conn_fini(struct client_conn *c)
 
 static int lost(struct fault *fault, const struct client_url *url, int number)
 {
-	return fault_set(fault, ERR_IO, "cannot connect to http://%s: %s", url->authority, strerrordesc_np(number));
+	return fault_set(fault, ERR_IO, "cannot connect to http://%s: %s", url->authority,
+			 strerrordesc_np(number));
 }
 
 /* One address; a connected socket, or -errno. */
@@ -253,7 +259,8 @@ static void note_head(struct client_reply *r, const struct http_response *res)
 	buf_clear(&r->content);
 }
 
-int client_reply_head(struct client_reply *r, struct client_conn *c, enum http_method method, struct fault *fault)
+int client_reply_head(struct client_reply *r, struct client_conn *c, enum http_method method,
+		      struct fault *fault)
 {
 	const struct http_limits limits = {.head_bytes_max = 1u << 20};
 	const char *detail = "";
@@ -273,17 +280,18 @@ int client_reply_head(struct client_reply *r, struct client_conn *c, enum http_m
 	}
 }
 
-int client_reply_piece(struct client_reply *r, struct client_conn *c, struct slice *piece, struct fault *fault)
+int client_reply_piece(struct client_reply *r, struct client_conn *c, struct slice *piece,
+		       struct fault *fault)
 {
 	const char *detail = "";
-
 
 	struct slice rest = buf_slice(&c->in);
 	int event = http_body_next(&r->body, &rest, piece, &detail);
 	if (event == HTTP_BODY_MORE && c->ended)
 		event = http_body_eof(&r->body, &detail);
 	if (event < 0)
-		return fault_set(fault, c->ended ? ERR_IO : ERR_PROTOCOL, "the server's answer was cut short: %s", detail);
+		return fault_set(fault, c->ended ? ERR_IO : ERR_PROTOCOL,
+				 "the server's answer was cut short: %s", detail);
 	size_t taken = c->in.len - rest.len;
 	if (event == HTTP_BODY_DATA) {
 		/* The bytes move to `content`, so that `in` can be consumed at once. */
@@ -299,7 +307,8 @@ int client_reply_piece(struct client_reply *r, struct client_conn *c, struct sli
 	return event == HTTP_BODY_DATA ? 1 : event == HTTP_BODY_END ? 2 : 0;
 }
 
-int client_reply_whole(struct client_reply *r, struct client_conn *c, enum http_method method, struct fault *fault)
+int client_reply_whole(struct client_reply *r, struct client_conn *c, enum http_method method,
+		       struct fault *fault)
 {
 	const char *detail = "";
 	struct slice piece;
@@ -317,7 +326,8 @@ int client_reply_whole(struct client_reply *r, struct client_conn *c, enum http_
 		event = http_body_eof(&r->body, &detail);
 	buf_consume(&c->in, c->in.len - rest.len);
 	if (event < 0)
-		return fault_set(fault, c->ended ? ERR_IO : ERR_PROTOCOL, "the server's answer was cut short: %s", detail);
+		return fault_set(fault, c->ended ? ERR_IO : ERR_PROTOCOL,
+				 "the server's answer was cut short: %s", detail);
 	if (buf_status(&r->content))
 		return fault_set(fault, buf_status(&r->content), "the server's answer is too long");
 	r->in_body = event != HTTP_BODY_END;
@@ -331,7 +341,8 @@ static void copy_member(struct json_cursor *c, struct arena *arena, char *out, s
 	struct json_value value;
 	struct slice text;
 
-	if (json_peek(c) != JSON_STRING || json_take(c, &value) != 0 || json_text(value.raw, arena, &text) != 0) {
+	if (json_peek(c) != JSON_STRING || json_take(c, &value) != 0 ||
+	    json_text(value.raw, arena, &text) != 0) {
 		json_skip(c);
 		return;
 	}
@@ -429,7 +440,8 @@ static int ask(struct client_conn *conn, const struct client_url *url, const str
 	return err ? err : buf_append_slice(&conn->out, call->body);
 }
 
-static int exchange(struct client_conn *conn, enum http_method method, struct client_reply *r, struct fault *fault)
+static int exchange(struct client_conn *conn, enum http_method method, struct client_reply *r,
+		    struct fault *fault)
 {
 	int64_t deadline = client_now_ms() + CALL_TIMEOUT_MS;
 

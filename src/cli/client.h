@@ -44,7 +44,7 @@ void client_backoff_reset(struct client_backoff *b);
 /* ---- a connection ---- */
 
 struct client_conn {
-	int fd; /* -1: not connected */
+	int fd;         /* -1: not connected */
 	struct buf in;  /* read and not yet looked at */
 	struct buf out; /* to be written */
 	bool ended;     /* the peer will send no more */
@@ -81,7 +81,7 @@ struct client_reply {
 	bool in_body;
 	int status;
 	bool keep_alive;
-	bool replayed;         /* Idempotent-Replayed: true */
+	bool replayed;          /* Idempotent-Replayed: true */
 	int64_t retry_after_ms; /* -1: the answer did not say */
 	struct buf content;
 };
@@ -94,13 +94,16 @@ void client_reply_fini(struct client_reply *r);
  * whole (then in_body is true), 0 where more must be read, ERR_PROTOCOL with
  * *fault, ERR_IO where the peer ended before.
  */
-int client_reply_head(struct client_reply *r, struct client_conn *c, enum http_method method, struct fault *fault);
+int client_reply_head(struct client_reply *r, struct client_conn *c, enum http_method method,
+		      struct fault *fault);
 
 /* A piece of the body: 1 and *piece (borrowed until the next call), 2 at its end, 0 for more, errors as above. */
-int client_reply_piece(struct client_reply *r, struct client_conn *c, struct slice *piece, struct fault *fault);
+int client_reply_piece(struct client_reply *r, struct client_conn *c, struct slice *piece,
+		       struct fault *fault);
 
 /* Head and body: 1 when whole, the body in r->content. */
-int client_reply_whole(struct client_reply *r, struct client_conn *c, enum http_method method, struct fault *fault);
+int client_reply_whole(struct client_reply *r, struct client_conn *c, enum http_method method,
+		       struct fault *fault);
 
 /* What a problem document says; empty where it says nothing. */
 struct client_problem {

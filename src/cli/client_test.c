@@ -19,8 +19,9 @@ static void urls_are_strict(void **state)
 		{"http://localhost/", "localhost", "80", "localhost"},
 		{"http://[::1]:9", "::1", "9", "[::1]:9"},
 	};
-	static const char *const bad[] = {"", "127.0.0.1:8080", "https://a", "http://", "http://a:b", "http://a/b", "http://a:99999",
-					  "http://u@a", "ftp://a"};
+	static const char *const bad[] = {"",           "127.0.0.1:8080", "https://a",      "http://",
+					  "http://a:b", "http://a/b",     "http://a:99999", "http://u@a",
+					  "ftp://a"};
 	struct client_url url;
 	struct fault fault;
 
@@ -62,7 +63,8 @@ static void answers_are_the_same_however_they_are_cut(void **state)
 			while ((got = client_reply_whole(&r, &conn, HTTP_POST, &fault)) == 1) {
 				buf_appendf(&seen, "%d ", r.status);
 				buf_append_slice(&seen, buf_slice(&r.content));
-				buf_appendf(&seen, " %d %d %d;", r.replayed, (int)r.retry_after_ms, r.keep_alive);
+				buf_appendf(&seen, " %d %d %d;", r.replayed, (int)r.retry_after_ms,
+					    r.keep_alive);
 			}
 			assert_int_equal(got, 0);
 		}
@@ -83,10 +85,16 @@ static void problems_are_read(void **state)
 	struct client_problem p;
 
 	(void)state;
-	client_problem_of(SLICE_LIT("{\"status\":413,\"title\":\"T\",\"detail\":\"too \\\"big\\\"\\n\",\"code\":\"record_too_large\"}"), &p);
+	client_problem_of(
+		SLICE_LIT(
+			"{\"status\":413,\"title\":\"T\",\"detail\":\"too \\\"big\\\"\\n\",\"code\":\"record_too_large\"}"),
+		&p);
 	assert_string_equal(p.code, "record_too_large");
 	assert_string_equal(p.detail, "too \"big\" ");
-	client_problem_of(SLICE_LIT("{\"code\":\"invalid_batch\",\"detail\":\"d\",\"errors\":[{\"code\":\"invalid_record\",\"detail\":\"e\"},{\"code\":\"x\"}]}"), &p);
+	client_problem_of(
+		SLICE_LIT(
+			"{\"code\":\"invalid_batch\",\"detail\":\"d\",\"errors\":[{\"code\":\"invalid_record\",\"detail\":\"e\"},{\"code\":\"x\"}]}"),
+		&p);
 	assert_string_equal(p.code, "invalid_record");
 	assert_string_equal(p.detail, "e");
 	client_problem_of(SLICE_LIT("{\"code\":7,\"title\":\"T\"}"), &p);

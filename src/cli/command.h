@@ -33,17 +33,17 @@ struct cli_example {
 struct args;
 
 struct command {
-	const char *name;     /* "tail"; of a child "list" */
-	const char *synopsis; /* operands alone: "TOPIC... [FILE]" */
-	const char *summary;  /* one line */
-	const char *about;    /* paragraphs with an empty line between, or NULL */
-	const struct cli_option *options;   /* or NULL */
-	const struct cli_example *examples; /* or NULL */
+	const char *name;                      /* "tail"; of a child "list" */
+	const char *synopsis;                  /* operands alone: "TOPIC... [FILE]" */
+	const char *summary;                   /* one line */
+	const char *about;                     /* paragraphs with an empty line between, or NULL */
+	const struct cli_option *options;      /* or NULL */
+	const struct cli_example *examples;    /* or NULL */
 	const struct command *const *children; /* ends with NULL; then it has no run */
-	const struct command *parent; /* of a child */
-	int (*run)(const struct args *args); /* gives a cli_exit */
-	uint32_t operands_min, operands_max; /* operands_max 0: none */
-	enum cli_complete complete; /* of operands */
+	const struct command *parent;          /* of a child */
+	int (*run)(const struct args *args);   /* gives a cli_exit */
+	uint32_t operands_min, operands_max;   /* operands_max 0: none */
+	enum cli_complete complete;            /* of operands */
 	const char *words;
 	bool client; /* talks to a daemon: takes --server */
 	bool hidden;

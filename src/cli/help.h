@@ -10,8 +10,8 @@
 /* Prints the help of a command (NULL: of weir) to stdout and gives CLI_DONE, or, as a complaint, to stderr and CLI_USAGE. */
 int help_show(const struct command *c, bool complain);
 
-int help_text(const struct command *c, struct buf *out);     /* for a terminal */
-int help_markdown(struct buf *out);                          /* docs/reference/commands.md */
-int help_man(struct buf *out, const char *version);          /* weir.1 */
+int help_text(const struct command *c, struct buf *out); /* for a terminal */
+int help_markdown(struct buf *out);                      /* docs/reference/commands.md */
+int help_man(struct buf *out, const char *version);      /* weir.1 */
 
 #endif

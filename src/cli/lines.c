@@ -35,8 +35,8 @@ int lines_read(struct lines *l, struct fault *fault)
 	buf_consume(&l->bytes, l->at);
 	l->at = 0;
 	if (l->bytes.len > LINE_BYTES_MAX)
-		return fault_set(fault, ERR_LIMIT, "line %llu is longer than %u MiB", (unsigned long long)l->count + 1,
-				 LINE_BYTES_MAX >> 20);
+		return fault_set(fault, ERR_LIMIT, "line %llu is longer than %u MiB",
+				 (unsigned long long)l->count + 1, LINE_BYTES_MAX >> 20);
 	int err = buf_reserve(&l->bytes, READ_BYTES);
 	if (err)
 		return fault_set(fault, err, "no memory for line %llu", (unsigned long long)l->count + 1);

@@ -34,9 +34,18 @@ static int run_produce(const struct args *args);
 
 static const struct cli_option options[] = {
 	{.name = "key", .letter = 'k', .value = "KEY", .doc = "key of every record"},
-	{.name = "partition", .letter = 'p', .value = "N", .doc = "partition of every record; else by key, or spread"},
-	{.name = "header", .letter = 'H', .value = "NAME=VALUE", .doc = "a header of every record", .repeats = true},
-	{.name = "idempotency-key", .value = "KEY", .doc = "key that makes sending twice harmless; {line} stands for the line's number"},
+	{.name = "partition",
+	 .letter = 'p',
+	 .value = "N",
+	 .doc = "partition of every record; else by key, or spread"},
+	{.name = "header",
+	 .letter = 'H',
+	 .value = "NAME=VALUE",
+	 .doc = "a header of every record",
+	 .repeats = true},
+	{.name = "idempotency-key",
+	 .value = "KEY",
+	 .doc = "key that makes sending twice harmless; {line} stands for the line's number"},
 	{.name = "no-idempotency-key", .doc = "send none: a lost connection may then store a record twice"},
 	{.name = "in-flight", .value = "N", .doc = "records sent and not yet answered, 256"},
 	{.name = "timeout", .value = "DURATION", .doc = "give up after that long without an answer, 5m"},
@@ -48,7 +57,8 @@ static const struct cli_option options[] = {
 static const struct cli_example examples[] = {
 	{"echo '{\"id\":1}' | weir produce orders", "one record"},
 	{"weir produce orders --key eu --header source=import orders.ndjson", "a file, a record a line"},
-	{"weir produce orders --idempotency-key import-7-{line} orders.ndjson", "may be run again: nothing is stored twice"},
+	{"weir produce orders --idempotency-key import-7-{line} orders.ndjson",
+	 "may be run again: nothing is stored twice"},
 	{"tail -F access.log | weir produce access", "as lines come"},
 	{0},
 };
@@ -57,10 +67,11 @@ const struct command command_produce = {
 	.name = "produce",
 	.synopsis = "TOPIC [FILE]",
 	.summary = "Sends a record a line, from a file or stdin.",
-	.about = "A line's bytes are the record's value, whatever they are; an empty line is an empty value. Each record gets an "
-		 "idempotency key of its own. 429, 503, 507 and lost connections are waited out and what has no answer is sent again with "
-		 "the same keys, so restarting weir in the middle loses and repeats nothing.\n\n"
-		 "Exit code 1 where a record was refused or nothing could be sent: line, code and reason go to stderr.",
+	.about =
+		"A line's bytes are the record's value, whatever they are; an empty line is an empty value. Each record gets an "
+		"idempotency key of its own. 429, 503, 507 and lost connections are waited out and what has no answer is sent again with "
+		"the same keys, so restarting weir in the middle loses and repeats nothing.\n\n"
+		"Exit code 1 where a record was refused or nothing could be sent: line, code and reason go to stderr.",
 	.options = options,
 	.examples = examples,
 	.operands_min = 1,
@@ -93,7 +104,7 @@ struct producer {
 	struct client_backoff backoff;
 	struct lines lines;
 	struct buf target;
-	struct buf body;         /* of the request being written, with --header */
+	struct buf body; /* of the request being written, with --header */
 	const struct args *args;
 	const char *key_template; /* NULL: run id and line; with {line} or without */
 	char run_id[17];
@@ -101,12 +112,12 @@ struct producer {
 
 	struct record *records;
 	uint32_t window, count, sent, answered;
-	size_t bytes;            /* of values in records */
-	bool again;              /* some answer said "later" */
+	size_t bytes; /* of values in records */
+	bool again;   /* some answer said "later" */
 
 	int64_t timeout_ms, progress_ms, retry_at_ms;
-	int64_t wait_ms;         /* what Retry-After asks at least */
-	int64_t heard_ms;        /* of the last answer, or of the first request after all were answered */
+	int64_t wait_ms;  /* what Retry-After asks at least */
+	int64_t heard_ms; /* of the last answer, or of the first request after all were answered */
 	bool was_connected;
 	bool complained; /* of this outage */
 
@@ -130,12 +141,14 @@ static int take_options(struct producer *p, struct fault *fault)
 		err = args_duration(p->args, "timeout", &p->timeout_ms, fault);
 	while (!err && (header = args_next(p->args, "header", &at)))
 		if (!strchr(header, '=') || header[0] == '=')
-			err = fault_set(fault, ERR_BAD_PARAMETER, "--header \"%.80s\": expected NAME=VALUE", header);
+			err = fault_set(fault, ERR_BAD_PARAMETER, "--header \"%.80s\": expected NAME=VALUE",
+					header);
 	p->window = (uint32_t)window;
 	p->key_template = args_value(p->args, "idempotency-key");
 	p->no_key = args_has(p->args, "no-idempotency-key");
 	if (!err && p->no_key && p->key_template)
-		err = fault_set(fault, ERR_BAD_PARAMETER, "--idempotency-key and --no-idempotency-key exclude each other");
+		err = fault_set(fault, ERR_BAD_PARAMETER,
+				"--idempotency-key and --no-idempotency-key exclude each other");
 	return err;
 }
 
@@ -213,13 +226,15 @@ static int take_lines(struct producer *p, struct fault *fault)
 
 	while (has_room(p) && lines_next(&p->lines, &line)) {
 		if (!key_serves(p, p->lines.count))
-			return fault_set(fault, ERR_BAD_PARAMETER,
-					 "--idempotency-key without {line} serves one record, and line %llu is another",
-					 (unsigned long long)p->lines.count);
+			return fault_set(
+				fault, ERR_BAD_PARAMETER,
+				"--idempotency-key without {line} serves one record, and line %llu is another",
+				(unsigned long long)p->lines.count);
 		struct record *r = &p->records[p->count];
 		*r = (struct record){.line = p->lines.count, .len = line.len, .value = mem_alloc(line.len)};
 		if (!r->value)
-			return fault_set(fault, ERR_NOMEM, "no memory for line %llu", (unsigned long long)r->line);
+			return fault_set(fault, ERR_NOMEM, "no memory for line %llu",
+					 (unsigned long long)r->line);
 		memcpy(r->value, line.ptr, line.len);
 		p->bytes += line.len;
 		p->count++;
@@ -297,8 +312,13 @@ static int append_request(struct producer *p, const struct record *r, struct fau
 	append_key(p, r->line, &key);
 	list[1] = (struct http_header){SLICE_LIT("Idempotency-Key"), buf_slice(&key)};
 	const struct http_ask head = {
-		.method = SLICE_LIT("POST"), .target = buf_slice(&p->target), .host = slice_str(p->url.authority),
-		.framing = HTTP_FRAME_LENGTH, .length = value.len, .headers = list, .header_count = p->no_key ? 1 : 2,
+		.method = SLICE_LIT("POST"),
+		.target = buf_slice(&p->target),
+		.host = slice_str(p->url.authority),
+		.framing = HTTP_FRAME_LENGTH,
+		.length = value.len,
+		.headers = list,
+		.header_count = p->no_key ? 1 : 2,
 	};
 	int err = buf_status(&p->body) ? buf_status(&p->body) : buf_status(&key);
 	if (!err)
@@ -307,7 +327,8 @@ static int append_request(struct producer *p, const struct record *r, struct fau
 		err = buf_append_slice(&p->conn.out, value);
 	buf_fini(&key);
 	if (err)
-		return fault_set(fault, err, "line %llu cannot be sent: %s", (unsigned long long)r->line, err_row(err)->sentence);
+		return fault_set(fault, err, "line %llu cannot be sent: %s", (unsigned long long)r->line,
+				 err_row(err)->sentence);
 	return 0;
 }
 
@@ -369,7 +390,8 @@ static void refuse(struct producer *p, const struct record *r, const struct clie
 /* What concerns one record alone; anything else would meet all that follow. */
 static bool concerns_record(int status, const char *code)
 {
-	return status == 413 || status == 422 || (status == 400 && strcmp(code, "invalid_idempotency_key") == 0);
+	return status == 413 || status == 422 ||
+	       (status == 400 && strcmp(code, "invalid_idempotency_key") == 0);
 }
 
 /* One answer to the first record that has none. False where it is no use to go on. */
@@ -472,7 +494,8 @@ static int connect_server(struct producer *p, struct fault *fault)
 		p->was_connected = true;
 		return 0;
 	}
-	int64_t limit = p->was_connected || p->timeout_ms < FIRST_TIMEOUT_MS ? p->timeout_ms : FIRST_TIMEOUT_MS;
+	int64_t limit =
+		p->was_connected || p->timeout_ms < FIRST_TIMEOUT_MS ? p->timeout_ms : FIRST_TIMEOUT_MS;
 	if (client_now_ms() - p->progress_ms >= limit) {
 		char why[300];
 		snprintf(why, sizeof(why), "%.299s", fault->text);
@@ -492,7 +515,8 @@ static int wait_turn(struct producer *p, struct fault *fault)
 	int64_t now = client_now_ms(), wait = 1000;
 
 	if (p->conn.fd >= 0 && (p->answered < p->sent || p->conn.out.len > 0))
-		fds[0] = (struct pollfd){.fd = p->conn.fd, .events = (short)(POLLIN | (p->conn.out.len > 0 ? POLLOUT : 0))};
+		fds[0] = (struct pollfd){.fd = p->conn.fd,
+					 .events = (short)(POLLIN | (p->conn.out.len > 0 ? POLLOUT : 0))};
 	if (has_room(p) && !p->lines.ended)
 		fds[1] = (struct pollfd){.fd = p->lines.fd, .events = POLLIN};
 	if (p->conn.fd < 0 && p->count > 0)
@@ -558,8 +582,8 @@ static int summary(const struct producer *p)
 	}
 	if (args_has(p->args, "quiet"))
 		return p->exit;
-	cli_say("%llu accepted, %llu already there, %llu refused, %llu without answer; %llu retries, %llu reconnects", accepted,
-		duplicates, refused, unanswered, retries, reconnects);
+	cli_say("%llu accepted, %llu already there, %llu refused, %llu without answer; %llu retries, %llu reconnects",
+		accepted, duplicates, refused, unanswered, retries, reconnects);
 	return p->exit;
 }
 

@@ -19,8 +19,7 @@ static bool colourful(void)
 	return isatty(STDERR_FILENO) && !(no && *no) && !(term && strcmp(term, "dumb") == 0);
 }
 
-__attribute__((format(printf, 1, 0)))
-static void say(const char *format, va_list args)
+__attribute__((format(printf, 1, 0))) static void say(const char *format, va_list args)
 {
 	bool colour = colourful();
 

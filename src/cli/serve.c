@@ -10,10 +10,23 @@
 static int run_serve(const struct args *args);
 
 static const struct cli_option options[] = {
-	{.name = "config", .letter = 'c', .value = "FILE", .doc = "configuration; without it the defaults hold", .complete = CLI_COMPLETE_FILE},
-	{.name = "data", .value = "DIR", .doc = "data directory, in place of the file's", .complete = CLI_COMPLETE_DIR},
-	{.name = "http", .value = "ADDR", .doc = "HTTP address HOST:PORT, in place of the file's; port 0 picks a free one"},
-	{.name = "kafka", .value = "ADDR", .doc = "Kafka address HOST:PORT, or off", .complete = CLI_COMPLETE_WORDS, .words = "off"},
+	{.name = "config",
+	 .letter = 'c',
+	 .value = "FILE",
+	 .doc = "configuration; without it the defaults hold",
+	 .complete = CLI_COMPLETE_FILE},
+	{.name = "data",
+	 .value = "DIR",
+	 .doc = "data directory, in place of the file's",
+	 .complete = CLI_COMPLETE_DIR},
+	{.name = "http",
+	 .value = "ADDR",
+	 .doc = "HTTP address HOST:PORT, in place of the file's; port 0 picks a free one"},
+	{.name = "kafka",
+	 .value = "ADDR",
+	 .doc = "Kafka address HOST:PORT, or off",
+	 .complete = CLI_COMPLETE_WORDS,
+	 .words = "off"},
 	{0},
 };
 
@@ -27,10 +40,11 @@ const struct command command_serve = {
 	.name = "serve",
 	.synopsis = "",
 	.summary = "Runs the daemon.",
-	.about = "When ready it prints one line to stdout: weir ready http=HOST:PORT kafka=HOST:PORT data=DIR, of what is enabled. "
-		 "Logs go to stderr.\n\n"
-		 "SIGTERM and SIGINT drain and exit 0, a second one ends at once. SIGHUP reads the file again: it is checked, then put to "
-		 "use, and the log says what changed and what needs a restart; a file with an error changes nothing.",
+	.about =
+		"When ready it prints one line to stdout: weir ready http=HOST:PORT kafka=HOST:PORT data=DIR, of what is enabled. "
+		"Logs go to stderr.\n\n"
+		"SIGTERM and SIGINT drain and exit 0, a second one ends at once. SIGHUP reads the file again: it is checked, then put to "
+		"use, and the log says what changed and what needs a restart; a file with an error changes nothing.",
 	.options = options,
 	.examples = examples,
 	.run = run_serve,
@@ -64,7 +78,9 @@ static int load(void *ctx, struct conf **out, struct conf_problems *problems)
 
 static int run_serve(const struct args *args)
 {
-	struct daemon_options daemon = {.reload = load, .ctx = (void *)(uintptr_t)args, .terminal = isatty(STDOUT_FILENO)};
+	struct daemon_options daemon = {.reload = load,
+					.ctx = (void *)(uintptr_t)args,
+					.terminal = isatty(STDOUT_FILENO)};
 	struct conf_problems problems;
 	struct conf *conf;
 	struct buf text;

@@ -20,8 +20,11 @@
 static int run_tail(const struct args *args);
 
 static const struct cli_option options[] = {
-	{.name = "from", .value = "CURSOR", .doc = "earliest, latest, a cursor, @TIME (RFC 3339 or milliseconds); else earliest, with --follow latest",
-	 .complete = CLI_COMPLETE_WORDS, .words = "earliest latest"},
+	{.name = "from",
+	 .value = "CURSOR",
+	 .doc = "earliest, latest, a cursor, @TIME (RFC 3339 or milliseconds); else earliest, with --follow latest",
+	 .complete = CLI_COMPLETE_WORDS,
+	 .words = "earliest latest"},
 	{.name = "count", .letter = 'n', .value = "N", .doc = "stop after N records"},
 	{.name = "follow", .letter = 'f', .doc = "wait for more records"},
 	{.name = "partitions", .value = "LIST", .doc = "of these partitions alone: 0,3,8-11"},
@@ -42,8 +45,9 @@ const struct command command_tail = {
 	.name = "tail",
 	.synopsis = "TOPIC...",
 	.summary = "Prints records, one JSON object a line.",
-	.about = "Without --follow it prints what is there and ends. With --follow it goes on over one event stream, through restarts of weir, "
-		 "until it is stopped. Gaps (records that retention or damage took) are told on stderr.",
+	.about =
+		"Without --follow it prints what is there and ends. With --follow it goes on over one event stream, through restarts of weir, "
+		"until it is stopped. Gaps (records that retention or damage took) are told on stderr.",
 	.options = options,
 	.examples = examples,
 	.operands_min = 1,
@@ -119,10 +123,12 @@ static void note_progress(struct tail *t)
 static bool wait_and_retry(struct tail *t, int64_t at_least_ms)
 {
 	bool follow = args_has(t->args, "follow");
-	int64_t limit = t->was_connected || t->timeout_ms < FIRST_TIMEOUT_MS ? t->timeout_ms : FIRST_TIMEOUT_MS;
+	int64_t limit =
+		t->was_connected || t->timeout_ms < FIRST_TIMEOUT_MS ? t->timeout_ms : FIRST_TIMEOUT_MS;
 
 	/* Somebody who follows has said that they wait. */
-	if (!(follow && t->was_connected && !args_has(t->args, "timeout")) && client_now_ms() - t->progress_ms >= limit) {
+	if (!(follow && t->was_connected && !args_has(t->args, "timeout")) &&
+	    client_now_ms() - t->progress_ms >= limit) {
 		cli_say("%s; gave up", t->why);
 		return false;
 	}
@@ -139,7 +145,8 @@ static bool wait_and_retry(struct tail *t, int64_t at_least_ms)
 
 static int refused(struct tail *t, const struct client_problem *problem)
 {
-	return cli_fail("%d %s: %s", t->reply.status, *problem->code ? problem->code : "refused", problem->detail);
+	return cli_fail("%d %s: %s", t->reply.status, *problem->code ? problem->code : "refused",
+			problem->detail);
 }
 
 /* ---- polling ---- */
@@ -165,7 +172,8 @@ static int call(struct tail *t)
 			snprintf(t->why, sizeof(t->why), "%s", fault.text);
 		} else {
 			client_problem_of(buf_slice(&t->reply.content), &problem);
-			snprintf(t->why, sizeof(t->why), "%d %s: %s", t->reply.status, problem.code, problem.detail);
+			snprintf(t->why, sizeof(t->why), "%d %s: %s", t->reply.status, problem.code,
+				 problem.detail);
 		}
 		if (!wait_and_retry(t, err ? 0 : t->reply.retry_after_ms))
 			return CLI_FAILED;
@@ -213,7 +221,8 @@ static void print_gaps(struct json_cursor *c)
 	json_array_begin(c);
 	while (json_array_next(c))
 		if (json_take(c, &value) == 0)
-			cli_say("gap: %.*s", (int)(value.raw.len < 400 ? value.raw.len : 400), (const char *)value.raw.ptr);
+			cli_say("gap: %.*s", (int)(value.raw.len < 400 ? value.raw.len : 400),
+				(const char *)value.raw.ptr);
 }
 
 /* {"records":[...],"cursor":"...","caught_up":bool}. CLI_DONE, or CLI_FAILED with a message. */
@@ -252,7 +261,8 @@ static int take_page(struct tail *t, bool *caught_up)
 /* 410 moves the cursor to what is still there. */
 static bool take_moved(struct tail *t, const struct client_problem *problem)
 {
-	if (t->reply.status != 410 || !*problem->cursor || slice_eq_str(buf_slice(&t->cursor), problem->cursor))
+	if (t->reply.status != 410 || !*problem->cursor ||
+	    slice_eq_str(buf_slice(&t->cursor), problem->cursor))
 		return false;
 	cli_say("gap: %s", problem->detail);
 	set_cursor(t, slice_str(problem->cursor));
@@ -349,7 +359,8 @@ static enum stream_end on_event(struct tail *t, const struct sse_event *event)
 		return t->left > 0 ? STREAM_AGAIN : STREAM_DONE;
 	}
 	if (slice_eq_str(event->name, "gap"))
-		cli_say("gap: %.*s", (int)(event->data.len < 400 ? event->data.len : 400), (const char *)event->data.ptr);
+		cli_say("gap: %.*s", (int)(event->data.len < 400 ? event->data.len : 400),
+			(const char *)event->data.ptr);
 	if (!slice_eq_str(event->name, "error"))
 		return STREAM_AGAIN;
 	client_problem_of(event->data, &problem);
@@ -407,8 +418,8 @@ static enum stream_end read_stream(struct tail *t)
 	struct fault fault = {.text = ""};
 
 	for (;;) {
-		int got = t->reply.in_body ? client_reply_piece(&t->reply, &t->conn, &piece, &fault)
-					   : client_reply_head(&t->reply, &t->conn, HTTP_GET, &fault);
+		int got = t->reply.in_body ? client_reply_piece(&t->reply, &t->conn, &piece, &fault) :
+					     client_reply_head(&t->reply, &t->conn, HTTP_GET, &fault);
 		if (got < 0 || got == 2) {
 			if (got < 0)
 				snprintf(t->why, sizeof(t->why), "%s", fault.text);
@@ -464,8 +475,12 @@ static enum stream_end one_stream(struct tail *t)
 	}
 	follow_target(t);
 	const struct http_ask head = {
-		.method = SLICE_LIT("GET"), .target = buf_slice(&t->target), .host = slice_str(t->url.authority),
-		.framing = HTTP_FRAME_NONE, .headers = &accept, .header_count = 1,
+		.method = SLICE_LIT("GET"),
+		.target = buf_slice(&t->target),
+		.host = slice_str(t->url.authority),
+		.framing = HTTP_FRAME_NONE,
+		.headers = &accept,
+		.header_count = 1,
 	};
 	int err = http_ask_append(&t->conn.out, &head);
 	if (err) {
@@ -500,7 +515,8 @@ static int follow(struct tail *t, const char *from)
 		/* Several topics have no common cursor before the first record: then the time of the start is one. */
 		if (latest && t->was_connected && slice_eq_str(buf_slice(&t->cursor), "latest"))
 			set_cursor(t, slice_str(start));
-		int64_t at_least = t->reply.status != 200 && t->reply.status != 0 ? t->reply.retry_after_ms : 0;
+		int64_t at_least =
+			t->reply.status != 200 && t->reply.status != 0 ? t->reply.retry_after_ms : 0;
 		if (!wait_and_retry(t, at_least))
 			return CLI_FAILED;
 	}

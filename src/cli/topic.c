@@ -25,10 +25,19 @@ static const struct cli_option create_options[] = {
 	{.name = "partitions", .value = "N", .doc = "partitions, 1; may grow later"},
 	{.name = "retention", .value = "DURATION", .doc = "how long records are kept, 7d; or forever"},
 	{.name = "retention-bytes", .value = "SIZE", .doc = "most bytes of a partition; or unlimited"},
-	{.name = "durability", .value = "WORD", .doc = "fsync or os", .complete = CLI_COMPLETE_WORDS, .words = "fsync os"},
-	{.name = "cleanup", .value = "WORD", .doc = "delete, compact or compact_delete", .complete = CLI_COMPLETE_WORDS,
+	{.name = "durability",
+	 .value = "WORD",
+	 .doc = "fsync or os",
+	 .complete = CLI_COMPLETE_WORDS,
+	 .words = "fsync os"},
+	{.name = "cleanup",
+	 .value = "WORD",
+	 .doc = "delete, compact or compact_delete",
+	 .complete = CLI_COMPLETE_WORDS,
 	 .words = "delete compact compact_delete"},
-	{.name = "idempotency-ttl", .value = "DURATION", .doc = "how long idempotency keys are remembered, 7d"},
+	{.name = "idempotency-ttl",
+	 .value = "DURATION",
+	 .doc = "how long idempotency keys are remembered, 7d"},
 	{.name = "json", .doc = "print the server's JSON"},
 	{0},
 };
@@ -39,7 +48,11 @@ static const struct cli_option delete_options[] = {
 };
 
 static const struct cli_option trim_options[] = {
-	{.name = "before", .value = "CURSOR", .doc = "where the topic is to begin: a cursor, latest, @TIME", .complete = CLI_COMPLETE_WORDS, .words = "latest"},
+	{.name = "before",
+	 .value = "CURSOR",
+	 .doc = "where the topic is to begin: a cursor, latest, @TIME",
+	 .complete = CLI_COMPLETE_WORDS,
+	 .words = "latest"},
 	{.name = "json", .doc = "print the server's JSON"},
 	{0},
 };
@@ -55,24 +68,59 @@ static const struct cli_example trim_examples[] = {
 };
 
 static const struct command topic_list = {
-	.name = "list", .parent = &command_topic, .synopsis = "", .summary = "Lists the topics.",
-	.options = json_option, .client = true, .run = run_list,
+	.name = "list",
+	.parent = &command_topic,
+	.synopsis = "",
+	.summary = "Lists the topics.",
+	.options = json_option,
+	.client = true,
+	.run = run_list,
 };
 static const struct command topic_show = {
-	.name = "show", .parent = &command_topic, .synopsis = "TOPIC", .summary = "Shows settings, partitions, offsets and sizes of a topic.",
-	.options = json_option, .operands_min = 1, .operands_max = 1, .client = true, .run = run_show,
+	.name = "show",
+	.parent = &command_topic,
+	.synopsis = "TOPIC",
+	.summary = "Shows settings, partitions, offsets and sizes of a topic.",
+	.options = json_option,
+	.operands_min = 1,
+	.operands_max = 1,
+	.client = true,
+	.run = run_show,
 };
 static const struct command topic_create = {
-	.name = "create", .parent = &command_topic, .synopsis = "TOPIC", .summary = "Makes a topic, or changes the given settings of one.",
-	.options = create_options, .examples = create_examples, .operands_min = 1, .operands_max = 1, .client = true, .run = run_create,
+	.name = "create",
+	.parent = &command_topic,
+	.synopsis = "TOPIC",
+	.summary = "Makes a topic, or changes the given settings of one.",
+	.options = create_options,
+	.examples = create_examples,
+	.operands_min = 1,
+	.operands_max = 1,
+	.client = true,
+	.run = run_create,
 };
 static const struct command topic_delete = {
-	.name = "delete", .parent = &command_topic, .synopsis = "TOPIC", .summary = "Deletes a topic with all its records.",
-	.options = delete_options, .operands_min = 1, .operands_max = 1, .client = true, .run = run_delete,
+	.name = "delete",
+	.parent = &command_topic,
+	.synopsis = "TOPIC",
+	.summary = "Deletes a topic with all its records.",
+	.options = delete_options,
+	.operands_min = 1,
+	.operands_max = 1,
+	.client = true,
+	.run = run_delete,
 };
 static const struct command topic_trim = {
-	.name = "trim", .parent = &command_topic, .synopsis = "TOPIC", .summary = "Drops the oldest records of a topic.",
-	.options = trim_options, .examples = trim_examples, .operands_min = 1, .operands_max = 1, .client = true, .run = run_trim,
+	.name = "trim",
+	.parent = &command_topic,
+	.synopsis = "TOPIC",
+	.summary = "Drops the oldest records of a topic.",
+	.options = trim_options,
+	.examples = trim_examples,
+	.operands_min = 1,
+	.operands_max = 1,
+	.client = true,
+	.run = run_trim,
 };
 
 static const struct command *const children[] = {
@@ -103,7 +151,9 @@ static int call(const struct args *args, enum http_method method, struct slice t
 		struct client_reply *r)
 {
 	const struct client_call ask = {
-		.method = method, .target = target, .body = body,
+		.method = method,
+		.target = target,
+		.body = body,
 		.content_type = body.ptr ? SLICE_LIT("application/json") : slice_null(),
 	};
 	struct client_problem problem;
@@ -118,7 +168,8 @@ static int call(const struct args *args, enum http_method method, struct slice t
 	if (r->status >= 200 && r->status < 300)
 		return CLI_DONE;
 	client_problem_of(buf_slice(&r->content), &problem);
-	return cli_fail("%d %s: %s", r->status, *problem.code ? problem.code : http_reason(r->status), problem.detail);
+	return cli_fail("%d %s: %s", r->status, *problem.code ? problem.code : http_reason(r->status),
+			problem.detail);
 }
 
 static int print_raw(struct slice content)
@@ -141,6 +192,26 @@ static struct slice bare(struct json_value v)
 
 static void print_members(struct json_cursor *c, const char *prefix);
 
+/* An item that is an object, on one line: "offsets[0]: partition 0, start 0, end 4, bytes 349". */
+static void print_item(struct json_cursor *c, const char *path)
+{
+	struct json_value value;
+	struct slice name;
+	const char *joint = "";
+
+	printf("%s: ", path);
+	json_object_begin(c);
+	while (json_object_next(c, &name)) {
+		if (json_take(c, &value) != 0)
+			break;
+		struct slice text = bare(value);
+		printf("%s%.*s %.*s", joint, (int)name.len - 2, (const char *)name.ptr + 1, (int)text.len,
+		       (const char *)text.ptr);
+		joint = ", ";
+	}
+	printf("\n");
+}
+
 /* name.inner: value, a line each; arrays by number. */
 static void print_value(struct json_cursor *c, const char *path)
 {
@@ -154,7 +225,10 @@ static void print_value(struct json_cursor *c, const char *path)
 		json_array_begin(c);
 		while (json_array_next(c)) {
 			snprintf(inner, sizeof(inner), "%.280s[%u]", path, i++);
-			print_value(c, inner);
+			if (json_peek(c) == JSON_OBJECT)
+				print_item(c, inner);
+			else
+				print_value(c, inner);
 		}
 	} else if (json_take(c, &value) == 0) {
 		struct slice text = bare(value);
@@ -205,7 +279,8 @@ static void print_topic_row(struct json_cursor *c)
 		else
 			json_skip(c);
 	}
-	struct slice text[3] = {name.raw.ptr ? bare(name) : slice_str("?"), partitions.raw.ptr ? bare(partitions) : slice_str("?"),
+	struct slice text[3] = {name.raw.ptr ? bare(name) : slice_str("?"),
+				partitions.raw.ptr ? bare(partitions) : slice_str("?"),
 				retention.raw.ptr ? bare(retention) : slice_str("?")};
 	/* `partitions` may come as the list of them: then the topic's show has more. */
 	if (partitions.kind == JSON_ARRAY || partitions.kind == JSON_OBJECT)
@@ -214,24 +289,40 @@ static void print_topic_row(struct json_cursor *c)
 	       (const char *)text[1].ptr, (int)text[2].len, (const char *)text[2].ptr);
 }
 
-/* One page; appends what `next` says to *next (empty at the end). */
-static int print_page(struct slice content, struct buf *next)
+struct listing {
+	struct buf next; /* the page to ask for; empty: the first, or none */
+	uint32_t printed;
+	bool json;
+};
+
+static void print_topic(struct listing *l, struct json_cursor *c)
+{
+	struct json_value value;
+
+	if (!l->json)
+		print_topic_row(c);
+	else if (json_take(c, &value) == 0)
+		printf("%s%.*s", l->printed ? "," : "", (int)value.raw.len, (const char *)value.raw.ptr);
+	l->printed++;
+}
+
+static int print_page(struct listing *l, struct slice content)
 {
 	struct json_value value;
 	struct json_cursor c;
 	struct slice name;
 
-	buf_clear(next);
+	buf_clear(&l->next);
 	json_cursor_init(&c, content);
 	json_object_begin(&c);
 	while (json_object_next(&c, &name)) {
 		if (json_name_is(name, "next") && json_take(&c, &value) == 0) {
 			if (value.kind == JSON_STRING)
-				buf_append_slice(next, bare(value));
+				buf_append_slice(&l->next, bare(value));
 		} else if (json_name_is(name, "topics") && json_peek(&c) == JSON_ARRAY) {
 			json_array_begin(&c);
 			while (json_array_next(&c))
-				print_topic_row(&c);
+				print_topic(l, &c);
 		} else {
 			json_skip(&c);
 		}
@@ -239,22 +330,23 @@ static int print_page(struct slice content, struct buf *next)
 	return json_end(&c) == 0 ? CLI_DONE : cli_fail("the server's answer is not a list of topics");
 }
 
-static int list_page(const struct args *args, struct buf *next, bool json)
+/* The head is printed when there is an answer: a failure leaves stdout empty. */
+static int list_page(const struct args *args, struct listing *l, bool first)
 {
 	struct client_reply r;
 	struct buf target;
 
 	buf_init(&target, 64u << 10);
 	buf_append_str(&target, "/v1/topics");
-	if (next->len > 0)
-		client_query(&target, "after", buf_slice(next));
+	if (!first)
+		client_query(&target, "after", buf_slice(&l->next));
 	int code = call(args, HTTP_GET, buf_slice(&target), slice_null(), &r);
-	if (!code && json) {
-		buf_clear(next);
-		code = print_raw(buf_slice(&r.content));
-	} else if (!code) {
-		code = print_page(buf_slice(&r.content), next);
-	}
+	if (!code && first && l->json)
+		printf("{\"topics\":[");
+	else if (!code && first && isatty(STDOUT_FILENO))
+		printf("%-32s %10s %10s\n", "NAME", "PARTITIONS", "RETENTION");
+	if (!code)
+		code = print_page(l, buf_slice(&r.content));
 	client_reply_fini(&r);
 	buf_fini(&target);
 	return code;
@@ -262,19 +354,15 @@ static int list_page(const struct args *args, struct buf *next, bool json)
 
 static int run_list(const struct args *args)
 {
-	bool json = args_has(args, "json");
-	struct buf next;
-	int code;
+	struct listing l = {.json = args_has(args, "json")};
 
-	buf_init(&next, 4096);
-	bool first = true;
-	do {
-		if (first && !json && isatty(STDOUT_FILENO))
-			printf("%-32s %10s %10s\n", "NAME", "PARTITIONS", "RETENTION");
-		first = false;
-		code = list_page(args, &next, json);
-	} while (code == CLI_DONE && next.len > 0);
-	buf_fini(&next);
+	buf_init(&l.next, 4096);
+	int code = list_page(args, &l, true);
+	while (code == CLI_DONE && l.next.len > 0)
+		code = list_page(args, &l, false);
+	if (code == CLI_DONE && l.json)
+		printf("],\"next\":null}\n");
+	buf_fini(&l.next);
 	return code || cli_flush() ? code : CLI_FAILED;
 }
 
@@ -304,7 +392,7 @@ static const struct {
 	const char *option, *key;
 } keys[] = {
 	{"partitions", "partitions"}, {"retention", "retention"}, {"retention-bytes", "retention_bytes"},
-	{"durability", "durability"}, {"cleanup", "cleanup"}, {"idempotency-ttl", "idempotency.ttl"},
+	{"durability", "durability"}, {"cleanup", "cleanup"},     {"idempotency-ttl", "idempotency.ttl"},
 };
 
 static int topic_body(const struct args *args, struct buf *body, struct fault *fault)
@@ -365,7 +453,8 @@ static bool is_sure(const struct args *args)
 
 	if (args_has(args, "yes") || !isatty(STDIN_FILENO) || !isatty(STDERR_FILENO))
 		return true;
-	fprintf(stderr, "This deletes topic %s with all its records and cursors. Type its name to go on: ", args->operands[0]);
+	fprintf(stderr, "This deletes topic %s with all its records and cursors. Type its name to go on: ",
+		args->operands[0]);
 	if (!fgets(answer, sizeof(answer), stdin))
 		return false;
 	answer[strcspn(answer, "\r\n")] = 0;

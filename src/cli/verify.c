@@ -24,9 +24,10 @@ const struct command command_verify = {
 	.name = "verify",
 	.synopsis = "DATA_DIR",
 	.summary = "Checks a data directory offline: journal, segments and indexes.",
-	.about = "Reads everything and changes nothing. Each fault is told with its file, the byte in it, and the offsets that "
-		 "are lost. A torn last group of the journal and an index that does not fit are told, but are no faults: a start mends "
-		 "them. Exit code 0 only where there is no fault.",
+	.about =
+		"Reads everything and changes nothing. Each fault is told with its file, the byte in it, and the offsets that "
+		"are lost. A torn last group of the journal and an index that does not fit are told, but are no faults: a start mends "
+		"them. Exit code 0 only where there is no fault.",
 	.options = options,
 	.examples = examples,
 	.operands_min = 1,
@@ -71,9 +72,11 @@ static void on_fault(void *ctx, const struct verify_fault *f)
 		put_fault(r, f);
 		return;
 	}
-	printf("%s: %s: byte %llu: %s", f->harmless ? "note" : "fault", f->file, (unsigned long long)f->position, f->text);
+	printf("%s: %s: byte %llu: %s", f->harmless ? "note" : "fault", f->file,
+	       (unsigned long long)f->position, f->text);
 	if (f->offset_from != f->offset_to)
-		printf("; offsets %lld to %lld are lost", (long long)f->offset_from, (long long)f->offset_to - 1);
+		printf("; offsets %lld to %lld are lost", (long long)f->offset_from,
+		       (long long)f->offset_to - 1);
 	printf("\n");
 }
 
@@ -88,22 +91,28 @@ static void on_file(void *ctx, const char *file, uint64_t bytes)
 static void put_result(struct report *r, const struct verify_result *result)
 {
 	if (r->json)
-		(void)buf_appendf(&r->out, "],\"files\":%llu,\"bytes\":%llu,\"batches\":%llu,\"records\":%llu,\"groups\":%llu,\"ok\":%s}\n",
-				  (unsigned long long)result->files, (unsigned long long)result->bytes,
-				  (unsigned long long)result->batches, (unsigned long long)result->records,
-				  (unsigned long long)result->groups, result->faults ? "false" : "true");
+		(void)buf_appendf(
+			&r->out,
+			"],\"files\":%llu,\"bytes\":%llu,\"batches\":%llu,\"records\":%llu,\"groups\":%llu,\"ok\":%s}\n",
+			(unsigned long long)result->files, (unsigned long long)result->bytes,
+			(unsigned long long)result->batches, (unsigned long long)result->records,
+			(unsigned long long)result->groups, result->faults ? "false" : "true");
 	else
 		printf("%s: %llu records in %llu batches, %llu groups in the journal, %llu files, %llu MiB; %llu faults\n",
-		       result->faults ? "damaged" : "ok", (unsigned long long)result->records, (unsigned long long)result->batches,
-		       (unsigned long long)result->groups, (unsigned long long)result->files, (unsigned long long)(result->bytes >> 20),
+		       result->faults ? "damaged" : "ok", (unsigned long long)result->records,
+		       (unsigned long long)result->batches, (unsigned long long)result->groups,
+		       (unsigned long long)result->files, (unsigned long long)(result->bytes >> 20),
 		       (unsigned long long)result->faults);
 }
 
 static int run_verify(const struct args *args)
 {
 	struct report r = {.json = args_has(args, "json"), .progress = isatty(STDERR_FILENO)};
-	struct verify_options options_in = {
-		.sys = sys_kernel(), .dir = args->operands[0], .on_fault = on_fault, .on_file = on_file, .ctx = &r};
+	struct verify_options options_in = {.sys = sys_kernel(),
+					    .dir = args->operands[0],
+					    .on_fault = on_fault,
+					    .on_file = on_file,
+					    .ctx = &r};
 	struct verify_result result;
 	struct fault fault = {0};
 	int rc;

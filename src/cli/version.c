@@ -58,7 +58,8 @@ static uint32_t list_libraries(struct library out[8], char xxhash[16])
 
 static int run_version(const struct args *args)
 {
-	static const char flags[] = "buildtype=" BUILD_TYPE " optimization=" BUILD_OPTIMIZATION " sanitize=" BUILD_SANITIZE;
+	static const char flags[] =
+		"buildtype=" BUILD_TYPE " optimization=" BUILD_OPTIMIZATION " sanitize=" BUILD_SANITIZE;
 	struct library libraries[8];
 	char xxhash[16];
 	struct buf out;
@@ -67,13 +68,14 @@ static int run_version(const struct args *args)
 	uint32_t count = list_libraries(libraries, xxhash);
 	buf_init(&out, 4096);
 	if (json)
-		buf_appendf(&out, "{\"version\":\"%s\",\"compiler\":\"%s\",\"build\":\"%s\",\"libraries\":{", BUILD_VERSION,
-			    __VERSION__, flags);
+		buf_appendf(&out, "{\"version\":\"%s\",\"compiler\":\"%s\",\"build\":\"%s\",\"libraries\":{",
+			    BUILD_VERSION, __VERSION__, flags);
 	else
 		buf_appendf(&out, "weir %s\nbuild: %s\ncompiler: %s\n", BUILD_VERSION, flags, __VERSION__);
 	for (uint32_t i = 0; i < count; i++) {
 		if (json)
-			buf_appendf(&out, "%s\"%s\":\"%s\"", i ? "," : "", libraries[i].name, libraries[i].version);
+			buf_appendf(&out, "%s\"%s\":\"%s\"", i ? "," : "", libraries[i].name,
+				    libraries[i].version);
 		else
 			buf_appendf(&out, "%s %s\n", libraries[i].name, libraries[i].version);
 	}

@@ -62,12 +62,14 @@ static int refuse_key(struct slice key, struct fault *fault)
 		if (!is_api_key(&setting_table[i]))
 			continue;
 		names[count++] = setting_table[i].path;
-		at += (uint32_t)snprintf(list + at, sizeof(list) - at, "%s%s", at ? ", " : "", setting_table[i].path);
+		at += (uint32_t)snprintf(list + at, sizeof(list) - at, "%s%s", at ? ", " : "",
+					 setting_table[i].path);
 		CHECK(at < sizeof(list));
 	}
 	const char *nearest = conf_nearest(key, names, count);
 	return fault_set(fault, ERR_BAD_TOPIC_CONFIG, "unknown key \"%.*s\": %s%s%s", SHOWN(key),
-			 nearest ? "did you mean \"" : "expected one of ", nearest ? nearest : list, nearest ? "\"?" : "");
+			 nearest ? "did you mean \"" : "expected one of ", nearest ? nearest : list,
+			 nearest ? "\"?" : "");
 }
 
 int conf_topic_set(struct conf_topic *topic, struct slice key, struct slice value, struct fault *fault)
@@ -82,7 +84,8 @@ int conf_topic_set(struct conf_topic *topic, struct slice key, struct slice valu
 }
 
 /* A row's value as JSON: numbers and booleans bare, the rest quoted (words of ours, nothing to escape). */
-static void append_member(const struct setting *s, const char *name, const struct conf_topic *topic, struct buf *out)
+static void append_member(const struct setting *s, const char *name, const struct conf_topic *topic,
+			  struct buf *out)
 {
 	bool quoted = s->type != SETTING_INT && s->type != SETTING_BOOL;
 
@@ -126,8 +129,8 @@ static const char *copy_buf(struct arena *a, struct buf *b)
 	return (const char *)copy.ptr;
 }
 
-static int add_change(struct conf_changes *out, const char *label, const struct setting *s, const void *before,
-		      const void *after)
+static int add_change(struct conf_changes *out, const char *label, const struct setting *s,
+		      const void *before, const void *after)
 {
 	struct buf text;
 
@@ -161,8 +164,8 @@ static int add_change(struct conf_changes *out, const char *label, const struct 
 	return 0;
 }
 
-static int diff_scope(struct conf_changes *out, enum setting_scope scope, const char *label, const void *before,
-		      const void *after)
+static int diff_scope(struct conf_changes *out, enum setting_scope scope, const char *label,
+		      const void *before, const void *after)
 {
 	int err = 0;
 
@@ -193,8 +196,8 @@ static int diff_topics(const struct conf *before, const struct conf *after, stru
 	for (uint32_t i = 0; i < after->topic_count && !err; i++) {
 		const struct conf_topic *old = find_topic(before, after->topics[i].name, i);
 		snprintf(label, sizeof(label), "topics[%s]", after->topics[i].name);
-		err = old ? diff_scope(out, SETTING_TOPIC, label, old, &after->topics[i])
-			  : add_change(out, label, NULL, NULL, &after->topics[i]);
+		err = old ? diff_scope(out, SETTING_TOPIC, label, old, &after->topics[i]) :
+			    add_change(out, label, NULL, NULL, &after->topics[i]);
 	}
 	for (uint32_t i = 0; i < before->topic_count && !err; i++) {
 		if (find_topic(after, before->topics[i].name, i))
@@ -211,7 +214,8 @@ int conf_diff(const struct conf *before, const struct conf *after, struct conf_c
 	arena_init(&out->arena, 4096, 64u << 20);
 	int err = diff_scope(out, SETTING_FILE, "", before, after);
 	if (!err)
-		err = diff_scope(out, SETTING_TOPIC, "topic_defaults", &before->topic_defaults, &after->topic_defaults);
+		err = diff_scope(out, SETTING_TOPIC, "topic_defaults", &before->topic_defaults,
+				 &after->topic_defaults);
 	if (!err)
 		err = diff_topics(before, after, out);
 	if (err)

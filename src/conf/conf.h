@@ -157,7 +157,7 @@ int conf_topic_json(const struct conf_topic *topic, struct buf *out);
 /* ---- reload ---- */
 
 struct conf_change {
-	const char *path; /* "http.header_timeout", "topics[orders].retention" */
+	const char *path;   /* "http.header_timeout", "topics[orders].retention" */
 	const char *before; /* as the file would say it; NULL: was not there. Secrets are "***" */
 	const char *after;  /* NULL: no longer there */
 	bool restart;       /* takes effect at the next start only */
@@ -176,8 +176,8 @@ void conf_changes_fini(struct conf_changes *c);
 
 /* ---- generated from the table ---- */
 
-int conf_page_settings(struct buf *out); /* docs/reference/settings.md */
+int conf_page_settings(struct buf *out);                 /* docs/reference/settings.md */
 int conf_page_man(struct buf *out, const char *version); /* weir.yaml.5 */
-int conf_page_schema(struct buf *out);   /* JSON Schema 2020-12 of the file */
+int conf_page_schema(struct buf *out);                   /* JSON Schema 2020-12 of the file */
 
 #endif

@@ -70,21 +70,50 @@ static const struct {
 	const char *text;
 	int64_t value; /* -1: refused */
 } durations[] = {
-	{"0", 0}, {"0s", 0}, {"1ms", 1}, {"30s", 30000}, {"1.5s", 1500}, {"5m", 300000}, {"1h30m", 5400000},
-	{"7d", 604800000}, {"2w", 1209600000}, {"1d1ms", 86400001}, {" 30s ", 30000},
-	{"", -1}, {"30", -1}, {"s", -1}, {"-1s", -1}, {"1.s", -1}, {".5s", -1}, {"1.5ms", -1}, {"1s1m", -1},
-	{"1s1s", -1}, {"1 s", -1}, {"1S", -1}, {"1y", -1}, {"99999999999999999999s", -1}, {"999999999w", -1},
-	{"1.0000000000s", -1}, {"1e3s", -1}, {"forever", -1}, {"30s x", -1},
+	{"0", 0},           {"0s", 0},
+	{"1ms", 1},         {"30s", 30000},
+	{"1.5s", 1500},     {"5m", 300000},
+	{"1h30m", 5400000}, {"7d", 604800000},
+	{"2w", 1209600000}, {"1d1ms", 86400001},
+	{" 30s ", 30000},   {"", -1},
+	{"30", -1},         {"s", -1},
+	{"-1s", -1},        {"1.s", -1},
+	{".5s", -1},        {"1.5ms", -1},
+	{"1s1m", -1},       {"1s1s", -1},
+	{"1 s", -1},        {"1S", -1},
+	{"1y", -1},         {"99999999999999999999s", -1},
+	{"999999999w", -1}, {"1.0000000000s", -1},
+	{"1e3s", -1},       {"forever", -1},
+	{"30s x", -1},
 };
 
 static const struct {
 	const char *text;
 	int64_t value;
 } sizes[] = {
-	{"0", 0}, {"1", 1}, {"4096", 4096}, {"64MiB", 64 << 20}, {"64mib", 64 << 20}, {"64 MiB", 64 << 20},
-	{"1.5KiB", 1536}, {"1kB", 1000}, {"10MB", 10000000}, {"1GiB", 1 << 30}, {"2TiB", (int64_t)2 << 40}, {"7B", 7},
-	{"", -1}, {"MiB", -1}, {"-1", -1}, {"1.5", -1}, {"1.0001KiB", -1}, {"64M", -1}, {"64MiBs", -1},
-	{"99999999999TiB", -1}, {"0x10", -1}, {"1_000", -1}, {"1MiB2KiB", -1},
+	{"0", 0},
+	{"1", 1},
+	{"4096", 4096},
+	{"64MiB", 64 << 20},
+	{"64mib", 64 << 20},
+	{"64 MiB", 64 << 20},
+	{"1.5KiB", 1536},
+	{"1kB", 1000},
+	{"10MB", 10000000},
+	{"1GiB", 1 << 30},
+	{"2TiB", (int64_t)2 << 40},
+	{"7B", 7},
+	{"", -1},
+	{"MiB", -1},
+	{"-1", -1},
+	{"1.5", -1},
+	{"1.0001KiB", -1},
+	{"64M", -1},
+	{"64MiBs", -1},
+	{"99999999999TiB", -1},
+	{"0x10", -1},
+	{"1_000", -1},
+	{"1MiB2KiB", -1},
 };
 
 static void sizes_and_durations_are_strict(void **state)
@@ -110,8 +139,12 @@ static void what_is_written_is_the_shortest(void **state)
 		int64_t value;
 		const char *duration, *size;
 	} rows[] = {
-		{0, "0", "0"}, {1, "1ms", "1"}, {90000, "90s", "90000"}, {604800000, "7d", "590625KiB"},
-		{1 << 20, "1048576ms", "1MiB"}, {3600000, "1h", "3600000"},
+		{0, "0", "0"},
+		{1, "1ms", "1"},
+		{90000, "90s", "90000"},
+		{604800000, "7d", "590625KiB"},
+		{1 << 20, "1048576ms", "1MiB"},
+		{3600000, "1h", "3600000"},
 	};
 	struct buf out;
 
@@ -149,9 +182,12 @@ static void the_nearest_name_is_found(void **state)
 static void addresses_origins_and_hosts(void **state)
 {
 	static const char *const good[] = {"127.0.0.1:8080", "[::1]:0", ":8080", "*:1", "a-b.example:65535"};
-	static const char *const bad[] = {"", "127.0.0.1", ":", "a:65536", "a:-1", "a:1:2", "[::1]", "[::1:80", "a b:1", "::1:80"};
-	static const char *const origins[] = {"*", "null", "https://a.example", "http://localhost:3000", "https://[::1]:3"};
-	static const char *const no_origins[] = {"a.example", "https://", "https://a/b", "https://a:b", "https://a example"};
+	static const char *const bad[] = {"",      "127.0.0.1", ":",       "a:65536", "a:-1",
+					  "a:1:2", "[::1]",     "[::1:80", "a b:1",   "::1:80"};
+	static const char *const origins[] = {"*", "null", "https://a.example", "http://localhost:3000",
+					      "https://[::1]:3"};
+	static const char *const no_origins[] = {"a.example", "https://", "https://a/b", "https://a:b",
+						 "https://a example"};
 
 	(void)state;
 	for (size_t i = 0; i < 5; i++)
@@ -201,24 +237,23 @@ static void a_whole_file_is_read(void **state)
 	struct loaded l;
 
 	(void)state;
-	load(&l,
-	     "data: /var/lib/weir\n"
-	     "topics:\n"
-	     "  - &o { name: orders, partitions: 4, retention: forever, idempotency: { ttl: 1d } }\n"
-	     "  - name: audit.log\n"
-	     "    cleanup: compact\n"
-	     "    durability: os\n"
-	     "http:\n"
-	     "  listen: \"127.0.0.1:${env:PORT}\"\n"
-	     "  allowed_origins: [https://a.example, \"*\"]\n"
-	     "  allowed_hosts: ${file:/secret}\n"
-	     "  body_bytes_max: 32MiB\n"
-	     "  idle_timeout: 1m30s\n"
-	     "  cors: true\n"
-	     "kafka: { listen: off }\n"
-	     "topic_defaults: { retention: 2d, auto_create: false, retention_bytes: 1GiB }\n"
-	     "threads: 2\n"
-	     "log_level: debug\n");
+	load(&l, "data: /var/lib/weir\n"
+		 "topics:\n"
+		 "  - &o { name: orders, partitions: 4, retention: forever, idempotency: { ttl: 1d } }\n"
+		 "  - name: audit.log\n"
+		 "    cleanup: compact\n"
+		 "    durability: os\n"
+		 "http:\n"
+		 "  listen: \"127.0.0.1:${env:PORT}\"\n"
+		 "  allowed_origins: [https://a.example, \"*\"]\n"
+		 "  allowed_hosts: ${file:/secret}\n"
+		 "  body_bytes_max: 32MiB\n"
+		 "  idle_timeout: 1m30s\n"
+		 "  cors: true\n"
+		 "kafka: { listen: off }\n"
+		 "topic_defaults: { retention: 2d, auto_create: false, retention_bytes: 1GiB }\n"
+		 "threads: 2\n"
+		 "log_level: debug\n");
 	assert_string_equal(l.text, "");
 	assert_int_equal(l.err, 0);
 	assert_string_equal(l.conf->path, "f");
@@ -253,9 +288,11 @@ static const struct {
 	{"kafka: {zzzzz: 1}\n", "f:1:9: unknown key \"zzzzz\" in kafka: expected one of listen\n"},
 	{"http: { listen: 127.0.0.1 }\n",
 	 "f:1:17: http.listen: \"127.0.0.1\": expected HOST:PORT, such as 127.0.0.1:8080, [::1]:8080 or :8080\n"},
-	{"log_level: inof\n", "f:1:12: log_level: \"inof\": expected error, warning, info or debug; did you mean \"info\"?\n"},
+	{"log_level: inof\n",
+	 "f:1:12: log_level: \"inof\": expected error, warning, info or debug; did you mean \"info\"?\n"},
 	{"http: {cors: yes}\n", "f:1:14: http.cors: \"yes\": expected true or false\n"},
-	{"http: {cors: True}\n", "f:1:14: http.cors: \"True\": expected true or false; did you mean \"true\"?\n"},
+	{"http: {cors: True}\n",
+	 "f:1:14: http.cors: \"True\": expected true or false; did you mean \"true\"?\n"},
 	{"topic_defaults: {retention: 30}\n",
 	 "f:1:29: topic_defaults.retention: \"30\": expected a duration from 1s to 36500d, such as 7d, or forever\n"},
 	{"topic_defaults: {retention: ever}\n",
@@ -269,7 +306,8 @@ static const struct {
 	{"- a\n", "f:1:1: expected a mapping of settings, KEY: VALUE\n"},
 	{"data: a\ndata: b\n", "f:2:1: data: given twice, first on line 1\n"},
 	{"http: {}\nhttp: {}\n", "f:2:1: http: given twice, first on line 1\n"},
-	{"topics: [{name: a}, {name: b}, {name: a}]\n", "f:1:39: topics: \"a\" is named twice, first on line 1\n"},
+	{"topics: [{name: a}, {name: b}, {name: a}]\n",
+	 "f:1:39: topics: \"a\" is named twice, first on line 1\n"},
 	{"topics: [{partitions: 2}]\n", "f:1:10: topics[0].name: missing\n"},
 	{"topics: [{name: _x}]\n", "f:1:17: topics[_x]: \"_x\": names that begin with _ are weir's own\n"},
 	{"topics: [{name: a b}]\n",
@@ -282,16 +320,20 @@ static const struct {
 	{"topics: [{name: a, idempotency: {tll: 1d}}]\n",
 	 "f:1:34: unknown key \"tll\" in topics[a].idempotency: did you mean \"ttl\"?\n"},
 	{"data: ${env:NOPE}\n", "f:1:7: data: \"${env:NOPE}\": the environment variable NOPE is not set\n"},
-	{"data: ${file:/nope}\n", "f:1:7: data: \"${file:/nope}\": cannot read the file /nope: No such file or directory\n"},
+	{"data: ${file:/nope}\n",
+	 "f:1:7: data: \"${file:/nope}\": cannot read the file /nope: No such file or directory\n"},
 	{"data: ${NOPE}\n",
 	 "f:1:7: data: \"${NOPE}\": ${NOPE} is not known: expected ${env:NAME} or ${file:PATH} ($${ for a literal ${)\n"},
 	{"data: ${env:A\n", "f:1:7: data: \"${env:A\": ${ without a closing }\n"},
-	{"data: ${env:EMPTY}\n", "f:1:7: data: \"${env:EMPTY}\" (once replaced): expected text of 1 to 4000 bytes\n"},
+	{"data: ${env:EMPTY}\n",
+	 "f:1:7: data: \"${env:EMPTY}\" (once replaced): expected text of 1 to 4000 bytes\n"},
 	{"http: {record_bytes_max: 32MiB}\n",
 	 "f:1:26: http.record_bytes_max: \"32MiB\": expected at most http.body_bytes_max, which is 16MiB\n"
 	 "f:1:26: http.record_bytes_max: \"32MiB\": expected at most log.group_bytes, which is 8MiB\n"},
-	{"kafka: {listen: 127.0.0.1:8080}\n", "f:1:17: kafka.listen: \"127.0.0.1:8080\": http.listen has this address already\n"},
-	{"http: {listen: 127.0.0.1:9092}\n", "f:1:16: kafka.listen: \"127.0.0.1:9092\": http.listen has this address already\n"},
+	{"kafka: {listen: 127.0.0.1:8080}\n",
+	 "f:1:17: kafka.listen: \"127.0.0.1:8080\": http.listen has this address already\n"},
+	{"http: {listen: 127.0.0.1:9092}\n",
+	 "f:1:16: kafka.listen: \"127.0.0.1:9092\": http.listen has this address already\n"},
 	{"colour: red\na: [1,\nb: 2\n",
 	 "f:1:1: unknown key \"colour\": expected one of data, threads, memory, drain_timeout, log_level, log_format, http, kafka, log, stream, topic_defaults, topics, sources\n"
 	 "f:3:1: wrongly indented flow sequence\n"},
@@ -323,21 +365,20 @@ static void all_problems_come_in_one_run_in_order(void **state)
 	struct loaded l;
 
 	(void)state;
-	load(&l,
-	     "sources:\n"
-	     "  - name: github\n"
-	     "    type: webhok\n"
-	     "    topic: orders\n"
-	     "    verify: { scheme: github }\n"
-	     "    rate_limit: { per_second: many }\n"
-	     "topics:\n"
-	     "  - { name: a, partitions: 0 }\n"
-	     "  - { name: a, colour: red }\n"
-	     "http:\n"
-	     "  listen: nowhere\n"
-	     "  header_timeout: soon\n"
-	     "log_format: xml\n"
-	     "data: [\n");
+	load(&l, "sources:\n"
+		 "  - name: github\n"
+		 "    type: webhok\n"
+		 "    topic: orders\n"
+		 "    verify: { scheme: github }\n"
+		 "    rate_limit: { per_second: many }\n"
+		 "topics:\n"
+		 "  - { name: a, partitions: 0 }\n"
+		 "  - { name: a, colour: red }\n"
+		 "http:\n"
+		 "  listen: nowhere\n"
+		 "  header_timeout: soon\n"
+		 "log_format: xml\n"
+		 "data: [\n");
 	assert_int_equal(l.err, ERR_BAD_CONFIG);
 	assert_int_equal(l.problems.errors, 8);
 	for (uint32_t i = 1; i < l.problems.count; i++)
@@ -356,7 +397,9 @@ static void a_readable_secret_only_warns_and_no_value_is_shown(void **state)
 	load(&l, "http: { listen: \"${file:/open}\" }\n");
 	assert_int_equal(l.err, 0);
 	assert_int_equal(l.problems.warnings, 1);
-	assert_string_equal(l.text, "f:1:17: warning: http.listen: the file /open can be read by every user of this machine (mode 0644): chmod 600 it\n");
+	assert_string_equal(
+		l.text,
+		"f:1:17: warning: http.listen: the file /open can be read by every user of this machine (mode 0644): chmod 600 it\n");
 	unload(&l);
 	load(&l, "http: { listen: \"${env:SECRET}\" }\n");
 	assert_int_equal(l.err, ERR_BAD_CONFIG);
@@ -377,14 +420,16 @@ static void the_line_is_shown_with_a_caret(void **state)
 	(void)state;
 	conf_problems_init(&p);
 	buf_init(&out, 4096);
-	assert_int_equal(conf_load_text(SLICE_LIT("data: a\nhttp: { cors: 1 }\r\n"), "f", &world, &c, &p), ERR_BAD_CONFIG);
+	assert_int_equal(conf_load_text(SLICE_LIT("data: a\nhttp: { cors: 1 }\r\n"), "f", &world, &c, &p),
+			 ERR_BAD_CONFIG);
 	conf_problems_text(&p, true, &out);
 	assert_true(slice_eq_str(buf_slice(&out), "f:2:15: http.cors: \"1\": expected true or false\n"
 						  "    http: { cors: 1 }\n"
 						  "                  ^\n"));
 	buf_clear(&out);
 	conf_problems_json(&p, &out);
-	assert_true(slice_eq_str(buf_slice(&out),
+	assert_true(slice_eq_str(
+		buf_slice(&out),
 		"[{\"file\":\"f\",\"line\":2,\"column\":15,\"severity\":\"error\",\"key\":\"http.cors\","
 		"\"message\":\"http.cors: \\\"1\\\": expected true or false\",\"nearest\":null}]"));
 	buf_fini(&out);
@@ -411,7 +456,8 @@ static void problems_are_bounded(void **state)
 
 static void any_allocation_may_fail(void **state)
 {
-	static const char yaml[] = "http: { allowed_hosts: [a, b, c], bad: 1 }\ntopics: [{ name: a }, { name: b }]\n";
+	static const char yaml[] =
+		"http: { allowed_hosts: [a, b, c], bad: 1 }\ntopics: [{ name: a }, { name: b }]\n";
 
 	(void)state;
 	for (uint64_t nth = 1; nth < 40; nth++) {
@@ -460,16 +506,21 @@ static void a_topic_takes_the_keys_of_the_file(void **state)
 	assert_int_equal(conf_topic_set(&t, SLICE_LIT("retention_bytes"), SLICE_LIT("-1"), &fault), 0);
 	buf_init(&out, 1000);
 	assert_int_equal(conf_topic_json(&t, &out), 0);
-	assert_true(slice_eq_str(buf_slice(&out),
+	assert_true(slice_eq_str(
+		buf_slice(&out),
 		"\"partitions\":12,\"retention\":\"forever\",\"retention_bytes\":\"unlimited\",\"durability\":\"fsync\","
 		"\"cleanup\":\"delete\",\"idempotency\":{\"ttl\":\"90s\"}"));
 	buf_fini(&out);
-	assert_int_equal(conf_topic_set(&t, SLICE_LIT("retnetion"), SLICE_LIT("1d"), &fault), ERR_BAD_TOPIC_CONFIG);
+	assert_int_equal(conf_topic_set(&t, SLICE_LIT("retnetion"), SLICE_LIT("1d"), &fault),
+			 ERR_BAD_TOPIC_CONFIG);
 	assert_non_null(strstr(fault.text, "did you mean \"retention\"?"));
 	assert_int_equal(conf_topic_set(&t, SLICE_LIT("name"), SLICE_LIT("x"), &fault), ERR_BAD_TOPIC_CONFIG);
-	assert_int_equal(conf_topic_set(&t, SLICE_LIT("auto_create"), SLICE_LIT("true"), &fault), ERR_BAD_TOPIC_CONFIG);
-	assert_int_equal(conf_topic_set(&t, SLICE_LIT("durability"), SLICE_LIT("fsnc"), &fault), ERR_BAD_TOPIC_CONFIG);
-	assert_string_equal(fault.text, "durability: \"fsnc\": expected fsync or os; did you mean \"fsync\"?");
+	assert_int_equal(conf_topic_set(&t, SLICE_LIT("auto_create"), SLICE_LIT("true"), &fault),
+			 ERR_BAD_TOPIC_CONFIG);
+	assert_int_equal(conf_topic_set(&t, SLICE_LIT("durability"), SLICE_LIT("fsnc"), &fault),
+			 ERR_BAD_TOPIC_CONFIG);
+	assert_string_equal(fault.text,
+			    "durability: \"fsnc\": expected fsync or os; did you mean \"fsync\"?");
 }
 
 static void a_reload_tells_what_changed(void **state)
@@ -507,7 +558,8 @@ static void a_reload_tells_what_changed(void **state)
 /* What daemon/reload.c applies; of all else a reload must say that it waits for a start. */
 static void a_reload_promises_what_the_daemon_does(void **state)
 {
-	static const char applied[] = " drain_timeout log_level log_format http.record_bytes_max http.records_max ";
+	static const char applied[] =
+		" drain_timeout log_level log_format http.record_bytes_max http.records_max ";
 	char word[100];
 
 	(void)state;

@@ -19,10 +19,12 @@ static bool is_name(const char *name)
 	return true;
 }
 
-static int put_variable(const char *name, const struct conf_world *world, struct buf *out, struct fault *fault)
+static int put_variable(const char *name, const struct conf_world *world, struct buf *out,
+			struct fault *fault)
 {
 	if (!is_name(name))
-		return fault_set(fault, ERR_BAD_CONFIG, "\"%.80s\" is not the name of an environment variable", name);
+		return fault_set(fault, ERR_BAD_CONFIG,
+				 "\"%.80s\" is not the name of an environment variable", name);
 	const char *value = world->variable(world->self, name);
 	if (!value)
 		return fault_set(fault, ERR_BAD_CONFIG, "the environment variable %.80s is not set", name);
@@ -37,14 +39,16 @@ static int put_file(const char *path, const struct conf_world *world, struct buf
 
 	int err = world->file(world->self, path, EXPAND_BYTES_MAX, out, &mode);
 	if (err)
-		return fault_set(fault, ERR_BAD_CONFIG, "cannot read the file %.200s: %s", path, sys_error_text(err));
+		return fault_set(fault, ERR_BAD_CONFIG, "cannot read the file %.200s: %s", path,
+				 sys_error_text(err));
 	if (out->len > before && out->ptr[out->len - 1] == '\n')
 		out->len--;
 	if (out->len > before && out->ptr[out->len - 1] == '\r')
 		out->len--;
 	if (mode & 004)
 		snprintf(result->warning, sizeof(result->warning),
-			 "the file %.200s can be read by every user of this machine (mode %04o): chmod 600 it", path, mode);
+			 "the file %.200s can be read by every user of this machine (mode %04o): chmod 600 it",
+			 path, mode);
 	return 0;
 }
 
@@ -60,12 +64,14 @@ static int put_one(struct slice body, const struct conf_world *world, struct buf
 	else if (slice_starts(body, SLICE_LIT("file:")))
 		skip = 5;
 	if (!skip)
-		return fault_set(fault, ERR_BAD_CONFIG,
-				 "${%.*s} is not known: expected ${env:NAME} or ${file:PATH} ($${ for a literal ${)",
-				 (int)(body.len < 80 ? body.len : 80), (const char *)body.ptr);
+		return fault_set(
+			fault, ERR_BAD_CONFIG,
+			"${%.*s} is not known: expected ${env:NAME} or ${file:PATH} ($${ for a literal ${)",
+			(int)(body.len < 80 ? body.len : 80), (const char *)body.ptr);
 	struct slice rest = slice_from(body, skip);
 	if (rest.len == 0 || rest.len >= sizeof(name) || memchr(rest.ptr, 0, rest.len))
-		return fault_set(fault, ERR_BAD_CONFIG, "expected a name in ${%s}", skip == 4 ? "env:NAME" : "file:PATH");
+		return fault_set(fault, ERR_BAD_CONFIG, "expected a name in ${%s}",
+				 skip == 4 ? "env:NAME" : "file:PATH");
 	memcpy(name, rest.ptr, rest.len);
 	name[rest.len] = 0;
 	result->changed = true;

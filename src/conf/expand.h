@@ -8,7 +8,7 @@
 #define EXPAND_BYTES_MAX 65536u
 
 struct expand_result {
-	bool changed;     /* something was put in */
+	bool changed;      /* something was put in */
 	char warning[504]; /* a secret that others may read; empty: none */
 };
 

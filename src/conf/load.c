@@ -44,15 +44,14 @@ struct walk {
 	enum setting_scope scope;
 	uint32_t excluded; /* rows with these flags are not keys here */
 	void *object;
-	char label[PATH_MAX_BYTES]; /* "topic_defaults", "topics[orders]"; empty for the file */
+	char label[PATH_MAX_BYTES];       /* "topic_defaults", "topics[orders]"; empty for the file */
 	struct conf_mark marks[ROWS_MAX]; /* where each row was set; line 0: it was not */
 };
 
 /* ---- telling ---- */
 
 /* snprintf where cutting is what is wanted. Gives the bytes that are there now. */
-__attribute__((format(printf, 3, 4)))
-static size_t print_to(char *out, size_t room, const char *format, ...)
+__attribute__((format(printf, 3, 4))) static size_t print_to(char *out, size_t room, const char *format, ...)
 {
 	va_list args;
 
@@ -91,8 +90,8 @@ static void add_problem(struct loader *l, struct conf_problem problem)
 	conf_problems_add(l->problems, &problem);
 }
 
-__attribute__((format(printf, 4, 5)))
-static void tell(struct loader *l, struct conf_mark at, const char *key, const char *format, ...)
+__attribute__((format(printf, 4, 5))) static void tell(struct loader *l, struct conf_mark at, const char *key,
+						       const char *format, ...)
 {
 	char text[1024];
 	va_list args;
@@ -170,7 +169,8 @@ static const char *elsewhere(const struct walk *w, struct slice key, char out[PA
 	for (uint32_t i = 0; i < setting_count; i++) {
 		const struct setting *s = &setting_table[i];
 		const char *dot = strrchr(s->path, '.');
-		if (s->scope != w->scope || (s->flags & w->excluded) || !slice_eq_str(key, dot ? dot + 1 : s->path))
+		if (s->scope != w->scope || (s->flags & w->excluded) ||
+		    !slice_eq_str(key, dot ? dot + 1 : s->path))
 			continue;
 		full_path(w, s->path, out);
 		return out;
@@ -182,7 +182,8 @@ static const char *elsewhere(const struct walk *w, struct slice key, char out[PA
 	return out;
 }
 
-static void unknown_key(struct loader *l, const struct walk *w, const char *section, const struct yaml_node *n)
+static void unknown_key(struct loader *l, const struct walk *w, const char *section,
+			const struct yaml_node *n)
 {
 	char path[PATH_MAX_BYTES], place[PATH_MAX_BYTES], other[PATH_MAX_BYTES], list[1024] = "", text[1600];
 	const char *names[NAMES_MAX];
@@ -197,8 +198,9 @@ static void unknown_key(struct loader *l, const struct walk *w, const char *sect
 	size_t at = 0;
 	for (uint32_t i = 0; i < count; i++)
 		at += print_to(list + at, sizeof(list) - at, "%s%s", i ? ", " : "", names[i]);
-	print_to(text, sizeof(text), "unknown key \"%.*s\"%s%s: %s%s%s", SHOWN(n->key), *place ? " in " : "", place,
-		 nearest ? "did you mean \"" : "expected one of ", nearest ? nearest : list, nearest ? "\"?" : "");
+	print_to(text, sizeof(text), "unknown key \"%.*s\"%s%s: %s%s%s", SHOWN(n->key), *place ? " in " : "",
+		 place, nearest ? "did you mean \"" : "expected one of ", nearest ? nearest : list,
+		 nearest ? "\"?" : "");
 	add_problem(l, (struct conf_problem){.at = n->key_at, .key = path, .text = text, .nearest = nearest});
 }
 
@@ -247,7 +249,8 @@ static void set_scalar(struct loader *l, struct walk *w, const struct setting *s
 	if (*result.warning) {
 		char text[800];
 		print_to(text, sizeof(text), "%s: %s", path, result.warning);
-		add_problem(l, (struct conf_problem){.at = n->at, .warning = true, .key = path, .text = text});
+		add_problem(l,
+			    (struct conf_problem){.at = n->at, .warning = true, .key = path, .text = text});
 	}
 	if (!err) {
 		err = setting_store(s, w->object, buf_slice(&value), &l->conf->arena);
@@ -285,7 +288,8 @@ static void set_value(struct loader *l, struct walk *w, const struct setting *s,
 /* ---- maps ---- */
 
 /* False, and told, where an earlier sibling has the same key. */
-static bool is_first(struct loader *l, const char *path, const struct yaml_node *map, const struct yaml_node *n)
+static bool is_first(struct loader *l, const char *path, const struct yaml_node *map,
+		     const struct yaml_node *n)
 {
 	for (const struct yaml_node *other = map->child; other != n; other = other->next) {
 		if (!slice_eq(other->key, n->key))
@@ -308,7 +312,8 @@ static bool is_special(const struct walk *w, const char *section, const struct y
 {
 	if (w->scope != SETTING_FILE || *section)
 		return false;
-	return slice_eq_str(n->key, "topics") || slice_eq_str(n->key, "topic_defaults") || slice_eq_str(n->key, "sources");
+	return slice_eq_str(n->key, "topics") || slice_eq_str(n->key, "topic_defaults") ||
+	       slice_eq_str(n->key, "sources");
 }
 
 static void walk_map(struct loader *l, struct walk *w, const char *section, const struct yaml_node *map);
@@ -319,7 +324,8 @@ static void walk_key(struct loader *l, struct walk *w, const char *section, cons
 	char path[PATH_MAX_BYTES], full[PATH_MAX_BYTES];
 
 	/* A key with a dot or of any length cannot be a row's. */
-	if (n->key.len == 0 || n->key.len > 64 || memchr(n->key.ptr, '.', n->key.len) || memchr(n->key.ptr, 0, n->key.len)) {
+	if (n->key.len == 0 || n->key.len > 64 || memchr(n->key.ptr, '.', n->key.len) ||
+	    memchr(n->key.ptr, 0, n->key.len)) {
 		unknown_key(l, w, section, n);
 		return;
 	}
@@ -351,7 +357,8 @@ static void walk_map(struct loader *l, struct walk *w, const char *section, cons
 		return;
 	if (map->kind != YAML_MAP) {
 		full_path(w, section, full);
-		tell(l, map->at, full, "%s%sexpected a mapping of settings, KEY: VALUE", full, *full ? ": " : "");
+		tell(l, map->at, full, "%s%sexpected a mapping of settings, KEY: VALUE", full,
+		     *full ? ": " : "");
 		return;
 	}
 	for (const struct yaml_node *n = map->child; n && !gave_up(l); n = n->next)
@@ -364,7 +371,8 @@ static void check_required(struct loader *l, const struct walk *w, const struct 
 
 	for (uint32_t i = 0; i < setting_count; i++) {
 		const struct setting *s = &setting_table[i];
-		if (s->scope != w->scope || !(s->flags & SETTING_REQUIRED) || (s->flags & w->excluded) || w->marks[i].line)
+		if (s->scope != w->scope || !(s->flags & SETTING_REQUIRED) || (s->flags & w->excluded) ||
+		    w->marks[i].line)
 			continue;
 		full_path(w, s->path, path);
 		tell(l, map->at, path, "%s: missing", path);
@@ -387,7 +395,8 @@ static void label_item(struct walk *w, const char *list, const struct yaml_node 
 	const struct yaml_node *name = item->kind == YAML_MAP ? find_key(item, "name") : NULL;
 
 	if (name && name->kind == YAML_SCALAR && conf_is_topic_name(name->text))
-		print_to(w->label, sizeof(w->label), "%s[%.*s]", list, (int)name->text.len, (const char *)name->text.ptr);
+		print_to(w->label, sizeof(w->label), "%s[%.*s]", list, (int)name->text.len,
+			 (const char *)name->text.ptr);
 	else
 		print_to(w->label, sizeof(w->label), "%s[%u]", list, index);
 }
@@ -436,8 +445,8 @@ static uint32_t count_items(struct loader *l, const struct yaml_node *list, cons
 	return count;
 }
 
-static void load_topic(struct loader *l, struct conf_topic *topic, const struct yaml_node *item, uint32_t index,
-		       struct conf_mark *name_at)
+static void load_topic(struct loader *l, struct conf_topic *topic, const struct yaml_node *item,
+		       uint32_t index, struct conf_mark *name_at)
 {
 	struct walk w = {.scope = SETTING_TOPIC, .excluded = SETTING_DEFAULTS_ONLY, .object = topic};
 	const struct setting *name = setting_find(SETTING_TOPIC, SLICE_LIT("name"));
@@ -447,7 +456,8 @@ static void load_topic(struct loader *l, struct conf_topic *topic, const struct 
 	check_required(l, &w, item);
 	*name_at = w.marks[name - setting_table];
 	if (topic->name && topic->name[0] == '_')
-		tell(l, *name_at, w.label, "%s: \"%s\": names that begin with _ are weir's own", w.label, topic->name);
+		tell(l, *name_at, w.label, "%s: \"%s\": names that begin with _ are weir's own", w.label,
+		     topic->name);
 }
 
 static void load_topics(struct loader *l, const struct yaml_node *list)
@@ -487,8 +497,10 @@ static void refuse_sources(struct loader *l, const struct yaml_node *list)
 		return;
 	for (const struct yaml_node *n = list->child; n && !gave_up(l); n = n->next, i++) {
 		label_item(&w, "sources", n, i);
-		tell(l, n->at, w.label, "%s: this version of weir serves no sources yet: take it out, and send to "
-		     "/v1/topics/TOPIC/records instead", w.label);
+		tell(l, n->at, w.label,
+		     "%s: this version of weir serves no sources yet: take it out, and send to "
+		     "/v1/topics/TOPIC/records instead",
+		     w.label);
 	}
 }
 
@@ -513,8 +525,8 @@ static void check_order(struct loader *l, const struct walk *w, const char *low_
 	struct conf_mark at = w->marks[low - setting_table];
 	if (at.line == 0)
 		at = w->marks[high - setting_table];
-	tell(l, at, low_path, "%s: \"%.*s\": expected at most %s, which is %.*s", low_path, SHOWN(buf_slice(&a)),
-	     high_path, SHOWN(buf_slice(&b)));
+	tell(l, at, low_path, "%s: \"%.*s\": expected at most %s, which is %.*s", low_path,
+	     SHOWN(buf_slice(&a)), high_path, SHOWN(buf_slice(&b)));
 	buf_fini(&a);
 	buf_fini(&b);
 }
@@ -547,8 +559,12 @@ static void check_between(struct loader *l, const struct walk *w)
 		tell(l, listen_at, "kafka.listen",
 		     "kafka.listen: \"%s\": http.listen has this address already", c->kafka.listen);
 	if (c->http.cors && c->http.allowed_origins.count == 0)
-		add_problem(l, (struct conf_problem){.at = w->marks[cors - setting_table], .warning = true, .key = "http.cors",
-			.text = "http.cors: has no effect while http.allowed_origins is empty"});
+		add_problem(l,
+			    (struct conf_problem){
+				    .at = w->marks[cors - setting_table],
+				    .warning = true,
+				    .key = "http.cors",
+				    .text = "http.cors: has no effect while http.allowed_origins is empty"});
 }
 
 /* ---- the whole ---- */
@@ -556,8 +572,10 @@ static void check_between(struct loader *l, const struct walk *w)
 static void load_tree(struct loader *l, const struct yaml_node *root)
 {
 	struct walk file = {.scope = SETTING_FILE, .object = l->conf};
-	struct walk defaults = {.scope = SETTING_TOPIC, .excluded = SETTING_ITEM_ONLY,
-				.object = &l->conf->topic_defaults, .label = "topic_defaults"};
+	struct walk defaults = {.scope = SETTING_TOPIC,
+				.excluded = SETTING_ITEM_ONLY,
+				.object = &l->conf->topic_defaults,
+				.label = "topic_defaults"};
 	const struct yaml_node *section;
 
 	CHECK(setting_count <= ROWS_MAX);
@@ -669,7 +687,8 @@ int conf_load(const char *path, struct conf **out, struct conf_problems *problem
 	buf_init(&text, FILE_BYTES_MAX + 1);
 	int failed = world->file(world->self, path, FILE_BYTES_MAX, &text, &mode);
 	if (failed) {
-		print_to(why, sizeof(why), "cannot be read: %.300s", failed == -EFBIG ? "longer than 8 MiB" : sys_error_text(failed));
+		print_to(why, sizeof(why), "cannot be read: %.300s",
+			 failed == -EFBIG ? "longer than 8 MiB" : sys_error_text(failed));
 		conf_problems_add(problems, &(struct conf_problem){.file = path, .text = why});
 		buf_fini(&text);
 		return failed == -ENOENT ? ERR_NOT_FOUND : failed == -ENOMEM ? ERR_NOMEM : ERR_IO;

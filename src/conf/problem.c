@@ -107,7 +107,8 @@ int conf_problems_text(const struct conf_problems *p, bool with_source, struct b
 			buf_append_str(out, one->file);
 		if (one->file && one->at.line > 0)
 			buf_appendf(out, ":%u:%u", one->at.line, one->at.column);
-		buf_appendf(out, "%s%s%s\n", one->file ? ": " : "", one->warning ? "warning: " : "", one->text);
+		buf_appendf(out, "%s%s%s\n", one->file ? ": " : "", one->warning ? "warning: " : "",
+			    one->text);
 		if (with_source && one->source && one->at.line > 0)
 			append_source(one, out);
 	}

@@ -20,11 +20,11 @@ struct conf_mark {
 struct conf_problem {
 	const char *file;
 	struct conf_mark at;
-	bool warning;       /* told, but not a reason to refuse */
-	const char *key;    /* path of the setting, or NULL */
-	const char *text;   /* what was found and what was expected */
+	bool warning;        /* told, but not a reason to refuse */
+	const char *key;     /* path of the setting, or NULL */
+	const char *text;    /* what was found and what was expected */
 	const char *nearest; /* the nearest valid name, or NULL; also in text */
-	const char *source; /* the line of the file, without its end, or NULL */
+	const char *source;  /* the line of the file, without its end, or NULL */
 };
 
 struct conf_problems {

@@ -16,8 +16,8 @@
 #define KIB(n) ((int64_t)(n) << 10)
 #define MIB(n) ((int64_t)(n) << 20)
 #define GIB(n) ((int64_t)(n) << 30)
-#define SECONDS(n) ((int64_t)(n) * 1000)
-#define DAYS(n) ((int64_t)(n) * 86400000)
+#define SECONDS(n) ((int64_t)(n)*1000)
+#define DAYS(n) ((int64_t)(n)*86400000)
 #define IN_FILE(member) .scope = SETTING_FILE, .offset = offsetof(struct conf, member)
 #define IN_TOPIC(member) .scope = SETTING_TOPIC, .offset = offsetof(struct conf_topic, member)
 #define IN_SOURCE(member) .scope = SETTING_SOURCE, .offset = offsetof(struct conf_source, member)
@@ -27,7 +27,7 @@ static const char *const log_formats[] = {"text", "json", NULL};
 static const char *const durabilities[] = {"fsync", "os", NULL};
 static const char *const cleanups[] = {"delete", "compact", "compact_delete", NULL};
 static const char *const source_types[] = {"webhook", NULL};
-static const char *const schemes[] = {"none",    "github", "stripe", "slack",
+static const char *const schemes[] = {"none",    "github",   "stripe",      "slack",
 				      "shopify", "standard", "hmac_sha256", NULL};
 
 static const char address_text[] = "HOST:PORT, such as 127.0.0.1:8080, [::1]:8080 or :8080";
@@ -38,18 +38,18 @@ const struct setting setting_table[] = {
 	/* ---- the daemon ---- */
 	{"data", "./weir-data", "Directory of the journal, the topics and the state, made where missing.",
 	 .type = SETTING_STRING, .min = 1, .max = 4000, .flags = SETTING_RESTART, IN_FILE(data)},
-	{"threads", "auto", "Network workers; auto is one for each processor.",
-	 .type = SETTING_INT, .word = "auto", .word_value = 0, .min = 1, .max = 256,
-	 .flags = SETTING_RESTART, IN_FILE(threads)},
+	{"threads", "auto", "Network workers; auto is one for each processor.", .type = SETTING_INT,
+	 .word = "auto", .word_value = 0, .min = 1, .max = 256, .flags = SETTING_RESTART, IN_FILE(threads)},
 	{"memory", "512MiB",
 	 "Budget for requests on their way in and answers on their way out, all connections together; past it senders get 503.",
-	 .type = SETTING_SIZE, .min = MIB(16), .max = GIB(1024), .flags = SETTING_RESTART, IN_FILE(memory_bytes)},
+	 .type = SETTING_SIZE, .min = MIB(16), .max = GIB(1024), .flags = SETTING_RESTART,
+	 IN_FILE(memory_bytes)},
 	{"drain_timeout", "2s", "How long a stop waits for peers that do not answer.",
 	 .type = SETTING_DURATION, .min = 0, .max = SECONDS(600), IN_FILE(drain_timeout_ms)},
-	{"log_level", "info", "The least important log lines to write to stderr.",
-	 .type = SETTING_ENUM, .names = log_levels, IN_FILE(log_level)},
-	{"log_format", "text", "Form of the log lines.",
-	 .type = SETTING_ENUM, .names = log_formats, IN_FILE(log_format)},
+	{"log_level", "info", "The least important log lines to write to stderr.", .type = SETTING_ENUM,
+	 .names = log_levels, IN_FILE(log_level)},
+	{"log_format", "text", "Form of the log lines.", .type = SETTING_ENUM, .names = log_formats,
+	 IN_FILE(log_format)},
 
 	/* ---- http ---- */
 	{"http.listen", "127.0.0.1:8080",
@@ -60,33 +60,40 @@ const struct setting setting_table[] = {
 	 .type = SETTING_INT, .min = 1, .max = 10000000, .flags = SETTING_RESTART,
 	 IN_FILE(http.max_connections)},
 	{"http.header_bytes_max", "32KiB", "Largest head of a request, request line and headers together.",
-	 .type = SETTING_SIZE, .min = KIB(1), .max = MIB(1), .flags = SETTING_RESTART, IN_FILE(http.header_bytes_max)},
-	{"http.body_bytes_max", "16MiB", "Largest body of a request, after decoding.",
-	 .type = SETTING_SIZE, .min = KIB(1), .max = GIB(1), .flags = SETTING_RESTART, IN_FILE(http.body_bytes_max)},
+	 .type = SETTING_SIZE, .min = KIB(1), .max = MIB(1), .flags = SETTING_RESTART,
+	 IN_FILE(http.header_bytes_max)},
+	{"http.body_bytes_max", "16MiB", "Largest body of a request, after decoding.", .type = SETTING_SIZE,
+	 .min = KIB(1), .max = GIB(1), .flags = SETTING_RESTART, IN_FILE(http.body_bytes_max)},
 	{"http.record_bytes_max", "1MiB", "Largest record: key, value and headers together.",
 	 .type = SETTING_SIZE, .min = KIB(1), .max = MIB(64), IN_FILE(http.record_bytes_max)},
-	{"http.records_max", "100000", "Most records in one request.",
-	 .type = SETTING_INT, .min = 1, .max = 10000000, IN_FILE(http.records_max)},
+	{"http.records_max", "100000", "Most records in one request.", .type = SETTING_INT, .min = 1,
+	 .max = 10000000, IN_FILE(http.records_max)},
 	{"http.header_timeout", "10s", "Time for the head of a request to arrive, from its first byte.",
-	 .type = SETTING_DURATION, .min = 100, .max = SECONDS(3600), .flags = SETTING_RESTART, IN_FILE(http.header_timeout_ms)},
-	{"http.body_min_rate", "1KiB", "Slowest body that is waited for, after ten seconds of grace; 0 waits for any.",
-	 .type = SETTING_SIZE, .unit = "bytes a second", .min = 0, .max = GIB(1), .flags = SETTING_RESTART, IN_FILE(http.body_min_rate)},
+	 .type = SETTING_DURATION, .min = 100, .max = SECONDS(3600), .flags = SETTING_RESTART,
+	 IN_FILE(http.header_timeout_ms)},
+	{"http.body_min_rate", "1KiB",
+	 "Slowest body that is waited for, after ten seconds of grace; 0 waits for any.",
+	 .type = SETTING_SIZE, .unit = "bytes a second", .min = 0, .max = GIB(1), .flags = SETTING_RESTART,
+	 IN_FILE(http.body_min_rate)},
 	{"http.idle_timeout", "75s", "How long a connection without a request is kept.",
-	 .type = SETTING_DURATION, .min = 100, .max = DAYS(1), .flags = SETTING_RESTART, IN_FILE(http.idle_timeout_ms)},
+	 .type = SETTING_DURATION, .min = 100, .max = DAYS(1), .flags = SETTING_RESTART,
+	 IN_FILE(http.idle_timeout_ms)},
 	{"http.allowed_origins", NULL,
 	 "Origins whose pages may call weir from a browser; * is any. Its own pages always may.",
 	 .type = SETTING_LIST, .min = 1, .max = 300, .shape = conf_is_origin,
-	 .shape_text = "an origin, such as https://app.example.com, or *", .flags = SETTING_RESTART, IN_FILE(http.allowed_origins)},
+	 .shape_text = "an origin, such as https://app.example.com, or *", .flags = SETTING_RESTART,
+	 IN_FILE(http.allowed_origins)},
 	{"http.allowed_hosts", NULL,
 	 "Values of Host that are answered while no credentials are configured, beside loopback names.",
 	 .type = SETTING_LIST, .min = 1, .max = 300, .shape = conf_is_host,
-	 .shape_text = "a host name or address, with or without a port", .flags = SETTING_RESTART, IN_FILE(http.allowed_hosts)},
-	{"http.cors", "false", "Whether to send CORS headers to the allowed origins.",
-	 .type = SETTING_BOOL, .flags = SETTING_RESTART, IN_FILE(http.cors)},
+	 .shape_text = "a host name or address, with or without a port", .flags = SETTING_RESTART,
+	 IN_FILE(http.allowed_hosts)},
+	{"http.cors", "false", "Whether to send CORS headers to the allowed origins.", .type = SETTING_BOOL,
+	 .flags = SETTING_RESTART, IN_FILE(http.cors)},
 
 	/* ---- kafka ---- */
-	{"kafka.listen", "127.0.0.1:9092", "Address of the Kafka listener, or off.",
-	 .type = SETTING_STRING, .word = "off", .min = 1, .max = 300, .shape = conf_is_address,
+	{"kafka.listen", "127.0.0.1:9092", "Address of the Kafka listener, or off.", .type = SETTING_STRING,
+	 .word = "off", .min = 1, .max = 300, .shape = conf_is_address,
 	 .shape_text = "HOST:PORT, such as 127.0.0.1:9092", .flags = SETTING_RESTART | SETTING_LATER,
 	 IN_FILE(kafka.listen)},
 
@@ -100,9 +107,8 @@ const struct setting setting_table[] = {
 	{"log.segment_bytes", "256MiB", "Size at which a segment is closed and the next one begun.",
 	 .type = SETTING_SIZE, .min = MIB(1), .max = GIB(1), .flags = SETTING_RESTART,
 	 IN_FILE(log.segment_bytes)},
-	{"log.tail_bytes", "64MiB", "Memory for recent records that readers share.",
-	 .type = SETTING_SIZE, .min = MIB(1), .max = GIB(256), .flags = SETTING_RESTART,
-	 IN_FILE(log.tail_bytes)},
+	{"log.tail_bytes", "64MiB", "Memory for recent records that readers share.", .type = SETTING_SIZE,
+	 .min = MIB(1), .max = GIB(256), .flags = SETTING_RESTART, IN_FILE(log.tail_bytes)},
 	{"log.group_bytes", "8MiB", "Most bytes that are written and synced as one group.",
 	 .type = SETTING_SIZE, .min = KIB(64), .max = GIB(1), .flags = SETTING_RESTART,
 	 IN_FILE(log.group_bytes)},
@@ -119,23 +125,28 @@ const struct setting setting_table[] = {
 	{"log.files_max", "auto", "Segment files kept open; auto follows the limit of the process.",
 	 .type = SETTING_INT, .word = "auto", .word_value = 0, .min = 16, .max = 10000000,
 	 .flags = SETTING_RESTART, IN_FILE(log.files_max)},
-	{"log.readers", "2", "Threads that read from disk what is not in memory.",
-	 .type = SETTING_INT, .min = 1, .max = 64, .flags = SETTING_RESTART, IN_FILE(log.readers)},
+	{"log.readers", "2", "Threads that read from disk what is not in memory.", .type = SETTING_INT,
+	 .min = 1, .max = 64, .flags = SETTING_RESTART, IN_FILE(log.readers)},
 
 	/* ---- stream ---- */
-	{"stream.buffer_bytes", "1MiB", "Bytes that may wait for one SSE or WebSocket reader before weir stops reading ahead for it.",
-	 .type = SETTING_SIZE, .min = KIB(4), .max = MIB(256), .flags = SETTING_RESTART, IN_FILE(stream.buffer_bytes)},
-	{"stream.sse_comment_interval", "15s", "Time without a record after which an SSE stream gets a comment.",
-	 .type = SETTING_DURATION, .min = 100, .max = SECONDS(3600),
-	 .flags = SETTING_RESTART, IN_FILE(stream.sse_comment_interval_ms)},
-	{"stream.ws_ping_interval", "30s", "Time without a frame after which a WebSocket gets a ping; it is cut when a second one is due and nothing came.",
-	 .type = SETTING_DURATION, .min = 100, .max = SECONDS(3600), .flags = SETTING_RESTART, IN_FILE(stream.ws_ping_interval_ms)},
+	{"stream.buffer_bytes", "1MiB",
+	 "Bytes that may wait for one SSE or WebSocket reader before weir stops reading ahead for it.",
+	 .type = SETTING_SIZE, .min = KIB(4), .max = MIB(256), .flags = SETTING_RESTART,
+	 IN_FILE(stream.buffer_bytes)},
+	{"stream.sse_comment_interval", "15s",
+	 "Time without a record after which an SSE stream gets a comment.", .type = SETTING_DURATION,
+	 .min = 100, .max = SECONDS(3600), .flags = SETTING_RESTART, IN_FILE(stream.sse_comment_interval_ms)},
+	{"stream.ws_ping_interval", "30s",
+	 "Time without a frame after which a WebSocket gets a ping; it is cut when a second one is due and nothing came.",
+	 .type = SETTING_DURATION, .min = 100, .max = SECONDS(3600), .flags = SETTING_RESTART,
+	 IN_FILE(stream.ws_ping_interval_ms)},
 	{"stream.ws_message_bytes", "1MiB", "Largest WebSocket message that is taken, after inflation.",
-	 .type = SETTING_SIZE, .min = 125, .max = MIB(64), .flags = SETTING_RESTART, IN_FILE(stream.ws_message_bytes)},
+	 .type = SETTING_SIZE, .min = 125, .max = MIB(64), .flags = SETTING_RESTART,
+	 IN_FILE(stream.ws_message_bytes)},
 
 	/* ---- a topic ---- */
-	{"name", NULL, "Name of the topic; a leading _ is weir's own.",
-	 .type = SETTING_STRING, .min = 1, .max = 249, .shape = conf_is_topic_name, .shape_text = topic_text,
+	{"name", NULL, "Name of the topic; a leading _ is weir's own.", .type = SETTING_STRING, .min = 1,
+	 .max = 249, .shape = conf_is_topic_name, .shape_text = topic_text,
 	 .flags = SETTING_REQUIRED | SETTING_ITEM_ONLY, IN_TOPIC(name)},
 	{"partitions", "1", "Partitions of the topic; the number may grow, never shrink.",
 	 .type = SETTING_INT, .min = 1, .max = 10000, IN_TOPIC(partitions)},
@@ -145,43 +156,45 @@ const struct setting setting_table[] = {
 	{"retention_bytes", "unlimited", "Most bytes kept in a partition; the oldest segments go first.",
 	 .type = SETTING_SIZE, .word = "unlimited", .word_value = -1, .min = MIB(1), .max = GIB(1 << 20),
 	 IN_TOPIC(retention_bytes)},
-	{"durability", "fsync", "When a record is acknowledged: fsync is after the disk has it, os after the kernel has it.",
+	{"durability", "fsync",
+	 "When a record is acknowledged: fsync is after the disk has it, os after the kernel has it.",
 	 .type = SETTING_ENUM, .names = durabilities, IN_TOPIC(durability)},
-	{"cleanup", "delete", "What happens to old records: delete by age and size, or compact to the last one of each key.",
+	{"cleanup", "delete",
+	 "What happens to old records: delete by age and size, or compact to the last one of each key.",
 	 .type = SETTING_ENUM, .names = cleanups, IN_TOPIC(cleanup)},
-	{"idempotency.ttl", "7d", "How long an idempotency key is remembered.",
-	 .type = SETTING_DURATION, .min = SECONDS(1), .max = DAYS(366), IN_TOPIC(idempotency_ttl_ms)},
-	{"auto_create", "true", "Whether a topic is made when it is first written to.",
-	 .type = SETTING_BOOL, .flags = SETTING_DEFAULTS_ONLY, IN_TOPIC(auto_create)},
+	{"idempotency.ttl", "7d", "How long an idempotency key is remembered.", .type = SETTING_DURATION,
+	 .min = SECONDS(1), .max = DAYS(366), IN_TOPIC(idempotency_ttl_ms)},
+	{"auto_create", "true", "Whether a topic is made when it is first written to.", .type = SETTING_BOOL,
+	 .flags = SETTING_DEFAULTS_ONLY, IN_TOPIC(auto_create)},
 
 	/* ---- a source ---- */
-	{"name", NULL, "Name of the source, the last part of its path /ingest/NAME.",
-	 .type = SETTING_STRING, .min = 1, .max = 249, .shape = conf_is_topic_name, .shape_text = topic_text,
+	{"name", NULL, "Name of the source, the last part of its path /ingest/NAME.", .type = SETTING_STRING,
+	 .min = 1, .max = 249, .shape = conf_is_topic_name, .shape_text = topic_text,
 	 .flags = SETTING_REQUIRED | SETTING_LATER, IN_SOURCE(name)},
 	{"type", NULL, "Kind of the source.", .type = SETTING_ENUM, .names = source_types,
 	 .flags = SETTING_REQUIRED | SETTING_LATER, IN_SOURCE(type)},
-	{"topic", NULL, "Topic that gets the records.",
-	 .type = SETTING_STRING, .min = 1, .max = 249, .shape = conf_is_topic_name, .shape_text = topic_text,
-	 .flags = SETTING_REQUIRED | SETTING_LATER, IN_SOURCE(topic)},
+	{"topic", NULL, "Topic that gets the records.", .type = SETTING_STRING, .min = 1, .max = 249,
+	 .shape = conf_is_topic_name, .shape_text = topic_text, .flags = SETTING_REQUIRED | SETTING_LATER,
+	 IN_SOURCE(topic)},
 	{"verify.scheme", "none", "How deliveries are signed.", .type = SETTING_ENUM, .names = schemes,
 	 .flags = SETTING_LATER, IN_SOURCE(verify_scheme)},
-	{"verify.secrets", NULL, "Secrets that a signature may be made with; several while one is being changed.",
+	{"verify.secrets", NULL,
+	 "Secrets that a signature may be made with; several while one is being changed.",
 	 .type = SETTING_LIST, .min = 1, .max = 4096, .flags = SETTING_SECRET | SETTING_LATER,
 	 IN_SOURCE(verify_secrets)},
 	{"verify.header", NULL, "Header that holds the signature, where the scheme does not say it.",
-	 .type = SETTING_STRING, .min = 1, .max = 128, .shape = conf_is_header_name, .shape_text = header_text,
-	 .flags = SETTING_LATER, IN_SOURCE(verify_header)},
-	{"idempotency.header", NULL, "Header that holds the id of a delivery.",
-	 .type = SETTING_STRING, .min = 1, .max = 128, .shape = conf_is_header_name, .shape_text = header_text,
+	 .type = SETTING_STRING, .min = 1, .max = 128, .shape = conf_is_header_name,
+	 .shape_text = header_text, .flags = SETTING_LATER, IN_SOURCE(verify_header)},
+	{"idempotency.header", NULL, "Header that holds the id of a delivery.", .type = SETTING_STRING,
+	 .min = 1, .max = 128, .shape = conf_is_header_name, .shape_text = header_text,
 	 .flags = SETTING_LATER, IN_SOURCE(idempotency_header)},
-	{"idempotency.ttl", "7d", "How long an id is remembered.",
-	 .type = SETTING_DURATION, .min = SECONDS(1), .max = DAYS(366), .flags = SETTING_LATER,
-	 IN_SOURCE(idempotency_ttl_ms)},
+	{"idempotency.ttl", "7d", "How long an id is remembered.", .type = SETTING_DURATION,
+	 .min = SECONDS(1), .max = DAYS(366), .flags = SETTING_LATER, IN_SOURCE(idempotency_ttl_ms)},
 	{"rate_limit.per_second", "unlimited", "Deliveries taken a second; past it senders get 429.",
 	 .type = SETTING_INT, .word = "unlimited", .word_value = -1, .min = 1, .max = 10000000,
 	 .flags = SETTING_LATER, IN_SOURCE(rate_per_second)},
-	{"rate_limit.burst", "1", "Deliveries taken at once above the rate.",
-	 .type = SETTING_INT, .min = 1, .max = 10000000, .flags = SETTING_LATER, IN_SOURCE(rate_burst)},
+	{"rate_limit.burst", "1", "Deliveries taken at once above the rate.", .type = SETTING_INT, .min = 1,
+	 .max = 10000000, .flags = SETTING_LATER, IN_SOURCE(rate_burst)},
 };
 
 const uint32_t setting_count = sizeof(setting_table) / sizeof(setting_table[0]);
@@ -288,7 +301,8 @@ static int store_item(const struct setting *s, struct conf_list *list, struct sl
 		return err;
 	/* The room doubles whenever the count reaches a power of two. */
 	if ((list->count & (list->count - 1)) == 0) {
-		const char **items = arena_zalloc(arena, list->count ? (size_t)list->count * 2 : 1, sizeof(*items));
+		const char **items =
+			arena_zalloc(arena, list->count ? (size_t)list->count * 2 : 1, sizeof(*items));
 		if (!items)
 			return ERR_NOMEM;
 		if (list->count > 0)
@@ -412,8 +426,11 @@ bool setting_same(const struct setting *s, const void *a, const void *b)
 
 static void expected_number(const struct setting *s, struct buf *out)
 {
-	const char *noun = s->type == SETTING_SIZE ? "a size" : s->type == SETTING_DURATION ? "a duration" : "a whole number";
-	bool example = s->type != SETTING_INT && s->fallback && (!s->word || strcmp(s->word, s->fallback) != 0);
+	const char *noun = s->type == SETTING_SIZE     ? "a size" :
+			   s->type == SETTING_DURATION ? "a duration" :
+							 "a whole number";
+	bool example =
+		s->type != SETTING_INT && s->fallback && (!s->word || strcmp(s->word, s->fallback) != 0);
 
 	buf_appendf(out, "%s from ", noun);
 	setting_number_text(s, s->min, out);

@@ -13,13 +13,13 @@
  */
 
 enum setting_type {
-	SETTING_STRING,   /* const char * */
-	SETTING_BOOL,     /* bool */
-	SETTING_INT,      /* int64_t, as all below */
+	SETTING_STRING, /* const char * */
+	SETTING_BOOL,   /* bool */
+	SETTING_INT,    /* int64_t, as all below */
 	SETTING_SIZE,
 	SETTING_DURATION,
 	SETTING_ENUM,
-	SETTING_LIST,     /* struct conf_list of strings */
+	SETTING_LIST, /* struct conf_list of strings */
 };
 
 /* Which structure a row is a member of, and where its path begins. */
@@ -30,8 +30,8 @@ enum setting_scope {
 };
 
 enum setting_flags {
-	SETTING_RESTART = 1,       /* a reload tells of it, the next start applies it */
-	SETTING_SECRET = 2,        /* its value is never printed */
+	SETTING_RESTART = 1, /* a reload tells of it, the next start applies it */
+	SETTING_SECRET = 2,  /* its value is never printed */
 	SETTING_REQUIRED = 4,
 	SETTING_DEFAULTS_ONLY = 8, /* of topic_defaults, not of a topic */
 	SETTING_ITEM_ONLY = 16,    /* of a topic in the file, not of topic_defaults nor of the API */

@@ -16,8 +16,9 @@ static const struct unit durations[] = {
 };
 
 static const struct unit sizes[] = {
-	{"TiB", (int64_t)1 << 40}, {"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10},
-	{"TB", 1000000000000}, {"GB", 1000000000}, {"MB", 1000000}, {"kB", 1000}, {"B", 1},
+	{"TiB", (int64_t)1 << 40}, {"GiB", 1 << 30},      {"MiB", 1 << 20},
+	{"KiB", 1 << 10},          {"TB", 1000000000000}, {"GB", 1000000000},
+	{"MB", 1000000},           {"kB", 1000},          {"B", 1},
 };
 
 #define DURATION_COUNT (sizeof(durations) / sizeof(durations[0]))
@@ -151,7 +152,8 @@ int conf_format_duration(struct buf *out, int64_t ms)
 		return buf_append_str(out, "0");
 	for (size_t i = 1; i < DURATION_COUNT; i++) /* weeks are read, not written */
 		if (ms % durations[i].factor == 0)
-			return buf_appendf(out, "%lld%s", (long long)(ms / durations[i].factor), durations[i].name);
+			return buf_appendf(out, "%lld%s", (long long)(ms / durations[i].factor),
+					   durations[i].name);
 	return buf_status(out);
 }
 
@@ -159,7 +161,8 @@ int conf_format_size(struct buf *out, int64_t bytes)
 {
 	for (size_t i = 0; i < 4 && bytes > 0; i++) /* the binary ones */
 		if (bytes % sizes[i].factor == 0)
-			return buf_appendf(out, "%lld%s", (long long)(bytes / sizes[i].factor), sizes[i].name);
+			return buf_appendf(out, "%lld%s", (long long)(bytes / sizes[i].factor),
+					   sizes[i].name);
 	return buf_append_i64(out, bytes);
 }
 
@@ -316,7 +319,8 @@ bool conf_is_origin(struct slice text)
 		return true;
 	for (size_t i = 1; i + 3 <= text.len; i++)
 		if (memcmp(text.ptr + i, "://", 3) == 0)
-			return all_of(slice_make(text.ptr, i), "+-.") && conf_is_host(slice_from(text, i + 3));
+			return all_of(slice_make(text.ptr, i), "+-.") &&
+			       conf_is_host(slice_from(text, i + 3));
 	return false;
 }
 

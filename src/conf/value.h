@@ -40,10 +40,10 @@ uint32_t conf_distance(struct slice a, struct slice b, uint32_t max);
 const char *conf_nearest(struct slice text, const char *const *names, size_t count);
 
 /* Shapes of text; true where it fits. */
-bool conf_is_address(struct slice text); /* HOST:PORT, [v6]:PORT, :PORT, *:PORT; port 0-65535 */
-bool conf_is_origin(struct slice text);  /* scheme://host[:port], "*" or "null" */
-bool conf_is_host(struct slice text);    /* name, IPv4 or [v6], with or without a port */
-bool conf_is_topic_name(struct slice text); /* [a-zA-Z0-9._-]{1,249}, not "." nor ".." */
+bool conf_is_address(struct slice text);     /* HOST:PORT, [v6]:PORT, :PORT, *:PORT; port 0-65535 */
+bool conf_is_origin(struct slice text);      /* scheme://host[:port], "*" or "null" */
+bool conf_is_host(struct slice text);        /* name, IPv4 or [v6], with or without a port */
+bool conf_is_topic_name(struct slice text);  /* [a-zA-Z0-9._-]{1,249}, not "." nor ".." */
 bool conf_is_header_name(struct slice text); /* an RFC 9110 token */
 
 #endif

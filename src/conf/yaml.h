@@ -14,10 +14,10 @@ enum yaml_kind { YAML_EMPTY, YAML_SCALAR, YAML_MAP, YAML_LIST };
 
 struct yaml_node {
 	enum yaml_kind kind;
-	struct conf_mark at;    /* of the node; of the key's place see key_at */
-	struct slice key;       /* where it stands in a map */
+	struct conf_mark at; /* of the node; of the key's place see key_at */
+	struct slice key;    /* where it stands in a map */
 	struct conf_mark key_at;
-	struct slice text;      /* of a scalar */
+	struct slice text;       /* of a scalar */
 	struct yaml_node *child; /* first of a map or list */
 	struct yaml_node *next;
 };

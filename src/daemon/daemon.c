@@ -27,10 +27,11 @@ static void block_signals(sigset_t *set)
 /* On a terminal: where to look, how to publish, how to read. */
 static void print_hints(const struct parts *p)
 {
-	(void)printf("\n  page     http://%s/\n"
-		     "  publish  curl -d '{\"hello\":\"weir\"}' -H 'Content-Type: application/json' http://%s/v1/topics/demo/records\n"
-		     "  read     curl http://%s/v1/topics/demo/records\n\n",
-		     p->http_address, p->http_address, p->http_address);
+	(void)printf(
+		"\n  page     http://%s/\n"
+		"  publish  curl -d '{\"hello\":\"weir\"}' -H 'Content-Type: application/json' http://%s/v1/topics/demo/records\n"
+		"  read     curl http://%s/v1/topics/demo/records\n\n",
+		p->http_address, p->http_address, p->http_address);
 }
 
 static void print_ready(const struct parts *p)
@@ -48,7 +49,8 @@ static void *end_at_once(void *arg)
 
 	for (;;) {
 		if (sigwait(set, &signal_number) == 0 && signal_number != SIGHUP) {
-			say(SAY_WARNING, "stopped_at_once", "a second signal ends weir now; what was answered is on disk");
+			say(SAY_WARNING, "stopped_at_once",
+			    "a second signal ends weir now; what was answered is on disk");
 			_exit(1);
 		}
 	}
@@ -90,7 +92,8 @@ int daemon_run(const struct conf *conf, const struct daemon_options *options)
 		return rc;
 	}
 	print_ready(p);
-	say(SAY_INFO, "ready", "serving http=%s data=%s loops=%u", p->http_address, p->conf->data, p->loop_count);
+	say(SAY_INFO, "ready", "serving http=%s data=%s loops=%u", p->http_address, p->conf->data,
+	    p->loop_count);
 	wait_for_stop(p, &set);
 	if (pthread_create(&watcher, NULL, end_at_once, &set) == 0)
 		(void)pthread_detach(watcher);

@@ -33,7 +33,8 @@ static enum metric_ROUTE label_of(const struct route *route)
 	if (route == &route_produce)
 		return ROUTE_RECORDS_POST;
 	for (size_t i = 0; route && i < sizeof(labels) / sizeof(labels[0]); i++)
-		if (route->pattern == labels[i].pattern || slice_eq_str(slice_str(route->pattern), labels[i].pattern))
+		if (route->pattern == labels[i].pattern ||
+		    slice_eq_str(slice_str(route->pattern), labels[i].pattern))
 			return labels[i].label;
 	return ROUTE_OTHER;
 }
@@ -58,15 +59,17 @@ static enum metric_METHOD method_of(enum http_method method)
 	}
 }
 
-static void on_answered(void *ctx, uint32_t loop, const struct route *route, enum http_method method, int status,
-			int64_t latency_ns)
+static void on_answered(void *ctx, uint32_t loop, const struct route *route, enum http_method method,
+			int status, int64_t latency_ns)
 {
 	struct parts *p = ctx;
 	struct metrics_shard *shard = p->app.loops[loop].shard;
 	enum metric_ROUTE label = label_of(route);
 
-	metric_add(shard, METRIC_HTTP_REQUESTS, metric_labels(METRIC_HTTP_REQUESTS, label, method_of(method)), 1);
-	metric_add(shard, METRIC_HTTP_ANSWERS, metric_labels(METRIC_HTTP_ANSWERS, label, metric_class(status)), 1);
+	metric_add(shard, METRIC_HTTP_REQUESTS, metric_labels(METRIC_HTTP_REQUESTS, label, method_of(method)),
+		   1);
+	metric_add(shard, METRIC_HTTP_ANSWERS,
+		   metric_labels(METRIC_HTTP_ANSWERS, label, metric_class(status)), 1);
 	metric_observe(shard, METRIC_HTTP_SECONDS, label, (uint64_t)latency_ns);
 }
 
@@ -89,8 +92,10 @@ static void on_connections(void *ctx, uint32_t loop, int change)
 
 void figures_observe(struct parts *p, struct http_observer *out)
 {
-	*out = (struct http_observer){
-		.ctx = p, .answered = on_answered, .refused = on_refused, .connections = on_connections};
+	*out = (struct http_observer){.ctx = p,
+				      .answered = on_answered,
+				      .refused = on_refused,
+				      .connections = on_connections};
 }
 
 /* ---- sources ---- */
@@ -158,8 +163,14 @@ static void put_all(void *ctx, struct metrics_scrape *s)
 	put_log(s, p->app.log);
 	put_seen(s, log_seen(p->app.log));
 	put_ingest(s, p->app.ingest);
-	for (uint32_t i = 0; i < p->loop_count; i++)
-		flying += ingest_in_flight(p->app.loops[i].queue);
+	for (uint32_t i = 0; i < p->loop_count; i++) {
+		struct app_loop *al = &p->app.loops[i];
+		flying += ingest_in_flight(al->queue);
+		for (unsigned way = 0; way < METRIC_COUNT_WAY; way++) {
+			metrics_put(s, METRIC_READER_LAG, way, atomic_load(&al->lag_sum[way]));
+			metrics_put_max(s, METRIC_READER_LAG_MAX, way, atomic_load(&al->lag_max[way]));
+		}
+	}
 	metrics_put(s, METRIC_INGEST_IN_FLIGHT, ENTRY_HTTP, flying);
 	metrics_put(s, METRIC_MEMORY_LIMIT, 0, p->conf->memory_bytes);
 	metrics_put(s, METRIC_TOPICS, 0, topics_count(p->app.topics));

@@ -34,13 +34,13 @@ static void begin_one(struct waiting *w)
 static bool same(const struct topic_config *a, const struct topic_config *b)
 {
 	return a->partitions == b->partitions && a->retention_ms == b->retention_ms &&
-	       a->retention_bytes == b->retention_bytes && a->durability == b->durability && a->cleanup == b->cleanup &&
-	       a->idempotency_ttl_ms == b->idempotency_ttl_ms;
+	       a->retention_bytes == b->retention_bytes && a->durability == b->durability &&
+	       a->cleanup == b->cleanup && a->idempotency_ttl_ms == b->idempotency_ttl_ms;
 }
 
 /* Under the entry lock. */
-static int apply_one(struct parts *p, const struct conf_topic *wanted, const struct state_done *done, struct waiting *w,
-		     struct fault *fault)
+static int apply_one(struct parts *p, const struct conf_topic *wanted, const struct state_done *done,
+		     struct waiting *w, struct fault *fault)
 {
 	struct topic *topic = topics_find(p->app.topics, slice_str(wanted->name));
 	struct topic_config config, now;
@@ -53,8 +53,9 @@ static int apply_one(struct parts *p, const struct conf_topic *wanted, const str
 			return 0;
 	}
 	begin_one(w);
-	rc = topic ? topics_change(p->app.topics, topic, &config, true, done, fault)
-		   : topics_create(p->app.topics, slice_str(wanted->name), &config, true, done, &topic, fault);
+	rc = topic ? topics_change(p->app.topics, topic, &config, true, done, fault) :
+		     topics_create(p->app.topics, slice_str(wanted->name), &config, true, done, &topic,
+				   fault);
 	if (rc)
 		on_durable(w);
 	return rc;

@@ -19,7 +19,8 @@
 
 static int failed(const char *what, const struct fault *fault)
 {
-	say(SAY_ERROR, "start_failed", "%s: %s", what, fault->text[0] ? fault->text : err_row(fault->err)->sentence);
+	say(SAY_ERROR, "start_failed", "%s: %s", what,
+	    fault->text[0] ? fault->text : err_row(fault->err)->sentence);
 	return 1;
 }
 
@@ -54,11 +55,13 @@ static int build_log(struct parts *p)
 		return failed("the log", &fault);
 	topic_conf_to(&p->conf->topic_defaults, &defaults);
 	if (state_new(p->app.log, &p->state) ||
-	    topics_new(p->app.log, p->state, &defaults, p->conf->topic_defaults.auto_create, &p->app.topics)) {
+	    topics_new(p->app.log, p->state, &defaults, p->conf->topic_defaults.auto_create,
+		       &p->app.topics)) {
 		fault.err = ERR_NOMEM;
 		return failed("the state", &fault);
 	}
-	if (state_load(p->state, &fault) || topics_ready(p->app.topics, &fault) || log_start(p->app.log, &fault))
+	if (state_load(p->state, &fault) || topics_ready(p->app.topics, &fault) ||
+	    log_start(p->app.log, &fault))
 		return failed("the state", &fault);
 	if (file_topics_apply(p, p->conf, &fault))
 		return failed("the topics of the configuration file", &fault);
@@ -116,8 +119,10 @@ static int build_loop(struct parts *p, uint32_t number, struct fault *fault)
 {
 	struct loop_options options = {.sys = p->sys, .number = number};
 	struct app_loop *al = &p->app.loops[number];
-	struct ingest_queue_options queue = {
-		.ingest = p->app.ingest, .run_blocking = run_blocking, .want_flush = want_flush, .ctx = al};
+	struct ingest_queue_options queue = {.ingest = p->app.ingest,
+					     .run_blocking = run_blocking,
+					     .want_flush = want_flush,
+					     .ctx = al};
 	int rc = loop_new(&options, &p->loops[number]);
 
 	if (rc)
@@ -336,7 +341,8 @@ int parts_tear_down(struct parts *p)
 
 	end_loops(p);
 	if (p->app.log && log_stop(p->app.log, &fault)) {
-		say(SAY_ERROR, "stop_failed", "the last storage checkpoint failed; the journal has everything: %s", fault.text);
+		say(SAY_ERROR, "stop_failed",
+		    "the last storage checkpoint failed; the journal has everything: %s", fault.text);
 		rc = 1;
 	}
 	if (p->jobs)

@@ -27,8 +27,10 @@ static void say_changes(const struct conf_changes *changes)
 {
 	for (uint32_t i = 0; i < changes->count; i++) {
 		const struct conf_change *c = &changes->list[i];
-		say(c->restart ? SAY_WARNING : SAY_INFO, c->restart ? "setting_needs_restart" : "setting_changed",
-		    "%s setting=%s before=%s after=%s", c->restart ? "takes effect at the next start" : "in force now", c->path,
+		say(c->restart ? SAY_WARNING : SAY_INFO,
+		    c->restart ? "setting_needs_restart" : "setting_changed",
+		    "%s setting=%s before=%s after=%s",
+		    c->restart ? "takes effect at the next start" : "in force now", c->path,
 		    c->before ? c->before : "-", c->after ? c->after : "-");
 	}
 }
@@ -37,8 +39,9 @@ static void say_problems(const struct conf_problems *problems)
 {
 	for (uint32_t i = 0; i < problems->count; i++) {
 		const struct conf_problem *problem = &problems->list[i];
-		say(problem->warning ? SAY_WARNING : SAY_ERROR, "setting_refused", "%s file=%s line=%u column=%u", problem->text,
-		    problem->file, problem->at.line, problem->at.column);
+		say(problem->warning ? SAY_WARNING : SAY_ERROR, "setting_refused",
+		    "%s file=%s line=%u column=%u", problem->text, problem->file, problem->at.line,
+		    problem->at.column);
 	}
 }
 
@@ -60,8 +63,8 @@ static int apply(struct parts *p, struct conf *fresh)
 		parts_apply_limits(p, fresh);
 		parts_apply_say(p, fresh);
 		say_changes(&changes);
-		say(SAY_INFO, "reloaded", "the configuration was read again changes=%u restart=%u", changes.count,
-		    changes.restart_count);
+		say(SAY_INFO, "reloaded", "the configuration was read again changes=%u restart=%u",
+		    changes.count, changes.restart_count);
 	}
 	conf_changes_fini(&changes);
 	return rc;
@@ -82,7 +85,8 @@ void parts_reload(struct parts *p)
 	say_problems(&problems);
 	conf_problems_fini(&problems);
 	if (rc)
-		say(SAY_ERROR, "reload_refused", "the configuration in force goes on: %s", err_row(rc)->sentence);
+		say(SAY_ERROR, "reload_refused", "the configuration in force goes on: %s",
+		    err_row(rc)->sentence);
 	else
 		rc = apply(p, fresh);
 	atomic_store(&p->reload_ok, rc == 0);

@@ -196,7 +196,9 @@ static bool read_topic(struct wire_reader *r, struct filling *f)
 	}
 	if (f->topics) {
 		struct cursor_topic *t = &f->topics[f->topic_count];
-		*t = (struct cursor_topic){.name_hash = name_hash, .first = first, .count = f->place_count - first};
+		*t = (struct cursor_topic){.name_hash = name_hash,
+					   .first = first,
+					   .count = f->place_count - first};
 		memcpy(t->id.bytes, id.ptr, sizeof(t->id.bytes));
 	}
 	f->topic_count++;
@@ -253,16 +255,20 @@ static int read_places(struct slice bytes, struct arena *arena, struct cursor *o
 	CHECK(read_topics(bytes, &f));
 	if (has_twice(&f))
 		return ERR_BAD_CURSOR;
-	*out = (struct cursor){.kind = CURSOR_PLACES, .topics = f.topics, .places = f.places,
-			       .topic_count = f.topic_count, .place_count = f.place_count};
+	*out = (struct cursor){.kind = CURSOR_PLACES,
+			       .topics = f.topics,
+			       .places = f.places,
+			       .topic_count = f.topic_count,
+			       .place_count = f.place_count};
 	return 0;
 }
 
 static int refuse(struct fault *fault)
 {
-	return fault_set(fault, ERR_BAD_CURSOR,
-			 "A cursor is 'earliest', 'latest', '@' and a time, or exactly the text that an earlier "
-			 "answer gave");
+	return fault_set(
+		fault, ERR_BAD_CURSOR,
+		"A cursor is 'earliest', 'latest', '@' and a time, or exactly the text that an earlier "
+		"answer gave");
 }
 
 static int parse_text(struct slice text, struct arena *arena, struct cursor *out, struct fault *fault)
@@ -282,8 +288,8 @@ static int parse_text(struct slice text, struct arena *arena, struct cursor *out
 	if (load_checksum(bytes + len) != checksum(crc32c(0, bytes, len)))
 		return refuse(fault);
 	if (bytes[0] != VERSION)
-		return fault_set(fault, ERR_BAD_CURSOR, "The cursor has version %u; this weir reads version %u", bytes[0],
-				 VERSION);
+		return fault_set(fault, ERR_BAD_CURSOR,
+				 "The cursor has version %u; this weir reads version %u", bytes[0], VERSION);
 	rc = read_places(slice_make(bytes + 1, len - 1), arena, out);
 	return rc == ERR_BAD_CURSOR ? refuse(fault) : rc;
 }
@@ -362,11 +368,13 @@ static int put_text(struct buf *to, struct slice bytes)
 static int put_places(const struct cursor *c, struct buf *scratch, struct buf *to)
 {
 	/* A place in a run of its own takes the most: skip, length and offset. */
-	size_t most = 1 + CHECKSUM_BYTES + (size_t)c->topic_count * (TOPIC_HEAD_BYTES + 5) + (size_t)c->place_count * 20;
+	size_t most = 1 + CHECKSUM_BYTES + (size_t)c->topic_count * (TOPIC_HEAD_BYTES + 5) +
+		      (size_t)c->place_count * 20;
 	uint8_t *at;
 	int rc;
 
-	CHECK(c->topic_count > 0 && c->topic_count <= CURSOR_TOPICS_MAX && c->place_count <= CURSOR_PLACES_MAX);
+	CHECK(c->topic_count > 0 && c->topic_count <= CURSOR_TOPICS_MAX &&
+	      c->place_count <= CURSOR_PLACES_MAX);
 	buf_clear(scratch);
 	rc = buf_reserve(scratch, most);
 	if (rc)
@@ -394,7 +402,8 @@ int cursor_put(const struct cursor *c, struct buf *scratch, struct buf *to)
 	return put_places(c, scratch, to);
 }
 
-void cursor_stem_init(struct cursor_stem *stem, const struct topic_id *id, uint32_t name_hash, uint32_t partition)
+void cursor_stem_init(struct cursor_stem *stem, const struct topic_id *id, uint32_t name_hash,
+		      uint32_t partition)
 {
 	uint8_t *at = wire_put_u8(stem->bytes, VERSION);
 

@@ -35,7 +35,7 @@ struct cursor_place {
 
 struct cursor_topic {
 	struct topic_id id;
-	uint32_t name_hash;  /* cursor_name_hash: tells `made anew` from `another topic` */
+	uint32_t name_hash;    /* cursor_name_hash: tells `made anew` from `another topic` */
 	uint32_t first, count; /* places[first .. first + count), rising by partition */
 };
 
@@ -75,7 +75,8 @@ struct cursor_stem {
 	uint32_t len;
 	uint32_t crc;
 };
-void cursor_stem_init(struct cursor_stem *stem, const struct topic_id *id, uint32_t name_hash, uint32_t partition);
+void cursor_stem_init(struct cursor_stem *stem, const struct topic_id *id, uint32_t name_hash,
+		      uint32_t partition);
 size_t cursor_one(const struct cursor_stem *stem, int64_t offset, char *text);
 
 #endif

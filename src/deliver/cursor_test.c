@@ -72,7 +72,10 @@ static void words_and_times_are_read(void **state)
 {
 	struct world *w = *state;
 	struct cursor c;
-	static const struct { const char *text; int64_t ms; } times[] = {
+	static const struct {
+		const char *text;
+		int64_t ms;
+	} times[] = {
 		{"@0", 0},
 		{"@1767225600000", 1767225600000},
 		{"@2026-01-01T00:00:00Z", 1767225600000},
@@ -103,9 +106,24 @@ static void what_is_no_cursor_is_refused(void **state)
 	struct fault fault = {0};
 	struct cursor c;
 	static const char *const texts[] = {
-		"", "Earliest", "latest ", "@", "@-1", "@2026-01-01", "@2026-13-01T00:00:00Z",
-		"@2026-02-29T00:00:00Z", "@2026-01-01T24:00:00Z", "@2026-01-01T00:00:00", "@2026-01-01T00:00:00.Z",
-		"@2026-01-01T00:00:00Z ", "@99999999999999999999", "12", "AQ", "////", "a b", "AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+		"",
+		"Earliest",
+		"latest ",
+		"@",
+		"@-1",
+		"@2026-01-01",
+		"@2026-13-01T00:00:00Z",
+		"@2026-02-29T00:00:00Z",
+		"@2026-01-01T24:00:00Z",
+		"@2026-01-01T00:00:00",
+		"@2026-01-01T00:00:00.Z",
+		"@2026-01-01T00:00:00Z ",
+		"@99999999999999999999",
+		"12",
+		"AQ",
+		"////",
+		"a b",
+		"AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
 	};
 
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
@@ -126,9 +144,15 @@ static void a_cursor_of_one_partition_is_short(void **state)
 	for (size_t i = 0; i < 7; i++) {
 		for (size_t j = 0; j < 5; j++) {
 			struct cursor_place place = {partitions[j], offsets[i]};
-			struct cursor_topic topic = {.id = id_a, .name_hash = 0xdeadbeef, .first = 0, .count = 1};
-			struct cursor c = {.kind = CURSOR_PLACES, .topics = &topic, .places = &place,
-					   .topic_count = 1, .place_count = 1};
+			struct cursor_topic topic = {.id = id_a,
+						     .name_hash = 0xdeadbeef,
+						     .first = 0,
+						     .count = 1};
+			struct cursor c = {.kind = CURSOR_PLACES,
+					   .topics = &topic,
+					   .places = &place,
+					   .topic_count = 1,
+					   .place_count = 1};
 			size_t n;
 			assert_goes_round(w, &c);
 			cursor_stem_init(&stem, &id_a, 0xdeadbeef, partitions[j]);
@@ -162,8 +186,11 @@ static void many_partitions_and_topics_go_round(void **state)
 			topics[t].count = (uint32_t)rand_below(&rand, 40);
 			partition = (uint32_t)rand_below(&rand, 3);
 			for (uint32_t i = 0; i < topics[t].count; i++) {
-				places[at++] = (struct cursor_place){partition, (int64_t)(rand_next(&rand) >> (1 + rand_below(&rand, 62)))};
-				partition += 1 + (uint32_t)rand_below(&rand, 2) * (uint32_t)rand_below(&rand, 300);
+				places[at++] = (struct cursor_place){partition,
+								     (int64_t)(rand_next(&rand) >>
+									       (1 + rand_below(&rand, 62)))};
+				partition +=
+					1 + (uint32_t)rand_below(&rand, 2) * (uint32_t)rand_below(&rand, 300);
 			}
 		}
 		c.topic_count = 2;
@@ -194,7 +221,8 @@ static void one_wrong_character_is_noticed(void **state)
 		char right = text[i];
 		for (const char *at = alphabet; *at; at++) {
 			text[i] = *at;
-			assert_int_equal(cursor_parse(slice_make(text, n), &w->arena, &c, NULL) == 0, *at == right);
+			assert_int_equal(cursor_parse(slice_make(text, n), &w->arena, &c, NULL) == 0,
+					 *at == right);
 		}
 		text[i] = right;
 		assert_int_equal(cursor_parse(slice_make(text, i), &w->arena, &c, NULL), ERR_BAD_CURSOR);

@@ -226,7 +226,8 @@ int hub_new(const struct hub_options *options, struct hub **out)
 	hub->buckets = mem_zalloc(BUCKETS_FIRST, sizeof(struct hub_watch *));
 	buf_init(&hub->places, (CURSOR_PLACES_MAX + 1) * sizeof(struct cursor_place));
 	buf_init(&hub->bytes, 1 << 20);
-	if (!hub->buckets || log_watch_start(options->port, log_internal(options->log), on_state, hub, &hub->state_watch)) {
+	if (!hub->buckets ||
+	    log_watch_start(options->port, log_internal(options->log), on_state, hub, &hub->state_watch)) {
 		mem_free(hub->buckets);
 		mem_free(hub);
 		return ERR_NOMEM;
@@ -257,4 +258,34 @@ void hub_free(struct hub *hub)
 void hub_stats(const struct hub *hub, struct hub_stats *out)
 {
 	*out = hub->stats;
+}
+
+/* ---- lag ---- */
+
+/* A parked place is at the end; one whose time is not looked up yet has no place. */
+static int64_t lag_of(const struct reader *r)
+{
+	int64_t sum = 0;
+
+	for (uint32_t i = 0; i < r->place_count; i++) {
+		const struct reader_place *place = &r->places[i];
+		struct partition_range range;
+		if (place->state == PLACE_IDLE || place->unresolved)
+			continue;
+		partition_range(place->partition, &range);
+		if (range.end > place->offset)
+			sum += range.end - place->offset;
+	}
+	return sum;
+}
+
+void hub_lag(const struct hub *hub, struct hub_lag lag[HUB_TAGS])
+{
+	memset(lag, 0, HUB_TAGS * sizeof(*lag));
+	for (const struct reader *r = hub->readers; r; r = r->next) {
+		int64_t behind = lag_of(r);
+		lag[r->tag].sum += behind;
+		if (behind > lag[r->tag].max)
+			lag[r->tag].max = behind;
+	}
 }

@@ -41,4 +41,15 @@ struct hub_stats {
 };
 void hub_stats(const struct hub *hub, struct hub_stats *out);
 
+/*
+ * How far the open readers are behind the ends of their partitions, in records,
+ * by the tag they were opened with. Looks at every reader: for a scrape.
+ */
+#define HUB_TAGS 8u
+struct hub_lag {
+	int64_t sum;
+	int64_t max; /* of one reader */
+};
+void hub_lag(const struct hub *hub, struct hub_lag lag[HUB_TAGS]);
+
 #endif

@@ -25,13 +25,13 @@ enum place_state {
 struct reader_place {
 	struct reader *reader;
 	struct partition *partition;
-	struct hub_watch *watch;     /* counted; NULL: not watched */
-	int64_t offset;              /* to read next */
+	struct hub_watch *watch; /* counted; NULL: not watched */
+	int64_t offset;          /* to read next */
 	struct reader_place *next;
-	struct reader_place **prev;  /* idle only */
-	uint32_t topic;              /* index */
+	struct reader_place **prev; /* idle only */
+	uint32_t topic;             /* index */
 	uint8_t state;
-	bool unresolved;             /* its time has not been looked up */
+	bool unresolved; /* its time has not been looked up */
 };
 
 struct reader_topic {
@@ -62,24 +62,25 @@ struct reader_fetch {
 
 struct reader {
 	struct hub *hub;
-	struct reader *next, **prev;             /* of all */
-	struct reader *next_wake, **prev_wake;   /* to be called; prev_wake NULL: not listed */
+	struct reader *next, **prev;           /* of all */
+	struct reader *next_wake, **prev_wake; /* to be called; prev_wake NULL: not listed */
 	reader_ready_fn *on_ready;
 	void *ctx;
 	struct reader_extra *extra;
-	struct reader_topic *topics;             /* &one_topic where there is one */
-	struct reader_place *places;             /* &one where there is one */
+	struct reader_topic *topics; /* &one_topic where there is one */
+	struct reader_place *places; /* &one where there is one */
 	struct reader_place *ready_first, *ready_last;
-	struct reader_place *current;            /* of the last view */
+	struct reader_place *current; /* of the last view */
 	struct reader_fetch *fetch;
 	uint32_t place_count;
 	uint16_t unresolved;
 	uint16_t partitions_max;
 	uint8_t topic_count;
-	uint8_t kind;                            /* enum cursor_kind it began with */
+	uint8_t kind; /* enum cursor_kind it began with */
 	bool watching;
-	int8_t waiting;                          /* topics waited for */
-	int status;                              /* an error that stays */
+	int8_t waiting; /* topics waited for */
+	uint8_t tag;
+	int status; /* an error that stays */
 	struct reader_topic one_topic;
 	struct reader_place one;
 };
@@ -100,12 +101,12 @@ struct hub {
 	struct reader *wake_first;
 	struct log_watch *state_watch; /* of the internal partition */
 	bool state_moved;
-	uint64_t generation;           /* of the topics, as last looked at */
+	uint64_t generation; /* of the topics, as last looked at */
 	struct hub_watch **buckets;
 	uint32_t bucket_count;
-	struct reader_fetch *fetches;  /* in flight */
+	struct reader_fetch *fetches; /* in flight */
 	struct hub_stats stats;
-	struct buf places;             /* scratch for cursors */
+	struct buf places; /* scratch for cursors */
 	struct buf bytes;
 	struct cursor_topic topics[CURSOR_TOPICS_MAX];
 };

@@ -187,7 +187,8 @@ static void rest(struct reader_place *place)
 }
 
 /* What log_read's result means for the place, and for the caller. */
-static int settle(struct reader_place *place, int rc, struct log_view *found, size_t bytes_max, struct reader_view *view)
+static int settle(struct reader_place *place, int rc, struct log_view *found, size_t bytes_max,
+		  struct reader_view *view)
 {
 	switch (rc) {
 	case LOG_READ_OK:
@@ -382,7 +383,9 @@ static uint32_t list_topics(struct reader *r, int64_t current)
 		struct cursor_topic *t = &hub->topics[count];
 		if (!topic)
 			continue;
-		*t = (struct cursor_topic){.id = topic->id, .name_hash = cursor_name_hash(slice_str(topic->name)), .first = at};
+		*t = (struct cursor_topic){.id = topic->id,
+					   .name_hash = cursor_name_hash(slice_str(topic->name)),
+					   .first = at};
 		while (at < r->place_count && r->places[at].topic == i) {
 			to[at].partition = partition_number(r->places[at].partition);
 			to[at].offset = offset_of(r, &r->places[at], current);
@@ -425,7 +428,9 @@ static int put_cursor(struct reader *r, int64_t current, struct buf *to)
 		rc = buf_reserve(&hub->places, (r->place_count + 1) * sizeof(struct cursor_place));
 		if (rc)
 			return rc;
-		c = (struct cursor){.kind = CURSOR_PLACES, .topics = hub->topics, .place_count = r->place_count};
+		c = (struct cursor){.kind = CURSOR_PLACES,
+				    .topics = hub->topics,
+				    .place_count = r->place_count};
 		c.topic_count = list_topics(r, current);
 		c.places = (const struct cursor_place *)(const void *)hub->places.ptr;
 	}

@@ -36,7 +36,9 @@ typedef void reader_ready_fn(void *ctx, struct reader *r);
 #define PARTITION_RANGES_MAX 32u
 struct partition_set {
 	uint32_t count;
-	struct { uint32_t first, last; } ranges[PARTITION_RANGES_MAX];
+	struct {
+		uint32_t first, last;
+	} ranges[PARTITION_RANGES_MAX];
 };
 
 /* Reads "0-99" or "0,3,5-7". 0, or ERR_BAD_PARAMETER with *fault (may be NULL). */
@@ -44,8 +46,8 @@ int partition_set_parse(struct slice text, struct partition_set *out, struct fau
 bool partition_set_has(const struct partition_set *set, uint32_t partition);
 
 struct reader_options {
-	const struct slice *topics; /* names; borrowed until reader_open returns */
-	uint32_t topic_count;       /* 1 .. CURSOR_TOPICS_MAX */
+	const struct slice *topics;             /* names; borrowed until reader_open returns */
+	uint32_t topic_count;                   /* 1 .. CURSOR_TOPICS_MAX */
 	const struct cursor *cursor;            /* where to begin; borrowed until reader_open returns */
 	const struct partition_set *partitions; /* NULL: all; borrowed until reader_open returns */
 	/*
@@ -53,11 +55,12 @@ struct reader_options {
 	 * `partitions`, only the partition that such keys go to. Copied.
 	 */
 	struct slice key;
-	uint32_t partitions_max;    /* without a selection; 0: CURSOR_PLACES_MAX */
-	bool wait_for_topics;       /* a topic that is not there is waited for */
-	bool watch;                 /* END parks from the start (see reader_watch) */
+	uint32_t partitions_max; /* without a selection; 0: CURSOR_PLACES_MAX */
+	bool wait_for_topics;    /* a topic that is not there is waited for */
+	bool watch;              /* END parks from the start (see reader_watch) */
 	reader_ready_fn *on_ready;
 	void *ctx;
+	uint8_t tag; /* below HUB_TAGS: which sum of hub_lag it counts in */
 };
 
 /*
@@ -68,7 +71,8 @@ struct reader_options {
  * ERR_CURSOR_AHEAD, ERR_CURSOR_GONE (of a topic that was deleted and made anew), ERR_NOMEM.
  * A cursor behind the retained log is no error here: reader_next tells the gap, or reader_skip_gone skips it.
  */
-int reader_open(struct hub *hub, const struct reader_options *options, struct reader **out, struct fault *fault);
+int reader_open(struct hub *hub, const struct reader_options *options, struct reader **out,
+		struct fault *fault);
 
 /* Takes; NULL is allowed. May be called from on_ready. A read under way is dropped when it comes. */
 void reader_close(struct reader *r);
@@ -81,14 +85,14 @@ enum reader_result {
 };
 
 struct reader_view {
-	struct topic *topic;         /* borrowed: lives as long as the topics */
+	struct topic *topic; /* borrowed: lives as long as the topics */
 	struct partition *partition;
-	uint32_t number;             /* of the partition */
-	struct blob *blob;           /* the caller's: reader_view_release */
-	struct slice batches;        /* whole, one behind the other */
-	int64_t from;                /* records before it are not wanted (the first batch may begin earlier) */
-	int64_t next_offset;         /* behind the last batch; for a gap: where it ends */
-	bool damage;                 /* of a gap: damaged bytes, else retention or trim */
+	uint32_t number;      /* of the partition */
+	struct blob *blob;    /* the caller's: reader_view_release */
+	struct slice batches; /* whole, one behind the other */
+	int64_t from;         /* records before it are not wanted (the first batch may begin earlier) */
+	int64_t next_offset;  /* behind the last batch; for a gap: where it ends */
+	bool damage;          /* of a gap: damaged bytes, else retention or trim */
 };
 
 /*

@@ -63,9 +63,10 @@ int partition_set_parse(struct slice text, struct partition_set *out, struct fau
 		text = slice_from(text, 1);
 	}
 	out->count = 0;
-	return fault_set(fault, ERR_BAD_PARAMETER,
-			 "partitions holds up to %u numbers and ranges below %u in rising order, such as 0-99 or 0,3,5-7",
-			 PARTITION_RANGES_MAX, TOPIC_PARTITIONS_MAX);
+	return fault_set(
+		fault, ERR_BAD_PARAMETER,
+		"partitions holds up to %u numbers and ranges below %u in rising order, such as 0-99 or 0,3,5-7",
+		PARTITION_RANGES_MAX, TOPIC_PARTITIONS_MAX);
 }
 
 bool partition_set_has(const struct partition_set *set, uint32_t partition)
@@ -90,7 +91,8 @@ static const struct cursor_topic *cursor_find_topic(const struct cursor *c, cons
 	return NULL;
 }
 
-static const struct cursor_place *find_place(const struct cursor *c, const struct cursor_topic *t, uint32_t partition)
+static const struct cursor_place *find_place(const struct cursor *c, const struct cursor_topic *t,
+					     uint32_t partition)
 {
 	uint32_t low = t->first, high = t->first + t->count;
 
@@ -145,7 +147,8 @@ struct layout {
 	struct fault *fault;
 };
 
-static int begin_at_cursor(struct reader_place *place, const struct layout *l, const struct partition_range *range)
+static int begin_at_cursor(struct reader_place *place, const struct layout *l,
+			   const struct partition_range *range)
 {
 	const struct topic *topic = l->reader->topics[place->topic].topic;
 	const struct cursor_topic *named = cursor_find_topic(l->cursor, &topic->id);
@@ -156,9 +159,10 @@ static int begin_at_cursor(struct reader_place *place, const struct layout *l, c
 	at = named ? find_place(l->cursor, named, number) : NULL;
 	place->offset = at ? at->offset : range->start;
 	if (place->offset > range->end)
-		return fault_set(l->fault, ERR_CURSOR_AHEAD,
-				 "The cursor stands at offset %lld of partition %u of topic '%s', which ends at %lld",
-				 (long long)place->offset, number, topic->name, (long long)range->end);
+		return fault_set(
+			l->fault, ERR_CURSOR_AHEAD,
+			"The cursor stands at offset %lld of partition %u of topic '%s', which ends at %lld",
+			(long long)place->offset, number, topic->name, (long long)range->end);
 	return 0;
 }
 
@@ -221,7 +225,10 @@ static int lay_topic(struct layout *l, uint32_t topic)
 			move_place(place, old);
 			continue;
 		}
-		*place = (struct reader_place){.reader = r, .partition = partition, .topic = topic, .state = PLACE_READY};
+		*place = (struct reader_place){.reader = r,
+					       .partition = partition,
+					       .topic = topic,
+					       .state = PLACE_READY};
 		rc = begin_place(place, l);
 		if (rc)
 			return rc;
@@ -242,9 +249,10 @@ static void put_back(struct reader *r)
 
 static int too_many(const struct reader *r, uint32_t count, struct fault *fault)
 {
-	return fault_set(fault, ERR_TOO_MANY_PARTITIONS,
-			 "This covers %u partitions; at most %u can be read at once: choose some, such as partitions=0-%u",
-			 count, r->partitions_max, r->partitions_max - 1u);
+	return fault_set(
+		fault, ERR_TOO_MANY_PARTITIONS,
+		"This covers %u partitions; at most %u can be read at once: choose some, such as partitions=0-%u",
+		count, r->partitions_max, r->partitions_max - 1u);
 }
 
 /* cursor NULL: topics came or grew. On an error of the opening the reader is only good for closing. */
@@ -276,15 +284,17 @@ static int lay_out(struct reader *r, const struct cursor *cursor, struct fault *
 
 /* ---- topics ---- */
 
-static int check_selection(const struct reader *r, const struct topic *topic, uint32_t count, struct fault *fault)
+static int check_selection(const struct reader *r, const struct topic *topic, uint32_t count,
+			   struct fault *fault)
 {
 	const struct partition_set *set = &r->extra->set;
 	uint32_t last = set->ranges[set->count - 1].last;
 
 	if (last < count)
 		return 0;
-	return fault_set(fault, ERR_PARTITION_RANGE, "Topic '%s' has %u partitions, 0 to %u; %u was asked for", topic->name,
-			 count, count - 1, last);
+	return fault_set(fault, ERR_PARTITION_RANGE,
+			 "Topic '%s' has %u partitions, 0 to %u; %u was asked for", topic->name, count,
+			 count - 1, last);
 }
 
 /* Learns of a topic, or of its growth: 1 where anything changed, 0, ERR_PARTITION_RANGE. */
@@ -332,15 +342,16 @@ static int find_topic(struct reader *r, const struct reader_options *o, uint32_t
 		return rc;
 	for (uint32_t j = 0; j < i; j++)
 		if (slice_eq(o->topics[j], name))
-			return fault_set(fault, ERR_BAD_PARAMETER, "Topic '%.*s' is named twice", (int)name.len,
-					 (const char *)name.ptr);
+			return fault_set(fault, ERR_BAD_PARAMETER, "Topic '%.*s' is named twice",
+					 (int)name.len, (const char *)name.ptr);
 	rc = look_at(r, i, name, fault);
 	if (rc < 0 || r->topics[i].topic)
 		return rc < 0 ? rc : 0;
 	topics_defaults(r->hub->options.topics, &defaults, &auto_create);
 	if (o->wait_for_topics && auto_create)
 		return wait_for(r, i, name);
-	return fault_set(fault, ERR_UNKNOWN_TOPIC, "There is no topic '%.*s'", (int)name.len, (const char *)name.ptr);
+	return fault_set(fault, ERR_UNKNOWN_TOPIC, "There is no topic '%.*s'", (int)name.len,
+			 (const char *)name.ptr);
 }
 
 /* Does the cursor belong to these topics? One in common is enough: others were added, or are not asked for. */
@@ -360,16 +371,17 @@ static int match_cursor(const struct reader *r, const struct reader_options *o, 
 		}
 		for (uint32_t j = 0; j < c->topic_count; j++)
 			if (c->topics[j].name_hash == hash)
-				return fault_set(fault, ERR_CURSOR_GONE,
-						 "Topic '%.*s' was deleted after the cursor was made; 'earliest' begins "
-						 "with its successor", (int)o->topics[i].len,
-						 (const char *)o->topics[i].ptr);
+				return fault_set(
+					fault, ERR_CURSOR_GONE,
+					"Topic '%.*s' was deleted after the cursor was made; 'earliest' begins "
+					"with its successor",
+					(int)o->topics[i].len, (const char *)o->topics[i].ptr);
 	}
 	if (common)
 		return 0;
-	return fault_set(fault, ERR_CURSOR_MISMATCH,
-			 "The cursor was made for another topic than '%.*s'%s", (int)o->topics[0].len,
-			 (const char *)o->topics[0].ptr, r->topic_count > 1 ? " and the others" : "");
+	return fault_set(fault, ERR_CURSOR_MISMATCH, "The cursor was made for another topic than '%.*s'%s",
+			 (int)o->topics[0].len, (const char *)o->topics[0].ptr,
+			 r->topic_count > 1 ? " and the others" : "");
 }
 
 void reader_look_at_topics(struct reader *r)
@@ -396,7 +408,8 @@ void reader_look_at_topics(struct reader *r)
 
 static bool needs_extra(const struct reader_options *o)
 {
-	return o->key.ptr || (o->partitions && o->partitions->count) || o->cursor->kind == CURSOR_TIME || o->wait_for_topics;
+	return o->key.ptr || (o->partitions && o->partitions->count) || o->cursor->kind == CURSOR_TIME ||
+	       o->wait_for_topics;
 }
 
 static int make_extra(struct reader *r, const struct reader_options *o)
@@ -426,8 +439,9 @@ static uint32_t places_allowed(const struct reader_options *o)
 {
 	bool selected = o->key.ptr || (o->partitions && o->partitions->count);
 
-	return selected || o->partitions_max == 0 || o->partitions_max > CURSOR_PLACES_MAX ? CURSOR_PLACES_MAX :
-											      o->partitions_max;
+	return selected || o->partitions_max == 0 || o->partitions_max > CURSOR_PLACES_MAX ?
+		       CURSOR_PLACES_MAX :
+		       o->partitions_max;
 }
 
 static int begin(struct reader *r, const struct reader_options *o, struct fault *fault)
@@ -462,14 +476,16 @@ static void drop_extra(struct reader *r, const struct reader_options *o)
 	r->extra = NULL;
 }
 
-int reader_open(struct hub *hub, const struct reader_options *options, struct reader **out, struct fault *fault)
+int reader_open(struct hub *hub, const struct reader_options *options, struct reader **out,
+		struct fault *fault)
 {
 	struct reader *r;
 	int rc;
 
 	CHECK(options->cursor);
 	if (options->topic_count == 0 || options->topic_count > CURSOR_TOPICS_MAX)
-		return fault_set(fault, ERR_BAD_PARAMETER, "1 to %u topics can be read at once", CURSOR_TOPICS_MAX);
+		return fault_set(fault, ERR_BAD_PARAMETER, "1 to %u topics can be read at once",
+				 CURSOR_TOPICS_MAX);
 	r = mem_zalloc(1, sizeof(*r));
 	if (!r)
 		return ERR_NOMEM;
@@ -480,6 +496,8 @@ int reader_open(struct hub *hub, const struct reader_options *options, struct re
 	r->places = &r->one;
 	r->kind = (uint8_t)options->cursor->kind;
 	r->watching = options->watch;
+	r->tag = options->tag;
+	CHECK(r->tag < HUB_TAGS);
 	r->partitions_max = (uint16_t)places_allowed(options);
 	hub_add(hub, r);
 	rc = begin(r, options, fault);

@@ -20,7 +20,9 @@
 #include "deliver/inner.h"
 #include "proto/batch/batch.h"
 
-static const struct topic_config plain = {.partitions = 1, .retention_ms = -1, .retention_bytes = -1,
+static const struct topic_config plain = {.partitions = 1,
+					  .retention_ms = -1,
+					  .retention_bytes = -1,
 					  .idempotency_ttl_ms = 1000};
 static const struct cursor earliest = {.kind = CURSOR_EARLIEST};
 static const struct cursor latest = {.kind = CURSOR_LATEST};
@@ -139,7 +141,6 @@ static struct topic *create(struct world *w, const char *name, uint32_t partitio
 	return topic;
 }
 
-
 struct production {
 	struct log_commit commit; /* first */
 	struct log_record records[64];
@@ -161,8 +162,10 @@ static void produce_to(struct world *w, struct topic *topic, uint32_t first, uin
 	p.commit.records = p.records;
 	for (uint32_t i = 0; i < partitions; i++) {
 		int n = snprintf(p.values[i], sizeof(p.values[i]), "%d", number);
-		p.records[i] = (struct log_record){.partition = topic_partition(topic, first + i), .timestamp_ms = timestamp_ms,
-						   .key = key, .value = slice_make(p.values[i], (size_t)n)};
+		p.records[i] = (struct log_record){.partition = topic_partition(topic, first + i),
+						   .timestamp_ms = timestamp_ms,
+						   .key = key,
+						   .value = slice_make(p.values[i], (size_t)n)};
 	}
 	log_enter_begin(w->log);
 	assert_int_equal(log_enter(w->log, &p.commit), 0);
@@ -187,8 +190,13 @@ static void on_ready(void *ctx, struct reader *r)
 static struct reader_options options_for(struct world *w, const struct slice *topics, uint32_t count,
 					 const struct cursor *cursor)
 {
-	return (struct reader_options){.topics = topics, .topic_count = count, .cursor = cursor, .watch = true,
-				       .wait_for_topics = true, .on_ready = on_ready, .ctx = w};
+	return (struct reader_options){.topics = topics,
+				       .topic_count = count,
+				       .cursor = cursor,
+				       .watch = true,
+				       .wait_for_topics = true,
+				       .on_ready = on_ready,
+				       .ctx = w};
 }
 
 static struct reader *open_at(struct world *w, const char *topic, const struct cursor *cursor)
@@ -484,8 +492,8 @@ static void a_selection_reads_what_it_names(void **state)
 
 static void bad_partition_sets_are_refused(void **state)
 {
-	static const char *const bad[] = {"", ",", "1,", "-1", "3-1", "1,1", "5,2", "0-10000", "a", "1 ", "0-4,4-5",
-					  "99999999999999999999"};
+	static const char *const bad[] = {"",    ",",       "1,", "-1", "3-1",     "1,1",
+					  "5,2", "0-10000", "a",  "1 ", "0-4,4-5", "99999999999999999999"};
 	struct partition_set set;
 
 	(void)state;
@@ -543,7 +551,11 @@ static void a_cursor_that_does_not_fit_is_refused(void **state)
 	struct slice name = SLICE_LIT("t");
 	struct cursor_place place = {.partition = 0, .offset = 2};
 	struct cursor_topic named = {.id = t->id, .name_hash = cursor_name_hash(name), .count = 1};
-	struct cursor c = {.kind = CURSOR_PLACES, .topics = &named, .places = &place, .topic_count = 1, .place_count = 1};
+	struct cursor c = {.kind = CURSOR_PLACES,
+			   .topics = &named,
+			   .places = &place,
+			   .topic_count = 1,
+			   .place_count = 1};
 	struct reader_options o = options_for(w, &name, 1, &c);
 	struct fault fault;
 	struct slice twice[2] = {SLICE_LIT("t"), SLICE_LIT("t")};
@@ -763,7 +775,8 @@ static void without_memory_an_opening_fails_whole(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(a_reader_gets_what_is_there_and_is_called_for_more, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_reader_gets_what_is_there_and_is_called_for_more, set_up,
+						tear_down),
 		cmocka_unit_test_setup_teardown(a_thousand_readers_stand_behind_one_watch, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_reader_is_small, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(what_was_not_consumed_comes_again, set_up, tear_down),
@@ -774,8 +787,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(what_was_trimmed_is_told_as_a_gap, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_cursor_that_does_not_fit_is_refused, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_topic_is_waited_for_and_grows_and_goes, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(a_time_is_looked_up_before_anything_is_read, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(cold_records_come_from_disk_without_waiting, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_time_is_looked_up_before_anything_is_read, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(cold_records_come_from_disk_without_waiting, set_up,
+						tear_down),
 		cmocka_unit_test_setup_teardown(a_reader_that_is_called_may_close_another, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_poll_starts_no_watch_until_it_waits, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(without_memory_an_opening_fails_whole, set_up, tear_down),

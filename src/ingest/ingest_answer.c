@@ -234,7 +234,8 @@ static inline void put_number(struct buf *out, struct slice before, uint64_t val
 static void put_offsets(const struct ingest_result *result, struct buf *out)
 {
 	for (uint32_t i = 0; i < result->range_count; i++) {
-		put_number(out, i ? SLICE_LIT("},{\"partition\":") : SLICE_LIT(",\"offsets\":[{\"partition\":"),
+		put_number(out,
+			   i ? SLICE_LIT("},{\"partition\":") : SLICE_LIT(",\"offsets\":[{\"partition\":"),
 			   result->ranges[i].partition);
 		put_number(out, SLICE_LIT(",\"first\":"), (uint64_t)result->ranges[i].first);
 		put_number(out, SLICE_LIT(",\"last\":"), (uint64_t)result->ranges[i].last);

@@ -25,9 +25,9 @@ static const uint8_t magic[8] = {'W', 'E', 'I', 'R', 'C', 'K', 'P', '1'};
 struct writer {
 	struct log *l;
 	struct buf out;
-	struct segment **dirty;    /* shared */
+	struct segment **dirty; /* shared */
 	uint32_t dirty_count, dirty_cap;
-	struct segment **expired;  /* owned */
+	struct segment **expired; /* owned */
 	uint32_t expired_count, expired_cap;
 	uint32_t partitions;
 	int64_t now_ms;
@@ -90,7 +90,8 @@ static int note_partition(void *ctx, struct partition *p)
 		return 0;
 	(void)pthread_mutex_lock(&p->lock);
 	count = p == w->l->internal ? 0 : partition_expire(p, w->now_ms, expired, 64);
-	next = p->moved < p->ring_count ? p->ring[(p->ring_head + p->moved) & (p->ring_cap - 1)].base : p->end;
+	next = p->moved < p->ring_count ? p->ring[(p->ring_head + p->moved) & (p->ring_cap - 1)].base :
+					  p->end;
 	for (uint32_t i = 0; i < p->segment_count; i++)
 		kept += atomic_load(&p->segments[i]->bytes) > 0;
 	(void)buf_append(&w->out, p->topic.bytes, sizeof(p->topic.bytes));
@@ -246,7 +247,8 @@ int checkpoint_write(struct log *l, struct fault *fault)
 	int rc = mover_reach(l, sequence);
 
 	if (rc)
-		return say_failure(l, fault, fault_set(fault, rc, "segments cannot be written; the journal is kept"));
+		return say_failure(l, fault,
+				   fault_set(fault, rc, "segments cannot be written; the journal is kept"));
 	buf_init(&w.out, CHECKPOINT_BYTES_MAX);
 	(void)buf_append(&w.out, head, sizeof(head));
 	rc = partitions_each(l, note_partition, &w);
@@ -267,7 +269,9 @@ int checkpoint_write(struct log *l, struct fault *fault)
 	rc = write_copy(l, &w.out);
 	if (rc) {
 		finish(&w, rc);
-		return say_failure(l, fault, fault_set(fault, ERR_IO, "cannot write a checkpoint: %s", sys_error_text(rc)));
+		return say_failure(l, fault,
+				   fault_set(fault, ERR_IO, "cannot write a checkpoint: %s",
+					     sys_error_text(rc)));
 	}
 	l->checkpoint_sequence = sequence;
 	journal_recycle(l->journal, sequence);
@@ -288,7 +292,8 @@ static int read_copy(const struct sys *sys, const char *dir, char which, struct 
 	int fd;
 
 	(void)snprintf(path, sizeof(path), "%s/CHECKPOINT.%c", dir, which);
-	if (sys->ops->stat(sys->self, path, &st) || st.bytes < CHECKPOINT_HEAD || st.bytes > CHECKPOINT_BYTES_MAX)
+	if (sys->ops->stat(sys->self, path, &st) || st.bytes < CHECKPOINT_HEAD ||
+	    st.bytes > CHECKPOINT_BYTES_MAX)
 		return 1;
 	fd = sys->ops->open(sys->self, path, SYS_READ);
 	if (fd < 0)
@@ -355,7 +360,8 @@ static int walk_partition(struct wire_reader *r, const struct checkpoint_sink *s
 	return rc;
 }
 
-int checkpoint_walk(struct slice checkpoint, uint64_t *number, uint64_t *sequence, const struct checkpoint_sink *sink)
+int checkpoint_walk(struct slice checkpoint, uint64_t *number, uint64_t *sequence,
+		    const struct checkpoint_sink *sink)
 {
 	struct wire_reader r = wire_reader_make(slice_from(checkpoint, 16));
 	uint32_t partitions;
@@ -408,8 +414,12 @@ static int load_segment(void *ctx, const struct checkpoint_segment *from)
 	struct loader *load = ctx;
 	struct log *l = load->l;
 	struct partition *p = load->p;
-	struct segment_place place = {.sys = l->sys, .files = l->files, .topics_dir = l->topics_dir, .topic = p->topic,
-				      .number = p->number, .index_interval = l->options.index_interval_bytes};
+	struct segment_place place = {.sys = l->sys,
+				      .files = l->files,
+				      .topics_dir = l->topics_dir,
+				      .topic = p->topic,
+				      .number = p->number,
+				      .index_interval = l->options.index_interval_bytes};
 	struct segment *s;
 
 	if (segment_new(&place, from->base, &s))

@@ -39,6 +39,7 @@ struct checkpoint_sink {
 int checkpoint_read(const struct sys *sys, const char *dir, struct buf *out, struct fault *fault);
 
 /* Walks what checkpoint_read gave. 0, what the sink gave, or ERR_CORRUPT. */
-int checkpoint_walk(struct slice checkpoint, uint64_t *number, uint64_t *sequence, const struct checkpoint_sink *sink);
+int checkpoint_walk(struct slice checkpoint, uint64_t *number, uint64_t *sequence,
+		    const struct checkpoint_sink *sink);
 
 #endif

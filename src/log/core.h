@@ -54,10 +54,10 @@ struct partition {
 	struct partition *next_hash;
 	struct topic_id topic;
 	uint32_t number;
-	bool opened;               /* somebody asked for it since start */
-	_Atomic bool closed;       /* nothing enters any more */
+	bool opened;         /* somebody asked for it since start */
+	_Atomic bool closed; /* nothing enters any more */
 	_Atomic bool dropped;
-	bool unlisted;             /* maintenance's: the last checkpoint does not name it */
+	bool unlisted; /* maintenance's: the last checkpoint does not name it */
 
 	/* the committer's alone */
 	int64_t next_offset;
@@ -71,16 +71,16 @@ struct partition {
 	pthread_mutex_t lock;
 	struct partition_options options;
 	int64_t start, end;
-	struct tail_ref *ring;     /* of the batches in memory, oldest first */
+	struct tail_ref *ring; /* of the batches in memory, oldest first */
 	uint32_t ring_cap, ring_head, ring_count;
 	uint32_t moved;            /* so many from the oldest are in segments */
 	struct segment **segments; /* oldest first; the last is appended to */
 	uint32_t segment_count, segment_cap;
-	bool last_sealed;          /* the next batch opens a new segment */
+	bool last_sealed; /* the next batch opens a new segment */
 	struct log_watch *watches;
 
 	/* under log.tail_lock */
-	bool queued;               /* for the mover */
+	bool queued; /* for the mover */
 	struct partition *next_queued;
 };
 
@@ -114,13 +114,13 @@ struct log {
 	struct partition *internal;
 
 	pthread_mutex_t entry;
-	pthread_cond_t entered;      /* the committer waits here */
-	struct commit_list open;     /* under entry */
-	bool stopping;               /* under entry */
-	bool committer_idle;         /* under entry */
+	pthread_cond_t entered;  /* the committer waits here */
+	struct commit_list open; /* under entry */
+	bool stopping;           /* under entry */
+	bool committer_idle;     /* under entry */
 	_Atomic uint64_t entered_bytes;
-	_Atomic int64_t room;        /* bytes that may still be taken in before the disk is too full */
-	_Atomic bool full;           /* refused for want of room; until the next look */
+	_Atomic int64_t room; /* bytes that may still be taken in before the disk is too full */
+	_Atomic bool full;    /* refused for want of room; until the next look */
 
 	pthread_mutex_t table;
 	struct partition **buckets;
@@ -129,24 +129,24 @@ struct log {
 	struct hash_key table_key;
 
 	pthread_mutex_t tail_lock;
-	pthread_cond_t movable;      /* the mover waits here */
-	pthread_cond_t moved;        /* who waits for the mover waits here */
+	pthread_cond_t movable; /* the mover waits here */
+	pthread_cond_t moved;   /* who waits for the mover waits here */
 	struct tail_group *tail_first, *tail_last;
 	struct tail_group *first_unmoved;
 	struct partition *queue_first, *queue_last;
-	uint64_t move_wanted;        /* somebody waits for this sequence */
+	uint64_t move_wanted; /* somebody waits for this sequence */
 	uint64_t moved_sequence;
 	bool mover_stop;
-	bool mover_idle;             /* it sleeps until something is published */
+	bool mover_idle; /* it sleeps until something is published */
 	_Atomic int64_t tail_bytes;
 	_Atomic int64_t pinned_bytes;
 	_Atomic bool move_failing;
 
 	/* the committer's */
-	uint64_t sequence;           /* of the last group written */
+	uint64_t sequence; /* of the last group written */
 	_Atomic uint64_t durable;
 	uint64_t range_stamp;
-	struct seen_range *ranges;   /* scratch for SEEN_RANGES_MAX */
+	struct seen_range *ranges; /* scratch for SEEN_RANGES_MAX */
 
 	pthread_mutex_t maintain_lock;
 	pthread_cond_t maintain;
@@ -155,10 +155,10 @@ struct log {
 	uint64_t checkpoint_wanted, checkpoint_done; /* counts of asks */
 	int checkpoint_result;
 	struct fault checkpoint_fault;
-	uint64_t checkpoint_number;  /* written so far: odd goes to .b */
+	uint64_t checkpoint_number; /* written so far: odd goes to .b */
 	uint64_t checkpoint_sequence;
-	_Atomic bool active;         /* something was committed since the last look */
-	_Atomic bool let_go;         /* a drop or trim: the next checkpoint frees files */
+	_Atomic bool active; /* something was committed since the last look */
+	_Atomic bool let_go; /* a drop or trim: the next checkpoint frees files */
 
 	pthread_mutex_t read_lock;
 	pthread_cond_t read_cond;
@@ -172,9 +172,11 @@ struct log {
 	pthread_t committer_thread, mover_thread, maintain_thread, read_threads[16];
 	uint32_t read_thread_count;
 	bool started;
-	struct { _Atomic uint64_t commits, groups, records, bytes_entered, bytes_journal, syncs, sync_ns_sum,
-		 checkpoints, reads_disk, reads_tail, checkpoint_ns;
-		 _Atomic uint64_t sync_us[24], group_commits[20]; } counts;
+	struct {
+		_Atomic uint64_t commits, groups, records, bytes_entered, bytes_journal, syncs, sync_ns_sum,
+			checkpoints, reads_disk, reads_tail, checkpoint_ns;
+		_Atomic uint64_t sync_us[24], group_commits[20];
+	} counts;
 	uint64_t recovered_groups, truncated_bytes;
 };
 
@@ -187,8 +189,12 @@ void core_say(struct log *l, int level, const char *event, const char *format, .
 /* Says it, then ends the process: what was entered cannot be made durable. */
 _Noreturn void core_fatal(struct log *l, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* Waits for the condition, at most so long; on the monotonic clock. For the threads around the steps. */
+void core_wait(pthread_cond_t *cond, pthread_mutex_t *lock, int64_t ms);
+
 /* partition.c */
-int partition_get(struct log *l, const struct topic_id *topic, uint32_t number, bool make, struct partition **out);
+int partition_get(struct log *l, const struct topic_id *topic, uint32_t number, bool make,
+		  struct partition **out);
 void partition_free(struct partition *p);
 /* Adds a durable batch to the ring. ERR_NOMEM. Under p->lock. */
 int partition_push(struct partition *p, const struct tail_ref *ref);
@@ -204,7 +210,7 @@ struct group {
 	struct blob *blob;
 	struct frame_head head;
 	struct partition *touched;
-	struct tail_ref *refs;       /* one a batch */
+	struct tail_ref *refs; /* one a batch */
 	struct partition **owners;
 	uint32_t ref_count, ref_cap;
 	uint64_t records;

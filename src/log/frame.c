@@ -10,7 +10,8 @@ static const uint8_t magic[8] = {'W', 'E', 'I', 'R', 'G', 'R', 'P', '1'};
 #define AT_CRC 8u
 #define CRC_FROM 12u
 
-uint8_t *frame_put_batch_head(uint8_t *at, const struct topic_id *topic, uint32_t partition, size_t batch_bytes)
+uint8_t *frame_put_batch_head(uint8_t *at, const struct topic_id *topic, uint32_t partition,
+			      size_t batch_bytes)
 {
 	at = wire_put_u32(at, FRAME_BATCH);
 	at = wire_put_u32(at, (uint32_t)(batch_bytes + sizeof(topic->bytes) + 4));
@@ -24,7 +25,8 @@ uint8_t *frame_put_keys_head(uint8_t *at, size_t keys_bytes)
 	return wire_put_u32(at, (uint32_t)keys_bytes);
 }
 
-uint8_t *frame_put_key(uint8_t *at, const struct seen_key *key, const struct seen_range *ranges, uint32_t count)
+uint8_t *frame_put_key(uint8_t *at, const struct seen_key *key, const struct seen_range *ranges,
+		       uint32_t count)
 {
 	CHECK(count <= SEEN_RANGES_MAX);
 	at = wire_put_u64(at, key->fingerprint.lo);

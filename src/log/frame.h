@@ -27,9 +27,9 @@ enum frame_section_kind { FRAME_BATCH = 1, FRAME_KEYS = 2 };
 
 struct frame_section {
 	enum frame_section_kind kind;
-	struct topic_id topic;  /* FRAME_BATCH */
-	uint32_t partition;     /* FRAME_BATCH */
-	struct slice body;      /* the batch, or the keys */
+	struct topic_id topic; /* FRAME_BATCH */
+	uint32_t partition;    /* FRAME_BATCH */
+	struct slice body;     /* the batch, or the keys */
 };
 
 /* Overheads, for whoever sizes the memory. */
@@ -39,9 +39,11 @@ struct frame_section {
 #define FRAME_RANGE_BYTES 16u
 
 /* Writers; memory is large enough. Each gives the place behind. */
-uint8_t *frame_put_batch_head(uint8_t *at, const struct topic_id *topic, uint32_t partition, size_t batch_bytes);
+uint8_t *frame_put_batch_head(uint8_t *at, const struct topic_id *topic, uint32_t partition,
+			      size_t batch_bytes);
 uint8_t *frame_put_keys_head(uint8_t *at, size_t keys_bytes);
-uint8_t *frame_put_key(uint8_t *at, const struct seen_key *key, const struct seen_range *ranges, uint32_t count);
+uint8_t *frame_put_key(uint8_t *at, const struct seen_key *key, const struct seen_range *ranges,
+		       uint32_t count);
 
 /* Writes the head with its CRC over frame[0..head->bytes). */
 void frame_seal(uint8_t *frame, const struct frame_head *head);

@@ -29,7 +29,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		walk(slice_make(data + FRAME_HEAD_BYTES, head.bytes - FRAME_HEAD_BYTES));
 	if (size)
 		memcpy(frame + FRAME_HEAD_BYTES, data, size);
-	head = (struct frame_head){.generation = 1, .sequence = 2, .durable = 1, .bytes = (uint32_t)size + FRAME_HEAD_BYTES};
+	head = (struct frame_head){.generation = 1,
+				   .sequence = 2,
+				   .durable = 1,
+				   .bytes = (uint32_t)size + FRAME_HEAD_BYTES};
 	frame_seal(frame, &head);
 	if (frame_check(slice_make(frame, head.bytes), &head))
 		abort();

@@ -51,7 +51,8 @@ static uint32_t collect_ranges(struct log *l, const struct log_commit *c, const 
 			p->range_stamp = l->range_stamp;
 			p->range_index = count;
 			CHECK(count < SEEN_RANGES_MAX);
-			l->ranges[count++] = (struct seen_range){.first = c->records[i].offset, .partition = p->number};
+			l->ranges[count++] =
+				(struct seen_range){.first = c->records[i].offset, .partition = p->number};
 		}
 		l->ranges[p->range_index].count++;
 	}
@@ -289,7 +290,8 @@ static int take_section(struct log *l, struct group *g, const struct frame_secti
 	int rc = batch_check(s->body, &head);
 
 	if (rc || head.bytes != s->body.len)
-		return fault_set(fault, ERR_CORRUPT, "group %llu of the journal holds a batch that is not whole",
+		return fault_set(fault, ERR_CORRUPT,
+				 "group %llu of the journal holds a batch that is not whole",
 				 (unsigned long long)g->head.sequence);
 	rc = partition_get(l, &s->topic, s->partition, head.base_offset == 0, &p);
 	if (rc == ERR_UNKNOWN_PARTITION || (rc == 0 && batch_last_offset(&head) < p->next_offset))
@@ -297,8 +299,11 @@ static int take_section(struct log *l, struct group *g, const struct frame_secti
 	if (rc)
 		return fault_set(fault, rc, "no memory for a partition");
 	if (head.base_offset != p->next_offset)
-		return fault_set(fault, ERR_CORRUPT, "group %llu of the journal continues a partition at offset %lld, which ends at %lld",
-				 (unsigned long long)g->head.sequence, (long long)head.base_offset, (long long)p->next_offset);
+		return fault_set(
+			fault, ERR_CORRUPT,
+			"group %llu of the journal continues a partition at offset %lld, which ends at %lld",
+			(unsigned long long)g->head.sequence, (long long)head.base_offset,
+			(long long)p->next_offset);
 	p->next_offset = batch_last_offset(&head) + 1;
 	if (g->head.time_ms > p->last_time_ms)
 		p->last_time_ms = g->head.time_ms;
@@ -322,7 +327,8 @@ static int take_keys(struct log *l, struct slice keys, uint64_t sequence, struct
 		if (rc)
 			return fault_set(fault, rc, "cannot restore an idempotency key");
 	}
-	return rc ? fault_set(fault, ERR_CORRUPT, "a group of the journal holds keys that cannot be read") : 0;
+	return rc ? fault_set(fault, ERR_CORRUPT, "a group of the journal holds keys that cannot be read") :
+		    0;
 }
 
 int group_from_frame(struct log *l, struct group *g, struct slice frame, struct fault *fault)
@@ -354,7 +360,8 @@ int group_from_frame(struct log *l, struct group *g, struct slice frame, struct 
 	}
 	if (rc) {
 		group_free(g);
-		return fault->err ? fault->err : fault_set(fault, ERR_CORRUPT, "a group of the journal cannot be read");
+		return fault->err ? fault->err :
+				    fault_set(fault, ERR_CORRUPT, "a group of the journal cannot be read");
 	}
 	return 0;
 }

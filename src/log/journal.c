@@ -45,15 +45,15 @@ struct journal {
 	char dir[PATH_BYTES - 64];
 	uint64_t file_bytes, bytes_max;
 	pthread_mutex_t lock;
-	pthread_mutex_t making;       /* held while a file is made ready; taken before lock */
-	struct journal_file *oldest;  /* under lock: the list */
-	struct journal_file *current; /* the committer's */
+	pthread_mutex_t making;        /* held while a file is made ready; taken before lock */
+	struct journal_file *oldest;   /* under lock: the list */
+	struct journal_file *current;  /* the committer's */
 	struct journal_file *prepared; /* under lock: ready to become current */
-	uint64_t generation;          /* the highest given */
-	uint64_t durable;             /* the committer's */
-	uint64_t written;             /* the committer's: last appended sequence */
-	uint8_t *aligned;             /* the committer's: DIRECT_BYTES_MAX; NULL: direct writes do not work here */
-	uint64_t recycled;            /* under lock: groups up to here are not needed */
+	uint64_t generation;           /* the highest given */
+	uint64_t durable;              /* the committer's */
+	uint64_t written;              /* the committer's: last appended sequence */
+	uint8_t *aligned;  /* the committer's: DIRECT_BYTES_MAX; NULL: direct writes do not work here */
+	uint64_t recycled; /* under lock: groups up to here are not needed */
 };
 
 static void file_path(const struct journal *j, uint64_t generation, char *out)
@@ -222,14 +222,16 @@ static int read_frame(struct scanner *s, uint64_t at, struct frame_head *head)
 	file_path(s->j, s->file->generation, path);
 	if (got < 0)
 		return io_fault(s->fault, "read", path, (int)got);
-	if (frame_head_read(slice_make(s->bytes, (size_t)got), head) || head->generation != s->file->generation)
+	if (frame_head_read(slice_make(s->bytes, (size_t)got), head) ||
+	    head->generation != s->file->generation)
 		return 1;
 	if (head->bytes > s->file->bytes - at)
 		return 1;
 	if (head->bytes > s->cap) {
 		uint8_t *grown = mem_realloc(s->bytes, head->bytes);
 		if (!grown)
-			return fault_set(s->fault, ERR_NOMEM, "no memory for a group of %u bytes", head->bytes);
+			return fault_set(s->fault, ERR_NOMEM, "no memory for a group of %u bytes",
+					 head->bytes);
 		s->bytes = grown;
 		s->cap = head->bytes;
 	}
@@ -274,9 +276,10 @@ static int look_behind(struct scanner *s, uint64_t from, uint64_t *torn_bytes)
 		if (!own || at == from || read_frame(s, at, &head))
 			continue;
 		if (head.durable >= s->expect)
-			return fault_set(s->fault, ERR_CORRUPT,
-					 "%s: the group at byte %llu is damaged, and a later one at byte %llu proves that it was durable",
-					 path, (unsigned long long)from, (unsigned long long)at);
+			return fault_set(
+				s->fault, ERR_CORRUPT,
+				"%s: the group at byte %llu is damaged, and a later one at byte %llu proves that it was durable",
+				path, (unsigned long long)from, (unsigned long long)at);
 	}
 	return 0;
 }
@@ -294,8 +297,10 @@ static int scan_file(struct scanner *s, journal_group_fn *fn, void *ctx, struct 
 		if (rc)
 			break;
 		if (head.sequence > s->expect)
-			return fault_set(s->fault, ERR_CORRUPT, "%s: group %llu stands at byte %llu where %llu was expected", path,
-					 (unsigned long long)head.sequence, (unsigned long long)at, (unsigned long long)s->expect);
+			return fault_set(s->fault, ERR_CORRUPT,
+					 "%s: group %llu stands at byte %llu where %llu was expected", path,
+					 (unsigned long long)head.sequence, (unsigned long long)at,
+					 (unsigned long long)s->expect);
 		at += padded(head.bytes);
 		s->file->used = at;
 		s->file->last_sequence = head.sequence;
@@ -316,7 +321,8 @@ static int scan_file(struct scanner *s, journal_group_fn *fn, void *ctx, struct 
 		return 0;
 	rc = look_behind(s, at, &out->torn_bytes);
 	if (out->torn_bytes) {
-		(void)snprintf(out->torn_file, sizeof(out->torn_file), "%016llx.wal", (unsigned long long)s->file->generation);
+		(void)snprintf(out->torn_file, sizeof(out->torn_file), "%016llx.wal",
+			       (unsigned long long)s->file->generation);
 		out->torn_at = at;
 	}
 	return rc;
@@ -635,7 +641,8 @@ static bool drop_spare(struct journal *j, bool all)
 
 	(void)pthread_mutex_lock(&j->lock);
 	for (file = j->oldest; file; file = file->next) {
-		bool free_file = file != j->current && file != j->prepared && file->last_sequence <= j->recycled;
+		bool free_file =
+			file != j->current && file != j->prepared && file->last_sequence <= j->recycled;
 		sum += file->bytes;
 		if (free_file && (!victim || file->bytes < j->file_bytes))
 			victim = file;

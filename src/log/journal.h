@@ -38,14 +38,14 @@ void journal_close(struct journal *j);
 struct journal_scan {
 	uint64_t groups;
 	uint64_t bytes;
-	uint64_t last_sequence;  /* 0: none */
-	uint64_t torn_bytes;     /* cut off behind the last whole group; 0: nothing was torn */
+	uint64_t last_sequence; /* 0: none */
+	uint64_t torn_bytes;    /* cut off behind the last whole group; 0: nothing was torn */
 	char torn_file[64];
 	uint64_t torn_at;
 };
 typedef int journal_group_fn(void *ctx, const struct frame_head *head, struct slice frame);
-int journal_scan(struct journal *j, uint64_t after, journal_group_fn *fn, void *ctx,
-		 struct journal_scan *out, struct fault *fault);
+int journal_scan(struct journal *j, uint64_t after, journal_group_fn *fn, void *ctx, struct journal_scan *out,
+		 struct fault *fault);
 
 /*
  * Makes a new file the current one; `last` (may be empty) is the last group

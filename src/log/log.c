@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/check.h"
@@ -45,6 +46,18 @@ void core_fatal(struct log *l, const char *format, ...)
 		l->options.on_fatal(l->options.say_ctx, text);
 	(void)fprintf(stderr, "weir: fatal: %s\n", text);
 	_exit(1);
+}
+
+void core_wait(pthread_cond_t *cond, pthread_mutex_t *lock, int64_t ms)
+{
+	struct timespec until;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &until); /* banned-ok: a thread sleeps, no step does */
+	until.tv_sec += ms / 1000;
+	until.tv_nsec += (long)(ms % 1000) * 1000000;
+	until.tv_sec += until.tv_nsec / 1000000000;
+	until.tv_nsec %= 1000000000;
+	(void)pthread_cond_clockwait(cond, lock, CLOCK_MONOTONIC, &until);
 }
 
 /* ---- opening ---- */
@@ -95,14 +108,17 @@ static int lock_directory(struct log *l, struct fault *fault)
 
 	rc = l->sys->ops->mkdir(l->sys->self, l->dir);
 	if (rc)
-		return fault_set(fault, ERR_IO, "cannot make the data directory %s: %s", l->dir, sys_error_text(rc));
+		return fault_set(fault, ERR_IO, "cannot make the data directory %s: %s", l->dir,
+				 sys_error_text(rc));
 	(void)snprintf(path, sizeof(path), "%s/LOCK", l->dir);
 	l->lock_fd = l->sys->ops->open(l->sys->self, path, SYS_CREATE);
 	if (l->lock_fd < 0)
-		return fault_set(fault, ERR_IO, "cannot open %s: %s (is the directory yours?)", path, sys_error_text(l->lock_fd));
+		return fault_set(fault, ERR_IO, "cannot open %s: %s (is the directory yours?)", path,
+				 sys_error_text(l->lock_fd));
 	rc = l->sys->ops->lock(l->sys->self, l->lock_fd, &holder);
 	if (rc == -EWOULDBLOCK)
-		return fault_set(fault, ERR_IN_USE, "the data directory %s is in use by process %d", l->dir, holder);
+		return fault_set(fault, ERR_IN_USE, "the data directory %s is in use by process %d", l->dir,
+				 holder);
 	if (rc)
 		return fault_set(fault, ERR_IO, "cannot lock %s: %s", path, sys_error_text(rc));
 	return 0;
@@ -132,13 +148,15 @@ static int check_format(struct log *l, struct fault *fault)
 	}
 	sys->ops->close(sys->self, fd);
 	if (rc == 1)
-		return fault_set(fault, ERR_BAD_VERSION, "%s says \"%.20s\"; this weir reads \"weir 1\"", path, text);
+		return fault_set(fault, ERR_BAD_VERSION, "%s says \"%.20s\"; this weir reads \"weir 1\"",
+				 path, text);
 	return rc ? fault_set(fault, ERR_IO, "cannot write %s: %s", path, sys_error_text(rc)) : 0;
 }
 
 static void init_locks(struct log *l)
 {
-	pthread_mutex_t *const locks[] = {&l->entry, &l->table, &l->tail_lock, &l->maintain_lock, &l->read_lock, &l->ports_lock};
+	pthread_mutex_t *const locks[] = {&l->entry,         &l->table,     &l->tail_lock,
+					  &l->maintain_lock, &l->read_lock, &l->ports_lock};
 	pthread_cond_t *const conds[] = {&l->entered, &l->movable, &l->moved, &l->maintain, &l->read_cond};
 
 	for (size_t i = 0; i < sizeof(locks) / sizeof(locks[0]); i++)
@@ -149,7 +167,8 @@ static void init_locks(struct log *l)
 
 static int open_parts(struct log *l, struct fault *fault)
 {
-	struct journal_options journal = {.sys = l->sys, .file_bytes = l->options.journal_file_bytes,
+	struct journal_options journal = {.sys = l->sys,
+					  .file_bytes = l->options.journal_file_bytes,
 					  .bytes_max = l->options.journal_bytes_max};
 	struct seen_options seen = {.sys = l->sys};
 	static const struct topic_id internal = {{0}};
@@ -385,7 +404,8 @@ size_t log_commit_bytes(const struct log_commit *c)
 
 static bool is_short_of_room(struct log *l)
 {
-	return atomic_load_explicit(&l->full, memory_order_relaxed) || atomic_load_explicit(&l->room, memory_order_relaxed) <= 0 ||
+	return atomic_load_explicit(&l->full, memory_order_relaxed) ||
+	       atomic_load_explicit(&l->room, memory_order_relaxed) <= 0 ||
 	       atomic_load_explicit(&l->move_failing, memory_order_relaxed);
 }
 
@@ -400,7 +420,8 @@ static int refusal(struct log *l, size_t bytes, bool frees)
 	}
 	if (bytes > COMMIT_BYTES_MAX)
 		return ERR_LIMIT;
-	if (atomic_load(&l->entered_bytes) + bytes > l->options.entered_bytes_max && atomic_load(&l->entered_bytes) > 0)
+	if (atomic_load(&l->entered_bytes) + bytes > l->options.entered_bytes_max &&
+	    atomic_load(&l->entered_bytes) > 0)
 		return ERR_OVERLOADED;
 	if (atomic_load(&l->pinned_bytes) > (int64_t)l->options.pinned_bytes_max)
 		return ERR_OVERLOADED;

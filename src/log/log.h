@@ -29,13 +29,13 @@ struct log_commit;
 struct log_options {
 	const struct sys *sys;
 	const char *dir;
-	uint64_t journal_file_bytes;   /* 0: 64 MiB, less on small disks */
-	uint64_t journal_bytes_max;    /* 0: 512 MiB; a storage checkpoint starts at half of it */
-	uint64_t group_bytes_max;      /* 0: 8 MiB */
-	uint64_t entered_bytes_max;    /* entered and not yet committed, 0: 64 MiB; past it ERR_OVERLOADED */
-	uint64_t pinned_bytes_max;     /* committed and not yet in segments, 0: 128 MiB; past it ERR_OVERLOADED */
-	uint64_t tail_bytes_max;       /* recent groups kept for readers, 0: 64 MiB */
-	uint64_t segment_bytes;        /* 0: 256 MiB */
+	uint64_t journal_file_bytes; /* 0: 64 MiB, less on small disks */
+	uint64_t journal_bytes_max;  /* 0: 512 MiB; a storage checkpoint starts at half of it */
+	uint64_t group_bytes_max;    /* 0: 8 MiB */
+	uint64_t entered_bytes_max;  /* entered and not yet committed, 0: 64 MiB; past it ERR_OVERLOADED */
+	uint64_t pinned_bytes_max; /* committed and not yet in segments, 0: 128 MiB; past it ERR_OVERLOADED */
+	uint64_t tail_bytes_max;   /* recent groups kept for readers, 0: 64 MiB */
+	uint64_t segment_bytes;    /* 0: 256 MiB */
 	uint32_t index_interval_bytes; /* 0: 4096 */
 	uint32_t files_max;            /* open segment files, 0: from RLIMIT_NOFILE */
 	uint32_t readers;              /* threads of the reader pool, 0: 2 */
@@ -68,10 +68,10 @@ const struct sys *log_sys(const struct log *l);
 /* ---- partitions ---- */
 
 struct partition_options {
-	uint64_t segment_bytes;    /* 0: the log's */
-	int64_t retention_ms;      /* by append time, -1: for ever */
-	int64_t retention_bytes;   /* -1: no bound */
-	uint64_t cookie;           /* the caller's (the topic's object) */
+	uint64_t segment_bytes;  /* 0: the log's */
+	int64_t retention_ms;    /* by append time, -1: for ever */
+	int64_t retention_bytes; /* -1: no bound */
+	uint64_t cookie;         /* the caller's (the topic's object) */
 };
 
 /* The partition of weir's own state. Open as soon as log_open returns. */
@@ -93,8 +93,8 @@ void partition_close(struct partition *p);
 void partition_drop(struct partition *p);
 
 struct partition_range {
-	int64_t start;   /* first offset retained */
-	int64_t end;     /* high watermark: one past the last durable record */
+	int64_t start; /* first offset retained */
+	int64_t end;   /* high watermark: one past the last durable record */
 	uint64_t bytes;
 };
 void partition_range(struct partition *p, struct partition_range *out);
@@ -108,10 +108,10 @@ void partition_trim(struct partition *p, int64_t before);
 
 struct log_record {
 	struct partition *partition;
-	int64_t timestamp_ms;     /* -1: given by the log, never going back within the partition */
-	struct slice key;         /* ptr NULL: null */
-	struct slice value;       /* ptr NULL: null */
-	struct slice headers;     /* encoded as in the record format, without the count */
+	int64_t timestamp_ms; /* -1: given by the log, never going back within the partition */
+	struct slice key;     /* ptr NULL: null */
+	struct slice value;   /* ptr NULL: null */
+	struct slice headers; /* encoded as in the record format, without the count */
 	uint32_t header_count;
 	uint32_t tag;             /* the caller's */
 	int64_t offset;           /* out */
@@ -217,7 +217,9 @@ struct log_view {
 	struct blob *blob; /* owned by the reader: blob_unref when done */
 	struct slice batches;
 	int64_t next_offset; /* where to go on */
-	struct { int64_t from, to; } gap; /* damaged range skipped, from == to: none */
+	struct {
+		int64_t from, to;
+	} gap; /* damaged range skipped, from == to: none */
 };
 
 enum log_read_result {
@@ -244,7 +246,7 @@ struct log_read {
 	int result; /* as log_read's, never LOG_READ_WAIT */
 	struct log_view view;
 	struct log_read *next; /* the log's */
-	int64_t time_ms; /* with log_find_start: what to look for */
+	int64_t time_ms;       /* with log_find_start: what to look for */
 	int kind;
 };
 
@@ -265,7 +267,7 @@ struct log_stats {
 	uint64_t syncs, sync_ns_sum, checkpoints;
 	uint64_t entered_bytes, pinned_bytes, tail_bytes, free_bytes;
 	uint64_t partitions, files_open, reads_disk, reads_tail, recovered_groups, truncated_bytes;
-	uint64_t sync_us_buckets[24];    /* bucket i: <= 2^i microseconds */
+	uint64_t sync_us_buckets[24];       /* bucket i: <= 2^i microseconds */
 	uint64_t group_commits_buckets[20]; /* bucket i: <= 2^i commits */
 	uint64_t last_checkpoint_ns;
 };

@@ -133,8 +133,9 @@ static void append(struct fixture *f, struct partition *p, uint32_t from, uint32
 	f->done = 0;
 	for (uint32_t i = 0; i < count; i++) {
 		int n = snprintf(all[i].value, sizeof(all[i].value), "%u", from + i);
-		all[i].records[0] = (struct log_record){
-			.partition = p, .timestamp_ms = -1, .value = slice_make(all[i].value, (size_t)n)};
+		all[i].records[0] = (struct log_record){.partition = p,
+							.timestamp_ms = -1,
+							.value = slice_make(all[i].value, (size_t)n)};
 		all[i].commit.record_count = 1;
 		enter(f, &all[i]);
 	}
@@ -205,7 +206,8 @@ static void copy_dir(const struct fixture *f, struct fixture *copy)
 
 	*copy = *f;
 	(void)snprintf(copy->dir, sizeof(copy->dir), "%.50s-copy", f->dir);
-	(void)snprintf(command, sizeof(command), "rm -rf %s; cp -a --sparse=never %s %s", copy->dir, f->dir, copy->dir);
+	(void)snprintf(command, sizeof(command), "rm -rf %s; cp -a --sparse=never %s %s", copy->dir, f->dir,
+		       copy->dir);
 	assert_int_equal(system(command), 0);
 }
 
@@ -328,7 +330,8 @@ static void one_commit_over_many_partitions_is_one_group(void **state)
 	start_log(f);
 	log_stats(f->log, &before);
 	for (uint32_t i = 0; i < 8; i++)
-		r.records[i] = (struct log_record){.partition = p[i], .timestamp_ms = -1, .value = SLICE_LIT("0")};
+		r.records[i] =
+			(struct log_record){.partition = p[i], .timestamp_ms = -1, .value = SLICE_LIT("0")};
 	r.commit.record_count = 8;
 	f->done = 0;
 	enter(f, &r);
@@ -446,7 +449,9 @@ static void times_are_found(void **state)
 	start_log(f);
 	for (int i = 0; i < 20; i++) {
 		f->done = 0;
-		r[i].records[0] = (struct log_record){.partition = p, .timestamp_ms = 1000 + i * 10, .value = SLICE_LIT("x")};
+		r[i].records[0] = (struct log_record){.partition = p,
+						      .timestamp_ms = 1000 + i * 10,
+						      .value = SLICE_LIT("x")};
 		r[i].commit.record_count = 1;
 		enter(f, &r[i]);
 		while (!f->done)

@@ -7,8 +7,6 @@
  */
 #include "log/core.h"
 
-#include <time.h>
-
 #define LOOK_MS 1000
 #define RESERVE_BYTES (16 << 20)
 #define IDLE_MS 3600000
@@ -29,8 +27,8 @@ void maintain_wake(struct log *l)
 void maintain_look_at_space(struct log *l)
 {
 	uint64_t free_bytes = 0, total = 0;
-	int64_t needed = RESERVE_BYTES + atomic_load(&l->pinned_bytes) + (int64_t)atomic_load(&l->entered_bytes) * 2 +
-			 (int64_t)l->partition_count * 256;
+	int64_t needed = RESERVE_BYTES + atomic_load(&l->pinned_bytes) +
+			 (int64_t)atomic_load(&l->entered_bytes) * 2 + (int64_t)l->partition_count * 256;
 	bool full;
 
 	if (journal_wants_file(l->journal))
@@ -41,8 +39,8 @@ void maintain_look_at_space(struct log *l)
 	atomic_store(&l->room, (int64_t)free_bytes - needed);
 	if (atomic_exchange(&l->full, full) != full)
 		core_say(l, full ? LOG_WARN : LOG_INFO, full ? "disk_full" : "disk_has_room",
-			 full ? "%llu MiB free in %s: records are refused with 507 until there is room"
-			      : "%llu MiB free in %s: records are taken again",
+			 full ? "%llu MiB free in %s: records are refused with 507 until there is room" :
+				"%llu MiB free in %s: records are taken again",
 			 (unsigned long long)(free_bytes >> 20), l->dir);
 }
 
@@ -114,7 +112,8 @@ int maintain_step(struct log *l, int64_t *wait_ms)
 	if (rc > 0)
 		return 1;
 	(void)partitions_each(l, find_expiry, &expiry);
-	if (wish || journal_is_long(l) || expiry <= now_ms || atomic_exchange(&l->let_go, false)) {
+	if (wish || journal_is_long(l) || seen_wants_checkpoint(l->seen) || expiry <= now_ms ||
+	    atomic_exchange(&l->let_go, false)) {
 		run_checkpoint(l, wanted);
 		return !atomic_load(&l->move_failing);
 	}
@@ -131,17 +130,11 @@ int maintain_step(struct log *l, int64_t *wait_ms)
 
 static bool sleep_for(struct log *l, int64_t ms)
 {
-	struct timespec until;
 	bool stop;
 
-	(void)clock_gettime(CLOCK_MONOTONIC, &until) /* banned-ok: the thread around the step waits, the step does not */;
-	until.tv_sec += ms / 1000;
-	until.tv_nsec += (long)(ms % 1000) * 1000000;
-	until.tv_sec += until.tv_nsec / 1000000000;
-	until.tv_nsec %= 1000000000;
 	(void)pthread_mutex_lock(&l->maintain_lock);
 	if (!l->maintain_asked && !l->maintain_stop)
-		(void)pthread_cond_clockwait(&l->maintain, &l->maintain_lock, CLOCK_MONOTONIC, &until);
+		core_wait(&l->maintain, &l->maintain_lock, ms);
 	l->maintain_asked = false;
 	stop = l->maintain_stop;
 	(void)pthread_mutex_unlock(&l->maintain_lock);

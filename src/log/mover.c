@@ -10,13 +10,13 @@
 #include "log/core.h"
 
 #include <errno.h>
-#include <time.h>
 
 #include "base/check.h"
 #include "base/mem.h"
 
 #define PIECES_MAX 256u
 #define LAG_MS 50
+#define FAILURE_MS 200
 
 static struct partition *take_queued(struct log *l)
 {
@@ -48,7 +48,8 @@ static void put_back(struct log *l, struct partition *p)
 }
 
 /* Batches that wait, as many as fit one write and the segment; gives the groups they hold. */
-static uint32_t gather(struct partition *p, uint64_t bytes_max, struct segment_piece *pieces, struct tail_group **groups)
+static uint32_t gather(struct partition *p, uint64_t bytes_max, struct segment_piece *pieces,
+		       struct tail_group **groups)
 {
 	uint32_t count = 0;
 	uint64_t sum = 0;
@@ -104,7 +105,8 @@ static int segment_to_append(struct partition *p, int64_t base, uint32_t first_b
 	int rc = 0;
 
 	*sealed = NULL;
-	if (last && (p->last_sealed || (atomic_load(&last->bytes) > 0 && atomic_load(&last->bytes) + first_bytes > limit) ||
+	if (last && (p->last_sealed ||
+		     (atomic_load(&last->bytes) > 0 && atomic_load(&last->bytes) + first_bytes > limit) ||
 		     base - last->base > INT32_MAX)) {
 		*sealed = segment_ref(last);
 		last = NULL;
@@ -209,7 +211,8 @@ void tail_evict(struct log *l, bool all)
 		struct tail_group *t;
 		(void)pthread_mutex_lock(&l->tail_lock);
 		t = l->tail_first;
-		if (t == l->first_unmoved || (!all && atomic_load(&l->tail_bytes) <= (int64_t)l->options.tail_bytes_max))
+		if (t == l->first_unmoved ||
+		    (!all && atomic_load(&l->tail_bytes) <= (int64_t)l->options.tail_bytes_max))
 			t = NULL;
 		if (t) {
 			l->tail_first = t->next;
@@ -236,8 +239,8 @@ int mover_step(struct log *l)
 	if (rc < 0) {
 		put_back(l, p);
 		if (!atomic_exchange(&l->move_failing, true))
-			core_say(l, LOG_ERROR, "segment_write_failed", "%s; ingest is refused until it works again",
-				 sys_error_text(rc));
+			core_say(l, LOG_ERROR, "segment_write_failed",
+				 "%s; ingest is refused until it works again", sys_error_text(rc));
 		return rc;
 	}
 	if (atomic_exchange(&l->move_failing, false))
@@ -248,18 +251,8 @@ int mover_step(struct log *l)
 /* True once enough waits, somebody asked, or the log stops. Under tail_lock. */
 static bool is_due(const struct log *l)
 {
-	return l->mover_stop || l->move_wanted > l->moved_sequence || atomic_load(&l->pinned_bytes) >= MOVER_LAG_BYTES;
-}
-
-static void wait_ms(struct log *l, long ms)
-{
-	struct timespec until;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &until) /* banned-ok: the thread around the step waits, the step does not */;
-	until.tv_nsec += ms * 1000000;
-	until.tv_sec += until.tv_nsec / 1000000000;
-	until.tv_nsec %= 1000000000;
-	(void)pthread_cond_clockwait(&l->movable, &l->tail_lock, CLOCK_MONOTONIC, &until);
+	return l->mover_stop || l->move_wanted > l->moved_sequence ||
+	       atomic_load(&l->pinned_bytes) >= MOVER_LAG_BYTES;
 }
 
 /* Sleeps without a clock while nothing waits; then lets a little gather. False when it is time to end. */
@@ -274,7 +267,7 @@ static bool wait_for_work(struct log *l)
 	}
 	l->mover_idle = false;
 	if (l->queue_first && !is_due(l))
-		wait_ms(l, LAG_MS);
+		core_wait(&l->movable, &l->tail_lock, LAG_MS);
 	go_on = l->queue_first || !l->mover_stop;
 	(void)pthread_mutex_unlock(&l->tail_lock);
 	return go_on;
@@ -283,7 +276,7 @@ static bool wait_for_work(struct log *l)
 static void pause_after_failure(struct log *l)
 {
 	(void)pthread_mutex_lock(&l->tail_lock);
-	wait_ms(l, 200);
+	core_wait(&l->movable, &l->tail_lock, FAILURE_MS);
 	(void)pthread_mutex_unlock(&l->tail_lock);
 }
 

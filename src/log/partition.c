@@ -60,7 +60,8 @@ static struct partition *new_partition(struct log *l, const struct topic_id *top
 	return p;
 }
 
-int partition_get(struct log *l, const struct topic_id *topic, uint32_t number, bool make, struct partition **out)
+int partition_get(struct log *l, const struct topic_id *topic, uint32_t number, bool make,
+		  struct partition **out)
 {
 	struct partition *p;
 	uint32_t at;
@@ -316,7 +317,8 @@ static int read_segment(struct partition *p, struct segment *s, int64_t offset, 
 	return LOG_READ_OK;
 }
 
-static int read_partition(struct partition *p, int64_t offset, size_t bytes_max, bool wait, struct log_view *out)
+static int read_partition(struct partition *p, int64_t offset, size_t bytes_max, bool wait,
+			  struct log_view *out)
 {
 	struct segment *s = NULL;
 	int rc = LOG_READ_OK;
@@ -388,7 +390,8 @@ static int find_in_segments(struct partition *p, int64_t time_ms, int64_t *offse
 		int rc;
 		(void)pthread_mutex_lock(&p->lock);
 		for (uint32_t i = 0; i < p->segment_count && !s; i++)
-			if (p->segments[i]->base > after && atomic_load(&p->segments[i]->max_timestamp) >= time_ms &&
+			if (p->segments[i]->base > after &&
+			    atomic_load(&p->segments[i]->max_timestamp) >= time_ms &&
 			    atomic_load(&p->segments[i]->next_offset) > p->start)
 				s = segment_ref(p->segments[i]);
 		(void)pthread_mutex_unlock(&p->lock);
@@ -410,7 +413,8 @@ static int find_in_tail(struct partition *p, int64_t time_ms, int64_t *offset)
 	for (uint32_t i = p->moved; i < p->ring_count && rc; i++) {
 		const struct tail_ref *ref = ring_at(p, i);
 		if (ref->max_timestamp >= time_ms)
-			rc = find_in_batch(slice_make(ref->group->blob->bytes + ref->at, ref->bytes), time_ms, offset);
+			rc = find_in_batch(slice_make(ref->group->blob->bytes + ref->at, ref->bytes), time_ms,
+					   offset);
 	}
 	(void)pthread_mutex_unlock(&p->lock);
 	return rc;
@@ -442,7 +446,8 @@ static bool is_over(const struct partition *p, const struct segment *s, uint64_t
 {
 	if (atomic_load(&s->next_offset) <= p->start)
 		return true;
-	if (p->options.retention_ms >= 0 && atomic_load(&s->last_append_ms) + p->options.retention_ms <= now_ms)
+	if (p->options.retention_ms >= 0 &&
+	    atomic_load(&s->last_append_ms) + p->options.retention_ms <= now_ms)
 		return true;
 	return p->options.retention_bytes >= 0 &&
 	       bytes_sum - atomic_load(&s->bytes) >= (uint64_t)p->options.retention_bytes;

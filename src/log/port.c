@@ -233,7 +233,8 @@ void log_port_run(struct log_port *port)
 	run_reads(reads);
 }
 
-int log_watch_start(struct log_port *port, struct partition *p, log_ready_fn *fn, void *ctx, struct log_watch **out)
+int log_watch_start(struct log_port *port, struct partition *p, log_ready_fn *fn, void *ctx,
+		    struct log_watch **out)
 {
 	struct log_watch *w = mem_zalloc(1, sizeof(*w));
 

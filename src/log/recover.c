@@ -79,7 +79,8 @@ static int sweep_file(void *ctx, const char *name)
 	char path[SEGMENT_PATH_BYTES + 300];
 	uint64_t base;
 
-	if (strlen(name) > 20 && slice_to_u64(slice_make(name, 20), &base) && is_known(s->partition, (int64_t)base))
+	if (strlen(name) > 20 && slice_to_u64(slice_make(name, 20), &base) &&
+	    is_known(s->partition, (int64_t)base))
 		return 0;
 	(void)snprintf(path, sizeof(path), "%s/%s", s->path, name);
 	(void)s->l->sys->ops->unlink(s->l->sys->self, path);
@@ -133,10 +134,14 @@ int recover(struct log *l, struct fault *fault)
 	l->moved_sequence = l->first_unmoved ? sequence : l->sequence;
 	l->truncated_bytes = scan.torn_bytes;
 	if (scan.groups || scan.torn_bytes)
-		core_say(l, LOG_INFO, "recovered", "%llu groups (%llu bytes) behind the checkpoint were read from the journal",
+		core_say(l, LOG_INFO, "recovered",
+			 "%llu groups (%llu bytes) behind the checkpoint were read from the journal",
 			 (unsigned long long)scan.groups, (unsigned long long)scan.bytes);
 	if (scan.torn_bytes)
-		core_say(l, LOG_WARN, "torn_tail", "a group of %llu bytes was not written whole and not answered: cut off at byte %llu of %s",
-			 (unsigned long long)scan.torn_bytes, (unsigned long long)scan.torn_at, scan.torn_file);
+		core_say(
+			l, LOG_WARN, "torn_tail",
+			"a group of %llu bytes was not written whole and not answered: cut off at byte %llu of %s",
+			(unsigned long long)scan.torn_bytes, (unsigned long long)scan.torn_at,
+			scan.torn_file);
 	return 0;
 }

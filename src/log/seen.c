@@ -103,8 +103,8 @@ static void put_key(struct seen_slot *slot, const struct seen_key *key)
 }
 
 /* Enters a key in flight; `slot` is the one of its expired predecessor, or NULL. */
-static int enter(struct seen *s, struct seen_shard *shard, struct seen_slot *slot,
-		 const struct seen_key *key, struct seen_claim *claim)
+static int enter(struct seen *s, struct seen_shard *shard, struct seen_slot *slot, const struct seen_key *key,
+		 struct seen_claim *claim)
 {
 	if (slot) {
 		seen_slot_clear(&s->table, slot);
@@ -157,16 +157,14 @@ static int answer_from(struct seen_run *r, const struct seen_entry *e, bool may_
 }
 
 /* Reads the runs whose filters said yes, from `first` on. SEEN_NEW: none has the key. No lock is held. */
-static int search_runs(struct seen *s, struct seen_set *set, uint32_t first,
-		       const struct seen_key *key, int64_t now_ms, bool may_wait,
-		       struct seen_answer *answer)
+static int search_runs(struct seen *s, struct seen_set *set, uint32_t first, const struct seen_key *key,
+		       int64_t now_ms, bool may_wait, struct seen_answer *answer)
 {
 	struct fault fault = {.err = 0};
 	struct seen_entry e;
 	int got = 0;
 
-	for (uint32_t i = first; i < set->count;
-	     i = seen_set_next(set, key->fingerprint, now_ms, i + 1)) {
+	for (uint32_t i = first; i < set->count; i = seen_set_next(set, key->fingerprint, now_ms, i + 1)) {
 		got = seen_run_find(set->runs[i], key->fingerprint, may_wait, &e, &fault);
 		if (got == SEEN_RUN_AGAIN)
 			return SEEN_READ;

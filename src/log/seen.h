@@ -28,8 +28,8 @@ struct seen;
 
 struct seen_options {
 	const struct sys *sys;
-	const char *dir;          /* data/seen; made where missing */
-	int64_t bucket_ms;        /* width of an expiry bucket; 0: 24 h, one hour for keys with less than a day left; wider for those far off */
+	const char *dir; /* data/seen; made where missing */
+	int64_t bucket_ms; /* width of an expiry bucket; 0: 24 h, one hour for keys with less than a day left; wider for those far off */
 	uint32_t files_max;       /* 0: 64 */
 	uint64_t table_bytes_max; /* bound of the table in memory, 0: 96 MiB; past it claims give ERR_OVERLOADED */
 };
@@ -45,7 +45,7 @@ struct seen_range {
 
 struct seen_key {
 	struct hash128 fingerprint;
-	uint64_t payload;  /* hash of key, partition, headers and decoded body; 0: any payload is the same */
+	uint64_t payload;   /* hash of key, partition, headers and decoded body; 0: any payload is the same */
 	int64_t expires_ms; /* wall clock */
 };
 

@@ -29,7 +29,7 @@ struct checkpoint {
 	uint64_t sequence;
 	struct plan *plans;
 	uint32_t count, cap;
-	uint32_t last; /* plan of the key before */
+	uint32_t last;           /* plan of the key before */
 	struct seen_slot *slots; /* copy of one shard */
 	uint32_t slots_cap;
 };
@@ -119,8 +119,13 @@ static int open_writer(struct checkpoint *c, struct plan *p, struct fault *fault
 	struct seen *s = c->s;
 	char folder[SEEN_PATH_MAX], path[SEEN_PATH_MAX];
 	struct seen_writer_options o = {
-		.sys = s->sys, .yard = &s->yard, .folder = folder, .path = path,
-		.end_ms = p->end_ms, .number = s->next_number++, .keys_max = p->keys,
+		.sys = s->sys,
+		.yard = &s->yard,
+		.folder = folder,
+		.path = path,
+		.end_ms = p->end_ms,
+		.number = s->next_number++,
+		.keys_max = p->keys,
 	};
 	int err = seen_bucket_make(s, p->end_ms, fault);
 
@@ -189,8 +194,8 @@ static int write_slot(struct checkpoint *c, const struct seen_slot *slot, struct
 	if (err)
 		return err;
 	if (slot->state == SEEN_SLOT_MANY)
-		return seen_writer_add(p->writer, &key, slot->settled.list->ranges,
-				       slot->settled.list->count, fault);
+		return seen_writer_add(p->writer, &key, slot->settled.list->ranges, slot->settled.list->count,
+				       fault);
 	one = (struct seen_range){slot->settled.first, slot->partition, slot->count};
 	return seen_writer_add(p->writer, &key, &one, 1, fault);
 }

@@ -29,7 +29,7 @@ struct seen {
 	/* Under `maintenance`: */
 	pthread_mutex_t maintenance;
 	uint64_t next_number;
-	uint32_t checkpoint; /* number of the newest one, from 1 on */
+	uint32_t checkpoint;      /* number of the newest one, from 1 on */
 	struct seen_merge *merge; /* under way, or NULL */
 };
 

@@ -104,8 +104,8 @@ static bool choose_any(struct seen_run **runs, uint32_t count, struct seen_choic
 	return true;
 }
 
-static bool choose_among(struct seen_run **runs, uint32_t count, uint32_t files_max,
-			 uint32_t checkpoint, struct seen_choice *out)
+static bool choose_among(struct seen_run **runs, uint32_t count, uint32_t files_max, uint32_t checkpoint,
+			 struct seen_choice *out)
 {
 	struct bucket b;
 
@@ -239,8 +239,8 @@ static struct input *least(struct seen_merge *m)
 
 		if (!in->has_entry)
 			continue;
-		order = best ? seen_fingerprint_cmp(in->entry.key.fingerprint,
-						    best->entry.key.fingerprint) : -1;
+		order = best ? seen_fingerprint_cmp(in->entry.key.fingerprint, best->entry.key.fingerprint) :
+			       -1;
 		if (order < 0 || (order == 0 && in->entry.key.expires_ms > best->entry.key.expires_ms))
 			best = in;
 	}

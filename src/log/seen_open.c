@@ -156,8 +156,7 @@ static int keep_run(struct found *f, struct seen_run *r)
 	return 0;
 }
 
-static int open_run(struct seen *s, int64_t end_ms, const char *name, struct found *f,
-		    struct fault *fault)
+static int open_run(struct seen *s, int64_t end_ms, const char *name, struct found *f, struct fault *fault)
 {
 	char path[SEEN_PATH_MAX];
 	struct seen_run *r;
@@ -206,8 +205,7 @@ static int open_bucket(struct seen *s, const char *name, struct found *f, struct
 	int err;
 
 	if (!slice_to_i64(slice_str(name), &end_ms) || !seen_bucket_path(s, end_ms, canonical) ||
-	    !fits(snprintf(folder, sizeof(folder), "%s/%s", s->dir, name)) ||
-	    strcmp(folder, canonical) != 0)
+	    !fits(snprintf(folder, sizeof(folder), "%s/%s", s->dir, name)) || strcmp(folder, canonical) != 0)
 		return 0; /* nothing of weir's */
 	err = list_names(s, folder, &n, fault);
 	for (uint32_t i = 0; i < n.count && !err; i++)
@@ -305,8 +303,8 @@ static int load_secret(struct seen *s, struct fault *fault)
 	if (fd == -ENOENT && atomic_load(&s->set)->count == 0)
 		return make_secret(s, path, fault);
 	if (fd == -ENOENT)
-		return fault_set(fault, ERR_CORRUPT, "%s: is missing, and without it the runs beside it mean nothing",
-				 path);
+		return fault_set(fault, ERR_CORRUPT,
+				 "%s: is missing, and without it the runs beside it mean nothing", path);
 	if (fd < 0)
 		return say(fault, path, "opening", fd);
 	got = s->sys->ops->pread(s->sys->self, fd, secret, sizeof(secret), 0);

@@ -80,14 +80,13 @@ static const char *misfit(const struct header *h, uint64_t file_bytes)
 	return NULL;
 }
 
-static int read_whole(const struct seen_run *r, void *into, uint64_t bytes, uint64_t at,
-		      struct fault *fault)
+static int read_whole(const struct seen_run *r, void *into, uint64_t bytes, uint64_t at, struct fault *fault)
 {
 	int64_t got = r->sys->ops->pread(r->sys->self, r->fd, into, (size_t)bytes, at);
 
 	if (got < 0)
-		return fault_set(fault, ERR_IO, "%s: reading at %llu: %s", r->path,
-				 (unsigned long long)at, sys_error_text((int)got));
+		return fault_set(fault, ERR_IO, "%s: reading at %llu: %s", r->path, (unsigned long long)at,
+				 sys_error_text((int)got));
 	if ((uint64_t)got != bytes)
 		return fault_set(fault, ERR_CORRUPT, "%s: ends at %llu, before its time", r->path,
 				 (unsigned long long)(at + (uint64_t)got));
@@ -95,8 +94,8 @@ static int read_whole(const struct seen_run *r, void *into, uint64_t bytes, uint
 }
 
 /* Reads an area piece by piece, so that the file system is never asked for 100 MiB at once. */
-static int read_area(const struct seen_run *r, uint8_t *into, uint64_t bytes, uint64_t at,
-		     uint32_t crc, const char *what, struct fault *fault)
+static int read_area(const struct seen_run *r, uint8_t *into, uint64_t bytes, uint64_t at, uint32_t crc,
+		     const char *what, struct fault *fault)
 {
 	uint32_t sum = 0;
 
@@ -115,8 +114,7 @@ static int read_area(const struct seen_run *r, uint8_t *into, uint64_t bytes, ui
 	return 0;
 }
 
-static int check_header(struct seen_run *r, const uint8_t *page, struct header *h,
-			struct fault *fault)
+static int check_header(struct seen_run *r, const uint8_t *page, struct header *h, struct fault *fault)
 {
 	const char *wrong;
 
@@ -126,8 +124,8 @@ static int check_header(struct seen_run *r, const uint8_t *page, struct header *
 		return fault_set(fault, ERR_CORRUPT, "%s: the header is damaged", r->path);
 	parse_header(page, h);
 	if (h->version != SEEN_RUN_VERSION || h->page_bytes != SEEN_PAGE_BYTES)
-		return fault_set(fault, ERR_BAD_VERSION, "%s: has version %u, this weir reads %u",
-				 r->path, h->version, SEEN_RUN_VERSION);
+		return fault_set(fault, ERR_BAD_VERSION, "%s: has version %u, this weir reads %u", r->path,
+				 h->version, SEEN_RUN_VERSION);
 	wrong = misfit(h, r->file_bytes);
 	if (wrong)
 		return fault_set(fault, ERR_CORRUPT, "%s: %s", r->path, wrong);
@@ -147,8 +145,8 @@ static int load_areas(struct seen_run *r, const struct header *h, struct fault *
 	r->fences = mem_alloc((size_t)r->pages * 4);
 	if (!r->fences || seen_filter_init_blocks(&r->filter, h->blocks) != 0)
 		return fault_set(fault, ERR_NOMEM, "%s: no memory for its filter", r->path);
-	err = read_area(r, r->filter.bits, seen_filter_bytes(&r->filter),
-			h->filter_page * SEEN_PAGE_BYTES, h->filter_crc, "filter", fault);
+	err = read_area(r, r->filter.bits, seen_filter_bytes(&r->filter), h->filter_page * SEEN_PAGE_BYTES,
+			h->filter_crc, "filter", fault);
 	if (err)
 		return err;
 	return read_area(r, r->fences, r->pages * 4, h->fence_page * SEEN_PAGE_BYTES, h->fence_crc,
@@ -179,8 +177,8 @@ static void free_run(struct seen_run *r)
 	mem_free(r);
 }
 
-int seen_run_open(const struct sys *sys, struct seen_yard *yard, const char *path,
-		  struct seen_run **out, struct fault *fault)
+int seen_run_open(const struct sys *sys, struct seen_yard *yard, const char *path, struct seen_run **out,
+		  struct fault *fault)
 {
 	uint8_t page[SEEN_PAGE_BYTES];
 	struct header h = {.keys = 0};
@@ -279,8 +277,8 @@ static int check_page(const struct seen_run *r, const uint8_t *page, uint64_t nu
 			 (unsigned long long)(number * SEEN_PAGE_BYTES));
 }
 
-static int read_page(const struct seen_run *r, uint8_t *into, uint64_t number,
-		     enum seen_page_kind kind, uint32_t count, bool may_wait, struct fault *fault)
+static int read_page(const struct seen_run *r, uint8_t *into, uint64_t number, enum seen_page_kind kind,
+		     uint32_t count, bool may_wait, struct fault *fault)
 {
 	uint64_t at = number * SEEN_PAGE_BYTES;
 	int64_t got = -EAGAIN;
@@ -337,8 +335,7 @@ static int parse_entry(const struct seen_run *r, const uint8_t *at, struct seen_
 	out->range = (struct seen_range){(int64_t)first, partition, count};
 	out->range_count = out->is_inline ? 1 : count;
 	out->ranges_at = first;
-	if (out->is_inline ||
-	    (count <= SEEN_RANGES_MAX && first <= r->ranges && count <= r->ranges - first))
+	if (out->is_inline || (count <= SEEN_RANGES_MAX && first <= r->ranges && count <= r->ranges - first))
 		return 0;
 	return fault_set(fault, ERR_CORRUPT, "%s: an entry names ranges that are not there", r->path);
 }
@@ -399,8 +396,8 @@ static int find_in_page(const struct seen_run *r, const uint8_t *page, uint32_t 
 	return 0;
 }
 
-int seen_run_find(struct seen_run *r, struct hash128 fingerprint, bool may_wait,
-		  struct seen_entry *out, struct fault *fault)
+int seen_run_find(struct seen_run *r, struct hash128 fingerprint, bool may_wait, struct seen_entry *out,
+		  struct fault *fault)
 {
 	uint8_t page[SEEN_PAGE_BYTES];
 	uint64_t index = page_of(r, fingerprint);
@@ -423,8 +420,8 @@ int seen_run_find(struct seen_run *r, struct hash128 fingerprint, bool may_wait,
 	}
 }
 
-int seen_run_ranges(struct seen_run *r, const struct seen_entry *e, bool may_wait,
-		    struct seen_range *ranges, uint32_t max, struct fault *fault)
+int seen_run_ranges(struct seen_run *r, const struct seen_entry *e, bool may_wait, struct seen_range *ranges,
+		    uint32_t max, struct fault *fault)
 {
 	uint32_t wanted = e->range_count < max ? e->range_count : max;
 	uint8_t page[SEEN_PAGE_BYTES];

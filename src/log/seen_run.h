@@ -27,8 +27,8 @@ struct seen_run {
 	struct seen_run *next_dead;
 	char *path;
 	int fd;
-	bool unlinked; /* set by maintenance; the file's blocks are freed piecewise */
-	bool damaged;  /* set by maintenance; left out of merges */
+	bool unlinked;       /* set by maintenance; the file's blocks are freed piecewise */
+	bool damaged;        /* set by maintenance; left out of merges */
 	uint32_t checkpoint; /* the newest one that a key of it comes from; 0 after a start */
 	int64_t end_ms;
 	uint64_t number;
@@ -44,9 +44,9 @@ struct seen_run {
 struct seen_entry {
 	struct seen_key key;
 	uint32_t range_count;
-	bool is_inline;          /* one range, in `range` */
+	bool is_inline; /* one range, in `range` */
 	struct seen_range range;
-	uint64_t ranges_at;      /* otherwise: index of the first */
+	uint64_t ranges_at; /* otherwise: index of the first */
 };
 
 /*
@@ -54,8 +54,8 @@ struct seen_entry {
  * reference. Keeps sys and yard. Errors: ERR_IO, ERR_NOMEM, ERR_CORRUPT,
  * ERR_BAD_VERSION, with *fault naming the file.
  */
-int seen_run_open(const struct sys *sys, struct seen_yard *yard, const char *path,
-		  struct seen_run **out, struct fault *fault);
+int seen_run_open(const struct sys *sys, struct seen_yard *yard, const char *path, struct seen_run **out,
+		  struct fault *fault);
 
 /* Shares. */
 struct seen_run *seen_run_ref(struct seen_run *r);
@@ -74,17 +74,17 @@ uint64_t seen_run_memory(const struct seen_run *r);
  * Looks a fingerprint up: 1 and *out, 0 where it is not there, SEEN_RUN_AGAIN
  * where it would have to wait and must not, ERR_IO, ERR_CORRUPT with *fault.
  */
-int seen_run_find(struct seen_run *r, struct hash128 fingerprint, bool may_wait,
-		  struct seen_entry *out, struct fault *fault);
+int seen_run_find(struct seen_run *r, struct hash128 fingerprint, bool may_wait, struct seen_entry *out,
+		  struct fault *fault);
 
 /* Copies up to `max` ranges of an entry of this run. Results as above, 0 for done. */
-int seen_run_ranges(struct seen_run *r, const struct seen_entry *e, bool may_wait,
-		    struct seen_range *ranges, uint32_t max, struct fault *fault);
+int seen_run_ranges(struct seen_run *r, const struct seen_entry *e, bool may_wait, struct seen_range *ranges,
+		    uint32_t max, struct fault *fault);
 
 /* Walks a run from front to back. Borrows the run. */
 struct seen_cursor {
 	struct seen_run *run;
-	uint8_t *pages; /* owned buffer */
+	uint8_t *pages;      /* owned buffer */
 	uint64_t page_first; /* of the buffer, counted from the first entry page */
 	uint32_t page_count;
 	uint64_t page;
@@ -113,8 +113,8 @@ struct seen_writer_options {
 };
 int seen_writer_open(const struct seen_writer_options *options, struct seen_writer **out,
 		     struct fault *fault);
-int seen_writer_add(struct seen_writer *w, const struct seen_key *key,
-		    const struct seen_range *ranges, uint32_t count, struct fault *fault);
+int seen_writer_add(struct seen_writer *w, const struct seen_key *key, const struct seen_range *ranges,
+		    uint32_t count, struct fault *fault);
 /* Takes w, also on error. */
 int seen_writer_finish(struct seen_writer *w, struct seen_run **out, struct fault *fault);
 /* Takes w; NULL is allowed. */

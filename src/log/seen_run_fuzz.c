@@ -108,7 +108,7 @@ static bool fences_fit(struct seen_run *r)
 	for (uint64_t n = 0; seen_cursor_next(&c, &e, NULL) == 1; n++) {
 		if (n % SEEN_ENTRIES_A_PAGE == 0)
 			fit = fit && wire_load_u32(r->fences + n / SEEN_ENTRIES_A_PAGE * 4) ==
-				     e.key.fingerprint.hi >> 32;
+					     e.key.fingerprint.hi >> 32;
 	}
 	seen_cursor_fini(&c);
 	return fit;

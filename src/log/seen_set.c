@@ -19,11 +19,12 @@ static void put_run(struct seen_set *set, struct seen_run *r)
 	set->count++;
 }
 
-struct seen_set *seen_set_new(const struct seen_set *old, struct seen_run *const *drop,
-			      uint32_t drop_count, struct seen_run *const *add, uint32_t add_count)
+struct seen_set *seen_set_new(const struct seen_set *old, struct seen_run *const *drop, uint32_t drop_count,
+			      struct seen_run *const *add, uint32_t add_count)
 {
 	size_t max = (old ? old->count : 0) + (size_t)add_count;
-	struct seen_set *set = mem_zalloc(1, sizeof(*set) + max * (sizeof(set->views[0]) + sizeof(set->runs[0])));
+	struct seen_set *set =
+		mem_zalloc(1, sizeof(*set) + max * (sizeof(set->views[0]) + sizeof(set->runs[0])));
 
 	if (!set)
 		return NULL;

@@ -26,8 +26,8 @@ struct seen_set {
  * `old` (NULL: none) without the runs of `drop`, with those of `add` in front.
  * Adds a reference to each run it holds. Returns owned, or NULL.
  */
-struct seen_set *seen_set_new(const struct seen_set *old, struct seen_run *const *drop,
-			      uint32_t drop_count, struct seen_run *const *add, uint32_t add_count);
+struct seen_set *seen_set_new(const struct seen_set *old, struct seen_run *const *drop, uint32_t drop_count,
+			      struct seen_run *const *add, uint32_t add_count);
 /* Shares. */
 struct seen_set *seen_set_ref(struct seen_set *set);
 /* Takes a reference. */
@@ -41,8 +41,8 @@ static inline void seen_set_fetch(const struct seen_set *set, struct hash128 fin
 }
 
 /* The first run from index `from` on that may hold the fingerprint and has not expired; count where none. */
-static inline uint32_t seen_set_next(const struct seen_set *set, struct hash128 fingerprint,
-				     int64_t now_ms, uint32_t from)
+static inline uint32_t seen_set_next(const struct seen_set *set, struct hash128 fingerprint, int64_t now_ms,
+				     uint32_t from)
 {
 	uint32_t i;
 

@@ -10,8 +10,7 @@
 #define STEP_ENTRIES 262144u
 
 /* Unlinks runs that no lookup will find any more, and their folders where they are empty now. */
-static int unlink_runs(struct seen *s, struct seen_run *const *runs, uint32_t count,
-		       struct fault *fault)
+static int unlink_runs(struct seen *s, struct seen_run *const *runs, uint32_t count, struct fault *fault)
 {
 	char folder[SEEN_PATH_MAX];
 	int err = 0;
@@ -33,8 +32,8 @@ static int unlink_runs(struct seen *s, struct seen_run *const *runs, uint32_t co
 }
 
 /* Replaces runs in the set by one or none, and removes their files. */
-static int replace(struct seen *s, struct seen_run *const *runs, uint32_t count,
-		   struct seen_run *by, struct fault *fault)
+static int replace(struct seen *s, struct seen_run *const *runs, uint32_t count, struct seen_run *by,
+		   struct fault *fault)
 {
 	struct seen_set *set = seen_set_new(atomic_load(&s->set), runs, count, &by, by ? 1 : 0);
 	int err;
@@ -104,15 +103,18 @@ static int start_merge(struct seen *s, const struct seen_choice *choice, struct 
 {
 	char folder[SEEN_PATH_MAX], path[SEEN_PATH_MAX];
 	struct seen_writer_options o = {
-		.sys = s->sys, .yard = &s->yard, .folder = folder, .path = path,
-		.end_ms = choice->end_ms, .number = s->next_number++,
+		.sys = s->sys,
+		.yard = &s->yard,
+		.folder = folder,
+		.path = path,
+		.end_ms = choice->end_ms,
+		.number = s->next_number++,
 	};
 	int err = seen_bucket_make(s, choice->end_ms, fault);
 
 	if (err)
 		return err;
-	if (!seen_bucket_path(s, choice->end_ms, folder) ||
-	    !seen_run_path(s, choice->end_ms, o.number, path))
+	if (!seen_bucket_path(s, choice->end_ms, folder) || !seen_run_path(s, choice->end_ms, o.number, path))
 		return fault_set(fault, ERR_LIMIT, "%s: the path is too long", s->dir);
 	return seen_merge_start(choice, &o, &s->merge, fault);
 }

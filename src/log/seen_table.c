@@ -139,8 +139,7 @@ static int resize(struct seen_table *t, struct seen_shard *s, uint32_t cap)
 			*free_slot(s, old.slots[i].fingerprint) = old.slots[i];
 	}
 	mem_free(old.slots);
-	atomic_fetch_add_explicit(&t->bytes, slot_bytes(cap) - slot_bytes(old.cap),
-				  memory_order_relaxed);
+	atomic_fetch_add_explicit(&t->bytes, slot_bytes(cap) - slot_bytes(old.cap), memory_order_relaxed);
 	return 0;
 }
 
@@ -160,8 +159,8 @@ static int make_room(struct seen_table *t, struct seen_shard *s, bool unbounded)
 	return err;
 }
 
-int seen_shard_add(struct seen_table *t, struct seen_shard *s, struct hash128 fingerprint,
-		   bool unbounded, struct seen_slot **out)
+int seen_shard_add(struct seen_table *t, struct seen_shard *s, struct hash128 fingerprint, bool unbounded,
+		   struct seen_slot **out)
 {
 	int err = make_room(t, s, unbounded);
 

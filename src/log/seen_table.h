@@ -94,8 +94,8 @@ struct seen_slot *seen_shard_find(struct seen_shard *s, struct hash128 fingerpri
  * (SEEN_SLOT_IN_FLIGHT) set, or NULL and ERR_NOMEM or ERR_OVERLOADED. Slots
  * move. `unbounded`: past bytes_max too.
  */
-int seen_shard_add(struct seen_table *t, struct seen_shard *s, struct hash128 fingerprint,
-		   bool unbounded, struct seen_slot **out);
+int seen_shard_add(struct seen_table *t, struct seen_shard *s, struct hash128 fingerprint, bool unbounded,
+		   struct seen_slot **out);
 
 /* Takes a slot out; others move up, so that the same place may hold another key now. */
 void seen_shard_remove(struct seen_table *t, struct seen_shard *s, struct seen_slot *slot);

@@ -43,7 +43,7 @@ static struct fixture *meanwhile_of;
 
 static int64_t read_nowait(void *self, int fd, void *bytes, size_t n, uint64_t at)
 {
-	void (*hook)(struct fixture *f) = atomic_exchange(&meanwhile, NULL);
+	void (*hook)(struct fixture * f) = atomic_exchange(&meanwhile, NULL);
 
 	if (hook)
 		hook(meanwhile_of);
@@ -114,14 +114,15 @@ static struct seen_key key_of(struct fixture *f, uint64_t number, int64_t expire
 {
 	struct seen_key k = {.payload = 7, .expires_ms = expires_ms};
 
-	k.fingerprint = seen_fingerprint(f->seen, SLICE_LIT("0123456789abcdef"),
-					 slice_make(&number, sizeof(number)));
+	k.fingerprint =
+		seen_fingerprint(f->seen, SLICE_LIT("0123456789abcdef"), slice_make(&number, sizeof(number)));
 	return k;
 }
 
 static struct seen_range range_of(uint64_t number)
 {
-	return (struct seen_range){.first = (int64_t)number * 10, .partition = (uint32_t)number % 7,
+	return (struct seen_range){.first = (int64_t)number * 10,
+				   .partition = (uint32_t)number % 7,
 				   .count = (uint32_t)number % 5 + 1};
 }
 
@@ -681,8 +682,14 @@ static void damage_is_named_and_never_a_wrong_answer(void **state)
 {
 	struct fixture *f = *state;
 	/* Somewhere in the header, the entries, the filter, the fences. */
-	static const struct { long at; bool at_open; } places[] = {
-		{20, true}, {4096 + 1000, false}, {3 * 4096 + 3, true}, {4 * 4096 + 1, true},
+	static const struct {
+		long at;
+		bool at_open;
+	} places[] = {
+		{20, true},
+		{4096 + 1000, false},
+		{3 * 4096 + 3, true},
+		{4 * 4096 + 1, true},
 	};
 	struct fault fault;
 	struct seen_claim claim;
@@ -713,7 +720,8 @@ static void damage_is_named_and_never_a_wrong_answer(void **state)
 				k = key_of(f, j, now() + DAY);
 				if (seen_claim(f->seen, &k, now(), &claim, NULL, NULL) == SEEN_DUPLICATE)
 					continue; /* on the other page */
-				assert_int_equal(seen_read(f->seen, &k, now(), &claim, NULL, NULL), ERR_CORRUPT);
+				assert_int_equal(seen_read(f->seen, &k, now(), &claim, NULL, NULL),
+						 ERR_CORRUPT);
 				damaged++;
 			}
 			assert_int_equal(damaged, 85);
@@ -833,7 +841,7 @@ static void opening_without_memory_fails_clean(void **state)
 enum { MODEL_KEYS = 3000 };
 
 struct model {
-	int64_t expires[MODEL_KEYS];   /* 0: unknown */
+	int64_t expires[MODEL_KEYS]; /* 0: unknown */
 	uint64_t answer[MODEL_KEYS];
 	uint64_t sequence[MODEL_KEYS];
 	bool in_flight[MODEL_KEYS];
@@ -906,7 +914,8 @@ static void model_restart(struct fixture *f, struct model *m, uint64_t durable)
 			struct seen_key k = key_of(f, n, m->expires[n]);
 
 			assert_int_equal(seen_restore(f->seen, &k, m->sequence[n], ranges,
-						      model_ranges(m->answer[n], ranges)), 0);
+						      model_ranges(m->answer[n], ranges)),
+					 0);
 		}
 	}
 }

@@ -21,13 +21,13 @@
 /* Pages of one kind that fill up and go to their area. */
 struct area {
 	uint8_t *buffer;
-	uint32_t pages;        /* room of the buffer */
-	uint32_t full;         /* pages of the buffer that are full */
-	uint32_t in_page;      /* items in the page that is filling */
+	uint32_t pages;   /* room of the buffer */
+	uint32_t full;    /* pages of the buffer that are full */
+	uint32_t in_page; /* items in the page that is filling */
 	uint32_t items_a_page;
 	uint32_t item_bytes;
 	enum seen_page_kind kind;
-	uint64_t next_page;    /* where the buffer goes */
+	uint64_t next_page; /* where the buffer goes */
 };
 
 struct seen_writer {
@@ -40,16 +40,15 @@ struct seen_writer {
 	struct area ranges;
 };
 
-static int write_at(struct seen_writer *w, const void *bytes, size_t n, uint64_t at,
-		    struct fault *fault)
+static int write_at(struct seen_writer *w, const void *bytes, size_t n, uint64_t at, struct fault *fault)
 {
 	const struct sys *sys = w->run->sys;
 	struct iovec iov = {.iov_base = (void *)(uintptr_t)bytes, .iov_len = n};
 	int got = sys->ops->pwritev(sys->self, w->run->fd, &iov, 1, at);
 
 	if (got < 0)
-		return fault_set(fault, ERR_IO, "%s: writing at %llu: %s", w->temp,
-				 (unsigned long long)at, sys_error_text(got));
+		return fault_set(fault, ERR_IO, "%s: writing at %llu: %s", w->temp, (unsigned long long)at,
+				 sys_error_text(got));
 	/* Started now, so that the sync at the end finds little to do. A hint: its failure shows there. */
 	if (n >= WRITE_PAGES * SEEN_PAGE_BYTES)
 		(void)sys->ops->write_back(sys->self, w->run->fd, at, n);
@@ -94,8 +93,8 @@ static int flush_area(struct seen_writer *w, struct area *a, struct fault *fault
 		seal_page(a);
 	if (!a->full)
 		return 0;
-	err = write_at(w, a->buffer, (size_t)a->full * SEEN_PAGE_BYTES,
-		       a->next_page * SEEN_PAGE_BYTES, fault);
+	err = write_at(w, a->buffer, (size_t)a->full * SEEN_PAGE_BYTES, a->next_page * SEEN_PAGE_BYTES,
+		       fault);
 	a->next_page += a->full;
 	memset(a->buffer, 0, (size_t)a->full * SEEN_PAGE_BYTES);
 	a->full = 0;
@@ -168,8 +167,12 @@ static int make_run(struct seen_writer *w, const struct seen_writer_options *o)
 
 	if (!r)
 		return ERR_NOMEM;
-	*r = (struct seen_run){.refs = 1, .sys = o->sys, .yard = o->yard, .fd = -1,
-			       .end_ms = o->end_ms, .number = o->number};
+	*r = (struct seen_run){.refs = 1,
+			       .sys = o->sys,
+			       .yard = o->yard,
+			       .fd = -1,
+			       .end_ms = o->end_ms,
+			       .number = o->number};
 	w->run = r;
 	r->ranges_page = 1 + pages;
 	r->path = mem_strndup(o->path, strlen(o->path));
@@ -193,8 +196,7 @@ static int fill_writer(struct seen_writer *w, const struct seen_writer_options *
 	return !err && w->folder && w->temp ? 0 : ERR_NOMEM;
 }
 
-int seen_writer_open(const struct seen_writer_options *options, struct seen_writer **out,
-		     struct fault *fault)
+int seen_writer_open(const struct seen_writer_options *options, struct seen_writer **out, struct fault *fault)
 {
 	const struct sys *sys = options->sys;
 	struct seen_writer *w = mem_zalloc(1, sizeof(*w));
@@ -250,8 +252,8 @@ static void index_entry(struct seen_writer *w, struct hash128 fingerprint)
 	r->keys++;
 }
 
-int seen_writer_add(struct seen_writer *w, const struct seen_key *key,
-		    const struct seen_range *ranges, uint32_t count, struct fault *fault)
+int seen_writer_add(struct seen_writer *w, const struct seen_key *key, const struct seen_range *ranges,
+		    uint32_t count, struct fault *fault)
 {
 	bool is_inline = count == 1 && ranges[0].partition != SEEN_PARTITION_ELSEWHERE;
 	struct seen_range where = {(int64_t)w->run->ranges, SEEN_PARTITION_ELSEWHERE, count};
@@ -294,8 +296,7 @@ static uint32_t sum_of(const uint8_t *bytes, uint64_t n)
 	return crc32c(0, bytes, (size_t)n);
 }
 
-static int write_header(struct seen_writer *w, uint64_t filter_page, uint64_t fence_page,
-			struct fault *fault)
+static int write_header(struct seen_writer *w, uint64_t filter_page, uint64_t fence_page, struct fault *fault)
 {
 	uint8_t page[SEEN_PAGE_BYTES] = {0};
 	struct seen_run *r = w->run;

@@ -66,8 +66,8 @@ void segment_path(const struct segment *s, enum segment_file kind, char *out)
 	char id[37];
 
 	topic_id_text(&s->place.topic, id);
-	(void)snprintf(out, SEGMENT_PATH_BYTES, "%s/%s/%u/%020lld.%s", s->place.topics_dir, id, s->place.number,
-		       (long long)s->base, endings[kind]);
+	(void)snprintf(out, SEGMENT_PATH_BYTES, "%s/%s/%u/%020lld.%s", s->place.topics_dir, id,
+		       s->place.number, (long long)s->base, endings[kind]);
 }
 
 static int pin(struct segment *s, bool wait)
@@ -103,7 +103,8 @@ static int index_add(struct segment_index *x, struct index_entry entry)
 }
 
 /* A batch at `position` enters the index where the last entry is an interval behind. A full memory costs only speed. */
-static void index_note(struct segment *s, struct segment_index *x, int64_t offset, uint64_t position, int64_t max_before)
+static void index_note(struct segment *s, struct segment_index *x, int64_t offset, uint64_t position,
+		       int64_t max_before)
 {
 	if (x->count && position - x->last_position < s->place.index_interval)
 		return;
@@ -132,7 +133,8 @@ static struct place index_find(const struct segment *s, const struct segment_ind
 	}
 	if (low == 0)
 		return (struct place){.offset = s->base};
-	return (struct place){.position = x->entries[low - 1].position, .offset = s->base + x->entries[low - 1].offset};
+	return (struct place){.position = x->entries[low - 1].position,
+			      .offset = s->base + x->entries[low - 1].offset};
 }
 
 /* The last entry before which no timestamp reaches time_ms; 0 where there is none. */
@@ -185,7 +187,8 @@ static int pin_for_append(struct segment *s)
 	return fd;
 }
 
-static void note_pieces(struct segment *s, const struct segment_piece *pieces, uint32_t count, uint64_t position)
+static void note_pieces(struct segment *s, const struct segment_piece *pieces, uint32_t count,
+			uint64_t position)
 {
 	int64_t max = atomic_load(&s->max_timestamp);
 
@@ -210,7 +213,8 @@ int segment_append(struct segment *s, const struct segment_piece *pieces, uint32
 
 	CHECK(count > 0 && count <= PIECES_MAX);
 	for (uint32_t i = 0; i < count; i++)
-		iov[i] = (struct iovec){.iov_base = (void *)(uintptr_t)pieces[i].bytes.ptr, .iov_len = pieces[i].bytes.len};
+		iov[i] = (struct iovec){.iov_base = (void *)(uintptr_t)pieces[i].bytes.ptr,
+					.iov_len = pieces[i].bytes.len};
 	fd = pin_for_append(s);
 	if (fd < 0)
 		return fd;
@@ -296,8 +300,8 @@ int segment_cut(struct segment *s, uint64_t bytes, struct fault *fault)
 	segment_path(s, SEGMENT_LOG, path);
 	rc = sys->ops->stat(sys->self, path, &st);
 	if (rc)
-		return fault_set(fault, ERR_CORRUPT, "%s is missing; the checkpoint says it holds %llu bytes", path,
-				 (unsigned long long)bytes);
+		return fault_set(fault, ERR_CORRUPT, "%s is missing; the checkpoint says it holds %llu bytes",
+				 path, (unsigned long long)bytes);
 	if (st.bytes < bytes)
 		return fault_set(fault, ERR_CORRUPT, "%s has %llu bytes; the checkpoint says %llu", path,
 				 (unsigned long long)st.bytes, (unsigned long long)bytes);
@@ -335,7 +339,7 @@ struct window {
 	int fd;
 	uint8_t *bytes;
 	size_t cap;
-	uint64_t at;  /* position of bytes[0] */
+	uint64_t at; /* position of bytes[0] */
 	size_t len;
 	uint64_t end; /* of the log */
 };
@@ -357,7 +361,8 @@ static int64_t window_see(struct window *w, uint64_t position, size_t n, struct 
 			w->cap = n;
 		}
 		got = sys->ops->pread(sys->self, w->fd, w->bytes,
-				      w->cap < w->end - position ? w->cap : (size_t)(w->end - position), position);
+				      w->cap < w->end - position ? w->cap : (size_t)(w->end - position),
+				      position);
 		if (got < 0)
 			return ERR_IO;
 		w->at = position;
@@ -499,7 +504,8 @@ static bool load_index(struct segment *s, struct segment_index *x)
 	for (uint32_t i = 0; fits && i < count; i++) {
 		struct index_entry e = {.offset = wire_load_u32(places + i * INDEX_ENTRY_BYTES),
 					.position = wire_load_u32(places + i * INDEX_ENTRY_BYTES + 4),
-					.max_timestamp = (int64_t)wire_load_u64(times + i * TIME_ENTRY_BYTES)};
+					.max_timestamp =
+						(int64_t)wire_load_u64(times + i * TIME_ENTRY_BYTES)};
 		fits = wire_load_u32(times + i * TIME_ENTRY_BYTES + 8) == e.offset &&
 		       e.position < atomic_load(&s->bytes) &&
 		       (i == 0 ? e.position == 0 : e.position > last.position && e.offset > last.offset) &&
@@ -597,7 +603,8 @@ static int64_t read_at(struct segment *s, int fd, void *bytes, size_t n, uint64_
 {
 	const struct sys *sys = s->place.sys;
 
-	return wait ? sys->ops->pread(sys->self, fd, bytes, n, at) : sys->ops->pread_nowait(sys->self, fd, bytes, n, at);
+	return wait ? sys->ops->pread(sys->self, fd, bytes, n, at) :
+		      sys->ops->pread_nowait(sys->self, fd, bytes, n, at);
 }
 
 /* Fills a blob from `position` on. */
@@ -628,8 +635,8 @@ static int fill_blob(struct segment *s, int fd, uint64_t position, size_t n, boo
  * wants. ERR_CORRUPT where that batch is damaged, or does not begin with
  * *expect: the base offset is the one field that no checksum covers.
  */
-static int take_batches(struct slice bytes, int64_t offset, int64_t *expect, size_t *from, size_t *used, size_t *need,
-			int64_t *next)
+static int take_batches(struct slice bytes, int64_t offset, int64_t *expect, size_t *from, size_t *used,
+			size_t *need, int64_t *next)
 {
 	struct batch_head head;
 	int rc = 0;
@@ -673,8 +680,8 @@ static int read_over_damage(struct segment *s, uint64_t position, int64_t offset
 	return 0;
 }
 
-static int read_from(struct segment *s, int fd, struct place place, int64_t offset, size_t bytes_max, bool wait,
-		     struct segment_read *out)
+static int read_from(struct segment *s, int fd, struct place place, int64_t offset, size_t bytes_max,
+		     bool wait, struct segment_read *out)
 {
 	uint64_t position = place.position;
 	int64_t expect = place.offset;

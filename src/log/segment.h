@@ -29,9 +29,9 @@ struct segment_place {
 };
 
 struct index_entry {
-	uint32_t offset;        /* relative to the base: first offset of the batch */
+	uint32_t offset; /* relative to the base: first offset of the batch */
 	uint32_t position;
-	int64_t max_timestamp;  /* of all batches before this position */
+	int64_t max_timestamp; /* of all batches before this position */
 };
 
 struct segment_index {
@@ -47,16 +47,19 @@ struct segment {
 	struct segment_place place;
 	_Atomic uint32_t refs;
 	int64_t base;
-	_Atomic uint64_t bytes;       /* whole batches handed to the kernel */
+	_Atomic uint64_t bytes; /* whole batches handed to the kernel */
 	_Atomic int64_t next_offset;
 	_Atomic int64_t max_timestamp;
 	_Atomic int64_t last_append_ms;
-	bool dirty;                   /* the mover's and maintenance's, under the partition's lock */
-	bool created;                 /* its directory entry is not synced yet */
+	bool dirty;   /* the mover's and maintenance's, under the partition's lock */
+	bool created; /* its directory entry is not synced yet */
 	struct file_slot file;
-	pthread_mutex_t lock;         /* index and hints */
+	pthread_mutex_t lock; /* index and hints */
 	struct segment_index index;
-	struct { int64_t offset; uint64_t position; } hints[SEGMENT_HINTS];
+	struct {
+		int64_t offset;
+		uint64_t position;
+	} hints[SEGMENT_HINTS];
 	uint32_t hint_next;
 };
 

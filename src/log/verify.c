@@ -33,14 +33,17 @@ struct verify {
 	size_t cap;
 };
 
-static void tell(struct verify *v, const char *file, uint64_t position, bool harmless, int64_t from, int64_t to,
-		 const char *format, ...) __attribute__((format(printf, 7, 8)));
+static void tell(struct verify *v, const char *file, uint64_t position, bool harmless, int64_t from,
+		 int64_t to, const char *format, ...) __attribute__((format(printf, 7, 8)));
 
-static void tell(struct verify *v, const char *file, uint64_t position, bool harmless, int64_t from, int64_t to,
-		 const char *format, ...)
+static void tell(struct verify *v, const char *file, uint64_t position, bool harmless, int64_t from,
+		 int64_t to, const char *format, ...)
 {
-	struct verify_fault f = {
-		.file = file, .position = position, .harmless = harmless, .offset_from = from, .offset_to = to};
+	struct verify_fault f = {.file = file,
+				 .position = position,
+				 .harmless = harmless,
+				 .offset_from = from,
+				 .offset_to = to};
 	char text[300];
 	va_list args;
 
@@ -86,7 +89,8 @@ static int64_t read_at(struct verify *v, int fd, uint64_t at, size_t n)
 
 /* ---- segments ---- */
 
-static void count_records(struct verify *v, const char *path, uint64_t at, struct slice batch, const struct batch_head *head)
+static void count_records(struct verify *v, const char *path, uint64_t at, struct slice batch,
+			  const struct batch_head *head)
 {
 	struct batch_walk walk;
 	struct batch_record r;
@@ -101,7 +105,8 @@ static void count_records(struct verify *v, const char *path, uint64_t at, struc
 		if (rc == 0)
 			return;
 	}
-	tell(v, path, at, false, head->base_offset, batch_last_offset(head) + 1, "a record of the batch cannot be read");
+	tell(v, path, at, false, head->base_offset, batch_last_offset(head) + 1,
+	     "a record of the batch cannot be read");
 }
 
 /* The next place at or behind `at` where a whole batch begins; end where there is none. */
@@ -111,8 +116,8 @@ static uint64_t find_batch(struct verify *v, int fd, uint64_t at, uint64_t end, 
 		int64_t got = read_at(v, fd, at, BATCH_HEAD_BYTES);
 		if (got < (int64_t)BATCH_HEAD_BYTES)
 			return end;
-		if (v->bytes[16] != 2 || batch_head_read(slice_make(v->bytes, (size_t)got), head) || head->bytes > end - at ||
-		    head->base_offset < v->expected)
+		if (v->bytes[16] != 2 || batch_head_read(slice_make(v->bytes, (size_t)got), head) ||
+		    head->bytes > end - at || head->base_offset < v->expected)
 			continue;
 		got = read_at(v, fd, at, head->bytes);
 		if (got == (int64_t)head->bytes && batch_check(slice_make(v->bytes, (size_t)got), head) == 0)
@@ -122,15 +127,16 @@ static uint64_t find_batch(struct verify *v, int fd, uint64_t at, uint64_t end, 
 }
 
 /* Reads ahead in large pieces; a batch that does not fit is read alone. */
-static int64_t see_batch(struct verify *v, int fd, uint64_t at, uint64_t end, uint64_t *window_at, size_t *window_len,
-			 struct slice *out)
+static int64_t see_batch(struct verify *v, int fd, uint64_t at, uint64_t end, uint64_t *window_at,
+			 size_t *window_len, struct slice *out)
 {
 	struct batch_head head;
 	size_t need = BATCH_HEAD_BYTES;
 
 	for (int attempt = 0; attempt < 2; attempt++) {
 		if (at >= *window_at && at + need <= *window_at + *window_len) {
-			*out = slice_make(v->bytes + (at - *window_at), *window_len - (size_t)(at - *window_at));
+			*out = slice_make(v->bytes + (at - *window_at),
+					  *window_len - (size_t)(at - *window_at));
 			if (attempt == 1 || batch_head_read(*out, &head) || head.bytes <= out->len)
 				return 0;
 			need = head.bytes;
@@ -162,7 +168,8 @@ static void check_log(struct verify *v, const char *path, int fd, const struct c
 		int64_t rc = see_batch(v, fd, at, s->bytes, &window_at, &window_len, &batch);
 		uint64_t next;
 		if (rc < 0) {
-			tell(v, path, at, false, v->expected, s->next_offset, "cannot be read: %s", sys_error_text((int)rc));
+			tell(v, path, at, false, v->expected, s->next_offset, "cannot be read: %s",
+			     sys_error_text((int)rc));
 			return;
 		}
 		if (batch_check(batch, &head) == 0 && head.base_offset == v->expected) {
@@ -181,7 +188,8 @@ static void check_log(struct verify *v, const char *path, int fd, const struct c
 }
 
 /* Each entry must point at a batch with that offset. */
-static void check_index(struct verify *v, const char *log_path, int log_fd, const struct checkpoint_segment *s)
+static void check_index(struct verify *v, const char *log_path, int log_fd,
+			const struct checkpoint_segment *s)
 {
 	char path[800];
 	uint64_t bytes;
@@ -200,9 +208,11 @@ static void check_index(struct verify *v, const char *log_path, int log_fd, cons
 	for (int64_t at = 0; entries && at + 8 <= got; at += 8) {
 		uint32_t position = wire_load_u32(entries + at + 4);
 		uint8_t head[8];
-		if (position + 8ull > s->bytes || v->sys->ops->pread(v->sys->self, log_fd, head, 8, position) != 8 ||
+		if (position + 8ull > s->bytes ||
+		    v->sys->ops->pread(v->sys->self, log_fd, head, 8, position) != 8 ||
 		    wire_load_u64(head) != (uint64_t)s->base + wire_load_u32(entries + at)) {
-			tell(v, path, (uint64_t)at, true, 0, 0, "an entry points at no batch; the index will be made anew");
+			tell(v, path, (uint64_t)at, true, 0, 0,
+			     "an entry points at no batch; the index will be made anew");
 			break;
 		}
 	}
@@ -217,9 +227,11 @@ static int check_segment(void *ctx, const struct checkpoint_segment *s)
 	int fd;
 
 	topic_id_text(&v->partition.topic, id);
-	(void)snprintf(path, sizeof(path), "%s/%s/%u/%020lld.log", v->topic_dir, id, v->partition.number, (long long)s->base);
+	(void)snprintf(path, sizeof(path), "%s/%s/%u/%020lld.log", v->topic_dir, id, v->partition.number,
+		       (long long)s->base);
 	if (v->expected != s->base && v->expected >= 0)
-		tell(v, path, 0, false, v->expected, s->base, "the segment before it ends at offset %lld", (long long)v->expected);
+		tell(v, path, 0, false, v->expected, s->base, "the segment before it ends at offset %lld",
+		     (long long)v->expected);
 	v->expected = s->base;
 	fd = begin_file(v, path, &bytes);
 	if (fd < 0) {
@@ -228,15 +240,16 @@ static int check_segment(void *ctx, const struct checkpoint_segment *s)
 		return 0;
 	}
 	if (bytes < s->bytes)
-		tell(v, path, bytes, false, 0, 0, "is %llu bytes long, the checkpoint says %llu", (unsigned long long)bytes,
-		     (unsigned long long)s->bytes);
+		tell(v, path, bytes, false, 0, 0, "is %llu bytes long, the checkpoint says %llu",
+		     (unsigned long long)bytes, (unsigned long long)s->bytes);
 	check_log(v, path, fd, s);
 	if (!s->last)
 		check_index(v, path, fd, s);
 	v->sys->ops->close(v->sys->self, fd);
 	if (v->expected != s->next_offset)
-		tell(v, path, s->bytes, false, v->expected, s->next_offset, "ends at offset %lld, the checkpoint says %lld",
-		     (long long)v->expected, (long long)s->next_offset);
+		tell(v, path, s->bytes, false, v->expected, s->next_offset,
+		     "ends at offset %lld, the checkpoint says %lld", (long long)v->expected,
+		     (long long)s->next_offset);
 	v->expected = s->next_offset;
 	return 0;
 }
@@ -307,9 +320,11 @@ static void check_sections(struct verify *v, const char *path, uint64_t at, cons
 	v->out->groups++;
 	while ((rc = frame_next(&rest, &s)) == 1)
 		if (s.kind == FRAME_BATCH && batch_check(s.body, &batch))
-			tell(v, path, at, false, 0, 0, "group %llu holds a batch that is not whole", (unsigned long long)head->sequence);
+			tell(v, path, at, false, 0, 0, "group %llu holds a batch that is not whole",
+			     (unsigned long long)head->sequence);
 	if (rc < 0)
-		tell(v, path, at, false, 0, 0, "group %llu cannot be read", (unsigned long long)head->sequence);
+		tell(v, path, at, false, 0, 0, "group %llu cannot be read",
+		     (unsigned long long)head->sequence);
 }
 
 static uint64_t aligned(uint64_t bytes)
@@ -318,24 +333,30 @@ static uint64_t aligned(uint64_t bytes)
 }
 
 /* Behind the last whole group: nothing, a torn one, or damage that a later group proves. */
-static void check_rest(struct verify *v, const char *path, int fd, uint64_t at, uint64_t bytes, uint64_t generation, uint64_t expect)
+static void check_rest(struct verify *v, const char *path, int fd, uint64_t at, uint64_t bytes,
+		       uint64_t generation, uint64_t expect)
 {
 	struct frame_head head;
 	uint8_t first[FRAME_HEAD_BYTES];
 
 	for (uint64_t later = at + FRAME_ALIGN; later < bytes; later += FRAME_ALIGN) {
-		if (v->sys->ops->pread(v->sys->self, fd, first, sizeof(first), later) != (int64_t)sizeof(first))
+		if (v->sys->ops->pread(v->sys->self, fd, first, sizeof(first), later) !=
+		    (int64_t)sizeof(first))
 			break;
-		if (frame_head_read(slice_make(first, sizeof(first)), &head) || head.generation != generation ||
-		    head.durable < expect || !see_frame(v, fd, later, generation, &head))
+		if (frame_head_read(slice_make(first, sizeof(first)), &head) ||
+		    head.generation != generation || head.durable < expect ||
+		    !see_frame(v, fd, later, generation, &head))
 			continue;
-		tell(v, path, at, false, 0, 0, "group %llu is damaged; group %llu at byte %llu proves that it was durable",
-		     (unsigned long long)expect, (unsigned long long)head.sequence, (unsigned long long)later);
+		tell(v, path, at, false, 0, 0,
+		     "group %llu is damaged; group %llu at byte %llu proves that it was durable",
+		     (unsigned long long)expect, (unsigned long long)head.sequence,
+		     (unsigned long long)later);
 		return;
 	}
 	if (v->sys->ops->pread(v->sys->self, fd, first, sizeof(first), at) == (int64_t)sizeof(first) &&
 	    frame_head_read(slice_make(first, sizeof(first)), &head) == 0 && head.generation == generation)
-		tell(v, path, at, true, 0, 0, "group %llu was not written whole and not answered; a start cuts it off",
+		tell(v, path, at, true, 0, 0,
+		     "group %llu was not written whole and not answered; a start cuts it off",
 		     (unsigned long long)head.sequence);
 }
 
@@ -351,8 +372,8 @@ static void check_journal_file(struct verify *v, const char *path, uint64_t gene
 	}
 	while (at < bytes && (length = see_frame(v, fd, at, generation, &head)) > 0) {
 		if (head.sequence > *expect)
-			tell(v, path, at, false, 0, 0, "group %llu stands where %llu was expected", (unsigned long long)head.sequence,
-			     (unsigned long long)*expect);
+			tell(v, path, at, false, 0, 0, "group %llu stands where %llu was expected",
+			     (unsigned long long)head.sequence, (unsigned long long)*expect);
 		if (head.sequence >= *expect) {
 			check_sections(v, path, at, &head);
 			*expect = head.sequence + 1;
@@ -395,11 +416,12 @@ static int lock_dir(struct verify *v, int *fd)
 	(void)snprintf(path, sizeof(path), "%s/LOCK", v->options->dir);
 	*fd = v->sys->ops->open(v->sys->self, path, 0);
 	if (*fd < 0)
-		return fault_set(v->fault, ERR_IO, "%s is no data directory: cannot open %s: %s", v->options->dir, path,
-				 sys_error_text(*fd));
+		return fault_set(v->fault, ERR_IO, "%s is no data directory: cannot open %s: %s",
+				 v->options->dir, path, sys_error_text(*fd));
 	rc = v->sys->ops->lock(v->sys->self, *fd, &holder);
 	if (rc == -EWOULDBLOCK)
-		return fault_set(v->fault, ERR_IN_USE, "%s is in use by process %d: stop it first", v->options->dir, holder);
+		return fault_set(v->fault, ERR_IN_USE, "%s is in use by process %d: stop it first",
+				 v->options->dir, holder);
 	return rc ? fault_set(v->fault, ERR_IO, "cannot lock %s: %s", path, sys_error_text(rc)) : 0;
 }
 
@@ -420,7 +442,8 @@ static int check_partitions(struct verify *v)
 
 int log_verify(const struct verify_options *options, struct verify_result *out, struct fault *fault)
 {
-	struct verify v = {.options = options, .sys = options->sys, .out = out, .fault = fault, .cap = WINDOW_BYTES};
+	struct verify v = {
+		.options = options, .sys = options->sys, .out = out, .fault = fault, .cap = WINDOW_BYTES};
 	int fd = -1, rc;
 
 	*out = (struct verify_result){0};

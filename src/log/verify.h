@@ -10,10 +10,10 @@
  * every fault: checkpoint, journal, segments and their indexes.
  */
 struct verify_fault {
-	const char *file;      /* path */
-	uint64_t position;     /* byte in it */
+	const char *file;               /* path */
+	uint64_t position;              /* byte in it */
 	int64_t offset_from, offset_to; /* records lost: [from, to); equal where none are */
-	bool harmless;         /* an index that will be made anew, a torn tail that a start will cut */
+	bool harmless; /* an index that will be made anew, a torn tail that a start will cut */
 	const char *text;
 };
 

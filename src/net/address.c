@@ -55,8 +55,8 @@ int address_parse(const char *text, union net_address *out, struct fault *fault)
 		return fault_set(fault, ERR_BAD_PARAMETER,
 				 "'%s' is not an address; expected HOST:PORT, [IPv6]:PORT or :PORT", text);
 	if (!slice_to_u64(port, &number) || number > 65535)
-		return fault_set(fault, ERR_BAD_PARAMETER, "'%s' has no port; expected a number from 0 to 65535",
-				 text);
+		return fault_set(fault, ERR_BAD_PARAMETER,
+				 "'%s' has no port; expected a number from 0 to 65535", text);
 	if (host.len == 0 || slice_eq_str(host, "*")) {
 		out->v6.sin6_family = AF_INET6;
 		out->v6.sin6_port = htons((uint16_t)number);

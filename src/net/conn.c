@@ -501,7 +501,7 @@ void conn_close(struct conn *c, int64_t linger_ns)
 		return;
 	c->state = CONN_FLUSHING;
 	c->linger_ms = ms > INT32_MAX ? INT32_MAX : (uint32_t)(ms > 0 ? ms : 0);
-	c->flags &= (uint8_t)~(CONN_PRESENT | CONN_INPUT_FULL);
+	c->flags &= (uint8_t) ~(CONN_PRESENT | CONN_INPUT_FULL);
 	if (!(c->flags & CONN_INSIDE))
 		drop_kept(c);
 	loop_timer_set(c->loop, &c->timer, FLUSH_STALL_NS);

@@ -53,7 +53,7 @@ struct listener {
 	struct listener_options options;
 	_Atomic uint32_t connections;
 	_Atomic int64_t said_at; /* monotonic, of the last word about exhaustion */
-	int reserve;             /* the descriptor to spare; main opens it, the loop that spends it renews it */
+	int reserve; /* the descriptor to spare; main opens it, the loop that spends it renews it */
 	_Atomic bool reserve_taken;
 	bool stopped;
 	uint32_t count;

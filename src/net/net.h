@@ -78,7 +78,9 @@ struct loop_waker;
 typedef void loop_wake_fn(void *ctx);
 int loop_waker_new(struct loop *loop, loop_wake_fn *fn, void *ctx, struct loop_waker **out);
 void loop_waker_wake(struct loop_waker *w); /* any thread, async-signal-safe */
-void loop_waker_free(struct loop_waker *w); /* on the loop, or after it ended and before loop_free; nobody wakes it any more */
+void loop_waker_free(
+	struct loop_waker
+		*w); /* on the loop, or after it ended and before loop_free; nobody wakes it any more */
 
 /*
  * Called once at the end of a turn in which it was asked for: to hand over what
@@ -137,8 +139,8 @@ enum conn_close_reason {
  */
 struct conn_session {
 	size_t (*on_bytes)(void *ctx, struct slice bytes);
-	void (*on_drained)(void *ctx);  /* everything written has left: credit is back */
-	void (*on_end)(void *ctx);      /* the peer will send no more */
+	void (*on_drained)(void *ctx); /* everything written has left: credit is back */
+	void (*on_end)(void *ctx);     /* the peer will send no more */
 	void (*on_closed)(void *ctx, enum conn_close_reason reason); /* last call; conn is gone after it */
 };
 
@@ -205,8 +207,8 @@ uint64_t conn_bytes_out(const struct conn *c);
 /* ---- listeners ---- */
 
 struct listener_options {
-	const char *address;        /* HOST:PORT, [v6]:PORT, :PORT; port 0 picks a free one */
-	uint32_t connections_max;   /* shared by all loops, 0: 65 536 */
+	const char *address;      /* HOST:PORT, [v6]:PORT, :PORT; port 0 picks a free one */
+	uint32_t connections_max; /* shared by all loops, 0: 65 536 */
 	/* On the loop of the connection. Must set a session, or refuse with a negative error (then it is closed). */
 	int (*on_accept)(void *ctx, struct conn *c);
 	/* Past the cap: may write one answer; the connection is closed after it. NULL: closed at once. */
@@ -232,7 +234,8 @@ int listener_open(const struct listener_options *options, struct loop **loops, u
 		  struct listener **out, char *bound, struct fault *fault);
 /* Stops accepting; connections live on. From the main thread while loops run. */
 void listener_stop(struct listener *l);
-void listener_close(struct listener *l); /* after the loops ended, before or after loop_free; NULL is allowed */
+void listener_close(
+	struct listener *l); /* after the loops ended, before or after loop_free; NULL is allowed */
 /* Open connections, refused ones that are not yet gone included. Any thread. */
 uint32_t listener_connections(const struct listener *l);
 

@@ -115,20 +115,20 @@ void mailbox_remove(struct loop *loop, struct loop_msg *msg);
 /* ---- connections (conn.c) ---- */
 
 enum conn_state {
-	CONN_OPEN,     /* the session reads and writes */
-	CONN_FLUSHING, /* conn_close was called, output is still to leave */
+	CONN_OPEN,      /* the session reads and writes */
+	CONN_FLUSHING,  /* conn_close was called, output is still to leave */
 	CONN_LINGERING, /* our end is told; the peer's is waited for, its bytes are discarded */
-	CONN_GONE,     /* the socket is closed, on_closed is to come */
+	CONN_GONE,      /* the socket is closed, on_closed is to come */
 };
 
 enum conn_flag {
-	CONN_EOF = 1,         /* the peer has ended */
+	CONN_EOF = 1,          /* the peer has ended */
 	CONN_READ_STOPPED = 2, /* by the session */
 	CONN_INPUT_FULL = 4,
-	CONN_BLOCKED = 8,     /* the kernel took less than all: waiting for it to take more */
-	CONN_WROTE = 16,      /* on_drained is owed */
-	CONN_PRESENT = 32,    /* kept bytes are to be presented at the end of the turn */
-	CONN_INSIDE = 64,     /* on_bytes is running */
+	CONN_BLOCKED = 8,  /* the kernel took less than all: waiting for it to take more */
+	CONN_WROTE = 16,   /* on_drained is owed */
+	CONN_PRESENT = 32, /* kept bytes are to be presented at the end of the turn */
+	CONN_INSIDE = 64,  /* on_bytes is running */
 };
 
 struct conn {

@@ -331,7 +331,8 @@ static size_t send_big(void *ctx, struct slice bytes)
 {
 	conn_set_output_max(ctx, 1u << 30);
 	for (int i = 0; i < BIG_PARTS; i++) {
-		size_t n = (size_t)(i * 97) * (size_t)(i % 14) % BIG_BLOB; /* short parts are copied, long ones shared */
+		size_t n = (size_t)(i * 97) * (size_t)(i % 14) %
+			   BIG_BLOB; /* short parts are copied, long ones shared */
 		struct slice part = slice_make(big->bytes + BIG_BLOB - n, n);
 
 		if (conn_write(ctx, SLICE_LIT("[")) < 0 || conn_write_blob(ctx, big, part) < 0 ||
@@ -441,7 +442,8 @@ static void output_is_bounded(void **state)
 	assert_int_equal(atomic_load(&seen.errors), 0);
 	assert_true(atomic_load(&seen.largest) > 1 << 20);
 	assert_true(atomic_load(&seen.largest) <= (1 << 20) + (64 << 10));
-	assert_true(atomic_load(&seen.bytes) > atomic_load(&seen.largest)); /* the kernel was asked at the bound */
+	assert_true(atomic_load(&seen.bytes) >
+		    atomic_load(&seen.largest)); /* the kernel was asked at the bound */
 	(void)close(fd);
 	stop(&s);
 }
@@ -471,8 +473,9 @@ static void *read_for_ever(void *arg)
 
 static void a_reader_that_is_always_drained_does_not_starve_others(void **state)
 {
-	const struct conn_session session = {
-		.on_bytes = write_once, .on_drained = write_more, .on_closed = on_closed};
+	const struct conn_session session = {.on_bytes = write_once,
+					     .on_drained = write_more,
+					     .on_closed = on_closed};
 	struct server s;
 	pthread_t reader;
 	uint64_t turns;
@@ -649,8 +652,9 @@ static void count_end(void *ctx)
 
 static void half_a_close_still_gets_its_answer(void **state)
 {
-	const struct conn_session session = {
-		.on_bytes = echo_lines, .on_end = count_end, .on_closed = on_closed};
+	const struct conn_session session = {.on_bytes = echo_lines,
+					     .on_end = count_end,
+					     .on_closed = on_closed};
 	struct server s;
 	int fd;
 
@@ -675,8 +679,9 @@ static void only_count_end(void *ctx)
 
 static void an_end_that_is_not_answered_is_silent(void **state)
 {
-	const struct conn_session session = {
-		.on_bytes = echo_lines, .on_end = only_count_end, .on_closed = on_closed};
+	const struct conn_session session = {.on_bytes = echo_lines,
+					     .on_end = only_count_end,
+					     .on_closed = on_closed};
 	struct server s;
 	int fd;
 
@@ -808,7 +813,9 @@ static void set_timers(struct loop *loop, void *arg)
 	(void)arg;
 	set_at = loop_now(loop);
 	for (int i = 0; i < 4; i++) {
-		timers[i] = (struct named_timer){.loop = loop, .after_ns = after_ms[i] * MS, .name = (char)('a' + i)};
+		timers[i] = (struct named_timer){.loop = loop,
+						 .after_ns = after_ms[i] * MS,
+						 .name = (char)('a' + i)};
 		loop_timer_init(&timers[i].timer, note_timer, &timers[i]);
 		loop_timer_set(loop, &timers[i].timer, timers[i].after_ns);
 	}
@@ -1195,8 +1202,15 @@ static void an_address_in_use_is_refused(void **state)
 
 static void addresses_come_in_three_forms(void **state)
 {
-	static const char *const bad[] = {"", "8080", "127.0.0.1", "127.0.0.1:", "127.0.0.1:65536",
-					  "127.0.0.1:x", "::1:80", "[]:80", "no.such.host.invalid:80"};
+	static const char *const bad[] = {"",
+					  "8080",
+					  "127.0.0.1",
+					  "127.0.0.1:",
+					  "127.0.0.1:65536",
+					  "127.0.0.1:x",
+					  "::1:80",
+					  "[]:80",
+					  "no.such.host.invalid:80"};
 	struct server s;
 
 	(void)state;
@@ -1267,7 +1281,8 @@ static void out_of_descriptors_is_no_busy_loop(void **state)
 	began = sys_monotonic_ns(sys_kernel());
 	(void)dial_socket(first, s.port);
 	expect_end(first);
-	assert_true(sys_monotonic_ns(sys_kernel()) - began >= 100 * MS); /* one pause, then told by the reserve */
+	assert_true(sys_monotonic_ns(sys_kernel()) - began >=
+		    100 * MS); /* one pause, then told by the reserve */
 	on_loop(s.loops[0], read_turns, &after);
 	assert_true(after - turns <= 12);
 	assert_int_equal(atomic_load(&seen.exhausted), 1); /* once a second */

@@ -74,11 +74,26 @@ void app_loop_drain(struct app *app, struct loop *loop)
 	}
 }
 
+void app_loop_measure(struct app_loop *al)
+{
+	struct hub_lag lag[HUB_TAGS];
+
+	_Static_assert((unsigned)METRIC_COUNT_WAY <= HUB_TAGS, "a tag for each way");
+	if (!al->hub)
+		return; /* the loop has ended */
+	hub_lag(al->hub, lag);
+	for (unsigned way = 0; way < METRIC_COUNT_WAY; way++) {
+		atomic_store(&al->lag_sum[way], lag[way].sum);
+		atomic_store(&al->lag_max[way], lag[way].max);
+	}
+}
+
 void app_loop_fini(struct app *app, struct loop *loop)
 {
 	struct app_loop *al = app_loop(app, loop);
 
 	hub_free(al->hub);
+	al->hub = NULL;
 	encode_cache_free(al->cache);
 	if (al->port)
 		log_port_free(al->port);

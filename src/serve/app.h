@@ -35,17 +35,19 @@ struct app_loop {
 	struct ingest_queue *queue;
 	struct loop_turn flush;      /* ingest_flush at the end of the turn: app_flush_later */
 	struct metrics_shard *shard; /* written by this loop alone */
+	_Atomic int64_t lag_sum[METRIC_COUNT_WAY],
+		lag_max[METRIC_COUNT_WAY]; /* as of the last app_loop_measure */
 	struct app_guest *guests;
-	bool draining; /* who would stay now is to leave at once */
+	bool draining;        /* who would stay now is to leave at once */
 	struct sse_loop *sse; /* of serve/sse and serve/ws: there while one of their streams is */
 	struct ws_loop *ws;
 };
 
 struct app_limits {
-	uint32_t poll_records_default; /* 0: 100 */
-	uint32_t poll_records_max;     /* 0: 10 000 */
-	int64_t poll_wait_max_ns;      /* 0: 5 minutes */
-	size_t poll_bytes_max;         /* of the records of one answer, 0: 16 MiB; one record always goes */
+	uint32_t poll_records_default;  /* 0: 100 */
+	uint32_t poll_records_max;      /* 0: 10 000 */
+	int64_t poll_wait_max_ns;       /* 0: 5 minutes */
+	size_t poll_bytes_max;          /* of the records of one answer, 0: 16 MiB; one record always goes */
 	uint32_t stream_partitions_max; /* without a selection, 0: 256 */
 	int64_t sse_comment_ns;         /* of silence, 0: 15 s; read when the first stream of a loop begins */
 	int64_t ws_ping_ns;             /* of silence, 0: 30 s; likewise */
@@ -85,6 +87,9 @@ static inline void app_flush_later(struct app_loop *al)
  * ERR_NOMEM, ERR_IO: then app_loop_fini is still to be called.
  */
 int app_loop_init(struct app *app, struct loop *loop, struct fault *fault);
+
+/* On the loop, before a scrape: how far its readers are behind. */
+void app_loop_measure(struct app_loop *al);
 
 /* On the loop. remove does nothing where it is in no list. */
 void app_guest_add(struct app_loop *al, struct app_guest *guest);

@@ -8,9 +8,9 @@ void topic_conf_to(const struct conf_topic *from, struct topic_config *to)
 		.retention_ms = from->retention_ms,
 		.retention_bytes = from->retention_bytes,
 		.durability = from->durability == CONF_DURABILITY_OS ? TOPIC_OS : TOPIC_FSYNC,
-		.cleanup = from->cleanup == CONF_CLEANUP_COMPACT	  ? TOPIC_COMPACT
-			   : from->cleanup == CONF_CLEANUP_COMPACT_DELETE ? TOPIC_COMPACT_DELETE
-									  : TOPIC_DELETE,
+		.cleanup = from->cleanup == CONF_CLEANUP_COMPACT        ? TOPIC_COMPACT :
+			   from->cleanup == CONF_CLEANUP_COMPACT_DELETE ? TOPIC_COMPACT_DELETE :
+									  TOPIC_DELETE,
 		.idempotency_ttl_ms = from->idempotency_ttl_ms,
 	};
 }
@@ -22,8 +22,8 @@ void topic_conf_from(const struct topic_config *from, struct conf_topic *to)
 	to->retention_ms = from->retention_ms;
 	to->retention_bytes = from->retention_bytes;
 	to->durability = from->durability == TOPIC_OS ? CONF_DURABILITY_OS : CONF_DURABILITY_FSYNC;
-	to->cleanup = from->cleanup == TOPIC_COMPACT	      ? CONF_CLEANUP_COMPACT
-		      : from->cleanup == TOPIC_COMPACT_DELETE ? CONF_CLEANUP_COMPACT_DELETE
-							      : CONF_CLEANUP_DELETE;
+	to->cleanup = from->cleanup == TOPIC_COMPACT        ? CONF_CLEANUP_COMPACT :
+		      from->cleanup == TOPIC_COMPACT_DELETE ? CONF_CLEANUP_COMPACT_DELETE :
+							      CONF_CLEANUP_DELETE;
 	to->idempotency_ttl_ms = from->idempotency_ttl_ms;
 }

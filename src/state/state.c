@@ -62,8 +62,8 @@ static int apply_record(struct state *s, const struct batch_record *r, struct fa
 				 "the state holds a row of a table that this weir does not know (offset %lld)",
 				 (long long)r->offset);
 	if (table->apply(table->ctx, slice_from(r->key, 1), r->value))
-		return fault_set(fault, ERR_CORRUPT, "a row of table %s cannot be read (offset %lld)", table->name,
-				 (long long)r->offset);
+		return fault_set(fault, ERR_CORRUPT, "a row of table %s cannot be read (offset %lld)",
+				 table->name, (long long)r->offset);
 	return 0;
 }
 
@@ -98,10 +98,11 @@ int state_load(struct state *s, struct fault *fault)
 	for (at = range.start; rc == 0 && at < range.end; at = view.next_offset) {
 		rc = log_read_wait(s->partition, at, READ_BYTES, &view);
 		if (rc)
-			return fault_set(fault, rc < 0 ? rc : ERR_CORRUPT, "the state cannot be read from offset %lld", (long long)at);
+			return fault_set(fault, rc < 0 ? rc : ERR_CORRUPT,
+					 "the state cannot be read from offset %lld", (long long)at);
 		if (view.gap.from != view.gap.to)
-			rc = fault_set(fault, ERR_CORRUPT, "the state is damaged from offset %lld to %lld", (long long)view.gap.from,
-				       (long long)view.gap.to);
+			rc = fault_set(fault, ERR_CORRUPT, "the state is damaged from offset %lld to %lld",
+				       (long long)view.gap.from, (long long)view.gap.to);
 		else
 			rc = apply_batches(s, view.batches, at, fault);
 		blob_unref(view.blob);
@@ -214,8 +215,9 @@ static int gather_row(void *ctx, struct slice key, struct slice value)
 		memcpy(at, key.ptr, key.len);
 		memcpy(at + key.len, value.ptr, value.len);
 		g->used += key.len + value.len;
-		g->rows[g->count] = (struct state_row){
-			.table = g->table, .key = slice_make(at, key.len), .value = slice_make(at + key.len, value.len)};
+		g->rows[g->count] = (struct state_row){.table = g->table,
+						       .key = slice_make(at, key.len),
+						       .value = slice_make(at + key.len, value.len)};
 	}
 	g->count++;
 	return 0;

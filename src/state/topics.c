@@ -56,7 +56,8 @@ static struct slot *slot_of(struct topic *topic)
 
 static uint32_t id_bucket(const struct topics *t, const struct topic_id *id)
 {
-	return (uint32_t)hash_sip13(&t->key, slice_make(id->bytes, sizeof(id->bytes))) & (t->bucket_count - 1);
+	return (uint32_t)hash_sip13(&t->key, slice_make(id->bytes, sizeof(id->bytes))) &
+	       (t->bucket_count - 1);
 }
 
 static struct slot *find_name(const struct topics *t, struct slice name)
@@ -166,7 +167,8 @@ static struct slot *new_slot(struct slice name, const struct topic_id *id)
 
 /* ---- rows ---- */
 
-static struct slice write_row(const struct topic *topic, const struct topic_config *c, bool from_file, uint8_t *bytes)
+static struct slice write_row(const struct topic *topic, const struct topic_config *c, bool from_file,
+			      uint8_t *bytes)
 {
 	size_t name_len = strlen(topic->name);
 	uint8_t *at = wire_put_u8(bytes, ROW_VERSION);
@@ -201,7 +203,8 @@ static bool read_row(struct slice value, struct slice *name, struct topic *out)
 	c->idempotency_ttl_ms = (int64_t)wire_u64(&r);
 	out->from_file = wire_u8(&r) != 0;
 	return !r.bad && name->len > 0 && name->len <= TOPIC_NAME_MAX && c->partitions > 0 &&
-	       c->partitions <= TOPIC_PARTITIONS_MAX && c->durability <= TOPIC_OS && c->cleanup <= TOPIC_COMPACT_DELETE;
+	       c->partitions <= TOPIC_PARTITIONS_MAX && c->durability <= TOPIC_OS &&
+	       c->cleanup <= TOPIC_COMPACT_DELETE;
 }
 
 static bool read_id(struct slice key, struct topic_id *id)
@@ -376,10 +379,16 @@ int topics_new(struct log *l, struct state *state, const struct topic_config *de
 	(void)pthread_rwlock_init(&t->lock, NULL);
 	(void)sys->ops->random(sys->self, &t->key, sizeof(t->key));
 	if (!t->by_name || !t->by_id ||
-	    state_register(state, &(struct state_table){.id = STATE_TOPICS, .name = "topics", .apply = apply_topic,
-							.each = each_topic, .ctx = t}) ||
-	    state_register(state, &(struct state_table){.id = STATE_TRIMS, .name = "trims", .apply = apply_trim,
-							.each = each_trim, .ctx = t})) {
+	    state_register(state, &(struct state_table){.id = STATE_TOPICS,
+							.name = "topics",
+							.apply = apply_topic,
+							.each = each_topic,
+							.ctx = t}) ||
+	    state_register(state, &(struct state_table){.id = STATE_TRIMS,
+							.name = "trims",
+							.apply = apply_trim,
+							.each = each_trim,
+							.ctx = t})) {
 		topics_free(t);
 		return ERR_NOMEM;
 	}
@@ -394,7 +403,8 @@ int topics_ready(struct topics *t, struct fault *fault)
 		if (atomic_load(&s->topic.deleted))
 			continue;
 		if (open_partitions(t, s, &s->topic.config))
-			return fault_set(fault, ERR_NOMEM, "no memory for the partitions of topic %s", s->topic.name);
+			return fault_set(fault, ERR_NOMEM, "no memory for the partitions of topic %s",
+					 s->topic.name);
 	}
 	return 0;
 }
@@ -436,19 +446,23 @@ void topics_defaults(struct topics *t, struct topic_config *defaults, bool *auto
 
 static bool is_name_byte(uint8_t c)
 {
-	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-';
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
+	       c == '_' || c == '-';
 }
 
 int topic_name_check(struct slice name, struct fault *fault)
 {
 	if (name.len == 0 || name.len > TOPIC_NAME_MAX)
-		return fault_set(fault, ERR_BAD_TOPIC, "a topic name has 1 to %u bytes, this one %zu", TOPIC_NAME_MAX, name.len);
+		return fault_set(fault, ERR_BAD_TOPIC, "a topic name has 1 to %u bytes, this one %zu",
+				 TOPIC_NAME_MAX, name.len);
 	if (slice_eq_str(name, ".") || slice_eq_str(name, ".."))
 		return fault_set(fault, ERR_BAD_TOPIC, "\".\" and \"..\" are no topic names");
 	for (size_t i = 0; i < name.len; i++)
 		if (!is_name_byte(name.ptr[i]))
-			return fault_set(fault, ERR_BAD_TOPIC, "a topic name holds letters, digits, '.', '_' and '-'; byte %zu is 0x%02x", i,
-					 name.ptr[i]);
+			return fault_set(
+				fault, ERR_BAD_TOPIC,
+				"a topic name holds letters, digits, '.', '_' and '-'; byte %zu is 0x%02x", i,
+				name.ptr[i]);
 	return 0;
 }
 
@@ -508,7 +522,8 @@ void topics_each(struct topics *t, struct slice after, bool (*fn)(void *ctx, str
 	(void)pthread_rwlock_rdlock(&t->lock);
 	list = mem_alloc((t->count + 1) * sizeof(struct topic *));
 	for (uint32_t i = 0; list && i < t->all_count; i++)
-		if (!atomic_load(&t->all[i]->topic.deleted) && slice_cmp(slice_str(t->all[i]->topic.name), after) > 0)
+		if (!atomic_load(&t->all[i]->topic.deleted) &&
+		    slice_cmp(slice_str(t->all[i]->topic.name), after) > 0)
 			list[count++] = &t->all[i]->topic;
 	(void)pthread_rwlock_unlock(&t->lock);
 	if (!list)
@@ -548,8 +563,8 @@ static void changed(struct topics *t)
 static int check_config(const struct topic_config *c, struct fault *fault)
 {
 	if (c->partitions == 0 || c->partitions > TOPIC_PARTITIONS_MAX)
-		return fault_set(fault, ERR_BAD_TOPIC_CONFIG, "partitions is %u; it must be between 1 and %u", c->partitions,
-				 TOPIC_PARTITIONS_MAX);
+		return fault_set(fault, ERR_BAD_TOPIC_CONFIG, "partitions is %u; it must be between 1 and %u",
+				 c->partitions, TOPIC_PARTITIONS_MAX);
 	if (c->idempotency_ttl_ms < 0)
 		return fault_set(fault, ERR_BAD_TOPIC_CONFIG, "idempotency.ttl must not be negative");
 	return 0;
@@ -562,11 +577,12 @@ static void make_id(const struct sys *sys, struct topic_id *id)
 	id->bytes[8] = (uint8_t)((id->bytes[8] & 0x3f) | 0x80);
 }
 
-static int put_topic(struct topics *t, const struct topic *topic, const struct topic_config *c, bool from_file,
-		     const struct state_done *done)
+static int put_topic(struct topics *t, const struct topic *topic, const struct topic_config *c,
+		     bool from_file, const struct state_done *done)
 {
 	uint8_t bytes[ROW_BYTES_MAX];
-	struct state_row row = {.table = STATE_TOPICS, .key = slice_make(topic->id.bytes, sizeof(topic->id.bytes))};
+	struct state_row row = {.table = STATE_TOPICS,
+				.key = slice_make(topic->id.bytes, sizeof(topic->id.bytes))};
 
 	row.value = write_row(topic, c, from_file, bytes);
 	return state_put(t->state, &row, 1, done);
@@ -622,7 +638,8 @@ int topics_change(struct topics *t, struct topic *topic, const struct topic_conf
 	if (atomic_load(&topic->deleted))
 		return fault_set(fault, ERR_UNKNOWN_TOPIC, "the topic was deleted");
 	if (config->partitions < atomic_load(&topic->partition_count))
-		return fault_set(fault, ERR_BAD_TOPIC_CONFIG, "the topic has %u partitions; they can only become more",
+		return fault_set(fault, ERR_BAD_TOPIC_CONFIG,
+				 "the topic has %u partitions; they can only become more",
 				 atomic_load(&topic->partition_count));
 	rc = put_topic(t, topic, config, from_file, done);
 	if (rc)
@@ -658,7 +675,8 @@ static void on_deleted(void *ctx)
 int topics_delete(struct topics *t, struct topic *topic, const struct state_done *done)
 {
 	struct slice key = slice_make(topic->id.bytes, sizeof(topic->id.bytes));
-	struct state_row rows[2] = {{.table = STATE_TOPICS, .key = key, .frees = true}, {.table = STATE_TRIMS, .key = key}};
+	struct state_row rows[2] = {{.table = STATE_TOPICS, .key = key, .frees = true},
+				    {.table = STATE_TRIMS, .key = key}};
 	struct slot *s = slot_of(topic);
 	struct state_done told = {.fn = on_deleted};
 	struct deletion *d;
@@ -692,8 +710,9 @@ int topics_trim(struct topics *t, struct topic *topic, const int64_t *before, ui
 		const struct state_done *done)
 {
 	struct slot *s = slot_of(topic);
-	struct state_row row = {
-		.table = STATE_TRIMS, .key = slice_make(topic->id.bytes, sizeof(topic->id.bytes)), .frees = true};
+	struct state_row row = {.table = STATE_TRIMS,
+				.key = slice_make(topic->id.bytes, sizeof(topic->id.bytes)),
+				.frees = true};
 	uint32_t partitions = atomic_load(&topic->partition_count);
 	int64_t *trims = mem_alloc(partitions * sizeof(*trims));
 	uint8_t *bytes = mem_alloc(1 + partitions * sizeof(*trims));

@@ -19,25 +19,25 @@ enum topic_durability { TOPIC_FSYNC, TOPIC_OS };
 enum topic_cleanup { TOPIC_DELETE, TOPIC_COMPACT, TOPIC_COMPACT_DELETE };
 
 struct topic_config {
-	uint32_t partitions;           /* default 1 */
-	int64_t retention_ms;          /* default 7 d; -1 for ever */
-	int64_t retention_bytes;       /* default -1: no bound */
+	uint32_t partitions;     /* default 1 */
+	int64_t retention_ms;    /* default 7 d; -1 for ever */
+	int64_t retention_bytes; /* default -1: no bound */
 	enum topic_durability durability;
 	enum topic_cleanup cleanup;
-	int64_t idempotency_ttl_ms;    /* default 7 d */
+	int64_t idempotency_ttl_ms; /* default 7 d */
 };
 
 struct topic {
 	char name[TOPIC_NAME_MAX + 1];
 	struct topic_id id;
 	int64_t created_ms;
-	bool internal;          /* weir's own: name begins with _ */
-	bool from_file;         /* the configuration file names it: read-only over the API */
+	bool internal;  /* weir's own: name begins with _ */
+	bool from_file; /* the configuration file names it: read-only over the API */
 	_Atomic bool deleted;
 	_Atomic uint32_t partition_count;
 	struct partition **_Atomic partitions; /* replaced whole when partitions are added */
-	struct topic_config config;            /* changes under the entry lock; read whole with topic_config() */
-	_Atomic uint32_t spread;               /* keyless records go round from here */
+	struct topic_config config; /* changes under the entry lock; read whole with topic_config() */
+	_Atomic uint32_t spread;    /* keyless records go round from here */
 };
 
 struct topics;

@@ -11,7 +11,9 @@
 
 #include "state/topics.h"
 
-static const struct topic_config plain = {.partitions = 1, .retention_ms = 1000, .retention_bytes = -1,
+static const struct topic_config plain = {.partitions = 1,
+					  .retention_ms = 1000,
+					  .retention_bytes = -1,
 					  .idempotency_ttl_ms = 1000};
 
 struct world {
@@ -74,9 +76,12 @@ static void topics_survive_a_restart(void **state)
 	assert_null(topics_find(w.topics, slice_str("gone")));
 	topic_config(w.topics, topics_find(w.topics, slice_str("orders")), &config);
 	config.partitions = 6;
-	assert_int_equal(topics_change(w.topics, topics_find(w.topics, slice_str("orders")), &config, false, NULL, NULL), 0);
+	assert_int_equal(topics_change(w.topics, topics_find(w.topics, slice_str("orders")), &config, false,
+				       NULL, NULL),
+			 0);
 	config.partitions = 5;
-	assert_int_equal(topics_change(w.topics, topics_find(w.topics, slice_str("orders")), &config, false, NULL, NULL),
+	assert_int_equal(topics_change(w.topics, topics_find(w.topics, slice_str("orders")), &config, false,
+				       NULL, NULL),
 			 ERR_BAD_TOPIC_CONFIG);
 	log_enter_end(w.log);
 	for (int round = 0; round < 2; round++) {
@@ -112,7 +117,8 @@ static void a_long_state_is_written_again_shorter(void **state)
 		assert_int_equal(topics_delete(w.topics, topic, NULL), 0);
 		log_enter_end(w.log);
 	}
-	for (int round = 0; round < 2; round++) { /* what was too fast for the disk above is done at the next start */
+	for (int round = 0; round < 2;
+	     round++) { /* what was too fast for the disk above is done at the next start */
 		down(&w);
 		up(&w);
 		log_enter_begin(w.log);

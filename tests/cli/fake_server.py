@@ -20,6 +20,7 @@ class FakeServer:
         self.log = []          # records as JSON objects
         self.keys = {}         # idempotency key -> offset
         self.topics = {}
+        self.page = 1000       # topics in one answer
         self.port = 0
         self.later_left, self.later_status = 0, 503
         self.cut_left = None
@@ -129,7 +130,7 @@ class FakeServer:
             return self.post(s, headers, body)
         if parts[-1] == "records":
             return self.poll(s, query)
-        return self.topic(s, method, parts, body)
+        return self.topic(s, method, parts, body, query)
 
     @staticmethod
     def answer(s, status, document, extra=""):
@@ -213,9 +214,11 @@ class FakeServer:
                 return
             s.sendall(b"%x\r\n" % len(data) + data + b"\r\n")
 
-    def topic(self, s, method, parts, body):
+    def topic(self, s, method, parts, body, query):
         if method == "GET" and parts == ["v1", "topics"]:
-            return self.answer(s, 200, {"topics": [dict(t, name=n) for n, t in sorted(self.topics.items())], "next": None})
+            rest = [dict(t, name=n) for n, t in sorted(self.topics.items()) if n > query.get("after", "")]
+            page = rest[:self.page]
+            return self.answer(s, 200, {"topics": page, "next": page[-1]["name"] if len(rest) > len(page) else None})
         name = parts[2]
         if method == "PUT":
             self.topics[name] = json.loads(body)

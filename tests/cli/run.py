@@ -239,6 +239,57 @@ class Tail(unittest.TestCase):
         self.assertEqual(self.server.requests[-1][1], "/v1/sse?topics=a%2Cb&cursor=earliest")
 
 
+class Bench(unittest.TestCase):
+    """The real daemon is in tests/e2e; here are the answers that it gives too seldom."""
+
+    def setUp(self):
+        self.server = FakeServer().start()
+
+    def tearDown(self):
+        self.server.stop()
+
+    def produce(self, *words):
+        r = weir("bench", "produce", "--seconds", "1", "--json", *words, server=self.server)
+        return r, json.loads(r.stdout)
+
+    def test_what_is_counted_is_stored_and_each_has_its_key(self):
+        r, doc = self.produce("--rate", "200", "--keys", "--connections", "3", "--bytes", "33")
+        self.assertEqual((r.returncode, r.stderr), (0, b""))
+        self.assertEqual((doc["records"], doc["errors"]), (200, 0))
+        self.assertEqual((len(self.server.log), len(self.server.keys)), (200, 200))
+        self.assertEqual({len(request[3]) for request in self.server.requests}, {33})
+        self.assertEqual(self.server.connections, 3)
+
+    def test_later_is_an_error_and_pauses(self):
+        self.server.later(20)
+        r, doc = self.produce("--connections", "2", "--in-flight", "10")
+        self.assertEqual(r.returncode, 0)
+        self.assertEqual(doc["errors"], 20)
+        self.assertEqual(doc["records"], len(self.server.log))
+        self.assertIn(b"the first error: 503 overloaded: not now", r.stderr)
+
+    def test_a_lost_connection_is_opened_again(self):
+        self.server.cut_after(20)
+        r, doc = self.produce("--connections", "1", "--in-flight", "4", "--rate", "100")
+        self.assertEqual(r.returncode, 0, r.stderr)
+        self.assertGreater(doc["errors"], 0)
+        self.assertGreater(doc["records"], 50)
+        self.assertEqual(doc["records"] + doc["errors"], 100)
+        self.assertEqual(self.server.connections, 2)
+
+    def test_a_stall_counts_for_all_that_it_kept_waiting(self):
+        self.server.later(1)
+        _, doc = self.produce("--connections", "1", "--rate", "100")
+        # The pause is 100 ms: the ten requests that were due in it waited for its end.
+        self.assertGreater(doc["latency_ms"]["p99"], 40)
+
+    def test_no_server_fails(self):
+        self.server.stop()
+        r = weir("bench", "produce", server=self.server)
+        self.assertEqual((r.returncode, r.stdout), (1, b""))
+        self.assertIn(b"Connection refused", r.stderr)
+
+
 class Topic(unittest.TestCase):
     def setUp(self):
         self.server = FakeServer().start()
@@ -260,6 +311,16 @@ class Topic(unittest.TestCase):
         r = weir("topic", "show", "orders", server=self.server)
         self.assertEqual(r.returncode, 1)
         self.assertIn(b"404 unknown_topic: there is no topic orders", r.stderr)
+
+    def test_a_list_of_many_pages_is_one(self):
+        self.server.page = 2
+        self.server.topics = {"t%d" % i: {"partitions": i, "retention": "7d"} for i in range(5)}
+        r = weir("topic", "list", server=self.server)
+        self.assertEqual([line.split()[0] for line in r.stdout.splitlines()], [b"t0", b"t1", b"t2", b"t3", b"t4"])
+        doc = json.loads(weir("topic", "list", "--json", server=self.server).stdout)
+        self.assertEqual(([t["name"] for t in doc["topics"]], doc["next"]), (["t0", "t1", "t2", "t3", "t4"], None))
+        self.server.topics = {}
+        self.assertEqual(json.loads(weir("topic", "list", "--json", server=self.server).stdout), {"topics": [], "next": None})
 
     def test_settings_are_checked_before_anything_is_sent(self):
         r = weir("topic", "create", "t", "--retention", "30", server=self.server)

@@ -207,7 +207,6 @@ struct slice batch_build_finish(struct batch_build *b)
 	at = wire_put_u32(at, UINT32_MAX);
 	at = wire_put_u32(at, b->count);
 	CHECK(at == b->begin + BATCH_HEAD_BYTES);
-	(void)wire_put_u32(b->begin + AT_CRC,
-			   crc32c(0, b->begin + AT_ATTRIBUTES, bytes - AT_ATTRIBUTES));
+	(void)wire_put_u32(b->begin + AT_CRC, crc32c(0, b->begin + AT_ATTRIBUTES, bytes - AT_ATTRIBUTES));
 	return slice_make(b->begin, bytes);
 }

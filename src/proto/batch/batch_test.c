@@ -16,7 +16,9 @@ static struct slice build_three(uint8_t *memory)
 	batch_build_start(&b, memory, 41);
 	batch_build_put(&b, &(struct batch_record){.timestamp = 1000, .value = SLICE_LIT("one")});
 	batch_build_put(&b, &(struct batch_record){.timestamp = 900, .key = SLICE_LIT("k")});
-	batch_build_put(&b, &(struct batch_record){.timestamp = 5000, .key = SLICE_LIT(""), .value = SLICE_LIT("3"),
+	batch_build_put(&b, &(struct batch_record){.timestamp = 5000,
+						   .key = SLICE_LIT(""),
+						   .value = SLICE_LIT("3"),
 						   .headers = slice_make(headers, (size_t)(end - headers)),
 						   .header_count = 1});
 	return batch_build_finish(&b);

@@ -46,8 +46,8 @@ static void write_event(struct buf *to, const struct sse_event *e)
 }
 
 /* Messages alone, as a number. */
-static void feed(struct sse_parser *p, struct slice piece, struct hash_key *trace,
-		 struct hash_key *messages, struct buf *to)
+static void feed(struct sse_parser *p, struct slice piece, struct hash_key *trace, struct hash_key *messages,
+		 struct buf *to)
 {
 	uint8_t *copy = mem_alloc(piece.len);
 	struct slice left = slice_make(copy, piece.len);

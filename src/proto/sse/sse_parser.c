@@ -97,8 +97,7 @@ static bool on_data(struct sse_parser *p, struct slice value, struct sse_event *
 	return fail_if(p, buf_append_byte(&p->data, '\n'), event);
 }
 
-static bool on_field(struct sse_parser *p, struct slice name, struct slice value,
-		     struct sse_event *event)
+static bool on_field(struct sse_parser *p, struct slice name, struct slice value, struct sse_event *event)
 {
 	if (slice_eq_str(name, "data"))
 		return on_data(p, value, event);

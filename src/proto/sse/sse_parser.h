@@ -23,8 +23,8 @@ struct sse_event {
 	uint64_t retry_ms;
 	struct slice name; /* "message" where the stream gave none */
 	struct slice data;
-	struct slice id;   /* the last one the stream gave, also in an earlier event */
-};                         /* slices are borrowed until the next call */
+	struct slice id; /* the last one the stream gave, also in an earlier event */
+};                       /* slices are borrowed until the next call */
 
 /* To be embedded; the fields are the parser's own. */
 struct sse_parser {

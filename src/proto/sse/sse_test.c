@@ -101,17 +101,17 @@ static const struct sample samples[] = {
 		   "data:  third event\n"),
 	 "comment[test stream]\nmessage[message][first event][1]\n"
 	 "message[message][second event][]\n[]"},
-	{SLICE_LIT("data\n\ndata\ndata\n\ndata:"),
-	 "message[message][][]\nmessage[message][\n][]\n[]"},
-	{SLICE_LIT("data:test\n\ndata: test\n\n"),
-	 "message[message][test][]\nmessage[message][test][]\n[]"},
+	{SLICE_LIT("data\n\ndata\ndata\n\ndata:"), "message[message][][]\nmessage[message][\n][]\n[]"},
+	{SLICE_LIT("data:test\n\ndata: test\n\n"), "message[message][test][]\nmessage[message][test][]\n[]"},
 	{SLICE_LIT("event: add\ndata: 73857293\n\nevent: remove\ndata: 2153\n\n"),
 	 "message[add][73857293][]\nmessage[remove][2153][]\n[]"},
 	{SLICE_LIT(":\n\n:x\n"), "comment[]\ncomment[x]\n[]"},
 	/* Line ends of all kinds. */
 	{SLICE_LIT("data: a\r\ndata: b\rdata: c\n\r\ndata: d\r\rdata: e\n\r"),
 	 "message[message][a\nb\nc][]\nmessage[message][d][]\nmessage[message][e][]\n[]"},
-	{SLICE_LIT("\xef\xbb\xbf" "data: x\n\n\xef\xbb\xbf" "data: y\n\n"),
+	{SLICE_LIT("\xef\xbb\xbf"
+		   "data: x\n\n\xef\xbb\xbf"
+		   "data: y\n\n"),
 	 "message[message][x][]\n[]"},
 	/* An id without data makes no event, but counts; one with NUL does not. */
 	{SLICE_LIT("id: 7\n\n"), "[7]"},
@@ -176,10 +176,9 @@ static void events_are_written_as_lines(void **state)
 	assert_int_equal(sse_write_comment(&to, slice_null()), 0);
 	assert_int_equal(sse_write_comment(&to, SLICE_LIT("a\nb")), 0);
 	buf_append_byte(&to, 0);
-	assert_string_equal((const char *)to.ptr,
-			    "id: c1\ndata: {\"a\":1}\n\n"
-			    "event: gap\ndata: 1\ndata: 2\ndata: 3\ndata: 4\ndata: \n\n"
-			    "data: \n\nretry: 2000\n\n:\n\n: a\n: b\n\n");
+	assert_string_equal((const char *)to.ptr, "id: c1\ndata: {\"a\":1}\n\n"
+						  "event: gap\ndata: 1\ndata: 2\ndata: 3\ndata: 4\ndata: \n\n"
+						  "data: \n\nretry: 2000\n\n:\n\n: a\n: b\n\n");
 	to.len--;
 	assert_trace(buf_slice(&to), 1000,
 		     "message[message][{\"a\":1}][c1]\nmessage[gap][1\n2\n3\n4\n][c1]\n"

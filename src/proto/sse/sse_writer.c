@@ -56,8 +56,7 @@ int sse_write(struct buf *to, const struct sse_message *m)
 {
 	size_t before = to->len;
 
-	if (!is_one_line(m->id) || !is_one_line(m->name) ||
-	    (m->id.len && memchr(m->id.ptr, 0, m->id.len)))
+	if (!is_one_line(m->id) || !is_one_line(m->name) || (m->id.len && memchr(m->id.ptr, 0, m->id.len)))
 		return ERR_MALFORMED;
 	if (m->id.ptr)
 		put_line(to, "id: ", m->id);

@@ -120,8 +120,8 @@ static int inflate_once(struct ws_inflater *f, struct buf *out)
 {
 	uInt before = f->z.avail_in;
 	int zrc;
-	int rc = out->len < out->bytes_max ? inflate_within(&f->z, out, &zrc)
-					   : inflate_past_the_limit(&f->z, &zrc);
+	int rc = out->len < out->bytes_max ? inflate_within(&f->z, out, &zrc) :
+					     inflate_past_the_limit(&f->z, &zrc);
 
 	if (rc)
 		return rc;

@@ -44,8 +44,7 @@ size_t ws_frame_header(uint8_t *to, uint32_t first, uint64_t payload_bytes)
 	return put_header(to, first, payload_bytes, 0);
 }
 
-size_t ws_frame_header_masked(uint8_t *to, uint32_t first, uint64_t payload_bytes,
-			      const uint8_t mask[4])
+size_t ws_frame_header_masked(uint8_t *to, uint32_t first, uint64_t payload_bytes, const uint8_t mask[4])
 {
 	size_t len = put_header(to, first, payload_bytes, MASK_BIT);
 
@@ -68,12 +67,10 @@ int ws_frame_append(struct buf *to, uint32_t first, struct slice payload)
 {
 	uint8_t header[WS_HEADER_MAX];
 
-	return append_frame(to, slice_make(header, ws_frame_header(header, first, payload.len)),
-			    payload);
+	return append_frame(to, slice_make(header, ws_frame_header(header, first, payload.len)), payload);
 }
 
-int ws_frame_append_masked(struct buf *to, uint32_t first, struct slice payload,
-			   const uint8_t mask[4])
+int ws_frame_append_masked(struct buf *to, uint32_t first, struct slice payload, const uint8_t mask[4])
 {
 	uint8_t header[WS_HEADER_MASKED_MAX];
 	size_t len = ws_frame_header_masked(header, first, payload.len, mask);

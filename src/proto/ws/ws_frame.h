@@ -55,15 +55,13 @@ size_t ws_frame_header_len(uint64_t payload_bytes);
 size_t ws_frame_header(uint8_t *to, uint32_t first, uint64_t payload_bytes);
 
 /* The same for a client, with the mask behind; `to` has room for WS_HEADER_MASKED_MAX. */
-size_t ws_frame_header_masked(uint8_t *to, uint32_t first, uint64_t payload_bytes,
-			      const uint8_t mask[4]);
+size_t ws_frame_header_masked(uint8_t *to, uint32_t first, uint64_t payload_bytes, const uint8_t mask[4]);
 
 /* Appends header and payload, unmasked. Errors: ERR_LIMIT, ERR_NOMEM. Borrows. */
 int ws_frame_append(struct buf *to, uint32_t first, struct slice payload);
 
 /* The same for a client: the payload's copy is masked. */
-int ws_frame_append_masked(struct buf *to, uint32_t first, struct slice payload,
-			   const uint8_t mask[4]);
+int ws_frame_append_masked(struct buf *to, uint32_t first, struct slice payload, const uint8_t mask[4]);
 
 /*
  * Writes a whole ping or pong of at most WS_CONTROL_MAX bytes of payload (CHECKed)

@@ -126,8 +126,7 @@ static void on_key(struct ws_handshake *h, struct slice value)
 	if (h->key_seen)
 		return refuse(h, ERR_BAD_HEADER, "Sec-WebSocket-Key must stand once");
 	h->key_seen = true;
-	if (value.len != WS_KEY_LEN || base64_decode(BASE64_STANDARD, value, nonce, &len) ||
-	    len != 16)
+	if (value.len != WS_KEY_LEN || base64_decode(BASE64_STANDARD, value, nonce, &len) || len != 16)
 		return refuse(h, ERR_BAD_HEADER, "Sec-WebSocket-Key must be 16 bytes in base64");
 	if (ws_accept(value, h->accept))
 		refuse(h, ERR_INTERNAL, "SHA-1 is not to be had");
@@ -174,7 +173,8 @@ static bool can_do(const struct deflate_params *offer)
  */
 static struct ws_deflate_terms terms_for(const struct deflate_params *offer)
 {
-	struct ws_deflate_terms terms = {.on = true, .inflate_bits = 15,
+	struct ws_deflate_terms terms = {.on = true,
+					 .inflate_bits = 15,
 					 .tell_server_bits = offer->server_bits_seen};
 
 	if (offer->client_bits && offer->client_bits < WS_DEFLATE_BITS) {
@@ -265,8 +265,8 @@ static void put_field(struct buf *to, const char *name, struct slice value)
 	buf_append_str(to, "\r\n");
 }
 
-int ws_client_request(struct ws_client *c, const struct ws_client_options *options,
-		      const uint8_t nonce[16], struct slice extra, struct buf *to)
+int ws_client_request(struct ws_client *c, const struct ws_client_options *options, const uint8_t nonce[16],
+		      struct slice extra, struct buf *to)
 {
 	*c = (struct ws_client){.protocol = options->protocol, .deflate_offered = options->deflate};
 	(void)base64_encode(BASE64_STANDARD, slice_make(nonce, 16), c->key);

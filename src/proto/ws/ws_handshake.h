@@ -10,8 +10,8 @@
  * message, in order, and then asked what becomes of it. It does not look at
  * method, path, Host or Origin: those are the HTTP session's.
  */
-#define WS_ACCEPT_LEN 28u  /* characters of Sec-WebSocket-Accept */
-#define WS_KEY_LEN 24u     /* characters of Sec-WebSocket-Key */
+#define WS_ACCEPT_LEN 28u /* characters of Sec-WebSocket-Accept */
+#define WS_KEY_LEN 24u    /* characters of Sec-WebSocket-Key */
 #define WS_VERSION_TEXT "13"
 
 /* The value of Sec-WebSocket-Accept for a key, without a NUL. ERR_INTERNAL where SHA-1 is not to be had. */
@@ -20,7 +20,7 @@ int ws_accept(struct slice key, char accept[WS_ACCEPT_LEN]);
 /* What was agreed about permessage-deflate; never with context takeover. */
 struct ws_deflate_terms {
 	bool on;
-	uint8_t inflate_bits; /* window of the peer's compressor: for ws_parser_options */
+	uint8_t inflate_bits;  /* window of the peer's compressor: for ws_parser_options */
 	bool tell_server_bits; /* the answer names server_max_window_bits */
 	bool tell_client_bits; /* the answer names client_max_window_bits */
 };
@@ -34,13 +34,13 @@ struct ws_handshake_options {
 
 struct ws_handshake {
 	struct ws_handshake_options options;
-	bool upgrade;            /* Upgrade: websocket */
-	bool connection;         /* Connection: upgrade */
+	bool upgrade;    /* Upgrade: websocket */
+	bool connection; /* Connection: upgrade */
 	bool version_seen;
 	bool key_seen;
-	int err;                 /* the first fault */
-	const char *detail;      /* what was wrong and what would be right; static */
-	const char *protocol;    /* chosen of options.protocols, or NULL */
+	int err;              /* the first fault */
+	const char *detail;   /* what was wrong and what would be right; static */
+	const char *protocol; /* chosen of options.protocols, or NULL */
 	struct ws_deflate_terms deflate;
 	char accept[WS_ACCEPT_LEN];
 };
@@ -68,10 +68,10 @@ int ws_handshake_answer(const struct ws_handshake *h, struct buf *to);
 /* ---- client ---- */
 
 struct ws_client_options {
-	struct slice host;     /* of the Host field */
-	struct slice target;   /* path and query */
-	const char *protocol;  /* the one to ask for, or NULL */
-	bool deflate;          /* offer permessage-deflate */
+	struct slice host;    /* of the Host field */
+	struct slice target;  /* path and query */
+	const char *protocol; /* the one to ask for, or NULL */
+	bool deflate;         /* offer permessage-deflate */
 };
 
 struct ws_client {
@@ -90,8 +90,8 @@ struct ws_client {
  * with CRLF, may be empty. Borrows the options but for `protocol`, which it keeps.
  * Errors: ERR_LIMIT, ERR_NOMEM.
  */
-int ws_client_request(struct ws_client *c, const struct ws_client_options *options,
-		      const uint8_t nonce[16], struct slice extra, struct buf *to);
+int ws_client_request(struct ws_client *c, const struct ws_client_options *options, const uint8_t nonce[16],
+		      struct slice extra, struct buf *to);
 
 /* Shows one header field of the answer. Borrows. */
 void ws_client_header(struct ws_client *c, struct slice name, struct slice value);

@@ -69,8 +69,7 @@ static bool fail(struct ws_parser *p, enum ws_code code, const char *why, struct
 {
 	drop_message(p);
 	p->state = WS_PARSER_ENDED;
-	*event = (struct ws_event){.kind = WS_EVENT_FAIL, .code = (uint16_t)code,
-				   .bytes = slice_str(why)};
+	*event = (struct ws_event){.kind = WS_EVENT_FAIL, .code = (uint16_t)code, .bytes = slice_str(why)};
 	return true;
 }
 
@@ -237,8 +236,8 @@ static bool end_close(struct ws_parser *p, struct ws_event *event)
 		return fail(p, WS_CODE_BAD_DATA, "close reason is not UTF-8", event);
 	drop_message(p);
 	p->state = WS_PARSER_ENDED;
-	*event = (struct ws_event){.kind = WS_EVENT_CLOSE, .opcode = WS_CLOSE, .code = code,
-				   .bytes = payload};
+	*event =
+		(struct ws_event){.kind = WS_EVENT_CLOSE, .opcode = WS_CLOSE, .code = code, .bytes = payload};
 	return true;
 }
 
@@ -339,7 +338,8 @@ static bool give_message(struct ws_parser *p, struct slice bytes, struct ws_even
 	p->state = WS_PARSER_HEADER;
 	p->given = true;
 	*event = (struct ws_event){.kind = WS_EVENT_MESSAGE,
-				   .opcode = (enum ws_opcode)p->message_opcode, .bytes = bytes};
+				   .opcode = (enum ws_opcode)p->message_opcode,
+				   .bytes = bytes};
 	return true;
 }
 
@@ -393,8 +393,7 @@ static bool step(struct ws_parser *p, struct input *in, struct ws_event *event)
 /* A frame without payload ends with its header: no byte is needed to go on. */
 static bool frame_is_empty(const struct ws_parser *p)
 {
-	return (p->state == WS_PARSER_CONTROL || p->state == WS_PARSER_PAYLOAD) &&
-	       p->frame_bytes == 0;
+	return (p->state == WS_PARSER_CONTROL || p->state == WS_PARSER_PAYLOAD) && p->frame_bytes == 0;
 }
 
 enum ws_event_kind ws_parser_next(struct ws_parser *p, uint8_t *bytes, size_t len, size_t *taken,

@@ -49,21 +49,21 @@ enum ws_parser_state {
 struct ws_parser {
 	struct ws_parser_options options;
 	enum ws_parser_state state;
-	bool fin;                /* of the frame */
-	bool first;              /* the frame begins its message */
-	bool deflated;           /* the message is compressed */
-	bool given;              /* `message` was given with the last event */
-	uint8_t opcode;          /* of the frame */
-	uint8_t message_opcode;  /* of the message under way, WS_CONTINUATION: none */
+	bool fin;               /* of the frame */
+	bool first;             /* the frame begins its message */
+	bool deflated;          /* the message is compressed */
+	bool given;             /* `message` was given with the last event */
+	uint8_t opcode;         /* of the frame */
+	uint8_t message_opcode; /* of the message under way, WS_CONTINUATION: none */
 	uint8_t header_len;
 	uint8_t control_len;
 	uint8_t mask[4];
 	uint8_t header[WS_HEADER_MASKED_MAX];
 	uint8_t control[WS_CONTROL_MAX];
 	uint32_t utf8;
-	uint64_t frame_bytes;    /* payload of the frame */
-	uint64_t frame_done;     /* of these, read */
-	uint64_t wire_bytes;     /* payload of the message's frames so far */
+	uint64_t frame_bytes; /* payload of the frame */
+	uint64_t frame_done;  /* of these, read */
+	uint64_t wire_bytes;  /* payload of the message's frames so far */
 	struct buf message;
 	struct ws_inflater *inflater;
 };

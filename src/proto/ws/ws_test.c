@@ -21,8 +21,7 @@ static void trace_event(struct buf *to, const struct ws_event *e)
 {
 	static const char *const names[] = {"more", "message", "ping", "pong", "close", "fail"};
 
-	buf_appendf(to, "%s %d %u %zu ", names[e->kind], (int)e->opcode, (unsigned)e->code,
-		    e->bytes.len);
+	buf_appendf(to, "%s %d %u %zu ", names[e->kind], (int)e->opcode, (unsigned)e->code, e->bytes.len);
 	buf_append_slice(to, e->bytes);
 	buf_append_byte(to, '\n');
 }
@@ -70,8 +69,7 @@ static void assert_same(const struct buf *a, const struct buf *b)
 		assert_memory_equal(a->ptr, b->ptr, a->len);
 }
 
-static void assert_cuts_agree(const struct ws_parser_options *o, struct slice bytes,
-			      const struct buf *whole)
+static void assert_cuts_agree(const struct ws_parser_options *o, struct slice bytes, const struct buf *whole)
 {
 	struct buf cut;
 
@@ -89,8 +87,7 @@ static void assert_cuts_agree(const struct ws_parser_options *o, struct slice by
 	buf_fini(&cut);
 }
 
-static void assert_trace_with(const struct ws_parser_options *o, struct slice bytes,
-			      const char *expected)
+static void assert_trace_with(const struct ws_parser_options *o, struct slice bytes, const char *expected)
 {
 	struct buf whole;
 
@@ -106,10 +103,10 @@ static void assert_trace_with(const struct ws_parser_options *o, struct slice by
 static const struct ws_parser_options server = {.message_bytes_max = MESSAGE_MAX};
 static const struct ws_parser_options small = {.message_bytes_max = 5};
 static const struct ws_parser_options client = {.client = true, .message_bytes_max = MESSAGE_MAX};
-static const struct ws_parser_options deflate_server = {
-	.inflate_bits = 15, .message_bytes_max = MESSAGE_MAX};
-static const struct ws_parser_options deflate_client = {
-	.client = true, .inflate_bits = 15, .message_bytes_max = 64};
+static const struct ws_parser_options deflate_server = {.inflate_bits = 15, .message_bytes_max = MESSAGE_MAX};
+static const struct ws_parser_options deflate_client = {.client = true,
+							.inflate_bits = 15,
+							.message_bytes_max = 64};
 
 /* An array of bytes and what the parser makes of it. */
 struct sample {
@@ -130,30 +127,34 @@ static const struct sample rfc_samples[] = {
 	{&server, BYTES("\x8a\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58"), "pong 10 0 5 Hello\n"},
 	/* RFC 7692 section 7.2.3: one block, fragments, no compression, a final block, two blocks. */
 	{&deflate_client, BYTES("\xc1\x07\xf2\x48\xcd\xc9\xc9\x07\x00"), "message 1 0 5 Hello\n"},
-	{&deflate_client, BYTES("\x41\x03\xf2\x48\xcd\x80\x04\xc9\xc9\x07\x00"),
-	 "message 1 0 5 Hello\n"},
+	{&deflate_client, BYTES("\x41\x03\xf2\x48\xcd\x80\x04\xc9\xc9\x07\x00"), "message 1 0 5 Hello\n"},
 	{&deflate_client, BYTES("\xc1\x0b\x00\x05\x00\xfa\xff\x48\x65\x6c\x6c\x6f\x00"),
 	 "message 1 0 5 Hello\n"},
 	{&deflate_client, BYTES("\xc1\x08\xf3\x48\xcd\xc9\xc9\x07\x00\x00"), "message 1 0 5 Hello\n"},
 	{&deflate_client, BYTES("\xc1\x0d\xf2\x48\x05\x00\x00\x00\xff\xff\xca\xc9\xc9\x07\x00"),
 	 "message 1 0 5 Hello\n"},
 	{&deflate_client, BYTES("\xc1\x01\x00"), "message 1 0 0 \n"},
-	{&deflate_server, BYTES("\xc1\x87\1\2\3\4\xf3\x4a\xce\xcd\xc8\x05\x03"),
-	 "message 1 0 5 Hello\n"},
+	{&deflate_server, BYTES("\xc1\x87\1\2\3\4\xf3\x4a\xce\xcd\xc8\x05\x03"), "message 1 0 5 Hello\n"},
 };
 
 static const struct sample good_samples[] = {
 	{&server, BYTES("\x81\x80" ZERO_MASK), "message 1 0 0 \n"},
-	{&server, BYTES("\x82\x80" ZERO_MASK "\x82\x81" ZERO_MASK "x"),
-	 "message 2 0 0 \nmessage 2 0 1 x\n"},
+	{&server, BYTES("\x82\x80" ZERO_MASK "\x82\x81" ZERO_MASK "x"), "message 2 0 0 \nmessage 2 0 1 x\n"},
 	{&client, BYTES("\x01\x00\x00\x00\x80\x00"), "message 1 0 0 \n"},
 	/* Control frames between fragments. */
 	{&client, BYTES("\x01\x02\xc3\xbc\x89\x00\x00\x01\xc3\x8a\x01p\x80\x01\x9f"),
 	 "ping 9 0 0 \npong 10 0 1 p\nmessage 1 0 4 \xc3\xbc\xc3\x9f\n"},
 	{&server, BYTES("\x88\x80" ZERO_MASK), "close 8 1005 0 \n"},
 	{&client, BYTES("\x88\x02\x03\xe8"), "close 8 1000 0 \n"},
-	{&client, BYTES("\x88\x05\x0f\xa0" "bye" "after it, nothing"), "close 8 4000 3 bye\n"},
-	{&client, BYTES("\x01\x01" "a\x88\x02\x03\xe9"), "close 8 1001 0 \n"},
+	{&client,
+	 BYTES("\x88\x05\x0f\xa0"
+	       "bye"
+	       "after it, nothing"),
+	 "close 8 4000 3 bye\n"},
+	{&client,
+	 BYTES("\x01\x01"
+	       "a\x88\x02\x03\xe9"),
+	 "close 8 1001 0 \n"},
 	{&small, BYTES("\x81\x85" ZERO_MASK "12345"), "message 1 0 5 12345\n"},
 	/* Uncompressed messages stay allowed where compression was agreed. */
 	{&deflate_client, BYTES("\x81\x02ok"), "message 1 0 2 ok\n"},
@@ -181,8 +182,7 @@ static const struct sample bad_samples[] = {
 	{&client, BYTES("\x80\x00"), "fail 0 1002 26 continuation of no message\n"},
 	{&client, BYTES("\x01\x00\x81\x00"), "fail 0 1002 35 new message inside a fragmented one\n"},
 	{&client, BYTES("\x82\x7e\x00\x7d"), "fail 0 1002 31 length not in its shortest form\n"},
-	{&client, BYTES("\x82\x7f\0\0\0\0\0\0\xff\xff"),
-	 "fail 0 1002 31 length not in its shortest form\n"},
+	{&client, BYTES("\x82\x7f\0\0\0\0\0\0\xff\xff"), "fail 0 1002 31 length not in its shortest form\n"},
 	{&client, BYTES("\x82\x7f\x80\0\0\0\0\1\0\0"), "fail 0 1002 31 length not in its shortest form\n"},
 	{&client, BYTES("\x82\x7f\x7f\xff\xff\xff\xff\xff\xff\xff"),
 	 "fail 0 1009 22 message over the limit\n"},
@@ -191,7 +191,10 @@ static const struct sample bad_samples[] = {
 	 "fail 0 1009 22 message over the limit\n"},
 	{&client, BYTES("\x81\x01\xff"), NOT_UTF8},
 	{&client, BYTES("\x81\x02\xe2\x82"), NOT_UTF8},
-	{&client, BYTES("\x01\x02\xe2\x82\x80\x01" "A"), NOT_UTF8},
+	{&client,
+	 BYTES("\x01\x02\xe2\x82\x80\x01"
+	       "A"),
+	 NOT_UTF8},
 	{&client, BYTES("\x88\x01\x03"), "fail 0 1002 28 close frame with half a code\n"},
 	{&client, BYTES("\x88\x02\x03\xed"), "fail 0 1002 32 close code that must not be sent\n"},
 	{&client, BYTES("\x88\x03\x03\xe8\xff"), "fail 0 1007 25 close reason is not UTF-8\n"},
@@ -273,8 +276,8 @@ static void written_frames_are_read_at_every_edge_of_length(void **state)
 				ws_frame_append_masked(&frame, WS_FIN | WS_BINARY, whole, mask);
 			else
 				ws_frame_append(&frame, WS_FIN | WS_BINARY, whole);
-			assert_int_equal(frame.len, ws_frame_header_len(whole.len) + whole.len +
-							    (masked ? 4 : 0));
+			assert_int_equal(frame.len,
+					 ws_frame_header_len(whole.len) + whole.len + (masked ? 4 : 0));
 			for (size_t s = 0; s < COUNT(steps); s++) {
 				buf_clear(&events);
 				run_cut(o, buf_slice(&frame), steps[s], steps[s], &events);
@@ -297,7 +300,8 @@ static void a_frame_past_the_buffers_limit_leaves_it_as_it_was(void **state)
 	assert_int_equal(to.len, 0);
 	buf_clear(&to);
 	assert_int_equal(ws_frame_append(&to, WS_FIN | WS_TEXT, SLICE_LIT("abc")), 0);
-	assert_true(slice_eq(buf_slice(&to), BYTES("\x81\x03" "abc")));
+	assert_true(slice_eq(buf_slice(&to), BYTES("\x81\x03"
+						   "abc")));
 	buf_fini(&to);
 }
 
@@ -331,7 +335,8 @@ static void control_frames_are_written(void **state)
 	n = ws_frame_close(to, WS_CODE_NONE, slice_null());
 	assert_true(slice_eq(slice_make(to, n), BYTES("\x88\x00")));
 	n = ws_frame_close(to, WS_CODE_GOING_AWAY, SLICE_LIT("bye"));
-	assert_true(slice_eq(slice_make(to, n), BYTES("\x88\x05\x03\xe9" "bye")));
+	assert_true(slice_eq(slice_make(to, n), BYTES("\x88\x05\x03\xe9"
+						      "bye")));
 	/* 123 bytes are left for a reason; a character of two bytes at 122 does not fit whole. */
 	memset(longest, 'x', sizeof(longest));
 	memcpy(longest + 122, "\xc3\xbc", 2);
@@ -357,8 +362,7 @@ static void a_message_whole_in_the_input_is_given_from_there(void **state)
 	assert_int_equal(taken, 11);
 	assert_ptr_equal(e.bytes.ptr, bytes + 6);
 	assert_int_equal(mem_calls(), calls);
-	assert_int_equal(ws_parser_next(&p, bytes + 11, sizeof(bytes) - 1 - 11, &taken, &e),
-			 WS_EVENT_MORE);
+	assert_int_equal(ws_parser_next(&p, bytes + 11, sizeof(bytes) - 1 - 11, &taken, &e), WS_EVENT_MORE);
 	assert_true(ws_parser_held(&p) > 0);
 	memcpy(bytes, "llo", 3);
 	assert_int_equal(ws_parser_next(&p, bytes, 3, &taken, &e), WS_EVENT_MESSAGE);
@@ -474,8 +478,7 @@ static void one_byte_over_the_limit_after_inflating_is_1009(void **state)
 static void a_bomb_is_stopped_at_the_limit(void **state)
 {
 	const size_t zeros = 16u << 20;
-	const struct ws_parser_options o = {.client = true, .inflate_bits = 15,
-					    .message_bytes_max = 65536};
+	const struct ws_parser_options o = {.client = true, .inflate_bits = 15, .message_bytes_max = 65536};
 	uint8_t *text = mem_zalloc(zeros, 1);
 	struct ws_parser p;
 	struct ws_event e;
@@ -507,11 +510,8 @@ struct field {
 };
 
 static const struct field usual[] = {
-	{"Host", "localhost"},
-	{"Upgrade", "websocket"},
-	{"Connection", "keep-alive, Upgrade"},
-	{"Sec-WebSocket-Key", KEY},
-	{"Sec-WebSocket-Version", "13"},
+	{"Host", "localhost"},      {"Upgrade", "websocket"},        {"Connection", "keep-alive, Upgrade"},
+	{"Sec-WebSocket-Key", KEY}, {"Sec-WebSocket-Version", "13"},
 };
 
 static const char *const spoken[] = {"weir.v1", NULL};
@@ -571,14 +571,12 @@ static void bad_handshakes_are_refused(void **state)
 	assert_int_equal(shake(&h, 2, (struct field){0}), ERR_UPGRADE_REQUIRED);
 	assert_int_equal(shake(&h, 3, (struct field){0}), ERR_BAD_HEADER);
 	assert_int_equal(shake(&h, 4, (struct field){0}), ERR_UPGRADE_REQUIRED);
-	assert_int_equal(shake(&h, 4, (struct field){"Sec-WebSocket-Version", "8"}),
-			 ERR_UPGRADE_REQUIRED);
+	assert_int_equal(shake(&h, 4, (struct field){"Sec-WebSocket-Version", "8"}), ERR_UPGRADE_REQUIRED);
 	assert_int_equal(shake(&h, 1, (struct field){"Upgrade", "h2c"}), ERR_UPGRADE_REQUIRED);
 	for (size_t i = 0; i < COUNT(bad_headers); i++)
 		assert_int_equal(shake(&h, 3, bad_headers[i]), ERR_BAD_HEADER);
 	assert_int_equal(shake(&h, SIZE_MAX, (struct field){"Sec-WebSocket-Key", KEY}), ERR_BAD_HEADER);
-	assert_int_equal(shake(&h, SIZE_MAX, (struct field){"Sec-WebSocket-Version", "13"}),
-			 ERR_BAD_HEADER);
+	assert_int_equal(shake(&h, SIZE_MAX, (struct field){"Sec-WebSocket-Version", "13"}), ERR_BAD_HEADER);
 	assert_int_equal(shake(&h, SIZE_MAX, (struct field){"Sec-WebSocket-Protocol", "a b"}),
 			 ERR_BAD_HEADER);
 	assert_int_equal(shake(&h, SIZE_MAX, (struct field){"Sec-WebSocket-Extensions", "a; ="}),
@@ -591,16 +589,16 @@ static void a_spoken_subprotocol_is_chosen(void **state)
 	struct ws_handshake h;
 
 	(void)state;
-	assert_int_equal(shake(&h, SIZE_MAX, (struct field){"Sec-WebSocket-Protocol", "x, weir.v1,y"}),
-			 0);
+	assert_int_equal(shake(&h, SIZE_MAX, (struct field){"Sec-WebSocket-Protocol", "x, weir.v1,y"}), 0);
 	assert_string_equal(h.protocol, "weir.v1");
 	assert_answer(&h, "Sec-WebSocket-Protocol: weir.v1\r\n");
 	assert_int_equal(shake(&h, SIZE_MAX, (struct field){"Sec-WebSocket-Protocol", "Weir.v1"}), 0);
 	assert_null(h.protocol);
 }
 
-#define TAKEN "Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover; " \
-	      "client_no_context_takeover"
+#define TAKEN                                                                        \
+	"Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover; " \
+	"client_no_context_takeover"
 
 struct offer {
 	const char *value, *answer;
@@ -646,13 +644,16 @@ static void compression_is_agreed_without_context_takeover(void **state)
 
 static int answer_client(struct ws_client *c, int status, const struct field *fields, size_t count)
 {
-	const struct ws_client_options o = {.host = SLICE_LIT("h:1"), .target = SLICE_LIT("/x?y"),
-					    .protocol = "weir.v1", .deflate = true};
+	const struct ws_client_options o = {.host = SLICE_LIT("h:1"),
+					    .target = SLICE_LIT("/x?y"),
+					    .protocol = "weir.v1",
+					    .deflate = true};
 	struct buf to;
 
 	buf_init(&to, 4096);
 	assert_int_equal(ws_client_request(c, &o, (const uint8_t *)"the sample nonce",
-					   SLICE_LIT("Origin: http://h\r\n"), &to), 0);
+					   SLICE_LIT("Origin: http://h\r\n"), &to),
+			 0);
 	buf_append_byte(&to, 0);
 	assert_string_equal((const char *)to.ptr,
 			    "GET /x?y HTTP/1.1\r\nHost: h:1\r\nUpgrade: websocket\r\n"
@@ -676,8 +677,7 @@ static void the_client_takes_only_what_it_asked_for(void **state)
 		{"sec-websocket-protocol", "weir.v1"},
 		{"sec-websocket-extensions", "permessage-deflate; server_no_context_takeover"},
 	};
-	const char *wrong[] = {"h2c", "close", "s3pPLMBiTxaQ9kYGzzhZRbK+xOx=", "other",
-			       "permessage-deflate"};
+	const char *wrong[] = {"h2c", "close", "s3pPLMBiTxaQ9kYGzzhZRbK+xOx=", "other", "permessage-deflate"};
 	struct ws_client c;
 
 	(void)state;

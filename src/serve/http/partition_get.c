@@ -14,7 +14,8 @@ static int put_offsets(struct poll *p, struct buf *out)
 
 	if (reader_position(p->reader, &at))
 		return 0;
-	(void)buf_appendf(out, ",\"next_offset\":%lld,\"high_watermark\":%lld", (long long)at.offset, (long long)at.end);
+	(void)buf_appendf(out, ",\"next_offset\":%lld,\"high_watermark\":%lld", (long long)at.offset,
+			  (long long)at.end);
 	return buf_status(out);
 }
 
@@ -26,24 +27,26 @@ static int put_moved(struct poll *p, struct buf *out)
 	return put_offsets(p, out);
 }
 
-static int read_partition(struct exchange *x, struct topic *topic, struct poll_options *o, struct fault *fault)
+static int read_partition(struct exchange *x, struct topic *topic, struct poll_options *o,
+			  struct fault *fault)
 {
 	struct slice text = exchange_param(x, "partition");
 	uint32_t count = atomic_load(&topic->partition_count);
 	uint64_t number;
 
 	if (!slice_to_u64(text, &number))
-		return fault_set(fault, ERR_UNKNOWN_PARTITION, "A partition is a number, not '%.*s'", (int)text.len,
-				 (const char *)text.ptr);
+		return fault_set(fault, ERR_UNKNOWN_PARTITION, "A partition is a number, not '%.*s'",
+				 (int)text.len, (const char *)text.ptr);
 	if (number >= count)
-		return fault_set(fault, ERR_UNKNOWN_PARTITION, "Topic '%s' has %u partitions, 0 to %u", topic->name, count,
-				 count - 1);
+		return fault_set(fault, ERR_UNKNOWN_PARTITION, "Topic '%s' has %u partitions, 0 to %u",
+				 topic->name, count, count - 1);
 	o->partitions.count = 1;
 	o->partitions.ranges[0].first = o->partitions.ranges[0].last = (uint32_t)number;
 	return 0;
 }
 
-static int read_offset(struct exchange *x, const struct topic *topic, struct poll_options *o, struct fault *fault)
+static int read_offset(struct exchange *x, const struct topic *topic, struct poll_options *o,
+		       struct fault *fault)
 {
 	struct cursor_topic *named;
 	struct cursor_place *place;
@@ -53,23 +56,28 @@ static int read_offset(struct exchange *x, const struct topic *topic, struct pol
 	if (exchange_query(x, "offset", &text) != 1)
 		return 0;
 	if (!slice_to_u64(text, &offset) || offset > INT64_MAX)
-		return fault_set(fault, ERR_BAD_PARAMETER, "offset is a number of a record, from 0 on, not '%.*s'", (int)text.len,
+		return fault_set(fault, ERR_BAD_PARAMETER,
+				 "offset is a number of a record, from 0 on, not '%.*s'", (int)text.len,
 				 (const char *)text.ptr);
 	named = arena_zalloc(x->arena, 1, sizeof(*named));
 	place = arena_zalloc(x->arena, 1, sizeof(*place));
 	if (!named || !place)
 		return ERR_NOMEM;
 	*place = (struct cursor_place){.partition = o->partitions.ranges[0].first, .offset = (int64_t)offset};
-	*named = (struct cursor_topic){.id = topic->id, .name_hash = cursor_name_hash(slice_str(topic->name)), .count = 1};
-	o->cursor = (struct cursor){.kind = CURSOR_PLACES, .topics = named, .places = place, .topic_count = 1,
-				    .place_count = 1};
+	*named = (struct cursor_topic){.id = topic->id,
+				       .name_hash = cursor_name_hash(slice_str(topic->name)),
+				       .count = 1};
+	o->cursor = (struct cursor){
+		.kind = CURSOR_PLACES, .topics = named, .places = place, .topic_count = 1, .place_count = 1};
 	return 0;
 }
 
 static int on_partition_get(struct exchange *x)
 {
 	const struct app *app = x->app;
-	struct poll_options o = {.topic = exchange_param(x, "topic"), .put_end = put_offsets, .put_moved = put_moved};
+	struct poll_options o = {.topic = exchange_param(x, "topic"),
+				 .put_end = put_offsets,
+				 .put_moved = put_moved};
 	struct topic *topic;
 	struct fault fault = {0};
 	int rc = topic_name_check(o.topic, &fault);
@@ -85,7 +93,8 @@ static int on_partition_get(struct exchange *x)
 	if (rc == 0)
 		rc = read_offset(x, topic, &o, &fault);
 	if (rc)
-		return fault.text[0] ? exchange_problem(x, rc, "%s", fault.text) : exchange_problem(x, rc, NULL);
+		return fault.text[0] ? exchange_problem(x, rc, "%s", fault.text) :
+				       exchange_problem(x, rc, NULL);
 	return poll_start(x, &o);
 }
 

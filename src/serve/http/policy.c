@@ -78,7 +78,8 @@ static bool loopback_name(struct slice host)
 /* The usual Host: parsing is not free. The request's parser has found the authority well-formed. */
 static bool is_127_0_0_1(struct slice authority)
 {
-	return slice_starts(authority, SLICE_LIT("127.0.0.1")) && (authority.len == 9 || authority.ptr[9] == ':');
+	return slice_starts(authority, SLICE_LIT("127.0.0.1")) &&
+	       (authority.len == 9 || authority.ptr[9] == ':');
 }
 
 static bool host_allowed(const struct http_options *options, struct slice authority)
@@ -95,8 +96,7 @@ static bool host_allowed(const struct http_options *options, struct slice author
 		return true;
 	if (!http_authority_split(authority, &host, &port))
 		return false;
-	return loopback_name(host) || loopback_address(host) ||
-	       listed(options->hosts, host);
+	return loopback_name(host) || loopback_address(host) || listed(options->hosts, host);
 }
 
 int policy_check(const struct http_options *options, struct exchange *x, const char **detail)

@@ -58,8 +58,9 @@ static int read_limit(struct exchange *x, struct poll_options *o, struct fault *
 	if (exchange_query(x, "limit", &text) != 1)
 		return 0;
 	if (!slice_to_u64(text, &limit) || limit < 1 || limit > most)
-		return fault_set(fault, ERR_BAD_PARAMETER, "limit is a number of records from 1 to %u, not '%.*s'", most,
-				 (int)text.len, (const char *)text.ptr);
+		return fault_set(fault, ERR_BAD_PARAMETER,
+				 "limit is a number of records from 1 to %u, not '%.*s'", most, (int)text.len,
+				 (const char *)text.ptr);
 	o->limit = (uint32_t)limit;
 	return 0;
 }
@@ -110,18 +111,20 @@ static void put_comma(struct page *page)
 
 static void put_gap(struct page *page, uint32_t partition, int64_t from, int64_t to)
 {
-	(void)buf_appendf(&page->gaps, "%s{\"partition\":%u,\"from\":%lld,\"to\":%lld}", page->gaps.len ? "," : "", partition,
-			  (long long)from, (long long)to);
+	(void)buf_appendf(&page->gaps, "%s{\"partition\":%u,\"from\":%lld,\"to\":%lld}",
+			  page->gaps.len ? "," : "", partition, (long long)from, (long long)to);
 }
 
 /* The whole rest of a batch, shared with whoever else reads it in this turn. 1 where it was taken. */
-static int take_encoded(struct poll *p, struct page *page, struct reader_view *view, const struct batch_head *head)
+static int take_encoded(struct poll *p, struct page *page, struct reader_view *view,
+			const struct batch_head *head)
 {
 	struct encoded e;
 	uint32_t first;
 	int rc;
 
-	if (reader_filters(p->reader) || head->bytes > CACHED_BATCH_MAX || head->count > p->limit - page->count)
+	if (reader_filters(p->reader) || head->bytes > CACHED_BATCH_MAX ||
+	    head->count > p->limit - page->count)
 		return 0;
 	rc = encode_cache_get(loop_of(p)->cache, view, ENCODE_JSON, &e);
 	if (rc)
@@ -144,7 +147,8 @@ static int take_encoded(struct poll *p, struct page *page, struct reader_view *v
 	return rc ? rc : 1;
 }
 
-static int put_record(struct poll *p, struct page *page, const struct reader_view *view, const struct batch_record *r)
+static int put_record(struct poll *p, struct page *page, const struct reader_view *view,
+		      const struct batch_record *r)
 {
 	struct record_origin origin = {.topic = slice_str(view->topic->name), .partition = view->number};
 	size_t before = page->out->len;
@@ -165,7 +169,8 @@ static int put_record(struct poll *p, struct page *page, const struct reader_vie
 }
 
 /* One by one, up to the limit. */
-static int take_records(struct poll *p, struct page *page, const struct reader_view *view, const struct batch_head *head)
+static int take_records(struct poll *p, struct page *page, const struct reader_view *view,
+			const struct batch_head *head)
 {
 	struct batch_walk walk;
 	struct batch_record r;
@@ -275,6 +280,17 @@ static void let_go(struct poll *p)
 	p->reader = NULL;
 }
 
+static void count_delivered(const struct poll *p, const struct page *page)
+{
+	struct metrics_shard *shard = loop_of(p)->shard;
+	unsigned way = p->wait_ns > 0 ? WAY_LONGPOLL : WAY_POLL;
+
+	if (!shard)
+		return;
+	metric_add(shard, METRIC_DELIVERED_RECORDS, way, page->count);
+	metric_add(shard, METRIC_DELIVERED_BYTES, way, page->out->len);
+}
+
 static int fail(struct poll *p, int err)
 {
 	struct exchange *x = p->x;
@@ -297,6 +313,7 @@ static int answer_page(struct poll *p, struct page *page)
 	(void)buf_append_str(page->out, "}\n");
 	if (buf_status(page->out) || buf_status(&page->gaps))
 		return fail(p, ERR_NOMEM);
+	count_delivered(p, page);
 	let_go(p);
 	return exchange_answer(x, 200, "application/json", buf_slice(page->out));
 }
@@ -317,7 +334,8 @@ static int gather_or_watch(struct poll *p, struct page *page)
 {
 	int rc = gather(p, page);
 
-	if (rc != READER_END || page->count || page->gaps.len || p->wait_ns == 0 || p->watching || loop_of(p)->draining)
+	if (rc != READER_END || page->count || page->gaps.len || p->wait_ns == 0 || p->watching ||
+	    loop_of(p)->draining)
 		return rc;
 	p->watching = true;
 	rc = reader_watch(p->reader);
@@ -406,8 +424,9 @@ static int refuse_gone(struct poll *p, poll_put_fn *put_moved)
 	(void)buf_append_byte(page.out, ']');
 	(void)put_moved(p, page.out);
 	let_go(p);
-	(void)exchange_problem_with(x, ERR_CURSOR_GONE, buf_slice(page.out),
-				    "Records in front of it were removed by retention or a trim; go on where this answer says");
+	(void)exchange_problem_with(
+		x, ERR_CURSOR_GONE, buf_slice(page.out),
+		"Records in front of it were removed by retention or a trim; go on where this answer says");
 	buf_fini(&page.gaps);
 	return 1;
 }
@@ -445,8 +464,16 @@ int poll_start(struct exchange *x, const struct poll_options *o)
 {
 	struct poll *p = arena_zalloc(x->arena, 1, sizeof(*p));
 	struct reader_options reader = {
-		.topics = &o->topic, .topic_count = 1, .cursor = &o->cursor, .partitions = &o->partitions, .key = o->key,
-		.partitions_max = PARTITIONS_MAX, .wait_for_topics = o->wait_ns > 0, .on_ready = on_ready, .ctx = p,
+		.topics = &o->topic,
+		.topic_count = 1,
+		.cursor = &o->cursor,
+		.partitions = &o->partitions,
+		.key = o->key,
+		.partitions_max = PARTITIONS_MAX,
+		.wait_for_topics = o->wait_ns > 0,
+		.on_ready = on_ready,
+		.ctx = p,
+		.tag = o->wait_ns > 0 ? WAY_LONGPOLL : WAY_POLL,
 	};
 	struct fault fault = {0};
 	bool unread;

@@ -25,7 +25,9 @@
 
 #define CONNECTIONS 2000
 
-static const struct topic_config plain = {.partitions = 1, .retention_ms = -1, .retention_bytes = -1,
+static const struct topic_config plain = {.partitions = 1,
+					  .retention_ms = -1,
+					  .retention_bytes = -1,
 					  .idempotency_ttl_ms = 1000};
 
 struct world {
@@ -65,7 +67,8 @@ static int set_up(void **state)
 	struct world *w = mem_zalloc(1, sizeof(*w));
 	struct loop_options loop = {.sys = sys_kernel()};
 	struct http_options http = {.sys = sys_kernel(), .routes = routes, .route_count = 2, .app = &w->app};
-	struct listener_options listen = {.address = "127.0.0.1:0", .on_accept = http_server_accept,
+	struct listener_options listen = {.address = "127.0.0.1:0",
+					  .on_accept = http_server_accept,
 					  .on_refuse = http_server_refuse};
 	struct fault fault = {0};
 	char bound[64];
@@ -124,7 +127,8 @@ static struct topic *create(struct world *w, const char *name, uint32_t partitio
 
 	config.partitions = partitions;
 	log_enter_begin(w->app.log);
-	assert_int_equal(topics_create(w->app.topics, slice_str(name), &config, false, NULL, &topic, NULL), 0);
+	assert_int_equal(topics_create(w->app.topics, slice_str(name), &config, false, NULL, &topic, NULL),
+			 0);
 	log_enter_end(w->app.log);
 	return topic;
 }
@@ -143,15 +147,18 @@ static void on_done(struct log_commit *commit)
 }
 
 /* One commit of `count` records {"n":first}, {"n":first+1} … */
-static void produce(struct world *w, struct topic *topic, uint32_t partition, int first, uint32_t count, const char *key)
+static void produce(struct world *w, struct topic *topic, uint32_t partition, int first, uint32_t count,
+		    const char *key)
 {
 	struct production *p = mem_zalloc(1, sizeof(*p));
 
 	p->commit = (struct log_commit){.records = p->records, .record_count = count, .on_done = on_done};
 	for (uint32_t i = 0; i < count; i++) {
 		int n = snprintf(p->values[i], sizeof(p->values[i]), "{\"n\":%d}", first + (int)i);
-		p->records[i] = (struct log_record){.partition = topic_partition(topic, partition), .timestamp_ms = 1000 + i,
-						    .key = slice_str(key), .value = slice_make(p->values[i], (size_t)n)};
+		p->records[i] = (struct log_record){.partition = topic_partition(topic, partition),
+						    .timestamp_ms = 1000 + i,
+						    .key = slice_str(key),
+						    .value = slice_make(p->values[i], (size_t)n)};
 	}
 	log_enter_begin(w->app.log);
 	assert_int_equal(log_enter(w->app.log, &p->commit), 0);
@@ -165,7 +172,8 @@ static void produce(struct world *w, struct topic *topic, uint32_t partition, in
 
 static int dial(const struct world *w)
 {
-	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)w->port),
+	struct sockaddr_in to = {.sin_family = AF_INET,
+				 .sin_port = htons((uint16_t)w->port),
 				 .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
@@ -177,7 +185,8 @@ static int dial(const struct world *w)
 static void ask_on(int fd, const char *method, const char *target, const char *field)
 {
 	char text[4096];
-	int n = snprintf(text, sizeof(text), "%s %s HTTP/1.1\r\nHost: localhost\r\n%s\r\n", method, target, field);
+	int n = snprintf(text, sizeof(text), "%s %s HTTP/1.1\r\nHost: localhost\r\n%s\r\n", method, target,
+			 field);
 
 	assert_int_equal(send(fd, text, (size_t)n, MSG_NOSIGNAL), n);
 }
@@ -312,8 +321,10 @@ static void a_poll_goes_through_a_topic_by_cursor(void **state)
 	produce(w, t, 0, 0, 5, NULL);
 	produce(w, t, 0, 5, 5, "k\"");
 	assert_int_equal(ask(w, "/v1/topics/t/records?limit=3"), 200);
-	assert_non_null(strstr(body(), "{\"records\":[{\"topic\":\"t\",\"partition\":0,\"offset\":0,\"timestamp\":1000,\"key\":null,"
-				       "\"headers\":{},\"value\":{\"n\":0}},"));
+	assert_non_null(strstr(
+		body(),
+		"{\"records\":[{\"topic\":\"t\",\"partition\":0,\"offset\":0,\"timestamp\":1000,\"key\":null,"
+		"\"headers\":{},\"value\":{\"n\":0}},"));
 	assert_non_null(strstr(body(), "{\"n\":2}}],\"cursor\":\""));
 	assert_non_null(strstr(body(), ",\"caught_up\":false}\n"));
 	copy_between("\"cursor\":\"", '"', cursor, sizeof(cursor));
@@ -481,7 +492,11 @@ static void a_cursor_that_fell_behind_is_410_and_goes_on(void **state)
 static void what_is_wrong_is_said(void **state)
 {
 	struct world *w = *state;
-	static const struct { const char *target; int status; const char *code, *says; } cases[] = {
+	static const struct {
+		const char *target;
+		int status;
+		const char *code, *says;
+	} cases[] = {
 		{"/v1/topics/no/records", 404, "unknown_topic", "'no'"},
 		{"/v1/topics/a%20b/records", 400, "invalid_topic", "letters"},
 		{"/v1/topics/t/records?cursor=nonsense", 400, "invalid_cursor", "earliest"},
@@ -597,7 +612,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_long_poll_wakes_with_the_commit, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(who_goes_leaves_nothing_behind, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_drain_answers_the_parked, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(a_cursor_that_fell_behind_is_410_and_goes_on, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_cursor_that_fell_behind_is_410_and_goes_on, set_up,
+						tear_down),
 		cmocka_unit_test_setup_teardown(what_is_wrong_is_said, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_selection_is_kept, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_parked_poll_costs_little, set_up, tear_down),

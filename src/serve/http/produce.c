@@ -132,7 +132,8 @@ static int set_fields(struct produce *p, struct fault *fault)
 	if (rc >= 0)
 		rc = exchange_header(x, SLICE_LIT("idempotency-key"), &r->idempotency_header);
 	if (rc < 0)
-		return fault_set(fault, rc, "Content-Type, Content-Encoding and Idempotency-Key may be sent once each");
+		return fault_set(fault, rc,
+				 "Content-Type, Content-Encoding and Idempotency-Key may be sent once each");
 	r->topic = x->param[0];
 	if (x->params > 1)
 		r->idempotency_path = x->param[1];

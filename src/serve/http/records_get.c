@@ -14,12 +14,15 @@ static int put_cursor(struct poll *p, struct buf *out)
 static int put_end(struct poll *p, struct buf *out)
 {
 	(void)put_cursor(p, out);
-	return buf_append_str(out, reader_caught_up(p->reader) ? ",\"caught_up\":true" : ",\"caught_up\":false");
+	return buf_append_str(out,
+			      reader_caught_up(p->reader) ? ",\"caught_up\":true" : ",\"caught_up\":false");
 }
 
 static int on_records_get(struct exchange *x)
 {
-	struct poll_options o = {.topic = exchange_param(x, "topic"), .put_end = put_end, .put_moved = put_cursor};
+	struct poll_options o = {.topic = exchange_param(x, "topic"),
+				 .put_end = put_end,
+				 .put_moved = put_cursor};
 	struct fault fault = {0};
 	struct slice text;
 	int rc = poll_read_options(x, &o, &fault);
@@ -29,7 +32,8 @@ static int on_records_get(struct exchange *x)
 	if (rc == 0 && exchange_query(x, "cursor", &text) == 1)
 		rc = cursor_parse(text, x->arena, &o.cursor, &fault);
 	if (rc)
-		return fault.text[0] ? exchange_problem(x, rc, "%s", fault.text) : exchange_problem(x, rc, NULL);
+		return fault.text[0] ? exchange_problem(x, rc, "%s", fault.text) :
+				       exchange_problem(x, rc, NULL);
 	return poll_start(x, &o);
 }
 

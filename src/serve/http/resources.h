@@ -11,11 +11,11 @@
 extern const struct route route_produce;      /* POST /v1/topics/{topic}/records */
 extern const struct route route_produce_once; /* PUT  /v1/topics/{topic}/records/{key} */
 
-extern const struct route route_topics;       /* GET /v1/topics */
-extern const struct route route_topic_get;    /* GET /v1/topics/{topic} */
+extern const struct route route_topics;    /* GET /v1/topics */
+extern const struct route route_topic_get; /* GET /v1/topics/{topic} */
 extern const struct route route_topic_put;
 extern const struct route route_topic_delete;
-extern const struct route route_topic_trim;   /* POST /v1/topics/{topic}/trim */
+extern const struct route route_topic_trim; /* POST /v1/topics/{topic}/trim */
 
 extern const struct route route_readyz;
 extern const struct route route_metrics;

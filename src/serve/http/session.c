@@ -49,8 +49,8 @@ struct session {
 	struct http_scan scan;
 	uint32_t in_flight;
 	uint32_t unsafe_in_flight; /* of them, those that may change something */
-	uint32_t backlog;       /* bytes left with the connection by the last on_bytes; UINT32_MAX: more */
-	size_t in_flight_bytes; /* of arenas and bodies, counted when a request is whole */
+	uint32_t backlog;          /* bytes left with the connection by the last on_bytes; UINT32_MAX: more */
+	size_t in_flight_bytes;    /* of arenas and bodies, counted when a request is whole */
 	uint8_t phase;
 	bool fresh;   /* no request yet */
 	bool blocked; /* something was left because of a bound */
@@ -424,7 +424,7 @@ void session_answer(struct exchange *x, const struct answer *answer)
 	}
 	head = make_head(x, answer->status, answer->content_type);
 	head.framing = has_no_body(answer->status) || length_is_unknown(x, answer) ? HTTP_FRAME_NONE :
-											 HTTP_FRAME_LENGTH;
+										     HTTP_FRAME_LENGTH;
 	head.length = body.len;
 	if (x->request.method == HTTP_HEAD || has_no_body(answer->status))
 		body = slice_null();

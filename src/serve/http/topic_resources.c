@@ -97,7 +97,8 @@ static int on_list(struct exchange *x)
 	struct slice after, limit;
 
 	(void)exchange_query(x, "after", &after);
-	if (exchange_query(x, "limit", &limit) == 1 && (!slice_to_u64(limit, &l.limit) || l.limit == 0 || l.limit > LIST_MAX))
+	if (exchange_query(x, "limit", &limit) == 1 &&
+	    (!slice_to_u64(limit, &l.limit) || l.limit == 0 || l.limit > LIST_MAX))
 		return exchange_problem(x, ERR_BAD_PARAMETER, "limit is a number from 1 to %u", LIST_MAX);
 	buf_clear(l.out);
 	json_put_open(l.out, '{');
@@ -173,7 +174,8 @@ static struct change *new_change(struct exchange *x, struct state_done *done)
 }
 
 /* One member of the body: nested objects give dotted keys ("idempotency.ttl"). */
-static int take_members(struct conf_topic *keys, struct json_cursor *c, const char *prefix, struct arena *arena, struct fault *fault)
+static int take_members(struct conf_topic *keys, struct json_cursor *c, const char *prefix,
+			struct arena *arena, struct fault *fault)
 {
 	struct slice name;
 	int rc = json_object_begin(c);
@@ -196,8 +198,9 @@ static int take_members(struct conf_topic *keys, struct json_cursor *c, const ch
 		text = value.raw;
 		if (value.kind == JSON_STRING && json_text(value.raw, arena, &text))
 			return fault_set(fault, ERR_BAD_TOPIC_CONFIG, "the value of %s cannot be read", key);
-		if (prefix[0] == '\0' && (slice_eq_str(member, "name") || slice_eq_str(member, "id") ||
-					  slice_eq_str(member, "offsets") || slice_eq_str(member, "managed_by")))
+		if (prefix[0] == '\0' &&
+		    (slice_eq_str(member, "name") || slice_eq_str(member, "id") ||
+		     slice_eq_str(member, "offsets") || slice_eq_str(member, "managed_by")))
 			continue; /* what GET shows may be sent back */
 		rc = conf_topic_set(keys, slice_str(key), text, fault);
 	}
@@ -234,7 +237,8 @@ static int put_existing(struct exchange *x, struct topic *topic, const struct to
 		rc = topics_change(app->topics, topic, config, false, done, fault);
 	log_enter_end(app->log);
 	if (rc == ERR_MANAGED_BY_FILE)
-		(void)fault_set(fault, rc, "topic %s is in the configuration file: change it there", topic->name);
+		(void)fault_set(fault, rc, "topic %s is in the configuration file: change it there",
+				topic->name);
 	return rc;
 }
 
@@ -292,7 +296,9 @@ static int on_delete(struct exchange *x)
 	if (!topic)
 		return 0;
 	if (topic->from_file)
-		return exchange_problem(x, ERR_MANAGED_BY_FILE, "topic %s is in the configuration file: take it out there first", topic->name);
+		return exchange_problem(x, ERR_MANAGED_BY_FILE,
+					"topic %s is in the configuration file: take it out there first",
+					topic->name);
 	c = new_change(x, &done);
 	if (!c)
 		return ERR_NOMEM;
@@ -375,7 +381,8 @@ static int read_before(struct exchange *x, struct slice *text, struct fault *fau
 		found = true;
 	}
 	if (json_end(&c))
-		return fault_set(fault, ERR_BAD_JSON, "the body is not a JSON object: {\"before\":\"CURSOR\"}");
+		return fault_set(fault, ERR_BAD_JSON,
+				 "the body is not a JSON object: {\"before\":\"CURSOR\"}");
 	return found ? 0 : fault_set(fault, ERR_BAD_PARAMETER, "the body lacks \"before\", a cursor");
 }
 
@@ -387,16 +394,19 @@ static int places_to_offsets(struct trim *t, const struct cursor *cursor, struct
 		if (topic_id_eq(&cursor->topics[i].id, &t->topic->id))
 			ct = &cursor->topics[i];
 	if (!ct)
-		return fault_set(fault, ERR_CURSOR_MISMATCH, "the cursor is of another topic than %s", t->topic->name);
+		return fault_set(fault, ERR_CURSOR_MISMATCH, "the cursor is of another topic than %s",
+				 t->topic->name);
 	for (uint32_t i = ct->first; i < ct->first + ct->count; i++) {
 		const struct cursor_place *place = &cursor->places[i];
 		struct partition_range range;
 		if (place->partition >= t->count)
-			return fault_set(fault, ERR_PARTITION_RANGE, "the topic has no partition %u", place->partition);
+			return fault_set(fault, ERR_PARTITION_RANGE, "the topic has no partition %u",
+					 place->partition);
 		partition_range(topic_partition(t->topic, place->partition), &range);
 		if (place->offset > range.end)
-			return fault_set(fault, ERR_CURSOR_AHEAD, "partition %u ends at offset %lld, the cursor says %lld", place->partition,
-					 (long long)range.end, (long long)place->offset);
+			return fault_set(fault, ERR_CURSOR_AHEAD,
+					 "partition %u ends at offset %lld, the cursor says %lld",
+					 place->partition, (long long)range.end, (long long)place->offset);
 		t->before[place->partition] = place->offset;
 	}
 	return 0;
@@ -459,12 +469,21 @@ static int on_trim(struct exchange *x)
 
 static const char *const list_query[] = {"after", "limit", NULL};
 
-const struct route route_topics = {
-	.methods = HTTP_BIT(HTTP_GET), .pattern = "/v1/topics", .query = list_query, .handle = on_list};
-const struct route route_topic_get = {.methods = HTTP_BIT(HTTP_GET), .pattern = "/v1/topics/{topic}", .handle = on_get};
-const struct route route_topic_put = {
-	.methods = HTTP_BIT(HTTP_PUT), .pattern = "/v1/topics/{topic}", .body = ROUTE_BODY_SMALL, .handle = on_put};
-const struct route route_topic_delete = {
-	.methods = HTTP_BIT(HTTP_DELETE), .pattern = "/v1/topics/{topic}", .handle = on_delete};
-const struct route route_topic_trim = {
-	.methods = HTTP_BIT(HTTP_POST), .pattern = "/v1/topics/{topic}/trim", .body = ROUTE_BODY_SMALL, .handle = on_trim};
+const struct route route_topics = {.methods = HTTP_BIT(HTTP_GET),
+				   .pattern = "/v1/topics",
+				   .query = list_query,
+				   .handle = on_list};
+const struct route route_topic_get = {.methods = HTTP_BIT(HTTP_GET),
+				      .pattern = "/v1/topics/{topic}",
+				      .handle = on_get};
+const struct route route_topic_put = {.methods = HTTP_BIT(HTTP_PUT),
+				      .pattern = "/v1/topics/{topic}",
+				      .body = ROUTE_BODY_SMALL,
+				      .handle = on_put};
+const struct route route_topic_delete = {.methods = HTTP_BIT(HTTP_DELETE),
+					 .pattern = "/v1/topics/{topic}",
+					 .handle = on_delete};
+const struct route route_topic_trim = {.methods = HTTP_BIT(HTTP_POST),
+				       .pattern = "/v1/topics/{topic}/trim",
+				       .body = ROUTE_BODY_SMALL,
+				       .handle = on_trim};

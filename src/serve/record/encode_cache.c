@@ -37,8 +37,8 @@ struct entry {
 
 struct encode_cache {
 	size_t bytes_max;
-	struct buf text;  /* the records of one batch */
-	struct buf body;  /* one record, where it must be written twice */
+	struct buf text; /* the records of one batch */
+	struct buf body; /* one record, where it must be written twice */
 	struct buf marks;
 	struct entry **buckets;
 	uint32_t bucket_count, entry_count;
@@ -244,7 +244,9 @@ static int make_blob(struct encode_cache *c, struct encoded *out)
 static int encode(struct encode_cache *c, const struct reader_view *view, struct encoded *out)
 {
 	struct slice name = slice_str(view->topic->name);
-	struct encoding e = {.cache = c, .origin = {.topic = name, .partition = view->number}, .form = out->form};
+	struct encoding e = {.cache = c,
+			     .origin = {.topic = name, .partition = view->number},
+			     .form = out->form};
 	int rc;
 
 	cursor_stem_init(&e.stem, &view->topic->id, cursor_name_hash(name), view->number);
@@ -259,7 +261,8 @@ static int encode(struct encode_cache *c, const struct reader_view *view, struct
 
 /* ---- the table ---- */
 
-static uint32_t bucket_of(const struct encode_cache *c, const struct partition *p, int64_t base, enum encode_form form)
+static uint32_t bucket_of(const struct encode_cache *c, const struct partition *p, int64_t base,
+			  enum encode_form form)
 {
 	uint64_t h = (uint64_t)(uintptr_t)p * 0x9e3779b97f4a7c15u;
 
@@ -318,7 +321,8 @@ static void grow_table(struct encode_cache *c)
 	}
 }
 
-static struct entry *find(struct encode_cache *c, const struct partition *p, int64_t base, enum encode_form form)
+static struct entry *find(struct encode_cache *c, const struct partition *p, int64_t base,
+			  enum encode_form form)
 {
 	struct entry *e = c->buckets[bucket_of(c, p, base, form)];
 
@@ -337,7 +341,9 @@ static void keep(struct encode_cache *c, const struct partition *p, const struct
 		return;
 	if (c->entry_count++ >= c->bucket_count)
 		grow_table(c);
-	*e = (struct entry){.partition = p, .encoded = *made, .bytes = sizeof(*e) + sizeof(struct blob) + made->blob->cap};
+	*e = (struct entry){.partition = p,
+			    .encoded = *made,
+			    .bytes = sizeof(*e) + sizeof(struct blob) + made->blob->cap};
 	(void)blob_ref(made->blob);
 	at = bucket_of_entry(c, e);
 	e->next_hash = c->buckets[at];
@@ -369,7 +375,9 @@ int encode_cache_get(struct encode_cache *cache, const struct reader_view *view,
 		return 0;
 	}
 	cache->stats.misses++;
-	*out = (struct encoded){.form = form, .base = head.base_offset, .next = batch_last_offset(&head) + 1,
+	*out = (struct encoded){.form = form,
+				.base = head.base_offset,
+				.next = batch_last_offset(&head) + 1,
 				.batch_bytes = head.bytes};
 	rc = encode(cache, view, out);
 	if (rc == 0)

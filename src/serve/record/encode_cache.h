@@ -37,10 +37,10 @@ struct encoded {
 	const struct encode_mark *marks; /* count + 1; the last says where the bytes end. In the blob */
 	uint32_t count;                  /* records; 0 for a batch without any (control, damage) */
 	enum encode_form form;
-	int64_t base;                    /* base offset of the batch */
-	int64_t next;                    /* offset behind the batch */
-	uint32_t batch_bytes;            /* of the batch itself: the next one begins so far on */
-	bool broken;                     /* records were left out that could not be read: tell a gap of the batch */
+	int64_t base;         /* base offset of the batch */
+	int64_t next;         /* offset behind the batch */
+	uint32_t batch_bytes; /* of the batch itself: the next one begins so far on */
+	bool broken;          /* records were left out that could not be read: tell a gap of the batch */
 };
 
 /* bytes_max 0: 32 MiB. Returns owned; ERR_NOMEM. */

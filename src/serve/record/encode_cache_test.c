@@ -6,7 +6,6 @@
 
 #include <cmocka.h>
 
-
 #include "base/mem.h"
 #include "deliver/inner.h"
 #include "proto/ws/ws_frame.h"
@@ -17,18 +16,24 @@
 static int ground[2];
 static struct topic topic = {.name = "t", .id = {{1, 2, 3}}};
 
-static struct reader_view view_of(uint8_t *bytes, int64_t base, const char *const *values, uint32_t count, int place)
+static struct reader_view view_of(uint8_t *bytes, int64_t base, const char *const *values, uint32_t count,
+				  int place)
 {
 	struct batch_build build;
 
 	batch_build_start(&build, bytes, base);
 	for (uint32_t i = 0; i < count; i++) {
-		struct batch_record r = {.timestamp = 5, .value = slice_str(values[i]),
+		struct batch_record r = {.timestamp = 5,
+					 .value = slice_str(values[i]),
 					 .key = i % 2 ? SLICE_LIT("odd") : SLICE_LIT("even")};
 		batch_build_put(&build, &r);
 	}
-	return (struct reader_view){.topic = &topic, .partition = (struct partition *)(void *)&ground[place], .number = 3,
-				    .batches = batch_build_finish(&build), .from = base, .next_offset = base + count};
+	return (struct reader_view){.topic = &topic,
+				    .partition = (struct partition *)(void *)&ground[place],
+				    .number = 3,
+				    .batches = batch_build_finish(&build),
+				    .from = base,
+				    .next_offset = base + count};
 }
 
 static const char *const values[] = {"{\"a\":1}", "text", "[1,\n2]", NULL, "\xff\xfe"};
@@ -110,8 +115,10 @@ static void a_run_of_json_is_the_inside_of_an_array(void **state)
 
 static void frames_hold_the_record_and_its_cursor(void **state)
 {
-	static const struct { enum encode_form form; const char *before, *after; } forms[] = {
-		{ENCODE_WS, "", "\"}"}, {ENCODE_WS_V1, "{\"record\":", "\"}}"}};
+	static const struct {
+		enum encode_form form;
+		const char *before, *after;
+	} forms[] = {{ENCODE_WS, "", "\"}"}, {ENCODE_WS_V1, "{\"record\":", "\"}}"}};
 	uint8_t bytes[300000];
 	char *large = mem_alloc(70001), *middle = mem_alloc(2001), cursor[CURSOR_ONE_MAX];
 	const char *sized[COUNT] = {"1", middle, large, "2", ""};
@@ -194,7 +201,8 @@ static void events_carry_the_record_over_line_ends(void **state)
 		assert_true(slice_starts(d, SLICE_LIT("data: {\"topic\":\"t\",")));
 		assert_true(d.ptr[d.len - 1] == '\n' && d.ptr[d.len - 2] == '\n');
 	}
-	assert_non_null(memmem(encoded_run(&data, 2, 1).ptr, encoded_run(&data, 2, 1).len, "[1,\ndata: 2]}\n\n", 15));
+	assert_non_null(
+		memmem(encoded_run(&data, 2, 1).ptr, encoded_run(&data, 2, 1).len, "[1,\ndata: 2]}\n\n", 15));
 	encoded_release(&e);
 	encoded_release(&data);
 	encode_cache_free(c);

@@ -39,7 +39,8 @@ static void values_come_as_they_were_stored(void **state)
 	struct batch_record r = plain("{\"b\": 1.0,\n \"a\":\t[1e5, \"\\u00e9\"]} ");
 
 	(void)state;
-	assert_text(&r, HEAD ",\"key\":null,\"headers\":{},\"value\":{\"b\": 1.0,\n \"a\":\t[1e5, \"\\u00e9\"]} }");
+	assert_text(&r, HEAD
+		    ",\"key\":null,\"headers\":{},\"value\":{\"b\": 1.0,\n \"a\":\t[1e5, \"\\u00e9\"]} }");
 	r = plain("null");
 	assert_text(&r, HEAD ",\"key\":null,\"headers\":{},\"value\":null}");
 	r = plain(NULL);
@@ -47,7 +48,8 @@ static void values_come_as_they_were_stored(void **state)
 	r = plain("");
 	assert_text(&r, HEAD ",\"key\":null,\"headers\":{},\"value_text\":\"\"}");
 	r = plain("hello \"w\"\n\xc3\xa9 \x01");
-	assert_text(&r, HEAD ",\"key\":null,\"headers\":{},\"value_text\":\"hello \\\"w\\\"\\n\xc3\xa9 \\u0001\"}");
+	assert_text(&r, HEAD
+		    ",\"key\":null,\"headers\":{},\"value_text\":\"hello \\\"w\\\"\\n\xc3\xa9 \\u0001\"}");
 	r = plain("\xff\xfe");
 	assert_text(&r, HEAD ",\"key\":null,\"headers\":{},\"value_base64\":\"//4=\"}");
 	r = plain("{\"a\":\"\xff\"}");
@@ -134,11 +136,14 @@ static void any_bytes_make_well_formed_json(void **state)
 		struct batch_record r = plain("");
 		for (int i = 0; i < 3; i++)
 			for (size_t j = 0; j < sizeof(bytes[i]); j++)
-				bytes[i][j] = rand_below(&rand, 3) ? (uint8_t)"{}[]\",:0e-\\ntrue "[rand_below(&rand, 17)] : (uint8_t)rand_next(&rand);
+				bytes[i][j] = rand_below(&rand, 3) ?
+						      (uint8_t) "{}[]\",:0e-\\ntrue "[rand_below(&rand, 17)] :
+						      (uint8_t)rand_next(&rand);
 		r.key = slice_make(bytes[0], rand_below(&rand, 24));
 		r.value = slice_make(bytes[1], rand_below(&rand, 24));
 		for (uint64_t n = rand_below(&rand, 15); n > 0; n--)
-			at = put(at, &r, slice_make(bytes[2], rand_below(&rand, 4)), slice_make(bytes[2] + 4, rand_below(&rand, 20)));
+			at = put(at, &r, slice_make(bytes[2], rand_below(&rand, 4)),
+				 slice_make(bytes[2] + 4, rand_below(&rand, 20)));
 		r.headers = slice_make(headers, (size_t)(at - headers));
 		buf_clear(&to);
 		assert_int_equal(record_json(&to, &origin, &r), 0);

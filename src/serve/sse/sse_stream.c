@@ -305,7 +305,7 @@ int sse_stream_start(struct exchange *x, const struct stream_ask *ask)
 	s = arena_zalloc(x->arena, 1, sizeof(*s));
 	if (!s)
 		return ERR_NOMEM;
-	rc = stream_ask_open(ask, x, on_ready, s, &reader, &fault);
+	rc = stream_ask_open(ask, x, WAY_SSE, on_ready, s, &reader, &fault);
 	if (rc)
 		return stream_ask_refuse(x, rc, &fault);
 	s->loop = take_loop(x->app, al);

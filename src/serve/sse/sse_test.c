@@ -161,7 +161,9 @@ static void a_deleted_topic_ends_the_stream_with_an_error(void **state)
 	world_put(&w, "/v1/topics/t/records", "1");
 	open_stream(&p, &w, "/v1/topics/t/sse", "");
 	assert_in_range(world_request(&w, "DELETE", "/v1/topics/t", "text/plain", "", 0), 200, 204);
-	peer_expect(&p, "event: error\ndata: {\"error\":{\"code\":\"unknown_topic\",\"detail\":\"The topic was deleted\"}}\n\n");
+	peer_expect(
+		&p,
+		"event: error\ndata: {\"error\":{\"code\":\"unknown_topic\",\"detail\":\"The topic was deleted\"}}\n\n");
 	peer_expect(&p, "\r\n0\r\n\r\n");
 	peer_close(&p);
 	world_down(&w);
@@ -248,8 +250,9 @@ static void who_stands_still_misses_nothing(void **state)
 	open_stream(&slow, &w, "/v1/topics/t/sse?cursor=earliest", "");
 	open_stream(&fast, &w, "/v1/topics/t/sse?cursor=earliest", "");
 	for (int i = 0; i < 10; i++) {
-		assert_int_equal(world_request(&w, "POST", "/v1/topics/t/records", "application/x-ndjson", body,
-					       line * lines), 200);
+		assert_int_equal(world_request(&w, "POST", "/v1/topics/t/records", "application/x-ndjson",
+					       body, line * lines),
+				 200);
 		(void)snprintf(text, sizeof(text), "\"offset\":%d,", i * 100 + 99);
 		peer_expect(&fast, text);
 	}

@@ -19,7 +19,8 @@
 struct pump_kind {
 	enum metric_WAY way;
 	enum encode_form whole; /* ready to send, for readers of one partition */
-	enum encode_form part;  /* for others: put() adds their cursor; the same as whole where no cursor is told */
+	enum encode_form
+		part; /* for others: put() adds their cursor; the same as whole where no cursor is told */
 	/* Appends one record with its cursor. Not used where part is whole. */
 	int (*put)(struct buf *to, struct slice record, struct slice cursor);
 	/* Appends the message of a gap, whose JSON is given. `cursor` is the place behind it. */

@@ -9,9 +9,11 @@ static int split_topics(struct stream_ask *ask, struct slice list, struct fault 
 		const uint8_t *comma = list.len ? memchr(list.ptr, ',', list.len) : NULL;
 		size_t n = comma ? (size_t)(comma - list.ptr) : list.len;
 		if (n == 0)
-			return fault_set(fault, ERR_BAD_PARAMETER, "topics names one or more topics, such as topics=a,b");
+			return fault_set(fault, ERR_BAD_PARAMETER,
+					 "topics names one or more topics, such as topics=a,b");
 		if (ask->topic_count == CURSOR_TOPICS_MAX)
-			return fault_set(fault, ERR_BAD_PARAMETER, "topics names more than %u topics", CURSOR_TOPICS_MAX);
+			return fault_set(fault, ERR_BAD_PARAMETER, "topics names more than %u topics",
+					 CURSOR_TOPICS_MAX);
 		ask->topics[ask->topic_count++] = slice_make(list.ptr, n);
 		if (!comma)
 			return 0;
@@ -52,8 +54,8 @@ int stream_ask_read(struct stream_ask *ask, struct exchange *x, struct slice res
 	return rc;
 }
 
-int stream_ask_open(const struct stream_ask *ask, struct exchange *x, reader_ready_fn *on_ready, void *ctx,
-		    struct reader **out, struct fault *fault)
+int stream_ask_open(const struct stream_ask *ask, struct exchange *x, uint8_t way, reader_ready_fn *on_ready,
+		    void *ctx, struct reader **out, struct fault *fault)
 {
 	const struct app *app = x->app;
 	struct reader_options options = {
@@ -67,6 +69,7 @@ int stream_ask_open(const struct stream_ask *ask, struct exchange *x, reader_rea
 		.watch = true,
 		.on_ready = on_ready,
 		.ctx = ctx,
+		.tag = way,
 	};
 
 	if (options.partitions_max == 0)

@@ -15,8 +15,8 @@ struct stream_ask {
 	uint32_t topic_count;
 	struct cursor cursor; /* arrays in the exchange's arena; `latest` where none was given */
 	struct partition_set partitions;
-	struct slice key;     /* ptr NULL: none */
-	bool selects;         /* cursor, partitions or key was given */
+	struct slice key; /* ptr NULL: none */
+	bool selects;     /* cursor, partitions or key was given */
 };
 
 /*
@@ -31,8 +31,8 @@ int stream_ask_read(struct stream_ask *ask, struct exchange *x, struct slice res
  * Opens the reader, watching, and waiting for topics where these are created on
  * use. Errors as reader_open's.
  */
-int stream_ask_open(const struct stream_ask *ask, struct exchange *x, reader_ready_fn *on_ready, void *ctx,
-		    struct reader **out, struct fault *fault);
+int stream_ask_open(const struct stream_ask *ask, struct exchange *x, uint8_t way, reader_ready_fn *on_ready,
+		    void *ctx, struct reader **out, struct fault *fault);
 
 /* Answers with an error of the two above; gives 0, for a handler to return. */
 int stream_ask_refuse(struct exchange *x, int err, const struct fault *fault);

@@ -62,8 +62,10 @@ static inline void *world_run(void *arg)
 
 static inline void world_log(struct world *w, bool auto_create)
 {
-	const struct topic_config plain = {
-		.partitions = 1, .retention_ms = -1, .retention_bytes = -1, .idempotency_ttl_ms = 600000};
+	const struct topic_config plain = {.partitions = 1,
+					   .retention_ms = -1,
+					   .retention_bytes = -1,
+					   .idempotency_ttl_ms = 600000};
 	struct log_options options = {.sys = sys_kernel(), .dir = w->dir, .journal_file_bytes = 1u << 22};
 	struct fault fault = {0};
 
@@ -99,7 +101,8 @@ static inline void world_loop(struct world *w)
 }
 
 /* Limits are set in w->app.limits before. */
-static inline void world_up(struct world *w, const struct route *const *routes, size_t count, bool auto_create)
+static inline void world_up(struct world *w, const struct route *const *routes, size_t count,
+			    bool auto_create)
 {
 	static const struct route *const plain[] = {&route_produce, &route_topic_put, &route_topic_delete,
 						    &route_topic_trim};
@@ -279,9 +282,10 @@ static inline int world_request(const struct world *w, const char *method, const
 	uint64_t status = 0;
 
 	peer_open(&p, w);
-	(void)snprintf(head, sizeof(head),
-		       "%s %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: %s\r\nContent-Length: %zu\r\n\r\n",
-		       method, path, type, len);
+	(void)snprintf(
+		head, sizeof(head),
+		"%s %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: %s\r\nContent-Length: %zu\r\n\r\n",
+		method, path, type, len);
 	peer_send(&p, head, strlen(head));
 	peer_send(&p, body, len);
 	peer_ends(&p);

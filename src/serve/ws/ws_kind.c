@@ -8,7 +8,8 @@
  * A record without its closing brace, its cursor, and what closes them. A
  * cursor's characters need no escape.
  */
-static int put_frame(struct buf *to, struct slice before, struct slice record, struct slice cursor, struct slice after)
+static int put_frame(struct buf *to, struct slice before, struct slice record, struct slice cursor,
+		     struct slice after)
 {
 	const struct slice name = SLICE_LIT(",\"cursor\":\"");
 	uint8_t head[WS_HEADER_MAX];

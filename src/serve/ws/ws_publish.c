@@ -181,7 +181,8 @@ static void on_done(struct ingest_request *r)
 	m->done = true;
 	m->err = r->result.err;
 	m->detail = r->result.detail;
-	metric_observe(al->shard, METRIC_INGEST_SECONDS, ENTRY_WS, (uint64_t)(loop_now(al->loop) - m->came_ns));
+	metric_observe(al->shard, METRIC_INGEST_SECONDS, ENTRY_WS,
+		       (uint64_t)(loop_now(al->loop) - m->came_ns));
 	if (m != s->publisher->first)
 		return;
 	give_answers(s);
@@ -214,7 +215,8 @@ static int refuse_json(struct ws_message *m, const struct json_cursor *c)
 	return refuse_copy(m, ERR_BAD_JSON, text);
 }
 
-#define SHAPE "A message is {\"publish\":{\"id\",\"key\",\"headers\",\"value\" or \"value_base64\",\"idempotency_key\"}}"
+#define SHAPE \
+	"A message is {\"publish\":{\"id\",\"key\",\"headers\",\"value\" or \"value_base64\",\"idempotency_key\"}}"
 
 /* The one member `publish`. e->id is set as soon as it was seen, for the error too. */
 static int read_publish(struct ws_message *m, struct json_cursor *c, struct envelope *e)
@@ -282,7 +284,8 @@ static int read_v1(struct ws_message *m, enum ws_opcode opcode, struct slice byt
 
 /* ---- messages ---- */
 
-static int read_message(struct ws_publisher *p, struct ws_message *m, enum ws_opcode opcode, struct slice bytes)
+static int read_message(struct ws_publisher *p, struct ws_message *m, enum ws_opcode opcode,
+			struct slice bytes)
 {
 	ingest_request_init(&m->request, &m->arena, on_done, m);
 	m->request.topic = slice_str(p->topic);

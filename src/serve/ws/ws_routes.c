@@ -9,7 +9,8 @@
 
 static const char *const protocols[] = {"weir.v1", NULL};
 static const char *const topic_query[] = {"mode", "format", "ack", "cursor", "partitions", "key", NULL};
-static const char *const topics_query[] = {"topics", "mode", "format", "ack", "cursor", "partitions", "key", NULL};
+static const char *const topics_query[] = {"topics", "mode",       "format", "ack",
+					   "cursor", "partitions", "key",    NULL};
 
 /* ---- what is asked for ---- */
 
@@ -55,7 +56,8 @@ static int read_format(struct ws_ask *ask, struct exchange *x, struct fault *fau
 	if (given && !raw && !slice_eq_str(format, "json"))
 		return fault_set(fault, ERR_BAD_PARAMETER, "format is json or raw");
 	if (raw && ask->v1)
-		return fault_set(fault, ERR_BAD_PARAMETER, "weir.v1 gives records as JSON: format=raw goes without it");
+		return fault_set(fault, ERR_BAD_PARAMETER,
+				 "weir.v1 gives records as JSON: format=raw goes without it");
 	if (ask->v1)
 		ask->form = WS_FORM_V1;
 	else if (raw || (!given && ask->publishes))
@@ -80,7 +82,8 @@ static int check_topic(const struct ws_ask *ask, const struct app *app, struct f
 	topics_defaults(app->topics, &defaults, &auto_create);
 	if (auto_create || topics_find(app->topics, name))
 		return 0;
-	return fault_set(fault, ERR_UNKNOWN_TOPIC, "There is no topic '%.*s'", (int)name.len, (const char *)name.ptr);
+	return fault_set(fault, ERR_UNKNOWN_TOPIC, "There is no topic '%.*s'", (int)name.len,
+			 (const char *)name.ptr);
 }
 
 static int read_ask(struct ws_ask *ask, struct exchange *x, struct fault *fault)

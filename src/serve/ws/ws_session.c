@@ -88,7 +88,8 @@ static void finish_close(struct ws *s)
 
 	if (s->state != WS_CLOSING || ws_publisher_in_flight(s->publisher))
 		return;
-	(void)!conn_write(s->conn, slice_make(frame, ws_frame_close(frame, s->close_code, slice_str(s->reason))));
+	(void)!conn_write(s->conn,
+			  slice_make(frame, ws_frame_close(frame, s->close_code, slice_str(s->reason))));
 	if (s->parser.state == WS_PARSER_ENDED || s->ended) {
 		end_connection(s, CLOSE_NS);
 		return;
@@ -182,7 +183,8 @@ static void fail(struct ws *s, int err)
 	metric_add(s->loop->al->shard, METRIC_REFUSALS, metric_code(err), 1);
 	ws_put_error(s, slice_null(), err, pump_error_text(err));
 	ws_write_json(s);
-	ws_close(s, err_row(err)->http_status >= 500 ? WS_CODE_INTERNAL : WS_CODE_POLICY, err_row(err)->sentence);
+	ws_close(s, err_row(err)->http_status >= 500 ? WS_CODE_INTERNAL : WS_CODE_POLICY,
+		 err_row(err)->sentence);
 }
 
 static void run(struct ws *s)
@@ -241,7 +243,8 @@ static void on_event(struct ws *s, const struct ws_event *event)
 		if (s->publisher)
 			ws_publish(s, event->opcode, event->bytes);
 		else
-			ws_close(s, WS_CODE_POLICY, "this connection subscribes: mode=publish or mode=both publishes");
+			ws_close(s, WS_CODE_POLICY,
+				 "this connection subscribes: mode=publish or mode=both publishes");
 		break;
 	case WS_EVENT_PING:
 		write_control(s, WS_PONG, event->bytes);
@@ -418,7 +421,8 @@ static struct ws_loop *take_loop(const struct app *app, struct app_loop *al, siz
 	l->guest.leave = leave;
 	l->guest.ctx = l;
 	app_guest_add(al, &l->guest);
-	silence_init(&l->open, al->loop, app->limits.ws_ping_ns ? app->limits.ws_ping_ns : PING_NS, on_silent, l);
+	silence_init(&l->open, al->loop, app->limits.ws_ping_ns ? app->limits.ws_ping_ns : PING_NS, on_silent,
+		     l);
 	silence_init(&l->awaiting, al->loop, CLOSE_NS, on_no_close, l);
 	loop_timer_init(&l->again, on_again, l);
 	pump_bufs_init(&l->bufs);
@@ -427,12 +431,14 @@ static struct ws_loop *take_loop(const struct app *app, struct app_loop *al, siz
 }
 
 /* Without a connection yet. NULL without memory. */
-static struct ws *new_session(struct exchange *x, const struct ws_ask *ask, const struct ws_handshake *handshake)
+static struct ws *new_session(struct exchange *x, const struct ws_ask *ask,
+			      const struct ws_handshake *handshake)
 {
 	const struct app *app = x->app;
 	struct ws_parser_options options = {
 		.inflate_bits = handshake->deflate.on ? handshake->deflate.inflate_bits : 0,
-		.message_bytes_max = app->limits.ws_message_max ? app->limits.ws_message_max : MESSAGE_BYTES_MAX,
+		.message_bytes_max =
+			app->limits.ws_message_max ? app->limits.ws_message_max : MESSAGE_BYTES_MAX,
 	};
 	struct ws *s = mem_zalloc(1, sizeof(*s));
 
@@ -480,7 +486,7 @@ int ws_start(struct exchange *x, const struct ws_ask *ask, const struct ws_hands
 	if (!s)
 		return ERR_NOMEM;
 	if (ask->subscribes)
-		rc = stream_ask_open(&ask->stream, x, on_ready, s, &reader, &fault);
+		rc = stream_ask_open(&ask->stream, x, WAY_WS, on_ready, s, &reader, &fault);
 	if (rc == 0)
 		rc = exchange_upgrade(x, "websocket", &session, s, &s->conn);
 	if (rc) {

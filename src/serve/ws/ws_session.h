@@ -32,15 +32,15 @@ struct ws_loop {
 	const struct app *app;
 	struct app_loop *al;
 	struct app_guest guest;
-	struct silence_list open;   /* all that are OPEN */
+	struct silence_list open;     /* all that are OPEN */
 	struct silence_list awaiting; /* likewise */
-	struct loop_timer again;    /* armed while one waits for memory */
+	struct loop_timer again;      /* armed while one waits for memory */
 	struct pump_bufs bufs;
-	struct headers headers;     /* of the message being read */
-	struct ws_message *free;    /* messages to be used again */
+	struct headers headers;  /* of the message being read */
+	struct ws_message *free; /* messages to be used again */
 	uint32_t free_count;
-	uint32_t count;             /* sessions, closed ones too */
-	size_t credit;              /* bytes, each */
+	uint32_t count; /* sessions, closed ones too */
+	size_t credit;  /* bytes, each */
 };
 
 struct ws {

@@ -20,7 +20,8 @@ static void up(struct world *w, bool auto_create)
 
 static void send_upgrade(struct client *c, const struct world *w, const char *target, const char *protocol)
 {
-	const struct ws_client_options options = {.host = SLICE_LIT("localhost"), .target = slice_str(target),
+	const struct ws_client_options options = {.host = SLICE_LIT("localhost"),
+						  .target = slice_str(target),
 						  .protocol = protocol};
 	const struct ws_parser_options parser = {.client = true, .message_bytes_max = 1u << 24};
 	const uint8_t nonce[16] = {1};
@@ -76,7 +77,8 @@ static struct ws_event next_event(struct client *c)
 	size_t n;
 
 	for (;;) {
-		(void)ws_parser_next(&c->parser, (uint8_t *)c->peer.bytes + c->taken, c->peer.len - c->taken, &n, &event);
+		(void)ws_parser_next(&c->parser, (uint8_t *)c->peer.bytes + c->taken, c->peer.len - c->taken,
+				     &n, &event);
 		c->taken += n;
 		if (event.kind != WS_EVENT_MORE)
 			return event;
@@ -136,7 +138,9 @@ static void records_come_in_each_form(void **state)
 	(void)state;
 	up(&w, true);
 	world_put(&w, "/v1/topics/t/records", "{ \"a\":1 }");
-	assert_int_equal(world_request(&w, "POST", "/v1/topics/t/records", "application/octet-stream", "\xff", 1), 200);
+	assert_int_equal(world_request(&w, "POST", "/v1/topics/t/records", "application/octet-stream", "\xff",
+				       1),
+			 200);
 	open_ws(&json, &w, "/v1/topics/t/ws?cursor=earliest", NULL);
 	open_ws(&raw, &w, "/v1/topics/t/ws?cursor=earliest&format=raw", NULL);
 	open_ws(&v1, &w, "/v1/topics/t/ws?mode=both&cursor=earliest", "weir.v1");
@@ -169,8 +173,10 @@ static void several_partitions_and_a_key(void **state)
 	for (int i = 0; i < 2; i++) {
 		(void)snprintf(path, sizeof(path), "/v1/topics/t/records?partition=%d", i);
 		world_put(&w, path, i ? "\"one\"" : "\"zero\"");
-		expect_message(&all, WS_TEXT, i ? "\"value\":\"one\",\"cursor\":\"" : "\"value\":\"zero\",\"cursor\":\"");
-		expect_message(&v1, WS_TEXT, i ? "\"value\":\"one\",\"cursor\":\"" : "\"value\":\"zero\",\"cursor\":\"");
+		expect_message(&all, WS_TEXT,
+			       i ? "\"value\":\"one\",\"cursor\":\"" : "\"value\":\"zero\",\"cursor\":\"");
+		expect_message(&v1, WS_TEXT,
+			       i ? "\"value\":\"one\",\"cursor\":\"" : "\"value\":\"zero\",\"cursor\":\"");
 	}
 	world_put(&w, "/v1/topics/t/records?key=other", "1");
 	world_put(&w, "/v1/topics/t/records?key=k", "2");
@@ -191,7 +197,8 @@ static void a_deleted_topic_is_told_and_closed(void **state)
 	world_put(&w, "/v1/topics/t/records", "1");
 	open_ws(&c, &w, "/v1/topics/t/ws", NULL);
 	assert_in_range(world_request(&w, "DELETE", "/v1/topics/t", "text/plain", "", 0), 200, 204);
-	expect_whole(&c, WS_TEXT, "{\"error\":{\"code\":\"unknown_topic\",\"detail\":\"The topic was deleted\"}}");
+	expect_whole(&c, WS_TEXT,
+		     "{\"error\":{\"code\":\"unknown_topic\",\"detail\":\"The topic was deleted\"}}");
 	expect_close(&c, WS_CODE_POLICY);
 	close_ws(&c);
 	world_down(&w);
@@ -245,9 +252,14 @@ static void the_subprotocol_answers_by_id(void **state)
 	(void)state;
 	up(&w, true);
 	open_ws(&c, &w, "/v1/topics/t/ws?mode=publish", "weir.v1");
-	say_text(&c, "{\"publish\":{\"id\":\"a\",\"key\":\"k\",\"headers\":{\"h\":\"v\"},\"value\":{ },\"idempotency_key\":\"i\"}}");
-	expect_whole(&c, WS_TEXT, "{\"ack\":{\"id\":\"a\",\"partition\":0,\"offset\":0,\"duplicate\":false}}");
-	say_text(&c, "{\"publish\":{\"id\":2,\"key\":\"k\",\"headers\":{\"h\":\"v\"},\"value\":{ },\"idempotency_key\":\"i\"}}");
+	say_text(
+		&c,
+		"{\"publish\":{\"id\":\"a\",\"key\":\"k\",\"headers\":{\"h\":\"v\"},\"value\":{ },\"idempotency_key\":\"i\"}}");
+	expect_whole(&c, WS_TEXT,
+		     "{\"ack\":{\"id\":\"a\",\"partition\":0,\"offset\":0,\"duplicate\":false}}");
+	say_text(
+		&c,
+		"{\"publish\":{\"id\":2,\"key\":\"k\",\"headers\":{\"h\":\"v\"},\"value\":{ },\"idempotency_key\":\"i\"}}");
 	expect_whole(&c, WS_TEXT, "{\"ack\":{\"id\":2,\"partition\":0,\"offset\":0,\"duplicate\":true}}");
 	say_text(&c, "{\"publish\":{\"id\":3,\"value\":5,\"idempotency_key\":\"i\"}}");
 	expect_message(&c, WS_TEXT, "{\"error\":{\"id\":3,\"code\":\"idempotency_key_reused\",\"detail\":\"");
@@ -267,7 +279,8 @@ static void the_subprotocol_answers_by_id(void **state)
 	expect_whole(&c, WS_TEXT, "{\"ack\":{\"partition\":0,\"offset\":2,\"duplicate\":false}}");
 	close_ws(&c);
 	open_ws(&c, &w, "/v1/topics/t/ws?cursor=earliest", NULL);
-	expect_message(&c, WS_TEXT, "\"key\":\"k\",\"headers\":{\"h\":\"v\",\"idempotency-key\":\"i\"},\"value\":{ },");
+	expect_message(&c, WS_TEXT,
+		       "\"key\":\"k\",\"headers\":{\"h\":\"v\",\"idempotency-key\":\"i\"},\"value\":{ },");
 	expect_message(&c, WS_TEXT, "\"value_base64\":\"/w==\"");
 	expect_message(&c, WS_TEXT, "\"value\":null,\"tombstone\":true");
 	close_ws(&c);
@@ -314,7 +327,10 @@ static void faults_are_closed_with_their_code(void **state)
 	w.app.limits.ws_message_max = 65536;
 	up(&w, true);
 	open_ws(&c, &w, "/v1/topics/t/ws?mode=publish", NULL);
-	peer_send(&c.peer, "\x81\x01" "1", 3); /* no mask */
+	peer_send(&c.peer,
+		  "\x81\x01"
+		  "1",
+		  3); /* no mask */
 	expect_close(&c, WS_CODE_PROTOCOL);
 	close_ws(&c);
 	open_ws(&c, &w, "/v1/topics/t/ws?mode=publish", NULL);
