@@ -50,7 +50,7 @@ static int grow(struct buf *b, size_t need)
 	return 0;
 }
 
-int buf_reserve(struct buf *b, size_t n)
+int buf_reserve_slowly(struct buf *b, size_t n)
 {
 	if (b->status)
 		return b->status;
@@ -59,19 +59,6 @@ int buf_reserve(struct buf *b, size_t n)
 	if (n > b->bytes_max || b->len > b->bytes_max - n)
 		return fail(b, ERR_LIMIT);
 	return grow(b, b->len + n);
-}
-
-int buf_append(struct buf *b, const void *bytes, size_t n)
-{
-	int rc = buf_reserve(b, n);
-
-	if (rc)
-		return rc;
-	if (n) {
-		memcpy(b->ptr + b->len, bytes, n);
-		b->len += n;
-	}
-	return 0;
 }
 
 int buf_append_slice(struct buf *b, struct slice s)
@@ -84,16 +71,13 @@ int buf_append_str(struct buf *b, const char *text)
 	return buf_append(b, text, strlen(text));
 }
 
-int buf_append_byte(struct buf *b, uint8_t byte)
-{
-	return buf_append(b, &byte, 1);
-}
-
 int buf_append_u64(struct buf *b, uint64_t value)
 {
 	char digits[20];
 	size_t at = sizeof(digits);
 
+	if (value < 10)
+		return buf_append_byte(b, (uint8_t)('0' + value));
 	do {
 		digits[--at] = (char)('0' + value % 10);
 		value /= 10;

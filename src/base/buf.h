@@ -29,14 +29,38 @@ void buf_fini(struct buf *b);
 /* Forgets the content and the error, keeps the memory. */
 void buf_clear(struct buf *b);
 
-/* Makes room for n more bytes, or ERR_LIMIT, ERR_NOMEM. */
-int buf_reserve(struct buf *b, size_t n);
+/* What buf_reserve does where there is no room yet, or an error. */
+int buf_reserve_slowly(struct buf *b, size_t n);
 
-/* Copies bytes to the end; 0, ERR_LIMIT, ERR_NOMEM. */
-int buf_append(struct buf *b, const void *bytes, size_t n);
+/* Makes room for n more bytes, or ERR_LIMIT, ERR_NOMEM. */
+static inline int buf_reserve(struct buf *b, size_t n)
+{
+	return !b->status && n <= b->cap - b->len ? 0 : buf_reserve_slowly(b, n);
+}
+
+/* Copies bytes to the end; 0, ERR_LIMIT, ERR_NOMEM. Inline: answers are made of short pieces. */
+static inline int buf_append(struct buf *b, const void *bytes, size_t n)
+{
+	int rc = buf_reserve(b, n);
+
+	if (rc == 0 && n) {
+		memcpy(b->ptr + b->len, bytes, n);
+		b->len += n;
+	}
+	return rc;
+}
+
+static inline int buf_append_byte(struct buf *b, uint8_t byte)
+{
+	int rc = buf_reserve(b, 1);
+
+	if (rc == 0)
+		b->ptr[b->len++] = byte;
+	return rc;
+}
+
 int buf_append_slice(struct buf *b, struct slice s);
 int buf_append_str(struct buf *b, const char *text);
-int buf_append_byte(struct buf *b, uint8_t byte);
 
 /* Appends a decimal number. */
 int buf_append_u64(struct buf *b, uint64_t value);

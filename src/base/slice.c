@@ -6,12 +6,46 @@ static uint8_t lower(uint8_t c)
 	return c >= 'A' && c <= 'Z' ? (uint8_t)(c | 0x20) : c;
 }
 
+static uint64_t load(const uint8_t *at)
+{
+	uint64_t word;
+
+	memcpy(&word, at, sizeof(word));
+	return word;
+}
+
+#define EACH(byte) ((uint64_t)(byte)*0x0101010101010101u)
+
+/* Eight bytes at once: 0x20 where one is in A to Z. No carry leaves a byte, as its high bit is put aside. */
+static uint64_t case_bits(uint64_t word)
+{
+	uint64_t low = word & EACH(0x7f);
+	uint64_t from_a = low + EACH(0x80 - 'A');
+	uint64_t above_z = low + EACH(0x7f - 'Z');
+
+	return ((from_a & ~above_z & ~word) & EACH(0x80)) >> 2;
+}
+
+static bool words_differ(const uint8_t *a, const uint8_t *b)
+{
+	uint64_t x = load(a), y = load(b);
+
+	return x != y && (x | case_bits(x)) != (y | case_bits(y));
+}
+
 bool slice_eq_nocase(struct slice a, struct slice b)
 {
+	size_t i = 0;
+
 	if (a.len != b.len)
 		return false;
-	for (size_t i = 0; i < a.len; i++)
-		if (lower(a.ptr[i]) != lower(b.ptr[i]))
+	for (; i + 8 <= a.len; i += 8)
+		if (words_differ(a.ptr + i, b.ptr + i))
+			return false;
+	if (i < a.len && a.len >= 8)
+		return !words_differ(a.ptr + a.len - 8, b.ptr + a.len - 8);
+	for (; i < a.len; i++)
+		if (a.ptr[i] != b.ptr[i] && lower(a.ptr[i]) != lower(b.ptr[i]))
 			return false;
 	return true;
 }

@@ -8,8 +8,12 @@
  * Frames of an older generation that stand in a used-again file cannot be taken
  * for new ones: the generation is in the frame's head and under its CRC.
  *
- * Rejected: O_DSYNC and O_DIRECT. Both measured the same as pwrite and fdatasync
- * on the machines at hand, and they would need aligned memory everywhere.
+ * Small groups are copied into aligned memory and written past the page cache:
+ * that halves the processor time of a sync, as no page has to be found, marked
+ * dirty, written back and waited for. A large group goes through the cache: it
+ * would be copied all the same, and write-back keeps more requests in flight.
+ *
+ * Rejected: O_DSYNC. With it the kernel writes the inode each time.
  */
 #include "log/journal.h"
 
@@ -24,6 +28,7 @@
 #define FILL_BYTES (1u << 20)
 #define HEAD_READ 4096u
 #define FIRST_BYTES (16u << 20)
+#define DIRECT_BYTES_MAX (128u << 10) /* a group of more goes through the page cache */
 
 struct journal_file {
 	struct journal_file *next; /* by generation, oldest first */
@@ -32,6 +37,7 @@ struct journal_file {
 	uint64_t used;          /* behind the last group */
 	uint64_t last_sequence; /* 0: none written */
 	int fd;                 /* -1: closed */
+	bool direct;            /* fd writes past the page cache */
 };
 
 struct journal {
@@ -46,7 +52,8 @@ struct journal {
 	uint64_t generation;           /* the highest given */
 	uint64_t durable;              /* the committer's */
 	uint64_t written;              /* the committer's: last appended sequence */
-	uint64_t recycled;             /* under lock: groups up to here are not needed */
+	uint8_t *aligned;  /* the committer's: DIRECT_BYTES_MAX; NULL: direct writes do not work here */
+	uint64_t recycled; /* under lock: groups up to here are not needed */
 };
 
 static void file_path(const struct journal *j, uint64_t generation, char *out)
@@ -152,6 +159,8 @@ int journal_open(const struct journal_options *options, struct journal **out, st
 	(void)snprintf(j->dir, sizeof(j->dir), "%s", options->dir);
 	j->file_bytes = options->file_bytes;
 	j->bytes_max = options->bytes_max;
+	if (j->sys->ops->set_direct)
+		j->aligned = mem_aligned(FRAME_ALIGN, DIRECT_BYTES_MAX);
 	(void)pthread_mutex_init(&j->lock, NULL);
 	(void)pthread_mutex_init(&j->making, NULL);
 	rc = j->sys->ops->mkdir(j->sys->self, j->dir);
@@ -184,6 +193,7 @@ void journal_close(struct journal *j)
 	}
 	(void)pthread_mutex_destroy(&j->making);
 	(void)pthread_mutex_destroy(&j->lock);
+	mem_free(j->aligned);
 	mem_free(j);
 }
 
@@ -520,18 +530,66 @@ static int roll(struct journal *j, uint64_t bytes, struct fault *fault)
 	if (j->current) {
 		j->sys->ops->close(j->sys->self, j->current->fd);
 		j->current->fd = -1;
+		j->current->direct = false;
 	}
 	j->current = file;
 	(void)pthread_mutex_unlock(&j->lock);
 	return 0;
 }
 
-int journal_append(struct journal *j, uint8_t *frame, struct frame_head *head, struct fault *fault)
+static int set_direct(struct journal *j, struct journal_file *file, bool on)
+{
+	int rc;
+
+	if (file->direct == on)
+		return 0;
+	rc = j->sys->ops->set_direct(j->sys->self, file->fd, on);
+	if (rc == 0)
+		file->direct = on;
+	return rc;
+}
+
+static int write_direct(struct journal *j, const uint8_t *frame, size_t len, uint64_t bytes)
+{
+	struct iovec iov = {.iov_base = j->aligned, .iov_len = bytes};
+	int rc = set_direct(j, j->current, true);
+
+	if (rc)
+		return rc;
+	memcpy(j->aligned, frame, len);
+	memset(j->aligned + len, 0, bytes - len);
+	return j->sys->ops->pwritev(j->sys->self, j->current->fd, &iov, 1, j->current->used);
+}
+
+static int write_cached(struct journal *j, const uint8_t *frame, size_t len, uint64_t bytes)
 {
 	static const uint8_t zeros[FRAME_ALIGN];
+	struct iovec iov[2] = {{.iov_base = (void *)(uintptr_t)frame, .iov_len = len},
+			       {.iov_base = (void *)(uintptr_t)zeros, .iov_len = bytes - len}};
+	int rc = set_direct(j, j->current, false);
+
+	if (rc)
+		return rc;
+	return j->sys->ops->pwritev(j->sys->self, j->current->fd, iov, bytes > len ? 2 : 1, j->current->used);
+}
+
+static int write_frame(struct journal *j, const uint8_t *frame, size_t len, uint64_t bytes)
+{
+	int rc;
+
+	if (bytes > DIRECT_BYTES_MAX || !j->aligned)
+		return write_cached(j, frame, len, bytes);
+	rc = write_direct(j, frame, len, bytes);
+	if (rc != -EINVAL && rc != -EOPNOTSUPP)
+		return rc;
+	mem_free(j->aligned); /* this file system does not do it: not asked again */
+	j->aligned = NULL;
+	return write_cached(j, frame, len, bytes);
+}
+
+int journal_append(struct journal *j, uint8_t *frame, struct frame_head *head, struct fault *fault)
+{
 	uint64_t bytes = padded(head->bytes);
-	struct iovec iov[2] = {{.iov_base = frame, .iov_len = head->bytes},
-			       {.iov_base = (void *)(uintptr_t)zeros, .iov_len = bytes - head->bytes}};
 	int rc;
 
 	if (j->current->bytes - j->current->used < bytes) {
@@ -543,8 +601,7 @@ int journal_append(struct journal *j, uint8_t *frame, struct frame_head *head, s
 	head->generation = j->current->generation;
 	head->durable = j->durable;
 	frame_seal(frame, head);
-	rc = j->sys->ops->pwritev(j->sys->self, j->current->fd, iov, bytes > head->bytes ? 2 : 1,
-				  j->current->used);
+	rc = write_frame(j, frame, head->bytes, bytes);
 	if (rc)
 		return io_fault(fault, "write to the journal in", j->dir, rc);
 	(void)pthread_mutex_lock(&j->lock);

@@ -53,6 +53,12 @@ struct sys_ops {
 	int (*allocate)(void *self, int fd, uint64_t at, uint64_t bytes); /* fallocate, size grows */
 	/* Starts write-back of a range without waiting (sync_file_range WRITE). */
 	int (*write_back)(void *self, int fd, uint64_t at, uint64_t bytes);
+	/*
+	 * From now on writes go past the page cache, or (off) through it. Memory,
+	 * length and position of a direct write are multiples of 4096, or it may
+	 * give -EINVAL. May be NULL; -EINVAL or -EOPNOTSUPP where that cannot be.
+	 */
+	int (*set_direct)(void *self, int fd, bool on);
 	int (*stat)(void *self, const char *path, struct sys_stat *out);
 	int (*rename)(void *self, const char *from, const char *to);
 	int (*unlink)(void *self, const char *path);

@@ -192,6 +192,17 @@ static int kernel_allocate(void *self, int fd, uint64_t at, uint64_t bytes)
 	return 0;
 }
 
+static int kernel_set_direct(void *self, int fd, bool on)
+{
+	int flags = fcntl(fd, F_GETFL);
+
+	(void)self;
+	if (flags < 0)
+		return -errno;
+	flags = on ? flags | O_DIRECT : flags & ~O_DIRECT;
+	return fcntl(fd, F_SETFL, flags) < 0 ? -errno : 0;
+}
+
 static int kernel_write_back(void *self, int fd, uint64_t at, uint64_t bytes)
 {
 	(void)self;
@@ -369,6 +380,7 @@ static const struct sys_ops kernel_ops = {
 	.truncate = kernel_truncate,
 	.allocate = kernel_allocate,
 	.write_back = kernel_write_back,
+	.set_direct = kernel_set_direct,
 	.stat = kernel_stat,
 	.rename = kernel_rename,
 	.unlink = kernel_unlink,

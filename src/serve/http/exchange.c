@@ -25,11 +25,14 @@ int exchange_query(const struct exchange *x, const char *name, struct slice *val
 	const char *const *names = x->route->query;
 	uint32_t i = 0;
 
+	*value = slice_null();
+	if (!x->query)
+		return 0; /* most requests have none */
 	while (names && names[i] && strcmp(names[i], name) != 0)
 		i++;
 	CHECK((names && names[i]) ||
 	      (x->route->flags & ROUTE_QUERY_TOKEN && strcmp(name, "access_token") == 0));
-	*value = x->query ? x->query[i] : slice_null();
+	*value = x->query[i];
 	return value->ptr ? 1 : 0;
 }
 
