@@ -57,7 +57,8 @@ struct partition {
 	bool opened;         /* somebody asked for it since start */
 	_Atomic bool closed; /* nothing enters any more */
 	_Atomic bool dropped;
-	bool unlisted; /* maintenance's: the last checkpoint does not name it */
+	_Atomic uint64_t waiting_bytes; /* entered and not yet in a group */
+	bool unlisted;                  /* maintenance's: the last checkpoint does not name it */
 
 	/* the committer's alone */
 	int64_t next_offset;

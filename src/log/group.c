@@ -185,8 +185,10 @@ int group_build(struct log *l, struct group *g, struct log_commit *first)
 		return ERR_NOMEM;
 	}
 	at = g->blob->bytes + FRAME_HEAD_BYTES;
-	for (struct partition *p = g->touched; p; p = p->next_touched)
+	for (struct partition *p = g->touched; p; p = p->next_touched) {
+		atomic_fetch_sub_explicit(&p->waiting_bytes, p->chain_bytes, memory_order_relaxed);
 		at = put_partition(g, p, at);
+	}
 	at = put_keys(l, g, first, at);
 	CHECK(at <= g->blob->bytes + g->blob->cap);
 	g->blob->len = (size_t)(at - g->blob->bytes);

@@ -438,17 +438,45 @@ bool log_accepts(struct log *l, int *err)
 	return *err == 0;
 }
 
+/* A partition takes its share of what may wait, so that one alone does not shut the others out. */
+static int refuse_partition(const struct log *l, const struct partition *p)
+{
+	if (atomic_load_explicit(&p->closed, memory_order_relaxed))
+		return ERR_UNKNOWN_TOPIC;
+	if (atomic_load_explicit(&p->waiting_bytes, memory_order_relaxed) > l->options.entered_bytes_max / 2)
+		return ERR_OVERLOADED;
+	return 0;
+}
+
+static void count_waiting(const struct log_commit *c)
+{
+	for (uint32_t i = 0; i < c->record_count;) {
+		struct partition *p = c->records[i].partition;
+		size_t sum = 0;
+		for (; i < c->record_count && c->records[i].partition == p; i++)
+			sum += batch_record_bytes_max(c->records[i].key.len, c->records[i].value.len,
+						      c->records[i].headers.len);
+		atomic_fetch_add_explicit(&p->waiting_bytes, sum, memory_order_relaxed);
+	}
+}
+
 int log_enter(struct log *l, struct log_commit *c)
 {
-	int rc;
+	const struct partition *looked_at = NULL;
+	int rc = 0;
 
-	for (uint32_t i = 0; i < c->record_count; i++)
-		if (atomic_load_explicit(&c->records[i].partition->closed, memory_order_relaxed))
-			return ERR_UNKNOWN_TOPIC;
+	for (uint32_t i = 0; i < c->record_count && rc == 0; i++) {
+		if (c->records[i].partition != looked_at)
+			rc = refuse_partition(l, c->records[i].partition);
+		looked_at = c->records[i].partition;
+	}
+	if (rc)
+		return rc;
 	c->bytes = log_commit_bytes(c);
 	rc = refusal(l, c->bytes, c->frees);
 	if (rc)
 		return rc;
+	count_waiting(c);
 	c->next = NULL;
 	if (l->open.last)
 		l->open.last->next = c;
