@@ -32,7 +32,8 @@ struct log_options {
 	uint64_t journal_file_bytes; /* 0: 64 MiB, less on small disks */
 	uint64_t journal_bytes_max;  /* 0: 512 MiB; a storage checkpoint starts at half of it */
 	uint64_t group_bytes_max;    /* 0: 8 MiB */
-	uint64_t entered_bytes_max;  /* entered and not yet committed, 0: 64 MiB; past it ERR_OVERLOADED */
+	/* Entered and not yet committed, 0: 64 MiB; past it, or with half of it in one partition, ERR_OVERLOADED. */
+	uint64_t entered_bytes_max;
 	uint64_t pinned_bytes_max; /* committed and not yet in segments, 0: 128 MiB; past it ERR_OVERLOADED */
 	uint64_t tail_bytes_max;   /* recent groups kept for readers, 0: 64 MiB */
 	uint64_t segment_bytes;    /* 0: 256 MiB */
