@@ -280,7 +280,7 @@ def wrk(url, script, connections, seconds=None, core=CLIENT_CORE, server=None):
     """Requests a second, latency, and the server's CPU time a request."""
     seconds = seconds or options.seconds
     before = server.cpu() if server else 0
-    command = pinned(core) + ["wrk", "-t1", "-c%d" % connections, "-d%gs" % seconds, "--latency", "-s", script, url]
+    command = pinned(core) + ["wrk", "-t1", "-c%d" % connections, "-d%ds" % max(1, round(seconds)), "--latency", "-s", script, url]
     text = subprocess.run(command, stdout=subprocess.PIPE, check=True, universal_newlines=True).stdout
     if "Non-2xx" in text or "Socket errors" in text:
         say("  " + " ".join(re.findall(r".*(?:Non-2xx|Socket errors).*", text)).strip())

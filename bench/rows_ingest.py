@@ -11,7 +11,7 @@ from harness import (BODY_BYTES, CLIENT_CORE, POST, Nginx, Redis, Weir, describe
 # of 512 MiB a run of a minute sees several.
 LOG = "{ journal_bytes: 128MiB, journal_file_bytes: 16MiB }"
 # One record at a time fills 4 KiB of the journal.
-SMALL_LOG = "{ journal_bytes: 4MiB, journal_file_bytes: 1MiB, group_bytes: 256KiB }"
+SMALL_LOG = "{ journal_bytes: 4MiB, journal_file_bytes: 1MiB, group_bytes: 2MiB }"
 RECORDS = "/v1/topics/bench/records"
 COLUMNS = [("rate", "requests/s", "%.0f"), ("cpu_us", "CPU us a request", "%.2f"), ("p50_us", "p50 us", "%.0f"),
            ("p99_us", "p99 us", "%.0f")]

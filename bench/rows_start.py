@@ -29,7 +29,7 @@ def start():
             weir.stop()
             weir.start()
             results["clean stop"].append({"ready": weir.ready_seconds})
-            wrk(weir.url + RECORDS, script, 4, seconds=1.5)  # so that the journal holds something
+            wrk(weir.url + RECORDS, script, 4, seconds=2)  # so that the journal holds something
             weir.stop(hard=True)
             weir.start()
             results["kill -9"].append({"ready": weir.ready_seconds,

@@ -135,6 +135,7 @@ struct log {
 	struct tail_group *tail_first, *tail_last;
 	struct tail_group *first_unmoved;
 	struct partition *queue_first, *queue_last;
+	uint32_t queue_count;
 	uint64_t move_wanted; /* somebody waits for this sequence */
 	uint64_t moved_sequence;
 	bool mover_stop;
@@ -232,7 +233,8 @@ int committer_step(struct log *l);
 void *committer_main(void *arg);
 
 /* mover.c */
-#define MOVER_LAG_BYTES (8 << 20) /* so much may wait before it is hurried */
+/* So many bytes may wait before it is hurried: more where many partitions share them. Under tail_lock. */
+int64_t mover_lag_bytes(const struct log *l);
 /* One partition's batches: 1 where there were some, 0 where none, -errno where the disk refused. */
 int mover_step(struct log *l);
 void *mover_main(void *arg);

@@ -219,6 +219,7 @@ static void queue_for_mover(struct log *l, struct partition *p)
 	else
 		l->queue_first = p;
 	l->queue_last = p;
+	l->queue_count++;
 }
 
 static void publish_batch(struct partition *p, const struct tail_ref *ref)
@@ -265,7 +266,7 @@ int group_publish(struct log *l, struct group *g)
 	(void)pthread_mutex_lock(&l->tail_lock);
 	for (uint32_t i = 0; i < g->ref_count; i++)
 		queue_for_mover(l, g->owners[i]);
-	if (l->mover_idle || atomic_load(&l->pinned_bytes) >= MOVER_LAG_BYTES) {
+	if (l->mover_idle || atomic_load(&l->pinned_bytes) >= mover_lag_bytes(l)) {
 		l->mover_idle = false;
 		(void)pthread_cond_signal(&l->movable);
 	}

@@ -15,7 +15,12 @@
 #include "base/mem.h"
 
 #define PIECES_MAX 256u
+/* A partition's records are worth a write when there are several: with many partitions that takes longer. */
 #define LAG_MS 50
+#define LAG_MS_MAX 2000
+#define LAG_PARTITIONS_A_MS 5
+#define LAG_BYTES (8 << 20)
+#define LAG_BYTES_A_PARTITION (6 << 10)
 #define FAILURE_MS 200
 
 static struct partition *take_queued(struct log *l)
@@ -29,6 +34,7 @@ static struct partition *take_queued(struct log *l)
 		if (!l->queue_first)
 			l->queue_last = NULL;
 		p->queued = false;
+		l->queue_count--;
 	}
 	(void)pthread_mutex_unlock(&l->tail_lock);
 	return p;
@@ -43,6 +49,7 @@ static void put_back(struct log *l, struct partition *p)
 		l->queue_first = p;
 		if (!l->queue_last)
 			l->queue_last = p;
+		l->queue_count++;
 	}
 	(void)pthread_mutex_unlock(&l->tail_lock);
 }
@@ -252,7 +259,29 @@ int mover_step(struct log *l)
 static bool is_due(const struct log *l)
 {
 	return l->mover_stop || l->move_wanted > l->moved_sequence ||
-	       atomic_load(&l->pinned_bytes) >= MOVER_LAG_BYTES;
+	       atomic_load(&l->pinned_bytes) >= mover_lag_bytes(l);
+}
+
+int64_t mover_lag_bytes(const struct log *l)
+{
+	int64_t bytes = LAG_BYTES + (int64_t)l->queue_count * LAG_BYTES_A_PARTITION;
+	int64_t most = (int64_t)l->options.pinned_bytes_max / 2;
+
+	if (most > (int64_t)l->options.tail_bytes_max)
+		most = (int64_t)l->options.tail_bytes_max; /* that much is kept in any case */
+	return bytes < most ? bytes : most;
+}
+
+/* Under tail_lock; the queue grows meanwhile, so it is looked at again. */
+static void let_gather(struct log *l)
+{
+	for (int64_t waited = 0; l->queue_first && !is_due(l); waited += LAG_MS) {
+		int64_t lag = LAG_MS + l->queue_count / LAG_PARTITIONS_A_MS;
+
+		if (waited >= (lag < LAG_MS_MAX ? lag : LAG_MS_MAX))
+			return;
+		core_wait(&l->movable, &l->tail_lock, LAG_MS);
+	}
 }
 
 /* Sleeps without a clock while nothing waits; then lets a little gather. False when it is time to end. */
@@ -266,8 +295,7 @@ static bool wait_for_work(struct log *l)
 		(void)pthread_cond_wait(&l->movable, &l->tail_lock);
 	}
 	l->mover_idle = false;
-	if (l->queue_first && !is_due(l))
-		core_wait(&l->movable, &l->tail_lock, LAG_MS);
+	let_gather(l);
 	go_on = l->queue_first || !l->mover_stop;
 	(void)pthread_mutex_unlock(&l->tail_lock);
 	return go_on;
