@@ -235,8 +235,8 @@ void *committer_main(void *arg);
 /* mover.c */
 /* So many bytes may wait before it is hurried: more where many partitions share them. Under tail_lock. */
 int64_t mover_lag_bytes(const struct log *l);
-/* One partition's batches: 1 where there were some, 0 where none, -errno where the disk refused. */
-int mover_step(struct log *l);
+/* Some of one partition's batches: bytes, 0 where none waited, -errno where the disk refused. */
+int64_t mover_step(struct log *l);
 void *mover_main(void *arg);
 /* Waits until everything up to `sequence` is in segments. ERR_DISK_FULL where the disk refuses. */
 int mover_reach(struct log *l, uint64_t sequence);

@@ -10,11 +10,18 @@
 #include "log/core.h"
 
 #include <errno.h>
+#include <sched.h>
 
 #include "base/check.h"
 #include "base/mem.h"
 
 #define PIECES_MAX 256u
+/*
+ * The most in one write. A write of a megabyte keeps a core for two milliseconds,
+ * and on a busy one the committer waits that long to hear of its sync.
+ */
+#define MOVE_BYTES (128 << 10)
+
 /* A partition's records are worth a write when there are several: with many partitions that takes longer. */
 #define LAG_MS 50
 #define LAG_MS_MAX 2000
@@ -136,7 +143,8 @@ static void unpin_groups(struct log *l, struct tail_group **groups, uint32_t cou
 			atomic_fetch_sub(&l->pinned_bytes, (int64_t)groups[i]->blob->len);
 }
 
-static int move_some(struct log *l, struct partition *p, bool *more)
+/* Bytes that were moved, 0 where none waited, -errno. */
+static int64_t move_some(struct log *l, struct partition *p, bool *more)
 {
 	struct segment_piece pieces[PIECES_MAX];
 	struct tail_group *groups[PIECES_MAX];
@@ -144,6 +152,7 @@ static int move_some(struct log *l, struct partition *p, bool *more)
 	const struct tail_ref *ref;
 	uint64_t limit, used;
 	uint32_t count = 0;
+	int64_t moved = 0;
 	int rc;
 
 	*more = false;
@@ -157,7 +166,8 @@ static int move_some(struct log *l, struct partition *p, bool *more)
 	if (rc == 0) {
 		limit = p->options.segment_bytes ? p->options.segment_bytes : l->options.segment_bytes;
 		used = atomic_load(&s->bytes);
-		count = gather(p, limit > used ? limit - used : 0, pieces, groups);
+		limit = limit > used ? limit - used : 0;
+		count = gather(p, limit < MOVE_BYTES ? limit : MOVE_BYTES, pieces, groups);
 	}
 	(void)pthread_mutex_unlock(&p->lock);
 	if (rc)
@@ -174,9 +184,11 @@ static int move_some(struct log *l, struct partition *p, bool *more)
 	}
 	(void)pthread_mutex_unlock(&p->lock);
 	segment_unref(s);
+	for (uint32_t i = 0; i < count; i++)
+		moved += (int64_t)pieces[i].bytes.len;
 	if (rc == 0)
 		unpin_groups(l, groups, count);
-	return rc ? rc : 1;
+	return rc ? rc : moved;
 }
 
 static void advance_moved(struct log *l)
@@ -233,26 +245,26 @@ void tail_evict(struct log *l, bool all)
 	}
 }
 
-int mover_step(struct log *l)
+int64_t mover_step(struct log *l)
 {
 	struct partition *p = take_queued(l);
-	bool more = true;
-	int rc = 0;
+	bool more;
+	int64_t rc;
 
 	if (!p)
 		return 0;
-	while (more && rc >= 0)
-		rc = move_some(l, p, &more);
-	if (rc < 0) {
+	rc = move_some(l, p, &more);
+	if (rc < 0 || more)
 		put_back(l, p);
+	if (rc < 0) {
 		if (!atomic_exchange(&l->move_failing, true))
 			core_say(l, LOG_ERROR, "segment_write_failed",
-				 "%s; ingest is refused until it works again", sys_error_text(rc));
+				 "%s; ingest is refused until it works again", sys_error_text((int)rc));
 		return rc;
 	}
 	if (atomic_exchange(&l->move_failing, false))
 		core_say(l, LOG_INFO, "segment_write_works", "segments are written again");
-	return 1;
+	return rc ? rc : 1;
 }
 
 /* True once enough waits, somebody asked, or the log stops. Under tail_lock. */
@@ -308,18 +320,38 @@ static void pause_after_failure(struct log *l)
 	(void)pthread_mutex_unlock(&l->tail_lock);
 }
 
+/*
+ * What waits now: what comes meanwhile gathers again. After each MOVE_BYTES it
+ * steps aside, because nobody waits for the mover and all wait for the others.
+ */
+static int64_t move_what_waits(struct log *l)
+{
+	int64_t left = atomic_load(&l->pinned_bytes), stretch = 0, rc;
+
+	while ((rc = mover_step(l)) > 0) {
+		left -= rc;
+		stretch += rc;
+		if (left <= 0 && atomic_load(&l->pinned_bytes) > 0)
+			break;
+		if (stretch < MOVE_BYTES)
+			continue;
+		stretch = 0;
+		advance_moved(l);
+		tail_evict(l, false);
+		(void)sched_yield();
+	}
+	advance_moved(l);
+	tail_evict(l, false);
+	return rc;
+}
+
 void *mover_main(void *arg)
 {
 	struct log *l = arg;
 
 	(void)pthread_setname_np(pthread_self(), "weir-move");
 	while (wait_for_work(l)) {
-		int rc;
-		while ((rc = mover_step(l)) > 0)
-			tail_evict(l, false);
-		advance_moved(l);
-		tail_evict(l, false);
-		if (rc < 0) {
+		if (move_what_waits(l) < 0) {
 			bool stop;
 			pause_after_failure(l);
 			(void)pthread_mutex_lock(&l->tail_lock);
@@ -337,8 +369,10 @@ int mover_reach(struct log *l, uint64_t sequence)
 	int rc = 0;
 
 	if (!l->started) {
-		while ((rc = mover_step(l)) > 0)
+		int64_t moved;
+		while ((moved = mover_step(l)) > 0)
 			;
+		rc = moved < 0 ? (int)moved : 0;
 		advance_moved(l);
 		tail_evict(l, false);
 		return rc < 0 ? (rc == -ENOSPC ? ERR_DISK_FULL : ERR_IO) : 0;
