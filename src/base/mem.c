@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/mem.h"
 
-#include <malloc.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -75,9 +74,4 @@ uint64_t mem_calls(void)
 {
 	atomic_store(&watching, 1);
 	return atomic_load(&watched_calls);
-}
-
-void mem_tune(void)
-{
-	(void)mallopt(M_TOP_PAD, 1 << 20);
 }

@@ -29,13 +29,6 @@ void mem_free(void *ptr);
 /* Returns an owned NUL-terminated copy of n bytes. */
 char *mem_strndup(const void *text, size_t n) __attribute__((warn_unused_result));
 
-/*
- * For a process that lives long and hands memory from thread to thread: an
- * arena then grows by a megabyte at a time, not by a page a group. Once, before
- * threads.
- */
-void mem_tune(void);
-
 /* For tests: fails the n-th call from now (1 = the next), 0 switches off. */
 void mem_fail_at(uint64_t nth);
 

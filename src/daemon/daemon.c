@@ -73,13 +73,11 @@ static void wait_for_stop(struct parts *p, const sigset_t *set)
 
 int daemon_run(const struct conf *conf, const struct daemon_options *options)
 {
-	struct parts *p;
+	struct parts *p = mem_zalloc(1, sizeof(*p));
 	pthread_t watcher;
 	sigset_t set;
 	int rc;
 
-	mem_tune();
-	p = mem_zalloc(1, sizeof(*p));
 	if (!p)
 		return 1;
 	p->conf = conf;
