@@ -139,9 +139,11 @@ end
 def keys():
     """ask and remember one key, with 10 million remembered; against a hash table and RocksDB"""
     folder = scratch("keys")
-    subprocess.run([tool("seen_bench"), folder, "10"], check=True)
+    text = subprocess.run([tool("seen_bench"), folder, "10"], stdout=subprocess.PIPE, check=True,
+                          universal_newlines=True).stdout
+    say(text.rstrip())
     remove(folder)
-    return True
+    return verdict("ns", float(re.search(r"^weir seen\s+(\d+)", text, re.M).group(1)), 1000, at_most=True, form="%.0f")
 
 
 def post_keys():

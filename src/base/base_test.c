@@ -87,6 +87,34 @@ static void wire_round_trips_and_stays_within_its_end(void **state)
 	}
 }
 
+static uint8_t small(uint8_t c)
+{
+	return c >= 'A' && c <= 'Z' ? (uint8_t)(c + 32) : c;
+}
+
+/* Every pair of bytes at every place of every length that takes another path. */
+static void names_are_compared_as_byte_by_byte(void **state)
+{
+	uint8_t a[17], b[17];
+
+	(void)state;
+	memset(a, 'x', sizeof(a));
+	memset(b, 'X', sizeof(b));
+	for (size_t len = 1; len <= sizeof(a); len++) {
+		for (size_t at = 0; at < len; at++) {
+			for (unsigned pair = 0; pair < 65536; pair++) {
+				a[at] = (uint8_t)(pair & 255);
+				b[at] = (uint8_t)(pair >> 8);
+				if (slice_eq_nocase(slice_make(a, len), slice_make(b, len)) !=
+				    (small(a[at]) == small(b[at])))
+					fail_msg("bytes %u and %u at %zu of %zu", a[at], b[at], at, len);
+			}
+			a[at] = 'x';
+			b[at] = 'X';
+		}
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -94,6 +122,7 @@ int main(void)
 		cmocka_unit_test(crc32c_forms_agree_at_every_length),
 		cmocka_unit_test(murmur2_matches_kafka),
 		cmocka_unit_test(sip24_128_matches_reference),
+		cmocka_unit_test(names_are_compared_as_byte_by_byte),
 		cmocka_unit_test(utf8_refuses_what_the_standard_refuses),
 		cmocka_unit_test(wire_round_trips_and_stays_within_its_end),
 	};

@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -52,7 +53,8 @@ static void open_log(struct fixture *f)
 {
 	struct fault fault = {0};
 
-	f->options.sys = sys_kernel();
+	if (!f->options.sys)
+		f->options.sys = sys_kernel();
 	f->options.dir = f->dir;
 	if (log_open(&f->options, &f->log, &fault))
 		fail_msg("%s", fault.text);
@@ -199,6 +201,57 @@ static void what_is_answered_is_read_also_after_a_clean_stop(void **state)
 	close_log(f);
 }
 
+/* ---- file systems that do not write past the page cache ---- */
+
+static bool direct_accepted; /* the flag is taken; the writes are refused */
+static int direct_fd = -1;
+static uint32_t direct_refused;
+
+static int refuse_direct(void *self, int fd, bool on)
+{
+	(void)self;
+	if (!direct_accepted) {
+		direct_refused++;
+		return -EINVAL;
+	}
+	direct_fd = on ? fd : -1;
+	return 0;
+}
+
+static int refuse_direct_write(void *self, int fd, const struct iovec *iov, int count, uint64_t at)
+{
+	if (fd == direct_fd) {
+		direct_refused++;
+		return -EINVAL;
+	}
+	return sys_kernel()->ops->pwritev(self, fd, iov, count, at);
+}
+
+static void a_journal_that_cannot_write_past_the_cache_writes_through_it(void **state)
+{
+	struct fixture *f = *state;
+	static struct sys_ops ops;
+	static struct sys sys;
+	struct partition *p;
+
+	ops = *sys_kernel()->ops;
+	sys = (struct sys){.ops = &ops, .self = sys_kernel()->self};
+	ops.set_direct = refuse_direct;
+	ops.pwritev = refuse_direct_write;
+	f->options.sys = &sys;
+	for (uint32_t round = 0; round < 2; round++) {
+		direct_accepted = round == 1;
+		direct_refused = 0;
+		open_log(f);
+		assert_int_equal(partition_open(f->log, &topic_a, 0, &keep_all, &p), 0);
+		start_log(f);
+		append(f, p, round * 100, 100);
+		assert_int_equal(check_all(p, 0), round * 100 + 100);
+		assert_int_equal(direct_refused, 1); /* asked once */
+		close_log(f);
+	}
+}
+
 /* Copies the directory as a kill would leave it, and opens the copy. */
 static void copy_dir(const struct fixture *f, struct fixture *copy)
 {
@@ -230,7 +283,7 @@ static void what_is_answered_is_read_after_a_kill(void **state)
 	append(f, p, 0, 3000);
 	assert_int_equal(log_checkpoint(f->log, &(struct fault){0}), 0);
 	append(f, p, 3000, 500);
-	for (int round = 0; round < 2; round++) {
+	for (uint32_t round = 0; round < 2; round++) {
 		if (round == 0)
 			copy_dir(f, &copy);
 		open_log(&copy);
@@ -457,7 +510,7 @@ static void times_are_found(void **state)
 		while (!f->done)
 			pump(f);
 	}
-	for (int round = 0; round < 2; round++) {
+	for (uint32_t round = 0; round < 2; round++) {
 		for (int i = 0; i < 20; i++) {
 			assert_int_equal(log_find_wait(p, 1000 + i * 10 - 5, &offset), 0);
 			assert_int_equal(offset, i);
@@ -505,6 +558,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(what_is_answered_is_read_also_after_a_clean_stop),
 		TEST(what_is_answered_is_read_after_a_kill),
+		TEST(a_journal_that_cannot_write_past_the_cache_writes_through_it),
 		TEST(a_torn_last_group_is_cut_and_damage_before_it_is_refused),
 		TEST(a_second_log_on_the_directory_is_refused),
 		TEST(one_commit_over_many_partitions_is_one_group),
