@@ -27,6 +27,9 @@ struct wheel {
 
 void wheel_init(struct loop *loop);
 
+/* At the end of a turn: an alarm for which no timer is left moves on, or is taken back. */
+void wheel_before_sleep(struct loop *loop);
+
 /* ---- output parts (output.c) ---- */
 
 enum part_size {

@@ -883,6 +883,52 @@ static void an_idle_loop_does_not_tick(void **state)
 	stop(&s);
 }
 
+static void count_fired(void *ctx)
+{
+	(void)ctx;
+	atomic_fetch_add(&fired, 1);
+}
+
+static void set_timer(struct loop *loop, void *arg)
+{
+	(void)arg;
+	loop_timer_init(&far_timers[0], never, NULL);
+	loop_timer_set(loop, &far_timers[0], 300 * MS);
+}
+
+static void stop_timer(struct loop *loop, void *arg)
+{
+	(void)arg;
+	loop_timer_stop(loop, &far_timers[0]);
+}
+
+static void set_another_timer(struct loop *loop, void *arg)
+{
+	(void)arg;
+	loop_timer_init(&far_timers[1], count_fired, NULL);
+	loop_timer_set(loop, &far_timers[1], 1000 * MS);
+}
+
+static void a_timer_that_was_stopped_wakes_nobody(void **state)
+{
+	struct server s;
+
+	(void)state;
+	make_loops(&s, 1);
+	run_loops(&s);
+	atomic_store(&fired, 0);
+	on_loop(s.loops[0], set_timer, NULL);
+	on_loop(s.loops[0], stop_timer, NULL);
+	assert_int_equal(turns_during(s.loops[0], 500), 0); /* none is left */
+	on_loop(s.loops[0], set_timer, NULL);
+	on_loop(s.loops[0], set_another_timer, NULL);
+	on_loop(s.loops[0], stop_timer, NULL);
+	assert_int_equal(turns_during(s.loops[0], 500), 0); /* a later one is */
+	await(&fired, 1);
+	assert_int_equal(atomic_load(&seen.errors), 0);
+	stop(&s);
+}
+
 /* A clock that the test moves: rounds of the wheel without waiting for them. */
 static int64_t false_now;
 
@@ -1350,6 +1396,7 @@ int main(void)
 		cmocka_unit_test(the_peer_is_named),
 		cmocka_unit_test(timers_fire_in_order_move_and_stop),
 		cmocka_unit_test(an_idle_loop_does_not_tick),
+		cmocka_unit_test(a_timer_that_was_stopped_wakes_nobody),
 		cmocka_unit_test(many_timers_over_many_rounds_fire_each_at_its_time),
 		cmocka_unit_test(messages_arrive_once_and_in_order),
 		cmocka_unit_test(a_message_goes_back_and_forth_between_loops),
