@@ -57,7 +57,8 @@ struct filter_ops {
 
 	/*
 	 * Sends of `count` (1 to 64) non-empty parts as many bytes as the socket takes. Their number,
-	 * more than 0; or an enum filter_result. Less than all means that the socket is full.
+	 * more than 0; or an enum filter_result. Less than all means that the socket is full: it has
+	 * refused some, or epoll may not tell of room.
 	 * A byte counts when all that was made of it is the kernel's, not before. What was offered and
 	 * not counted is offered again until it is: the same bytes at the same place, perhaps with more
 	 * behind them. So a record that was made and has left in part needs no copy of what it was made of.
