@@ -96,7 +96,9 @@ static void admit(struct acceptor *a, int fd, const struct sockaddr *peer)
 		listener_conn_gone(l);
 		return;
 	}
-	if (over)
+	if (l->options.push_filters && l->options.push_filters(l->options.ctx, c) < 0)
+		conn_abort(c);
+	else if (over)
 		refuse(l, c);
 	else if (l->options.on_accept(l->options.ctx, c) < 0)
 		conn_abort(c);

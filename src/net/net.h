@@ -11,8 +11,8 @@
  * thread. A connection belongs to one loop and is only touched there. Net moves
  * bytes; it knows no protocol above TCP.
  *
- * A connection is a stack of filters: tcp below, tls later between, the session
- * on top. A session is told of bytes and of credit; it never blocks and never
+ * A connection is a stack of filters (filter.h): tcp below, what the listener
+ * pushes between, the session on top. A session is told of bytes and of credit; it never blocks and never
  * queues: it writes what it has, and is called again when that has left.
  */
 struct loop;
@@ -118,7 +118,7 @@ void loop_timer_stop(struct loop *loop, struct loop_timer *t);
 enum conn_close_reason {
 	CONN_CLOSED_BY_PEER,
 	CONN_CLOSED_BY_US,
-	CONN_RESET,
+	CONN_RESET,   /* or what the peer sent was not what a filter understands */
 	CONN_STOPPED, /* the loop ends */
 };
 
@@ -209,6 +209,11 @@ uint64_t conn_bytes_out(const struct conn *c);
 struct listener_options {
 	const char *address;      /* HOST:PORT, [v6]:PORT, :PORT; port 0 picks a free one */
 	uint32_t connections_max; /* shared by all loops, 0: 65 536 */
+	/*
+	 * With which filters connections are built, refused ones too (filter.h): on the loop, before
+	 * on_accept. A negative error: closed at once, unseen by on_accept. NULL: plain TCP.
+	 */
+	int (*push_filters)(void *ctx, struct conn *c);
 	/* On the loop of the connection. Must set a session, or refuse with a negative error (then it is closed). */
 	int (*on_accept)(void *ctx, struct conn *c);
 	/* Past the cap: may write one answer; the connection is closed after it. NULL: closed at once. */

@@ -55,6 +55,12 @@ bool exchange_cancelled(const struct exchange *x)
 	return !x->session || !session_conn(x->session);
 }
 
+/* on_bytes, which the handler runs in, looks at it when it is through. */
+void exchange_park(struct exchange *x)
+{
+	x->long_lived = true;
+}
+
 bool exchange_ended(const struct exchange *x)
 {
 	return exchange_cancelled(x) || session_ended(x->session);

@@ -77,7 +77,8 @@ struct exchange {
 	bool chunked; /* the stream's framing */
 	bool cut;     /* the answer could not be kept: the connection is cut at its turn */
 	bool continue_due;
-	bool cors; /* a foreign, allowed Origin */
+	bool cors;       /* a foreign, allowed Origin */
+	bool long_lived; /* a stream, or parked */
 };
 
 #define EXCHANGE_BODY_PADDING 64u
@@ -102,6 +103,13 @@ void exchange_peer(const struct exchange *x, struct conn_peer *out);
 
 /* True once the peer has gone: what is still to do may be left out. */
 bool exchange_cancelled(const struct exchange *x);
+
+/*
+ * Tells that the answer may be long in coming: called by a handler that is about
+ * to give EXCHANGE_PENDING to wait for what may never happen. The connection then
+ * wakes nobody meanwhile. Not for who waits for the disk: it costs a little.
+ */
+void exchange_park(struct exchange *x);
 
 /* True once the peer will send no more (on_end is not called any more). */
 bool exchange_ended(const struct exchange *x);

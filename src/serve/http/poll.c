@@ -392,6 +392,8 @@ static int park(struct poll *p)
 {
 	struct exchange *x = p->x;
 
+	if (p->wait_ns)
+		exchange_park(x);
 	x->user = p;
 	x->on_cancel = on_cancel;
 	x->on_end = on_end;

@@ -22,7 +22,8 @@
  *
  * Deadlines cost the hot path no more than a comparison: the timer stays armed while
  * requests come and go; when it fires the deadline that counts then is computed,
- * and the timer moves there.
+ * and the timer moves there. Streams and parked requests take it back: thousands
+ * of them would each wake the loop once for nothing.
  *
  * Parsing ahead while the body of a request is streamed to its handler was
  * rejected: every body is bounded and the door wants it whole.
@@ -126,6 +127,17 @@ static int64_t deadline(struct session *s, int64_t now)
 	return at;
 }
 
+/* Takes the timer back where nothing is waited for. Who is about to answer leaves it: the next request needs it. */
+static void rest(struct session *s)
+{
+	struct loop *loop = conn_loop(s->conn);
+
+	if (s->closing || s->timer_at_ns == 0 || deadline(s, loop_now(loop)))
+		return;
+	s->timer_at_ns = 0;
+	loop_timer_stop(loop, &s->timer);
+}
+
 /* Arms the timer where it would fire too late. */
 static void watch(struct session *s)
 {
@@ -137,6 +149,8 @@ static void watch(struct session *s)
 	loop = conn_loop(s->conn);
 	now = loop_now(loop);
 	at = deadline(s, now);
+	if (at == 0 && s->first && s->first->long_lived)
+		rest(s);
 	if (at == 0 || (s->timer_at_ns && s->timer_at_ns <= at))
 		return;
 	s->timer_at_ns = at;
@@ -444,6 +458,7 @@ int session_stream_start(struct exchange *x, int status, struct slice content_ty
 
 	CHECK(x->stage == EXCHANGE_OPEN && x->route->flags & ROUTE_ALONE);
 	x->stage = EXCHANGE_STREAM;
+	x->long_lived = true;
 	if (!s || s->closing)
 		return ERR_CANCELLED;
 	CHECK(s->first == x);
@@ -979,6 +994,8 @@ static void on_drained(void *ctx)
 		x->on_room(x);
 	else
 		resume(s);
+	if (s->first && s->first->long_lived)
+		rest(s);
 }
 
 /* Those whose turn it is and who asked are told; each may answer, then the next one's turn has come. */
