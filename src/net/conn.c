@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -22,6 +24,7 @@
  * taking less than all is what blocked means; epoll then tells when to go on.
  *
  *   OPEN ──conn_close──► FLUSHING ──all has left──► LINGERING ──eof or time──► GONE
+ *        ──conn_finish─►                                      ──all acknowledged─►
  *     └── reset, conn_abort, the loop's end ── from every state ──────────────► GONE
  *
  * Interest in reading is taken back late: stopping sets a flag, and only when
@@ -36,11 +39,37 @@
 #define OUTPUT_MAX (1u << 20)
 #define KEPT_BYTES_MIN 256u
 #define FLUSH_STALL_NS (30 * 1000000000LL)
+#define ACKNOWLEDGED_MS 20u /* between two looks at whether the peer has everything */
+
+/*
+ * Has the peer's kernel what was sent, our end included? A socket that is closed
+ * then loses nothing, even where it answers later bytes with a reset.
+ */
+static bool is_acknowledged(const struct conn *c)
+{
+	int left = 0;
+
+	return ioctl(c->fd, SIOCOUTQ, &left) == 0 && left == 0;
+}
+
+static void linger_on(struct conn *c)
+{
+	uint32_t ms = c->linger_ms;
+
+	if (c->flags & CONN_FINISH && ms > ACKNOWLEDGED_MS)
+		ms = ACKNOWLEDGED_MS;
+	c->linger_ms -= ms;
+	loop_timer_set(c->loop, &c->timer, (int64_t)ms * 1000000);
+}
 
 static void on_close_deadline(void *ctx)
 {
 	struct conn *c = ctx;
 
+	if (c->state == CONN_LINGERING && c->linger_ms > 0 && !is_acknowledged(c)) {
+		linger_on(c);
+		return;
+	}
 	conn_terminate(c, (c->flags & CONN_EOF) ? CONN_CLOSED_BY_PEER : CONN_CLOSED_BY_US);
 }
 
@@ -298,7 +327,7 @@ static void end_sending(struct conn *c)
 	}
 	(void)shutdown(c->fd, SHUT_WR);
 	c->state = CONN_LINGERING;
-	loop_timer_set(c->loop, &c->timer, (int64_t)c->linger_ms * 1000000);
+	linger_on(c);
 	update_interest(c);
 }
 
@@ -508,6 +537,13 @@ void conn_close(struct conn *c, int64_t linger_ns)
 	want_input_again(c);
 	if (!(c->flags & CONN_BLOCKED))
 		add_todo(c);
+}
+
+void conn_finish(struct conn *c, int64_t linger_ns)
+{
+	if (c->state == CONN_OPEN)
+		c->flags |= CONN_FINISH;
+	conn_close(c, linger_ns);
 }
 
 void conn_abort(struct conn *c)

@@ -129,6 +129,7 @@ enum conn_flag {
 	CONN_WROTE = 16,   /* on_drained is owed */
 	CONN_PRESENT = 32, /* kept bytes are to be presented at the end of the turn */
 	CONN_INSIDE = 64,  /* on_bytes is running */
+	CONN_FINISH = 128, /* gone as soon as the peer's kernel has everything */
 };
 
 struct conn {
