@@ -417,6 +417,30 @@ def _(w):
     eq([r["value"] for r in later.get()["records"]], [1])
 
 
+# ---- large ----
+
+@test("a large record of which every byte takes six is given on every way, and nobody stands before it", own=True, timeout=120)
+def _():
+    with Weir("memory: 2GiB\nlog: {group_bytes: 64MiB, entered_bytes: 128MiB}\n"
+              "http: {record_bytes_max: 16MiB}\n") as w:
+        t, n = w.topic(), 12 << 20
+        w.push(t, b"\x01" * n, "text/plain")
+        w.push(t, b"2")
+        got = w.get("/v1/topics/%s/records" % t, timeout=90)
+        eq([len(v) for v in poll_values(expect(got, 200).text)], [n], "a page of one record")
+        eq(w.poll(t, cursor=got.json()["cursor"])["records"][0]["value"], 2)
+        for stream in (Sse(w, "/v1/topics/%s/sse?cursor=earliest" % t), Ws(w, "/v1/topics/%s/ws?cursor=earliest" % t)):
+            with stream as s:
+                if isinstance(s, Ws):
+                    s.send(9, b"are you there")
+                given, end = 0, s.raw.buf
+                while b'"headers":{},"value":2' not in end:
+                    got = s.raw.sock.recv(1 << 20)
+                    check(got, "cut after %d bytes" % given)
+                    given, end = given + len(got), end[-200:] + got
+                check(given > 6 * n, "%d bytes of %d" % (given, 6 * n))
+
+
 # ---- one cursor on every way ----
 
 def next_by(w, way, t, cursor):
@@ -485,6 +509,17 @@ def _(w):
 
 
 # ---- cursors that do not fit any more ----
+
+@test("a long poll whose topic is deleted is told so, with what every error has")
+def _(w):
+    t = w.topic()
+    w.push(t, b"1")
+    later = Later(w.get, "/v1/topics/%s/records?cursor=latest&wait=30s" % t)
+    time.sleep(0.2)
+    expect(w.delete("/v1/topics/" + t), 204)
+    expect(later.get(), 404, "unknown_topic")
+
+
 
 def trim(w, t, cursor):
     return expect(w.post("/v1/topics/%s/trim" % t, json.dumps({"before": cursor}), {"Content-Type": "application/json"}), 200)

@@ -35,7 +35,6 @@
 #define DISK_WAIT_NS (30 * 1000000000ll)
 #define GAPS_BYTES_MAX (1u << 20)
 #define GAPS_BYTES_FULL 32768u
-#define PAGE_BYTES_MAX ((size_t)64 << 20)
 #define PARTITIONS_MAX 1024u /* more, and the cursor would not fit a request target */
 #define CACHED_BATCH_MAX (256u << 10)
 #define KEPT_BYTES_MAX (1u << 20) /* of a page that waits for the disk */
@@ -311,6 +310,8 @@ static int fail(struct poll *p, int err)
 
 	let_go(p);
 	buf_fini(&p->kept);
+	if (err == ERR_UNKNOWN_TOPIC)
+		return exchange_problem(x, err, "The topic was deleted");
 	return exchange_problem(x, err, NULL);
 }
 
@@ -349,6 +350,8 @@ static void begin_page(struct poll *p)
 	if (!is_empty(p))
 		return;
 	p->out = &loop_of(p)->scratch;
+	if (p->out->cap > APP_SCRATCH_KEPT)
+		buf_fini(p->out);
 	buf_clear(p->out);
 	(void)buf_append_str(p->out, "{\"records\":[");
 }
@@ -537,7 +540,7 @@ int poll_start(struct exchange *x, const struct poll_options *o)
 			   .since_ns = loop_now(x->loop),
 			   .limit = o->limit,
 			   .over = o->wait_ns == 0 || exchange_ended(x)};
-	buf_init(&p->kept, PAGE_BYTES_MAX);
+	buf_init(&p->kept, RECORD_JSON_BYTES_MAX + APP_SCRATCH_KEPT);
 	buf_init(&p->gaps, GAPS_BYTES_MAX);
 	loop_timer_init(&p->timer, on_late, p);
 	p->guest.leave = on_leave;

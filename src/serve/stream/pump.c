@@ -18,9 +18,9 @@
 #include "base/check.h"
 #include "json/json_write.h"
 #include "proto/batch/batch.h"
+#include "serve/record/record_json.h"
 
 #define VIEW_BYTES_MAX (256u << 10)
-#define OUT_BYTES_MAX (320u << 20)
 #define OUT_BYTES_KEPT (1u << 20)
 #define SCAN_BYTES_TURN (1u << 20) /* looked through for a key */
 
@@ -29,7 +29,7 @@
 
 void pump_bufs_init(struct pump_bufs *bufs)
 {
-	buf_init(&bufs->out, OUT_BYTES_MAX);
+	buf_init(&bufs->out, RECORD_JSON_BYTES_MAX + VIEW_BYTES_MAX);
 	buf_init(&bufs->cursor, CURSOR_TEXT_MAX * 2);
 	buf_init(&bufs->json, 16384);
 }
