@@ -433,7 +433,7 @@ def _():
             with stream as s:
                 if isinstance(s, Ws):
                     s.send(9, b"are you there")
-                given, end = 0, s.raw.buf
+                given, end = len(s.raw.buf), s.raw.buf
                 while b'"headers":{},"value":2' not in end:
                     got = s.raw.sock.recv(1 << 20)
                     check(got, "cut after %d bytes" % given)
