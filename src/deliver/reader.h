@@ -104,6 +104,12 @@ struct reader_view {
 int reader_next(struct reader *r, size_t bytes_max, struct reader_view *view);
 
 /*
+ * on_ready is called in the next turn of the loop, so that who has much to look
+ * through lets the others of the loop have theirs.
+ */
+void reader_again(struct reader *r);
+
+/*
  * How far the caller got with the view that reader_next gave last: the offset
  * behind the last record done with, at most view.next_offset; one before
  * view.from changes nothing. What is left comes again. To be called before
@@ -137,7 +143,8 @@ bool reader_caught_up(const struct reader *r);
 bool reader_waits(const struct reader *r);
 
 /*
- * Appends the cursor of the present position. Where nothing is known yet
+ * Appends the cursor of the present position; partitions that are not selected
+ * stand in it as in the cursor that the reader began with. Where nothing is known yet
  * (topics waited for, a time not looked up) the word it began with, or
  * `earliest`. ERR_LIMIT, ERR_NOMEM.
  */

@@ -188,6 +188,9 @@ void log_port_free(struct log_port *port);
 /* On the loop's thread: runs on_done of commits, then on_ready of watches and on_read of reads. */
 void log_port_run(struct log_port *port);
 
+/* Any thread: calls the port's wake, as news would. */
+void log_port_wake(struct log_port *port);
+
 /* Posts seen waiters back to their loops: on_waiter gets each, on the port's thread. */
 typedef void log_waiter_fn(void *ctx, struct seen_waiter *waiter);
 struct log_waiter {

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "base/check.h"
@@ -7,11 +9,12 @@
 
 /*
  * A connection: what happens when. How bytes get in and out is its filters'
- * (filter.h), of which there is one, tcp, where nothing else is asked for. It stands on uv_poll and not on uv_tcp: libuv says
- * when, the reads and writes are ours. So a request costs one recv and one
- * send, closing can be told half from half, there is no request object for a
- * write, and an idle connection is a third smaller. The price is two more
- * epoll_ctl calls when a connection is made or has to wait for room to write.
+ * (filter.h), of which there is one, tcp, where nothing else is asked for. It
+ * stands on uv_poll and not on uv_tcp: libuv says when, the reads and writes are
+ * ours. So a request costs one recv and one send, closing can be told half from
+ * half, there is no request object for a write, and an idle connection is a third
+ * smaller. The price is two more epoll_ctl calls when a connection is made or has
+ * to wait for room to write.
  *
  * Input is read into the loop's one buffer and shown to the session there. Only
  * what it leaves is copied, into `kept`, which exists no longer than that.
@@ -21,6 +24,7 @@
  * taking less than all is what blocked means; epoll then tells when to go on.
  *
  *   OPEN ──conn_close──► FLUSHING ──all has left──► LINGERING ──eof or time──► GONE
+ *        ──conn_finish─►                                      ──all acknowledged─►
  *     └── reset, conn_abort, the loop's end ── from every state ──────────────► GONE
  *
  * Interest in reading is taken back late: stopping sets a flag, and only when
@@ -40,6 +44,7 @@
 #define KEPT_BYTES_MIN 256u
 #define FLUSH_STALL_NS (30 * 1000000000LL)
 #define BROKEN_LINGER_MS 500
+#define ACKNOWLEDGED_MS 20u /* between two looks at whether the peer has everything */
 
 static void end(struct conn *c)
 {
@@ -49,9 +54,35 @@ static void end(struct conn *c)
 		conn_terminate(c, (c->flags & CONN_EOF) ? CONN_CLOSED_BY_PEER : CONN_CLOSED_BY_US);
 }
 
+/*
+ * Has the peer's kernel what was sent, our end included? A socket that is closed
+ * then loses nothing, even where it answers later bytes with a reset.
+ */
+static bool is_acknowledged(const struct conn *c)
+{
+	int left = 0;
+
+	return ioctl(c->fd, SIOCOUTQ, &left) == 0 && left == 0;
+}
+
+static void linger_on(struct conn *c)
+{
+	uint32_t ms = c->linger_ms;
+
+	if (c->flags & CONN_FINISH && ms > ACKNOWLEDGED_MS)
+		ms = ACKNOWLEDGED_MS;
+	c->linger_ms -= ms;
+	loop_timer_set(c->loop, &c->timer, (int64_t)ms * 1000000);
+}
+
 static void on_close_deadline(void *ctx)
 {
-	end(ctx);
+	struct conn *c = ctx;
+
+	if (c->state == CONN_LINGERING && c->linger_ms > 0 && !is_acknowledged(c))
+		linger_on(c);
+	else
+		end(c);
 }
 
 /* ---- the list of those with something to do ---- */
@@ -336,12 +367,13 @@ static void take_bytes(struct conn *c, struct slice bytes)
 
 /* ---- closing ---- */
 
-static void linger(struct conn *c, int64_t ms)
+static void linger(struct conn *c, uint32_t ms)
 {
 	drop_filters(c); /* what comes is discarded as it is */
 	c->flags &= (uint16_t)~CONN_BLOCKED;
 	c->state = CONN_LINGERING;
-	loop_timer_set(c->loop, &c->timer, ms * 1000000);
+	c->linger_ms = ms;
+	linger_on(c);
 	update_interest(c);
 }
 
@@ -675,6 +707,13 @@ void conn_close(struct conn *c, int64_t linger_ns)
 	want_input_again(c);
 	if (!(c->flags & CONN_BLOCKED))
 		add_todo(c);
+}
+
+void conn_finish(struct conn *c, int64_t linger_ns)
+{
+	if (c->state == CONN_OPEN)
+		c->flags |= CONN_FINISH;
+	conn_close(c, linger_ns);
 }
 
 void conn_abort(struct conn *c)

@@ -198,6 +198,13 @@ void conn_set_output_max(struct conn *c, size_t bytes);
  * CONN_CLOSED_BY_PEER where the peer had ended first.
  */
 void conn_close(struct conn *c, int64_t linger_ns);
+
+/*
+ * The same for a peer that owes nothing: all that it was to send has come. So
+ * there is no waiting for its end, only until its kernel has acknowledged all
+ * output and our end, which is looked at every tick, for up to linger_ns.
+ */
+void conn_finish(struct conn *c, int64_t linger_ns);
 void conn_abort(struct conn *c);
 
 /* Bytes of received data so far: for minimum rates. */

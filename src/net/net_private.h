@@ -139,6 +139,7 @@ enum conn_flag {
 	CONN_READ_ON_WRITE = 512, /* reading waits for the socket to be writable */
 	CONN_SEND_ON_READ = 1024, /* with CONN_BLOCKED: sending waits for the socket to be readable */
 	CONN_BROKEN = 2048,       /* a filter gave up */
+	CONN_FINISH = 4096,       /* gone as soon as the peer's kernel has everything */
 };
 
 struct conn {

@@ -690,6 +690,43 @@ static void lingering_ends_in_time(void **state)
 	stop(&s);
 }
 
+static char plenty[4 << 20];
+
+static size_t finish(void *ctx, struct slice bytes)
+{
+	if (conn_write(ctx, slice_make(plenty, sizeof(plenty))) < 0)
+		atomic_fetch_add(&seen.errors, 1);
+	conn_finish(ctx, 3600 * 1000 * MS);
+	return bytes.len;
+}
+
+/* The peer neither ends nor reads at first: what it has not got stays, and then there is no waiting for its end. */
+static void finishing_waits_until_the_peer_has_everything(void **state)
+{
+	const struct conn_session session = {.on_bytes = finish, .on_closed = on_closed};
+	static char got[sizeof(plenty)];
+	struct server s;
+	size_t n = 0;
+	int fd;
+
+	(void)state;
+	start(&s, 1, &session, 0);
+	fd = dial(&s);
+	put(fd, "x", 1);
+	nap_ms(300);
+	assert_int_equal(atomic_load(&seen.closed), 0);
+	while (n < sizeof(got)) {
+		ssize_t more = recv(fd, got + n, sizeof(got) - n, 0);
+		assert_true(more > 0);
+		n += (size_t)more;
+	}
+	expect_end(fd);
+	await(&seen.closed_for[CONN_CLOSED_BY_US], 1); /* await has less patience than the linger */
+	assert_int_equal(atomic_load(&seen.errors), 0);
+	(void)close(fd);
+	stop(&s);
+}
+
 static void count_end(void *ctx)
 {
 	atomic_fetch_add(&seen.ended, 1);
@@ -1597,6 +1634,7 @@ int main(void)
 		cmocka_unit_test(stopped_reading_is_silent_and_resumes),
 		cmocka_unit_test(lingering_lets_the_answer_through),
 		cmocka_unit_test(lingering_ends_in_time),
+		cmocka_unit_test(finishing_waits_until_the_peer_has_everything),
 		cmocka_unit_test(half_a_close_still_gets_its_answer),
 		cmocka_unit_test(an_end_that_is_not_answered_is_silent),
 		cmocka_unit_test(credit_is_told_once),

@@ -5,7 +5,7 @@
  */
 #include "serve/app.h"
 
-#define SCRATCH_BYTES_MAX ((size_t)64 << 20)
+#include "serve/record/record_json.h"
 
 static void on_wake(void *ctx)
 {
@@ -30,7 +30,7 @@ int app_loop_init(struct app *app, struct loop *loop, struct fault *fault)
 	int rc;
 
 	al->loop = loop;
-	buf_init(&al->scratch, SCRATCH_BYTES_MAX);
+	buf_init(&al->scratch, RECORD_JSON_BYTES_MAX + APP_SCRATCH_KEPT);
 	rc = loop_waker_new(loop, on_wake, al, &al->waker);
 	if (rc == 0)
 		rc = log_port_new(app->log, wake_loop, al, &al->port);

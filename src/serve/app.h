@@ -25,6 +25,9 @@ struct app_guest {
 	void *ctx;
 };
 
+/* A page and one record more; beyond it the scratch is given back before it is used again. */
+#define APP_SCRATCH_KEPT ((size_t)32 << 20)
+
 struct app_loop {
 	struct loop *loop;
 	struct log_port *port;

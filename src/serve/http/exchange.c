@@ -156,7 +156,7 @@ static int answer_problem(struct exchange *x, int err, struct slice members, con
 {
 	const struct http_observer *o = &x->server->options.observer;
 	char text[DETAIL_BYTES_MAX + 1];
-	struct slice detail = slice_null();
+	struct slice detail = slice_str(err_row(err)->sentence);
 	struct buf b;
 	int n;
 

@@ -2,6 +2,7 @@
 #include "base/check.h"
 #include "base/mem.h"
 #include "serve/http/private.h"
+#include "serve/record/record_json.h"
 
 /*
  * The shared part. Exchanges are pooled a loop: one that ends keeps the chunk of
@@ -30,7 +31,7 @@ static void set_defaults(struct http_options *o)
 	if (!o->in_flight_bytes_max)
 		o->in_flight_bytes_max = 4u << 20;
 	if (!o->output_max)
-		o->output_max = 32u << 20;
+		o->output_max = RECORD_JSON_BYTES_MAX; /* what follows a large record still has its place */
 	if (!o->stream_bytes_max)
 		o->stream_bytes_max = 1u << 20;
 	if (!o->exchange_bytes_max)

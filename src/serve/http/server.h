@@ -45,7 +45,7 @@ struct http_options {
 	int64_t body_budget_bytes; /* bodies being collected, all connections; past it 503; 256 MiB */
 	uint32_t in_flight_max;    /* requests of one connection, 64 */
 	size_t in_flight_bytes_max; /* memory of the requests of one connection past which no further is taken, 4 MiB */
-	size_t output_max;         /* unsent bytes of one connection, 32 MiB */
+	size_t output_max; /* unsent bytes of one connection past which it is cut, 448 MiB: more than a record */
 	size_t stream_bytes_max;   /* credit of a stream, 1 MiB */
 	size_t exchange_bytes_max; /* arena of one exchange without its body, 64 MiB */
 

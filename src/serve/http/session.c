@@ -59,6 +59,7 @@ struct session {
 	bool inside;  /* on_bytes is running: the session must not be freed */
 	bool dead;    /* free it when on_bytes returns */
 	bool closing; /* conn_close was called; on_closed is to come */
+	bool leaving; /* weir stops, and the peer has nothing left to send */
 };
 
 #define INLINE_ANSWER_BYTES 2048u
@@ -164,7 +165,10 @@ static void start_closing(struct session *s, int64_t linger_ns)
 	s->phase = PHASE_ENDING;
 	s->closing = true;
 	loop_timer_stop(conn_loop(s->conn), &s->timer);
-	conn_close(s->conn, linger_ns);
+	if (s->leaving)
+		conn_finish(s->conn, linger_ns);
+	else
+		conn_close(s->conn, linger_ns);
 }
 
 static void cut(struct session *s)
@@ -310,6 +314,7 @@ static void close_if_draining(struct exchange *x)
 		return;
 	x->close = true;
 	s->phase = PHASE_ENDING;
+	s->leaving = s->backlog == 0;
 }
 
 static struct http_answer make_head(struct exchange *x, int status, struct slice content_type)

@@ -18,17 +18,18 @@
 #include "base/check.h"
 #include "json/json_write.h"
 #include "proto/batch/batch.h"
+#include "serve/record/record_json.h"
 
 #define VIEW_BYTES_MAX (256u << 10)
-#define OUT_BYTES_MAX (320u << 20)
 #define OUT_BYTES_KEPT (1u << 20)
+#define SCAN_BYTES_TURN (1u << 20) /* looked through for a key */
 
 /* Later than this a record was not waited for; or its timestamp is a client's. */
 #define WAITED_MS_MAX 60000
 
 void pump_bufs_init(struct pump_bufs *bufs)
 {
-	buf_init(&bufs->out, OUT_BYTES_MAX);
+	buf_init(&bufs->out, RECORD_JSON_BYTES_MAX + VIEW_BYTES_MAX);
 	buf_init(&bufs->cursor, CURSOR_TEXT_MAX * 2);
 	buf_init(&bufs->json, 16384);
 }
@@ -221,6 +222,24 @@ static void observe_waited(struct pump *p, const struct reader_view *view)
 		metric_observe(p->al->shard, METRIC_DELIVERY_SECONDS, p->kind->way, (uint64_t)ms * 1000000u);
 }
 
+/* Of a batch in which the key does not occur, its size; 0 where it may, or where it cannot be told. */
+static uint32_t nothing_wanted(const struct pump *p, const struct reader_view *view)
+{
+	struct batch_walk walk;
+	struct batch_record r;
+	int rc;
+
+	if (!reader_filters(p->reader) || batch_walk_start(&walk, view->batches))
+		return 0;
+	while ((rc = batch_walk_next(&walk, &r)) == 1)
+		if (r.offset >= view->from && reader_wants(p->reader, r.key))
+			return 0;
+	if (rc)
+		return 0;
+	reader_consumed(p->reader, batch_last_offset(&walk.head) + 1);
+	return walk.head.bytes;
+}
+
 static int give_view(struct pump *p, struct reader_view *view)
 {
 	bool all = true;
@@ -229,6 +248,11 @@ static int give_view(struct pump *p, struct reader_view *view)
 	observe_waited(p, view);
 	while (view->batches.len && rc == 0 && all) {
 		struct encoded e;
+		uint32_t passed = nothing_wanted(p, view);
+		if (passed) {
+			view->batches = slice_from(view->batches, passed);
+			continue;
+		}
 		rc = encode_front(p, view, &e);
 		if (rc)
 			break;
@@ -239,7 +263,7 @@ static int give_view(struct pump *p, struct reader_view *view)
 	return rc;
 }
 
-static int step(struct pump *p, size_t room)
+static int step(struct pump *p, size_t room, size_t *scanned)
 {
 	struct reader_view view;
 	int rc = reader_next(p->reader, room < VIEW_BYTES_MAX ? room : VIEW_BYTES_MAX, &view);
@@ -248,6 +272,7 @@ static int step(struct pump *p, size_t room)
 		return give_gap(p, &view, view.from, view.next_offset);
 	if (rc != READER_BATCH)
 		return rc;
+	*scanned += reader_filters(p->reader) ? view.batches.len : 0;
 	rc = give_view(p, &view);
 	reader_view_release(&view);
 	return rc;
@@ -255,6 +280,7 @@ static int step(struct pump *p, size_t room)
 
 int pump_run(struct pump *p)
 {
+	size_t scanned = 0;
 	int rc = 0;
 
 	while (rc == 0) {
@@ -262,7 +288,12 @@ int pump_run(struct pump *p)
 		set_blocked(p, room == 0);
 		if (room == 0)
 			return PUMP_DONE;
-		rc = step(p, room);
+		/* Looking for a key uses no credit: others of the loop have their turn all the same. */
+		if (scanned >= SCAN_BYTES_TURN) {
+			reader_again(p->reader);
+			return PUMP_DONE;
+		}
+		rc = step(p, room, &scanned);
 	}
 	p->parked = rc == READER_END;
 	if (rc > 0)
