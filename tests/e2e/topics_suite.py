@@ -4,7 +4,7 @@ import gzip
 import json
 import signal
 
-from harness import Ws, Sse, Weir, check, eq, expect, test, until, weir
+from harness import Raw, Ws, Sse, Weir, check, eq, expect, test, until, weir
 
 JSON = {"Content-Type": "application/json"}
 FILE = """topic_defaults: { partitions: 2 }
@@ -25,6 +25,16 @@ def _(w):
     doc = expect(w.get("/v1/topics/" + t), 200).json()
     eq((doc["name"], doc["partitions"], doc["retention"], doc["durability"], doc["cleanup"]), (t, 3, "2h", "os", "delete"))
     eq((doc["retention_bytes"], doc["idempotency"]), ("64MiB", {"ttl": "1d"}))
+
+
+@test("PUT without any body makes a topic with the defaults, as curl -X PUT sends it")
+def _(w):
+    t = w.topic()
+    for want in (201, 200):
+        with Raw(w) as c:
+            c.send("PUT /v1/topics/%s HTTP/1.1\r\nHost: %s\r\n\r\nGET /healthz HTTP/1.1\r\nHost: %s\r\n\r\n" % (t, w.authority, w.authority))
+            eq((c.response().status, c.response().status), (want, 200))
+    eq(w.get("/v1/topics/" + t).json()["partitions"], 1)
 
 
 @test("PUT of the same again is harmless")

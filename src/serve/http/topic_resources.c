@@ -547,6 +547,7 @@ const struct route route_topic_get = {.methods = HTTP_BIT(HTTP_GET),
 const struct route route_topic_put = {.methods = HTTP_BIT(HTTP_PUT),
 				      .pattern = "/v1/topics/{topic}",
 				      .body = ROUTE_BODY_SMALL,
+				      .flags = ROUTE_BODY_OPTIONAL,
 				      .handle = on_put};
 const struct route route_topic_delete = {.methods = HTTP_BIT(HTTP_DELETE),
 					 .pattern = "/v1/topics/{topic}",
