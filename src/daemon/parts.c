@@ -187,6 +187,8 @@ static struct http_options http_settings(struct parts *p)
 		.idle_timeout_ns = c->http.idle_timeout_ms * MS,
 	};
 
+	if (c->http.body_min_rate == 0) /* any body is waited for */
+		o.body_grace_ns = INT64_MAX / 4;
 	o.routes = routes_all(&o.route_count);
 	figures_observe(p, &o.observer);
 	return o;

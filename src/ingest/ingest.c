@@ -52,6 +52,16 @@ void ingest_get_limits(const struct ingest *in, struct ingest_limits *out)
 	out->inflate_ratio_max = atomic_load(&in->inflate_ratio_max);
 }
 
+/*
+ * Text that is read out (names, keys, decoded strings) takes up to a few times
+ * its bytes, a record what its draft, item, key and copies of a growing array take.
+ */
+size_t ingest_arena_bytes(const struct ingest *in)
+{
+	return ((size_t)16 << 20) + 4 * atomic_load(&in->body_bytes_max) +
+	       1024 * (size_t)atomic_load(&in->records_max);
+}
+
 int ingest_new(const struct ingest_options *options, struct ingest **out)
 {
 	struct ingest *in = mem_zalloc(1, sizeof(*in));
@@ -595,6 +605,11 @@ static int enter_claimed(struct ingest_queue *q, struct ingest_request *r)
 	r->commit.port = q->port;
 	r->commit.on_done = on_committed;
 	rc = log_enter(q->ingest->log, &r->commit);
+	if (rc == ERR_LIMIT)
+		return ingest_refuse(r, ERR_BODY_TOO_LARGE,
+				     "The records of the request take more than %u bytes as they are stored: "
+				     "send them in several requests",
+				     LOG_COMMIT_BYTES_MAX);
 	if (rc)
 		return ingest_refuse_plainly(r, rc);
 	r->entered = true;
@@ -602,6 +617,28 @@ static int enter_claimed(struct ingest_queue *q, struct ingest_request *r)
 }
 
 static log_waiter_fn on_waiter;
+
+/*
+ * The first answer of a unit may have more ranges than this body has records:
+ * the same bytes under another Content-Type are the same payload. True where
+ * it was cut, with room for all of it; nothing is held then, so the key is asked for again.
+ */
+static bool answer_was_cut(struct ingest_request *r)
+{
+	struct seen_answer *answer = &r->unit_answer;
+	struct seen_range *ranges;
+
+	if (!r->unit_key.ptr || r->unit_verdict != SEEN_DUPLICATE ||
+	    answer->range_count <= answer->ranges_max)
+		return false;
+	ranges = arena_alloc(r->arena, answer->range_count * sizeof(*ranges));
+	if (!ranges)
+		return false;
+	answer->ranges = ranges;
+	answer->ranges_max = answer->range_count;
+	r->claims_held = false;
+	return true;
+}
 
 /* Topic and keys under the lock. Gives claim_all's verdict, or a refusal that stands in the result. */
 static int claim_under_lock(struct ingest_queue *q, struct ingest_request *r)
@@ -629,8 +666,11 @@ static void enter_one(struct ingest_queue *q, struct ingest_request *r)
 	}
 	if (rc == 0)
 		rc = prepare_keys(q, r);
-	if (rc == 0 && !r->claims_held && (r->unit_key.ptr || r->own_key_count)) {
-		rc = claim_under_lock(q, r);
+	if (rc == 0 && (r->unit_key.ptr || r->own_key_count)) {
+		if (!r->claims_held)
+			rc = claim_under_lock(q, r);
+		if (rc == SEEN_NEW && answer_was_cut(r))
+			rc = claim_under_lock(q, r);
 		if (rc == SEEN_IN_FLIGHT)
 			return;
 		if (rc == SEEN_READ) {

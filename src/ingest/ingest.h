@@ -56,6 +56,9 @@ void ingest_free(struct ingest *in);
 void ingest_set_limits(struct ingest *in, const struct ingest_limits *limits);
 void ingest_get_limits(const struct ingest *in, struct ingest_limits *out);
 
+/* Bytes that a request's arena must be able to grow to, for every request within the limits to be taken. */
+size_t ingest_arena_bytes(const struct ingest *in);
+
 /* Sums over all queues since the start, for metrics. Any thread. */
 struct ingest_counts {
 	uint64_t requests, records, bytes, duplicates, rejected;

@@ -650,7 +650,7 @@ static void an_envelope_names_each_bad_record(void **state)
 		"{\"index\":1,\"code\":\"invalid_record\",\"detail\":\"the record needs value, value_text, value_base64 or "
 		"\\\"tombstone\\\":true\"},"
 		"{\"index\":2,\"code\":\"invalid_record\",\"detail\":\"the value comes twice, in one form or another\"},"
-		"{\"index\":3,\"code\":\"partition_out_of_range\",\"detail\":\"the topic does not have this partition\"},"
+		"{\"index\":3,\"code\":\"partition_out_of_range\",\"detail\":\"partition 4 is out of range: the topic has 4, from 0 on\"},"
 		"{\"index\":4,\"code\":\"invalid_record\",\"detail\":\"\\\"nope\\\" is not a member of a record: key, value, headers, "
 		"partition, idempotency_key, timestamp are, and key_base64, value_text, value_base64, tombstone\"},"
 		"{\"index\":5,\"code\":\"invalid_idempotency_key\",\"detail\":\"The idempotency key is empty: expected 1 to 256 "
@@ -664,9 +664,9 @@ static void a_broken_envelope_is_400(void **state)
 		const char *body, *code;
 	} rows[] = {
 		{"{\"records\":[{\"value\":1}", "invalid_json"},
-		{"[]", "invalid_json"},
+		{"[]", "malformed_request"},
 		{"", "invalid_json"},
-		{"{\"records\":{}}", "invalid_json"},
+		{"{\"records\":{}}", "malformed_request"},
 		{"{}", "malformed_request"},
 		{"{\"record\":[]}", "malformed_request"},
 		{"{\"records\":[],\"records\":[]}", "malformed_request"},

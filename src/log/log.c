@@ -17,7 +17,6 @@
 #include "proto/batch/batch.h"
 
 #define FORMAT_TEXT "weir 1\n"
-#define COMMIT_BYTES_MAX (40u << 20)
 
 void core_say(struct log *l, int level, const char *event, const char *format, ...)
 {
@@ -418,7 +417,7 @@ static int refusal(struct log *l, size_t bytes, bool frees)
 		maintain_wake(l);
 		return ERR_DISK_FULL;
 	}
-	if (bytes > COMMIT_BYTES_MAX)
+	if (bytes > LOG_COMMIT_BYTES_MAX)
 		return ERR_LIMIT;
 	if (atomic_load(&l->entered_bytes) + bytes > l->options.entered_bytes_max &&
 	    atomic_load(&l->entered_bytes) > 0)

@@ -160,10 +160,12 @@ struct log_commit {
  */
 void log_enter_begin(struct log *l);
 
+#define LOG_COMMIT_BYTES_MAX (40u << 20)
+
 /*
  * Enters a commit whole. 0, or a refusal with nothing changed: ERR_OVERLOADED,
  * ERR_DISK_FULL, ERR_SHUTTING_DOWN, ERR_UNKNOWN_TOPIC (a partition was closed),
- * ERR_LIMIT (more than 40 MiB in one commit).
+ * ERR_LIMIT (more than LOG_COMMIT_BYTES_MAX in one commit).
  * After 0 it becomes durable or the process dies.
  */
 int log_enter(struct log *l, struct log_commit *commit);

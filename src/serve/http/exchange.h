@@ -136,7 +136,7 @@ int exchange_answer_blob(struct exchange *x, int status, const char *content_typ
 /*
  * Answers with application/problem+json for an error and ends: title, status and code from err.def,
  * `detail` from the format (what was wrong, what would be right; cut at 500
- * bytes, bytes that are not UTF-8 replaced). format NULL: no detail. 429, 503
+ * bytes, bytes that are not UTF-8 replaced). format NULL: the title again. 429, 503
  * and 507 get Retry-After: 1 where no such field was added. Always gives 0.
  */
 int exchange_problem(struct exchange *x, int err, const char *format, ...)
@@ -148,6 +148,9 @@ int exchange_problem(struct exchange *x, int err, const char *format, ...)
  */
 int exchange_problem_with(struct exchange *x, int err, struct slice members, const char *format, ...)
 	__attribute__((format(printf, 4, 5)));
+
+/* Lets the arena grow by what a problem needs, where the request has used it up: answer one of your own only behind this. */
+void exchange_make_room(struct exchange *x);
 
 /* ---- streams ---- */
 

@@ -143,6 +143,7 @@ struct exchange *exchange_take(struct http_loop *ctx)
 		ctx->pool = x->next;
 		ctx->pool_count--;
 		arena = x->own_arena;
+		arena.bytes_max = ctx->server->options.exchange_bytes_max; /* it may have been moved */
 	} else {
 		x = mem_alloc(sizeof(*x));
 		if (!x)

@@ -34,7 +34,8 @@ struct http_options {
 	int (*authorize)(void *app, struct exchange *x, const char **detail);
 	bool credentials; /* some are configured: the Host check is off */
 
-	const char *const *hosts; /* allowed Host names besides loopback ones, without port; NULL at the end */
+	const char *const *
+		hosts; /* allowed Host names besides loopback ones, for every port or with the one; NULL at the end */
 	const char *const *
 		origins; /* allowed foreign Origins, exact ("https://app.example"), or "*"; NULL at the end */
 	bool cors;       /* answer preflights and add Access-Control-* for allowed origins */

@@ -633,7 +633,8 @@ static bool wants_length(const struct exchange *x)
 	enum http_method m = x->request.method;
 
 	return x->request.body == HTTP_BODY_NONE && !x->request.has_length &&
-	       x->route->body != ROUTE_BODY_NONE && (m == HTTP_POST || m == HTTP_PUT || m == HTTP_PATCH);
+	       x->route->body != ROUTE_BODY_NONE && !(x->route->flags & ROUTE_BODY_OPTIONAL) &&
+	       (m == HTTP_POST || m == HTTP_PUT || m == HTTP_PATCH);
 }
 
 static void refuse_route(struct session *s, struct exchange *x, int err, uint32_t methods)

@@ -131,10 +131,15 @@ static const struct route route_sub = {
 	.handle = on_item,
 };
 
+/* "full" uses up all the memory that a request may have. */
 static int on_fail(struct exchange *x)
 {
-	(void)x;
-	return ERR_UNKNOWN_TOPIC;
+	if (!slice_eq_str(exchange_param(x, "a"), "full"))
+		return ERR_UNKNOWN_TOPIC;
+	for (size_t n = 1 << 20; n > 0; n /= 2)
+		while (arena_alloc(x->arena, n))
+			;
+	return ERR_NOMEM;
 }
 
 static const struct route route_fail = {.methods = HTTP_BIT(HTTP_DELETE),
@@ -394,6 +399,7 @@ static int set_up(void **state)
 				 .origins = origins,
 				 .hosts = hosts,
 				 .cors = true,
+				 .exchange_bytes_max = 4 << 20,
 				 .stream_bytes_max = 50000};
 
 	(void)state;
@@ -618,6 +624,11 @@ static const struct refusal refusal_table[] = {
 	{"BREW /healthz HTTP/1.1\r\n" LAST "\r\n", "405", "BREW is not allowed here"},
 	{"CONNECT h:1 HTTP/1.1\r\n" LAST "\r\n", "404", "not_found"},
 	{"DELETE /items/q HTTP/1.1\r\n" LAST "\r\n", "404", "\"code\":\"unknown_topic\""},
+	{"DELETE /items/full HTTP/1.1\r\n" LAST "\r\n", "503", "Retry-After: 1\r\n"},
+	{"DELETE /items/full HTTP/1.1\r\n" LAST "\r\n", "503",
+	 "\"detail\":\"There is no memory for this request\""},
+	{"GET /delay?sm=1 HTTP/1.1\r\n" LAST "\r\n", "400", "the nearest that is is 'ms'"},
+	{"GET /delay?other=1 HTTP/1.1\r\n" LAST "\r\n", "400", "known are ms and text"},
 	{"GET /items/%00 HTTP/1.1\r\n" LAST "\r\n", "400", "malformed_request"},
 	{"GET /items/../x HTTP/1.1\r\n" LAST "\r\n", "400", "malformed_request"},
 	{"GET /items/ HTTP/1.1\r\n" LAST "\r\n", "404", "not_found"},
