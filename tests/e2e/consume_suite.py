@@ -360,6 +360,28 @@ def _():
                 eq((len(got["records"]), got["caught_up"]), (60, True))
 
 
+@test("a poll of one record reads little of a long history", own=True, timeout=60)
+def _():
+    def read_so_far(w):
+        with open("/proc/%d/io" % w.pid) as f:
+            return int(f.readline().split()[1])
+    with Weir("log: {tail_bytes: 1MiB}\n") as w:
+        t = w.topic(partitions=1)
+        for i in range(20):
+            w.ndjson(t, ["x" * 1000] * 100)
+            for _ in range(5):
+                w.push(t, json.dumps("y" * 100000))
+        time.sleep(0.5)
+        w.restart()
+        w.all(t)
+        for _ in range(2):  # the first round finds the indexes made, which reads everything once
+            before, polls = read_so_far(w), 20
+            for _ in range(polls):
+                eq(len(w.poll(t, limit=1)["records"]), 1)
+            each = (read_so_far(w) - before) / polls
+        check(each < 500000, "%d bytes read for one record" % each)
+
+
 @test("looking for a rare key in much does not hold up others", own=True, timeout=120)
 def _():
     with Weir("threads: 1\n") as w:

@@ -38,7 +38,9 @@
 #define PARTITIONS_MAX 1024u /* more, and the cursor would not fit a request target */
 #define CACHED_BATCH_MAX (256u << 10)
 #define KEPT_BYTES_MAX (1u << 20) /* of a page that waits for the disk */
-#define SCAN_BYTES_TURN (1u << 20)
+#define SCAN_BYTES_TURN (256u << 10)
+#define VIEW_BYTES_MIN (16u << 10)
+#define VIEW_BYTES_MAX (256u << 10)
 #define CONTROL_BATCH 0x20u
 
 static struct app_loop *loop_of(const struct poll *p)
@@ -219,6 +221,19 @@ static int take_view(struct poll *p, struct reader_view *view)
 	return rc;
 }
 
+/*
+ * How much to read at once: history is read in pieces of this size, and what the
+ * page does not take of one is read for nothing. A record is guessed at a KiB.
+ */
+static size_t view_bytes(const struct poll *p)
+{
+	size_t guess = (size_t)(p->limit - p->count) * 1024;
+
+	if (reader_filters(p->reader) || guess > VIEW_BYTES_MAX)
+		return VIEW_BYTES_MAX;
+	return guess < VIEW_BYTES_MIN ? VIEW_BYTES_MIN : guess;
+}
+
 /* Until the page is full: READER_BATCH then, else READER_END, READER_WAIT (it will be called) or an error. */
 static int gather(struct poll *p)
 {
@@ -231,7 +246,7 @@ static int gather(struct poll *p)
 			reader_again(p->reader);
 			return READER_WAIT;
 		}
-		rc = reader_next(p->reader, bytes_max(p) - p->out->len, &view);
+		rc = reader_next(p->reader, view_bytes(p), &view);
 		if (rc == READER_GAP) {
 			put_gap(p, view.number, view.from, view.next_offset);
 			continue;

@@ -22,7 +22,7 @@
 
 #define VIEW_BYTES_MAX (256u << 10)
 #define OUT_BYTES_KEPT (1u << 20)
-#define SCAN_BYTES_TURN (1u << 20) /* looked through for a key */
+#define SCAN_BYTES_TURN (256u << 10) /* looked through for a key */
 
 /* Later than this a record was not waited for; or its timestamp is a client's. */
 #define WAITED_MS_MAX 60000
