@@ -134,7 +134,7 @@ enum conn_flag {
 struct conn {
 	uv_poll_t poll; /* first: a handle's address is its connection's */
 	struct loop *loop;
-	struct listener *listener;
+	struct acceptor *acceptor; /* NULL: of no listener */
 	const struct conn_session *session;
 	void *ctx;
 	struct conn *next, **prev;           /* all of the loop */
@@ -159,7 +159,7 @@ struct conn {
 _Static_assert(sizeof(struct conn) - sizeof(uv_poll_t) <= 200, "an idle connection stays small");
 
 /* Takes fd, also on failure. NULL without memory. */
-struct conn *conn_new(struct loop *loop, struct listener *listener, int fd, const struct sockaddr *peer);
+struct conn *conn_new(struct loop *loop, struct acceptor *acceptor, int fd, const struct sockaddr *peer);
 
 /* The connection's work at the end of a turn: present, write, tell of credit, go on closing. */
 void conn_turn(struct conn *c);
@@ -171,7 +171,9 @@ void conn_terminate(struct conn *c, enum conn_close_reason reason);
 
 void acceptor_shut(struct acceptor *a);
 struct acceptor *acceptor_next(const struct acceptor *a);
-void listener_conn_gone(struct listener *l);
+void acceptor_conn_gone(struct acceptor *a);
+/* On the loop of a: bytes of its connections. NULL: counted nowhere. */
+void acceptor_count(struct acceptor *a, size_t received, size_t sent);
 
 /* ---- addresses (address.c) ---- */
 
