@@ -102,6 +102,16 @@ int exchange_answer_blob(struct exchange *x, int status, const char *content_typ
 	return 0;
 }
 
+void exchange_waited(struct exchange *x)
+{
+	x->started_ns = loop_now(x->loop);
+}
+
+void exchange_forget(struct exchange *x)
+{
+	session_forget(x);
+}
+
 /* ---- problems (RFC 9457) ---- */
 
 /* The detail may quote what the client sent, which may be anything, cut anywhere. */

@@ -30,19 +30,26 @@
 #define PARTITIONS_MAX 1024u /* more, and the cursor would not fit a request target */
 #define CACHED_BATCH_MAX (256u << 10)
 #define CONTROL_BATCH 0x20u
+#define PAGE_BEGIN "{\"records\":["
 
 /* What one attempt has gathered. */
 struct page {
 	struct buf *out;
 	struct buf gaps; /* JSON items */
 	uint32_t count;
+	uint32_t encoded;
+	uint32_t gap_count;
 	size_t bytes_max;
-	bool full;
 };
 
 static struct app_loop *loop_of(const struct poll *p)
 {
 	return app_loop(p->x->app, p->x->loop);
+}
+
+static enum metric_WAY way_of(const struct poll *p)
+{
+	return p->wait_ns > 0 ? WAY_LONGPOLL : WAY_POLL;
 }
 
 /* ---- what is asked ---- */
@@ -113,12 +120,14 @@ static void put_gap(struct page *page, uint32_t partition, int64_t from, int64_t
 {
 	(void)buf_appendf(&page->gaps, "%s{\"partition\":%u,\"from\":%lld,\"to\":%lld}",
 			  page->gaps.len ? "," : "", partition, (long long)from, (long long)to);
+	page->gap_count++;
 }
 
 /* The whole rest of a batch, shared with whoever else reads it in this turn. 1 where it was taken. */
 static int take_encoded(struct poll *p, struct page *page, struct reader_view *view,
 			const struct batch_head *head)
 {
+	struct encode_stats before, after;
 	struct encoded e;
 	uint32_t first;
 	int rc;
@@ -126,9 +135,13 @@ static int take_encoded(struct poll *p, struct page *page, struct reader_view *v
 	if (reader_filters(p->reader) || head->bytes > CACHED_BATCH_MAX ||
 	    head->count > p->limit - page->count)
 		return 0;
+	encode_cache_stats(loop_of(p)->cache, &before);
 	rc = encode_cache_get(loop_of(p)->cache, view, ENCODE_JSON, &e);
 	if (rc)
 		return rc;
+	encode_cache_stats(loop_of(p)->cache, &after);
+	if (after.misses != before.misses)
+		page->encoded += e.count;
 	first = encoded_find(&e, view->from);
 	if (encoded_run(&e, first, e.count - first).len > page->bytes_max - page->out->len) {
 		encoded_release(&e);
@@ -162,6 +175,7 @@ static int put_record(struct poll *p, struct page *page, const struct reader_vie
 		rc = 0;
 	} else if (rc == 0) {
 		page->count++;
+		page->encoded++;
 	}
 	if (rc == 0)
 		reader_consumed(p->reader, r->offset + 1);
@@ -220,6 +234,7 @@ static int gather(struct poll *p, struct page *page)
 {
 	while (!is_full(p, page) && page->gaps.len < GAPS_BYTES_MAX / 2) {
 		struct reader_view view;
+		uint32_t before;
 		int rc = reader_next(p->reader, page->bytes_max - page->out->len, &view);
 		if (rc == READER_GAP) {
 			put_gap(page, view.number, view.from, view.next_offset);
@@ -227,7 +242,10 @@ static int gather(struct poll *p, struct page *page)
 		}
 		if (rc != READER_BATCH)
 			return rc;
+		before = page->count;
 		rc = take_view(p, page, &view);
+		app_observe_delivery(loop_of(p), way_of(p), p->waited ? view.entered_ns : 0,
+				     page->count - before);
 		reader_view_release(&view);
 		if (rc)
 			return rc;
@@ -272,23 +290,31 @@ static bool is_known(struct exchange *x, struct slice etag)
 
 /* ---- answering ---- */
 
+static void count_reader(const struct poll *p, int by)
+{
+	if (loop_of(p)->shard)
+		metric_move(loop_of(p)->shard, METRIC_READERS, way_of(p), by);
+}
+
 static void let_go(struct poll *p)
 {
 	loop_timer_stop(p->x->loop, &p->timer);
 	app_guest_remove(&p->guest);
 	reader_close(p->reader);
 	p->reader = NULL;
+	count_reader(p, -1);
 }
 
-static void count_delivered(const struct poll *p, const struct page *page)
+static void count_delivered(const struct poll *p, const struct page *page, size_t bytes)
 {
 	struct metrics_shard *shard = loop_of(p)->shard;
-	unsigned way = p->wait_ns > 0 ? WAY_LONGPOLL : WAY_POLL;
 
 	if (!shard)
 		return;
-	metric_add(shard, METRIC_DELIVERED_RECORDS, way, page->count);
-	metric_add(shard, METRIC_DELIVERED_BYTES, way, page->out->len);
+	metric_add(shard, METRIC_DELIVERED_RECORDS, way_of(p), page->count);
+	metric_add(shard, METRIC_DELIVERED_BYTES, way_of(p), bytes);
+	metric_add(shard, METRIC_ENCODED_RECORDS, way_of(p), page->encoded);
+	metric_add(shard, METRIC_READER_GAPS, way_of(p), page->gap_count);
 }
 
 static int fail(struct poll *p, int err)
@@ -302,6 +328,7 @@ static int fail(struct poll *p, int err)
 static int answer_page(struct poll *p, struct page *page)
 {
 	struct exchange *x = p->x;
+	size_t bytes = page->count ? page->out->len - (sizeof(PAGE_BEGIN) - 1) : 0;
 
 	(void)buf_append_byte(page->out, ']');
 	if (page->gaps.len) {
@@ -313,7 +340,7 @@ static int answer_page(struct poll *p, struct page *page)
 	(void)buf_append_str(page->out, "}\n");
 	if (buf_status(page->out) || buf_status(&page->gaps))
 		return fail(p, ERR_NOMEM);
-	count_delivered(p, page);
+	count_delivered(p, page, bytes);
 	let_go(p);
 	return exchange_answer(x, 200, "application/json", buf_slice(page->out));
 }
@@ -326,7 +353,7 @@ static void begin_page(struct poll *p, struct page *page)
 			      .bytes_max = limits->poll_bytes_max ? limits->poll_bytes_max : BYTES_MAX};
 	buf_init(&page->gaps, GAPS_BYTES_MAX);
 	buf_clear(page->out);
-	(void)buf_append_str(page->out, "{\"records\":[");
+	(void)buf_append_str(page->out, PAGE_BEGIN);
 }
 
 /* Gathers what there is; where there is nothing, again with the partitions watched. */
@@ -338,6 +365,7 @@ static int gather_or_watch(struct poll *p, struct page *page)
 	    loop_of(p)->draining)
 		return rc;
 	p->watching = true;
+	p->waited = true;
 	rc = reader_watch(p->reader);
 	return rc ? rc : gather(p, page);
 }
@@ -367,19 +395,26 @@ static bool attempt(struct poll *p, bool last)
 
 static void on_ready(void *ctx, struct reader *r)
 {
+	struct poll *p = ctx;
+
 	(void)r;
-	(void)attempt(ctx, false);
+	if (p->watching)
+		exchange_waited(p->x);
+	(void)attempt(p, false);
 }
 
 static void on_late(void *ctx)
 {
-	(void)attempt(ctx, true);
+	struct poll *p = ctx;
+
+	exchange_waited(p->x);
+	(void)attempt(p, true);
 }
 
 static void on_cancel(struct exchange *x)
 {
 	let_go(x->user);
-	(void)exchange_answer(x, 204, NULL, slice_null()); /* to nobody */
+	exchange_forget(x);
 }
 
 /* A client that closes its side is most likely gone; the rare one that still reads gets an empty page. */
@@ -423,6 +458,8 @@ static int refuse_gone(struct poll *p, poll_put_fn *put_moved)
 	(void)buf_append_slice(page.out, buf_slice(&page.gaps));
 	(void)buf_append_byte(page.out, ']');
 	(void)put_moved(p, page.out);
+	if (loop_of(p)->shard)
+		metric_add(loop_of(p)->shard, METRIC_READER_GAPS, way_of(p), page.gap_count);
 	let_go(p);
 	(void)exchange_problem_with(
 		x, ERR_CURSOR_GONE, buf_slice(page.out),
@@ -488,6 +525,7 @@ int poll_start(struct exchange *x, const struct poll_options *o)
 	rc = reader_open(app_loop(x->app, x->loop)->hub, &reader, &p->reader, &fault);
 	if (rc)
 		return refuse_open(x, rc, &fault);
+	count_reader(p, 1);
 	if (refuse_gone(p, o->put_moved))
 		return 0;
 	/* Who waits for the next record has seen all that is there: 304 would end the wait at once. */

@@ -38,6 +38,7 @@ struct poll {
 	int64_t wait_ns;
 	uint32_t limit;
 	bool watching;
+	bool waited; /* what comes now was waited for */
 };
 
 /* Reads the parameters `limit`, `wait` and `key`. 0, ERR_BAD_PARAMETER with *fault. */

@@ -23,9 +23,6 @@
 #define OUT_BYTES_MAX (320u << 20)
 #define OUT_BYTES_KEPT (1u << 20)
 
-/* Later than this a record was not waited for; or its timestamp is a client's. */
-#define WAITED_MS_MAX 60000
-
 void pump_bufs_init(struct pump_bufs *bufs)
 {
 	buf_init(&bufs->out, OUT_BYTES_MAX);
@@ -109,7 +106,18 @@ static void count_given(struct pump *p, uint32_t records, size_t bytes)
 	metric_add(p->al->shard, METRIC_DELIVERED_BYTES, p->kind->way, bytes);
 }
 
-static int give_run(struct pump *p, const struct encoded *e, uint32_t first, size_t room, uint32_t *count)
+/*
+ * Of what was not there when the reader was last at the end, each record counts
+ * with the time since the oldest commit of its group entered: on one clock, so
+ * never negative, and never too short by more than this turn has lasted.
+ */
+static void observe_waited(struct pump *p, const struct reader_view *view, uint32_t records)
+{
+	app_observe_delivery(p->al, p->kind->way, p->waited ? view->entered_ns : 0, records);
+}
+
+static int give_run(struct pump *p, const struct reader_view *view, const struct encoded *e, uint32_t first,
+		    size_t room, uint32_t *count)
 {
 	struct slice run;
 
@@ -118,6 +126,7 @@ static int give_run(struct pump *p, const struct encoded *e, uint32_t first, siz
 		return 0;
 	run = encoded_run(e, first, *count);
 	count_given(p, *count, run.len);
+	observe_waited(p, view, *count);
 	return p->kind->write_blob(p->ctx, e->blob, run) ? ERR_CANCELLED : 0;
 }
 
@@ -159,6 +168,7 @@ static int give_each(struct pump *p, const struct reader_view *view, const struc
 	if (rc || given == 0)
 		return rc;
 	count_given(p, given, p->bufs->out.len);
+	observe_waited(p, view, given);
 	return p->kind->write(p->ctx, buf_slice(&p->bufs->out)) ? ERR_CANCELLED : 0;
 }
 
@@ -173,7 +183,7 @@ static int give_batch(struct pump *p, const struct reader_view *view, const stru
 	if (room == 0)
 		return 0;
 	if (first < e->count && e->form == p->kind->whole && !reader_filters(p->reader))
-		rc = give_run(p, e, first, room, &count);
+		rc = give_run(p, view, e, first, room, &count);
 	else if (first < e->count)
 		rc = give_each(p, view, e, first, room, &count);
 	if (rc)
@@ -207,26 +217,11 @@ static int encode_front(struct pump *p, const struct reader_view *view, struct e
 	return rc;
 }
 
-/* Only for who stood at the end: others were not waiting. */
-static void observe_waited(struct pump *p, const struct reader_view *view)
-{
-	struct batch_head head;
-	int64_t ms;
-
-	if (!p->parked || batch_head_read(view->batches, &head))
-		return;
-	p->parked = false;
-	ms = sys_wall_ms(p->sys) - head.max_timestamp;
-	if (ms >= 0 && ms < WAITED_MS_MAX)
-		metric_observe(p->al->shard, METRIC_DELIVERY_SECONDS, p->kind->way, (uint64_t)ms * 1000000u);
-}
-
 static int give_view(struct pump *p, struct reader_view *view)
 {
 	bool all = true;
 	int rc = 0;
 
-	observe_waited(p, view);
 	while (view->batches.len && rc == 0 && all) {
 		struct encoded e;
 		rc = encode_front(p, view, &e);
@@ -260,11 +255,14 @@ int pump_run(struct pump *p)
 	while (rc == 0) {
 		size_t room = p->kind->room(p->ctx);
 		set_blocked(p, room == 0);
-		if (room == 0)
+		if (room == 0) {
+			p->waited = false;
 			return PUMP_DONE;
+		}
 		rc = step(p, room);
 	}
-	p->parked = rc == READER_END;
+	if (rc == READER_END)
+		p->waited = true;
 	if (rc > 0)
 		return PUMP_DONE;
 	return rc == ERR_OVERLOADED || rc == ERR_NOMEM ? PUMP_AGAIN : rc;
