@@ -105,6 +105,13 @@ static void want_flush(void *ctx)
 	app_flush_later(ctx);
 }
 
+static int64_t clock_of_loop(void *ctx)
+{
+	const struct app_loop *al = ctx;
+
+	return loop_now(al->loop);
+}
+
 /* A door's job may come from any of its loop's requests; ctx tells which loop. */
 static struct jobs *the_jobs;
 
@@ -122,6 +129,7 @@ static int build_loop(struct parts *p, uint32_t number, struct fault *fault)
 	struct ingest_queue_options queue = {.ingest = p->app.ingest,
 					     .run_blocking = run_blocking,
 					     .want_flush = want_flush,
+					     .now_ns = clock_of_loop,
 					     .ctx = al};
 	int rc = loop_new(&options, &p->loops[number]);
 
@@ -134,6 +142,7 @@ static int build_loop(struct parts *p, uint32_t number, struct fault *fault)
 	al->flush = (struct loop_turn){.run = run_flush, .ctx = al};
 	al->shard = metrics_shard_new(p->app.metrics);
 	queue.port = al->port;
+	queue.shard = al->shard;
 	rc = ingest_queue_new(&queue, &al->queue);
 	return rc || !al->shard ? fault_set(fault, ERR_NOMEM, "no memory for a loop") : 0;
 }
@@ -194,13 +203,21 @@ static struct http_options http_settings(struct parts *p)
 	return o;
 }
 
+static void on_exhausted(void *ctx, int negative_errno)
+{
+	(void)ctx;
+	say(SAY_WARNING, "accept_paused", "new connections wait or are closed: %s",
+	    sys_error_text(negative_errno));
+}
+
 static int build_http(struct parts *p)
 {
 	struct http_options options;
 	struct listener_options listen = {.address = p->conf->http.listen,
 					  .connections_max = (uint32_t)p->conf->http.max_connections,
 					  .on_accept = http_server_accept,
-					  .on_refuse = http_server_refuse};
+					  .on_refuse = http_server_refuse,
+					  .on_exhausted = on_exhausted};
 	struct fault fault = {.err = ERR_NOMEM};
 
 	p->hosts = null_ended(&p->conf->http.allowed_hosts);

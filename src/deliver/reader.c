@@ -175,6 +175,7 @@ static int on_view(struct reader_place *place, struct log_view *found, struct re
 	view->blob = found->blob;
 	view->batches = found->batches;
 	view->next_offset = found->next_offset;
+	view->entered_ns = found->entered_ns;
 	reader_push(place);
 	return READER_BATCH;
 }

@@ -92,6 +92,7 @@ struct reader_view {
 	struct slice batches; /* whole, one behind the other */
 	int64_t from;         /* records before it are not wanted (the first batch may begin earlier) */
 	int64_t next_offset;  /* behind the last batch; for a gap: where it ends */
+	int64_t entered_ns;   /* monotonic, of the oldest commit in it; 0: not known any more */
 	bool damage;          /* of a gap: damaged bytes, else retention or trim */
 };
 

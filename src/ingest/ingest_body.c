@@ -775,6 +775,5 @@ int ingest_parse(struct ingest_queue *q, struct ingest_request *r)
 	if (rc)
 		return rc;
 	r->body_error_count = r->result.error_count;
-	tally_add(&q->tally.bytes, body.len);
 	return ingest_check_errors(r, r->draft_count);
 }

@@ -376,7 +376,10 @@ int log_stop(struct log *l, struct fault *fault)
 
 void log_enter_begin(struct log *l)
 {
+	int64_t now = sys_monotonic_ns(l->sys);
+
 	(void)pthread_mutex_lock(&l->entry);
+	l->entering_ns = now;
 }
 
 void log_enter_end(struct log *l)
@@ -476,6 +479,7 @@ int log_enter(struct log *l, struct log_commit *c)
 	if (rc)
 		return rc;
 	count_waiting(c);
+	c->entered_ns = l->entering_ns;
 	c->next = NULL;
 	if (l->open.last)
 		l->open.last->next = c;
@@ -501,6 +505,7 @@ void log_stats(struct log *l, struct log_stats *out)
 		.bytes_journal = atomic_load(&l->counts.bytes_journal),
 		.syncs = atomic_load(&l->counts.syncs),
 		.sync_ns_sum = atomic_load(&l->counts.sync_ns_sum),
+		.group_ns_sum = atomic_load(&l->counts.group_ns_sum),
 		.checkpoints = atomic_load(&l->counts.checkpoints),
 		.entered_bytes = atomic_load(&l->entered_bytes),
 		.pinned_bytes = (uint64_t)atomic_load(&l->pinned_bytes),
@@ -513,9 +518,10 @@ void log_stats(struct log *l, struct log_stats *out)
 		.truncated_bytes = l->truncated_bytes,
 		.last_checkpoint_ns = atomic_load(&l->counts.checkpoint_ns),
 	};
-	for (size_t i = 0; i < 24; i++)
+	for (size_t i = 0; i < LOG_BUCKETS; i++) {
 		out->sync_us_buckets[i] = atomic_load(&l->counts.sync_us[i]);
-	for (size_t i = 0; i < 20; i++)
+		out->group_us_buckets[i] = atomic_load(&l->counts.group_us[i]);
 		out->group_commits_buckets[i] = atomic_load(&l->counts.group_commits[i]);
+	}
 	(void)l->sys->ops->space(l->sys->self, l->dir, &out->free_bytes, &(uint64_t){0});
 }

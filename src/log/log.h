@@ -223,6 +223,7 @@ struct log_view {
 	struct blob *blob; /* owned by the reader: blob_unref when done */
 	struct slice batches;
 	int64_t next_offset; /* where to go on */
+	int64_t entered_ns;  /* monotonic, of the oldest commit in it; 0: not known any more */
 	struct {
 		int64_t from, to;
 	} gap; /* damaged range skipped, from == to: none */
@@ -268,13 +269,17 @@ int log_find_wait(struct partition *p, int64_t time_ms, int64_t *offset);
 
 /* ---- watching it ---- */
 
+/* Bucket i counts values <= 2^i, in the name's unit; the last has no bound. */
+#define LOG_BUCKETS 25u
+
 struct log_stats {
 	uint64_t commits, groups, records, bytes_entered, bytes_journal;
-	uint64_t syncs, sync_ns_sum, checkpoints;
+	uint64_t syncs, sync_ns_sum, group_ns_sum, checkpoints;
 	uint64_t entered_bytes, pinned_bytes, tail_bytes, free_bytes;
 	uint64_t partitions, files_open, reads_disk, reads_tail, recovered_groups, truncated_bytes;
-	uint64_t sync_us_buckets[24];       /* bucket i: <= 2^i microseconds */
-	uint64_t group_commits_buckets[20]; /* bucket i: <= 2^i commits */
+	uint64_t sync_us_buckets[LOG_BUCKETS];  /* fdatasync alone */
+	uint64_t group_us_buckets[LOG_BUCKETS]; /* write and fdatasync */
+	uint64_t group_commits_buckets[LOG_BUCKETS];
 	uint64_t last_checkpoint_ns;
 };
 void log_stats(struct log *l, struct log_stats *out);

@@ -223,11 +223,11 @@ void conn_terminate(struct conn *c, enum conn_close_reason reason)
 	uv_close((uv_handle_t *)&c->poll, on_handle_closed); /* leaves epoll before the number is free */
 	drop_filters(c);
 	(void)c->tcp.ops->free(&c->tcp);
-	if (c->listener)
-		listener_conn_gone(c->listener);
+	if (c->acceptor)
+		acceptor_conn_gone(c->acceptor);
 }
 
-struct conn *conn_new(struct loop *loop, struct listener *listener, int fd, const struct sockaddr *peer)
+struct conn *conn_new(struct loop *loop, struct acceptor *acceptor, int fd, const struct sockaddr *peer)
 {
 	struct conn *c = mem_zalloc(1, sizeof(*c));
 
@@ -237,7 +237,7 @@ struct conn *conn_new(struct loop *loop, struct listener *listener, int fd, cons
 		return NULL;
 	}
 	c->loop = loop;
-	c->listener = listener;
+	c->acceptor = acceptor;
 	c->fd = fd;
 	c->tcp.ops = &filter_tcp;
 	c->filter = &c->tcp;
@@ -354,6 +354,7 @@ static void take_end(struct conn *c)
 static void take_bytes(struct conn *c, struct slice bytes)
 {
 	c->bytes_in += bytes.len;
+	acceptor_count(c->acceptor, bytes.len, 0);
 	if (c->state != CONN_OPEN)
 		return; /* discarded: it only has to be off the wire */
 	if (c->kept_len == 0) {

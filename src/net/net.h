@@ -248,6 +248,16 @@ int listener_open(const struct listener_options *options, struct loop **loops, u
 void listener_stop(struct listener *l);
 void listener_close(
 	struct listener *l); /* after the loops ended, before or after loop_free; NULL is allowed */
+/* Since the start. `refused`: at the bound, or for want of memory or descriptors; closed at once or after one answer. */
+struct listener_figures {
+	uint64_t refused, bytes_received, bytes_sent;
+};
+/* Any thread. */
+void listener_figures(const struct listener *l, struct listener_figures *out);
+
+/* False while the bound of connections is reached or descriptors are short: who comes now is refused. Any thread. */
+bool listener_has_room(const struct listener *l);
+
 /* Open connections, refused ones that are not yet gone included. Any thread. */
 uint32_t listener_connections(const struct listener *l);
 

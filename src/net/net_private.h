@@ -145,7 +145,7 @@ enum conn_flag {
 struct conn {
 	uv_poll_t poll; /* first: a handle's address is its connection's */
 	struct loop *loop;
-	struct listener *listener;
+	struct acceptor *acceptor; /* NULL: of no listener */
 	const struct conn_session *session;
 	void *ctx;
 	struct conn *next, **prev;           /* all of the loop */
@@ -174,7 +174,7 @@ _Static_assert(sizeof(struct conn) - sizeof(uv_poll_t) <= 216, "an idle connecti
 extern const struct filter_ops filter_tcp;
 
 /* Takes fd, also on failure. NULL without memory. */
-struct conn *conn_new(struct loop *loop, struct listener *listener, int fd, const struct sockaddr *peer);
+struct conn *conn_new(struct loop *loop, struct acceptor *acceptor, int fd, const struct sockaddr *peer);
 
 /* The connection's work at the end of a turn: present, write, tell of credit, go on closing. */
 void conn_turn(struct conn *c);
@@ -186,7 +186,9 @@ void conn_terminate(struct conn *c, enum conn_close_reason reason);
 
 void acceptor_shut(struct acceptor *a);
 struct acceptor *acceptor_next(const struct acceptor *a);
-void listener_conn_gone(struct listener *l);
+void acceptor_conn_gone(struct acceptor *a);
+/* On the loop of a: bytes of its connections. NULL: counted nowhere. */
+void acceptor_count(struct acceptor *a, size_t received, size_t sent);
 
 /* ---- addresses (address.c) ---- */
 

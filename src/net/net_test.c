@@ -1253,6 +1253,7 @@ static void the_end_of_a_turn_is_told_once(void **state)
 
 static void past_the_cap_one_answer_and_the_end(void **state)
 {
+	struct listener_figures figures;
 	struct server s;
 	int a, b, c;
 
@@ -1266,6 +1267,11 @@ static void past_the_cap_one_answer_and_the_end(void **state)
 	expect_end(c);
 	(void)close(c);
 	assert_int_equal(atomic_load(&seen.refused), 1);
+	listener_figures(s.listener, &figures);
+	assert_int_equal(figures.refused, 1);
+	assert_int_equal(figures.bytes_received, 0);
+	assert_int_equal(figures.bytes_sent, 5);
+	assert_false(listener_has_room(s.listener));
 	(void)close(a);
 	await(&seen.closed, 1);
 	for (int i = 0; i < 5000 && listener_connections(s.listener) > 1; i++)
@@ -1275,6 +1281,11 @@ static void past_the_cap_one_answer_and_the_end(void **state)
 	expect(a, "x\n");
 	(void)close(a);
 	(void)close(b);
+	await(&seen.closed, 3);
+	listener_figures(s.listener, &figures);
+	assert_int_equal(figures.bytes_received, 2);
+	assert_int_equal(figures.bytes_sent, 7);
+	assert_true(listener_has_room(s.listener));
 	stop(&s);
 }
 

@@ -175,6 +175,7 @@ static void take_away(struct conn *c, size_t n)
 {
 	c->out_bytes -= n;
 	c->bytes_out += n;
+	acceptor_count(c->acceptor, 0, n);
 	while (c->out_first && n >= c->out_first->len) {
 		struct out_part *p = c->out_first;
 

@@ -74,6 +74,18 @@ void app_loop_drain(struct app *app, struct loop *loop)
 	}
 }
 
+void app_observe_delivery(struct app_loop *al, enum metric_WAY way, int64_t entered_ns, uint32_t records)
+{
+	int64_t now = loop_now(al->loop);
+
+	if (entered_ns == 0 || records == 0 || !al->shard)
+		return;
+	if (now < entered_ns) /* the turn began before it entered */
+		now = loop_now_fresh(al->loop);
+	metric_observe_many(al->shard, METRIC_DELIVERY_SECONDS, way,
+			    now > entered_ns ? (uint64_t)(now - entered_ns) : 0, records);
+}
+
 void app_loop_measure(struct app_loop *al)
 {
 	struct hub_lag lag[HUB_TAGS];

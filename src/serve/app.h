@@ -91,6 +91,12 @@ static inline void app_flush_later(struct app_loop *al)
  */
 int app_loop_init(struct app *app, struct loop *loop, struct fault *fault);
 
+/*
+ * On the loop: so many records were handed to a reader who had waited for them.
+ * entered_ns is the view's; 0 (not known, or he was behind) counts nothing.
+ */
+void app_observe_delivery(struct app_loop *al, enum metric_WAY way, int64_t entered_ns, uint32_t records);
+
 /* On the loop, before a scrape: how far its readers are behind. */
 void app_loop_measure(struct app_loop *al);
 

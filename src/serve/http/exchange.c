@@ -109,6 +109,16 @@ int exchange_answer_blob(struct exchange *x, int status, const char *content_typ
 	return 0;
 }
 
+void exchange_waited(struct exchange *x)
+{
+	x->started_ns = loop_now(x->loop);
+}
+
+void exchange_forget(struct exchange *x)
+{
+	session_forget(x);
+}
+
 /* ---- problems (RFC 9457) ---- */
 
 void exchange_make_room(struct exchange *x)

@@ -40,7 +40,7 @@ struct exchange {
 	struct http_server *server;
 	void *app;          /* http_options.app */
 	const void *client; /* what http_options.authorize set; NULL: nobody in particular */
-	int64_t started_ns; /* loop_now when the head was whole */
+	int64_t started_ns; /* loop_now when the request was whole, or what it waited for was there */
 
 	/* The handler's. */
 	void *user;
@@ -151,6 +151,15 @@ int exchange_problem_with(struct exchange *x, int err, struct slice members, con
 
 /* Lets the arena grow by what a problem needs, where the request has used it up: answer one of your own only behind this. */
 void exchange_make_room(struct exchange *x);
+
+/*
+ * What is left of a request begins now: the time that it waited by its own wish
+ * (a long poll) is none that weir took, and is not told as such.
+ */
+void exchange_waited(struct exchange *x);
+
+/* In on_cancel, in place of an answer: there is nobody to answer, and nothing that was answered. */
+void exchange_forget(struct exchange *x);
 
 /* ---- streams ---- */
 

@@ -42,10 +42,16 @@
 #define VIEW_BYTES_MIN (16u << 10)
 #define VIEW_BYTES_MAX (256u << 10)
 #define CONTROL_BATCH 0x20u
+#define PAGE_BEGIN "{\"records\":["
 
 static struct app_loop *loop_of(const struct poll *p)
 {
 	return app_loop(p->x->app, p->x->loop);
+}
+
+static enum metric_WAY way_of(const struct poll *p)
+{
+	return p->wait_ns > 0 ? WAY_LONGPOLL : WAY_POLL;
 }
 
 /* ---- what is asked ---- */
@@ -123,20 +129,26 @@ static void put_gap(struct poll *p, uint32_t partition, int64_t from, int64_t to
 {
 	(void)buf_appendf(&p->gaps, "%s{\"partition\":%u,\"from\":%lld,\"to\":%lld}", p->gaps.len ? "," : "",
 			  partition, (long long)from, (long long)to);
+	p->gap_count++;
 }
 
 /* The whole rest of a batch, shared with whoever else reads it in this turn. 1 where it was taken. */
 static int take_encoded(struct poll *p, struct reader_view *view, const struct batch_head *head)
 {
+	struct encode_stats before, after;
 	struct encoded e;
 	uint32_t first;
 	int rc;
 
 	if (reader_filters(p->reader) || head->bytes > CACHED_BATCH_MAX || head->count > p->limit - p->count)
 		return 0;
+	encode_cache_stats(loop_of(p)->cache, &before);
 	rc = encode_cache_get(loop_of(p)->cache, view, ENCODE_JSON, &e);
 	if (rc)
 		return rc;
+	encode_cache_stats(loop_of(p)->cache, &after);
+	if (after.misses != before.misses)
+		p->encoded += e.count;
 	first = encoded_find(&e, view->from);
 	if (encoded_run(&e, first, e.count - first).len > bytes_max(p) - p->out->len) {
 		encoded_release(&e);
@@ -169,6 +181,7 @@ static int put_record(struct poll *p, const struct reader_view *view, const stru
 		rc = 0;
 	} else if (rc == 0) {
 		p->count++;
+		p->encoded++;
 	}
 	if (rc == 0)
 		reader_consumed(p->reader, r->offset + 1);
@@ -241,6 +254,7 @@ static int gather(struct poll *p)
 
 	while (!is_full(p) && p->gaps.len < GAPS_BYTES_FULL) {
 		struct reader_view view;
+		uint32_t before = p->count;
 		int rc;
 		if (scanned >= SCAN_BYTES_TURN) {
 			reader_again(p->reader);
@@ -255,6 +269,7 @@ static int gather(struct poll *p)
 			return rc;
 		scanned += reader_filters(p->reader) ? view.batches.len : 0;
 		rc = take_view(p, &view);
+		app_observe_delivery(loop_of(p), way_of(p), p->waited ? view.entered_ns : 0, p->count - before);
 		reader_view_release(&view);
 		if (rc)
 			return rc;
@@ -299,6 +314,12 @@ static bool is_known(struct exchange *x, struct slice etag)
 
 /* ---- answering ---- */
 
+static void count_reader(const struct poll *p, int by)
+{
+	if (loop_of(p)->shard)
+		metric_move(loop_of(p)->shard, METRIC_READERS, way_of(p), by);
+}
+
 static void let_go(struct poll *p)
 {
 	loop_timer_stop(p->x->loop, &p->timer);
@@ -306,17 +327,19 @@ static void let_go(struct poll *p)
 	reader_close(p->reader);
 	p->reader = NULL;
 	buf_fini(&p->gaps);
+	count_reader(p, -1);
 }
 
-static void count_delivered(const struct poll *p)
+static void count_delivered(const struct poll *p, size_t bytes)
 {
 	struct metrics_shard *shard = loop_of(p)->shard;
-	unsigned way = p->wait_ns > 0 ? WAY_LONGPOLL : WAY_POLL;
 
 	if (!shard)
 		return;
-	metric_add(shard, METRIC_DELIVERED_RECORDS, way, p->count);
-	metric_add(shard, METRIC_DELIVERED_BYTES, way, p->out->len);
+	metric_add(shard, METRIC_DELIVERED_RECORDS, way_of(p), p->count);
+	metric_add(shard, METRIC_DELIVERED_BYTES, way_of(p), bytes);
+	metric_add(shard, METRIC_ENCODED_RECORDS, way_of(p), p->encoded);
+	metric_add(shard, METRIC_READER_GAPS, way_of(p), p->gap_count);
 }
 
 static int fail(struct poll *p, int err)
@@ -333,6 +356,7 @@ static int fail(struct poll *p, int err)
 static int answer_page(struct poll *p)
 {
 	struct exchange *x = p->x;
+	size_t bytes = p->count ? p->out->len - (sizeof(PAGE_BEGIN) - 1) : 0;
 	struct buf kept;
 	int rc;
 
@@ -346,7 +370,7 @@ static int answer_page(struct poll *p)
 	(void)buf_append_str(p->out, "}\n");
 	if (buf_status(p->out) || buf_status(&p->gaps))
 		return fail(p, ERR_NOMEM);
-	count_delivered(p);
+	count_delivered(p, bytes);
 	let_go(p);
 	kept = p->kept; /* p may be gone with the answer */
 	rc = exchange_answer(x, 200, "application/json", buf_slice(p->out == &p->kept ? &kept : p->out));
@@ -368,7 +392,7 @@ static void begin_page(struct poll *p)
 	if (p->out->cap > APP_SCRATCH_KEPT)
 		buf_fini(p->out);
 	buf_clear(p->out);
-	(void)buf_append_str(p->out, "{\"records\":[");
+	(void)buf_append_str(p->out, PAGE_BEGIN);
 }
 
 /* The scratch is somebody else's until the disk has answered. False: no memory, or the page is too large for that. */
@@ -396,6 +420,7 @@ static int gather_or_watch(struct poll *p)
 	if (rc != READER_END || !is_empty(p) || p->over || p->watching || loop_of(p)->draining)
 		return rc;
 	p->watching = true;
+	p->waited = true;
 	rc = reader_watch(p->reader);
 	return rc ? rc : gather(p);
 }
@@ -421,8 +446,12 @@ static bool attempt(struct poll *p, bool last)
 
 static void on_ready(void *ctx, struct reader *r)
 {
+	struct poll *p = ctx;
+
 	(void)r;
-	(void)attempt(ctx, false);
+	if (p->watching)
+		exchange_waited(p->x);
+	(void)attempt(p, false);
 }
 
 /* The time is up for new records. What stands on disk may take as long as it does without `wait`. */
@@ -432,6 +461,7 @@ static void on_late(void *ctx)
 	struct loop *loop = p->x->loop;
 	int64_t left = p->since_ns + DISK_WAIT_NS - loop_now(loop);
 
+	exchange_waited(p->x);
 	p->over = true;
 	if (!attempt(p, left <= 0))
 		loop_timer_set(loop, &p->timer, left);
@@ -448,7 +478,7 @@ static void on_cancel(struct exchange *x)
 
 	let_go(p);
 	buf_fini(&p->kept);
-	(void)exchange_answer(x, 204, NULL, slice_null()); /* to nobody */
+	exchange_forget(x);
 }
 
 /* A client that closes its side is most likely gone; the rare one that still reads gets what there is. */
@@ -494,6 +524,8 @@ static int refuse_gone(struct poll *p, poll_put_fn *put_moved)
 	(void)buf_append_slice(out, buf_slice(&p->gaps));
 	(void)buf_append_byte(out, ']');
 	(void)put_moved(p, out);
+	if (loop_of(p)->shard)
+		metric_add(loop_of(p)->shard, METRIC_READER_GAPS, way_of(p), p->gap_count);
 	let_go(p);
 	(void)exchange_problem_with(
 		x, ERR_CURSOR_GONE, buf_slice(out),
@@ -565,6 +597,7 @@ int poll_start(struct exchange *x, const struct poll_options *o)
 	rc = reader_open(app_loop(x->app, x->loop)->hub, &reader, &p->reader, &fault);
 	if (rc)
 		return refuse_open(x, rc, &fault);
+	count_reader(p, 1);
 	if (refuse_gone(p, o->put_moved))
 		return 0;
 	/* Who waits for the next record has seen all that is there: 304 would end the wait at once. */

@@ -252,6 +252,11 @@ uint32_t http_server_connections(const struct http_server *s, const struct loop 
 	return s->loops[loop_number(loop)].connections;
 }
 
+int64_t http_server_body_bytes(const struct http_server *s)
+{
+	return atomic_load_explicit(&s->body_bytes, memory_order_relaxed);
+}
+
 void http_server_upgraded_closed(struct http_server *s, struct loop *loop)
 {
 	http_loop_count(http_loop_of(s, loop), -1);

@@ -81,6 +81,9 @@ bool http_server_draining(const struct http_server *s);
 /* Connections of a loop, upgraded ones too. On that loop. */
 uint32_t http_server_connections(const struct http_server *s, const struct loop *loop);
 
+/* Memory that bodies on their way hold of the budget (body_budget_bytes). Any thread. */
+int64_t http_server_body_bytes(const struct http_server *s);
+
 /* The new owner of an upgraded connection tells that it has closed. On its loop. */
 void http_server_upgraded_closed(struct http_server *s, struct loop *loop);
 

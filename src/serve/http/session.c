@@ -454,6 +454,13 @@ void session_answer(struct exchange *x, const struct answer *answer)
 		x->cut = store_answer(x, &head, answer, body) < 0;
 }
 
+void session_forget(struct exchange *x)
+{
+	check_may_answer(x);
+	CHECK(!x->session);
+	retire(http_loop_of(x->server, x->loop), x);
+}
+
 int session_stream_start(struct exchange *x, int status, struct slice content_type)
 {
 	struct session *s = x->session;
@@ -546,6 +553,7 @@ static void dispatch(struct session *s, struct exchange *x)
 	int r;
 
 	x->stage = EXCHANGE_OPEN;
+	x->started_ns = loop_now(x->loop);
 	x->counted = exchange_bytes(x);
 	s->in_flight_bytes += x->counted;
 	x->in_handler = true;
@@ -596,7 +604,7 @@ static void refuse_framing(struct session *s, struct exchange *x, int err, const
 		}
 		x->loop = conn_loop(s->conn);
 		x->started_ns = loop_now(x->loop);
-		x->request.method = HTTP_GET;
+		x->request.method = HTTP_OTHER; /* not known, or not to be trusted */
 		x->request.minor = 1;
 		enqueue(s, x);
 	}

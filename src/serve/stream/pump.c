@@ -24,9 +24,6 @@
 #define OUT_BYTES_KEPT (1u << 20)
 #define SCAN_BYTES_TURN (256u << 10) /* looked through for a key */
 
-/* Later than this a record was not waited for; or its timestamp is a client's. */
-#define WAITED_MS_MAX 60000
-
 void pump_bufs_init(struct pump_bufs *bufs)
 {
 	buf_init(&bufs->out, RECORD_JSON_BYTES_MAX + VIEW_BYTES_MAX);
@@ -110,7 +107,18 @@ static void count_given(struct pump *p, uint32_t records, size_t bytes)
 	metric_add(p->al->shard, METRIC_DELIVERED_BYTES, p->kind->way, bytes);
 }
 
-static int give_run(struct pump *p, const struct encoded *e, uint32_t first, size_t room, uint32_t *count)
+/*
+ * Of what was not there when the reader was last at the end, each record counts
+ * with the time since the oldest commit of its group entered: on one clock, so
+ * never negative, and never too short by more than this turn has lasted.
+ */
+static void observe_waited(struct pump *p, const struct reader_view *view, uint32_t records)
+{
+	app_observe_delivery(p->al, p->kind->way, p->waited ? view->entered_ns : 0, records);
+}
+
+static int give_run(struct pump *p, const struct reader_view *view, const struct encoded *e, uint32_t first,
+		    size_t room, uint32_t *count)
 {
 	struct slice run;
 
@@ -119,6 +127,7 @@ static int give_run(struct pump *p, const struct encoded *e, uint32_t first, siz
 		return 0;
 	run = encoded_run(e, first, *count);
 	count_given(p, *count, run.len);
+	observe_waited(p, view, *count);
 	return p->kind->write_blob(p->ctx, e->blob, run) ? ERR_CANCELLED : 0;
 }
 
@@ -160,6 +169,7 @@ static int give_each(struct pump *p, const struct reader_view *view, const struc
 	if (rc || given == 0)
 		return rc;
 	count_given(p, given, p->bufs->out.len);
+	observe_waited(p, view, given);
 	return p->kind->write(p->ctx, buf_slice(&p->bufs->out)) ? ERR_CANCELLED : 0;
 }
 
@@ -174,7 +184,7 @@ static int give_batch(struct pump *p, const struct reader_view *view, const stru
 	if (room == 0)
 		return 0;
 	if (first < e->count && e->form == p->kind->whole && !reader_filters(p->reader))
-		rc = give_run(p, e, first, room, &count);
+		rc = give_run(p, view, e, first, room, &count);
 	else if (first < e->count)
 		rc = give_each(p, view, e, first, room, &count);
 	if (rc)
@@ -208,20 +218,6 @@ static int encode_front(struct pump *p, const struct reader_view *view, struct e
 	return rc;
 }
 
-/* Only for who stood at the end: others were not waiting. */
-static void observe_waited(struct pump *p, const struct reader_view *view)
-{
-	struct batch_head head;
-	int64_t ms;
-
-	if (!p->parked || batch_head_read(view->batches, &head))
-		return;
-	p->parked = false;
-	ms = sys_wall_ms(p->sys) - head.max_timestamp;
-	if (ms >= 0 && ms < WAITED_MS_MAX)
-		metric_observe(p->al->shard, METRIC_DELIVERY_SECONDS, p->kind->way, (uint64_t)ms * 1000000u);
-}
-
 /* Of a batch in which the key does not occur, its size; 0 where it may, or where it cannot be told. */
 static uint32_t nothing_wanted(const struct pump *p, const struct reader_view *view)
 {
@@ -245,7 +241,6 @@ static int give_view(struct pump *p, struct reader_view *view)
 	bool all = true;
 	int rc = 0;
 
-	observe_waited(p, view);
 	while (view->batches.len && rc == 0 && all) {
 		struct encoded e;
 		uint32_t passed = nothing_wanted(p, view);
@@ -286,8 +281,10 @@ int pump_run(struct pump *p)
 	while (rc == 0) {
 		size_t room = p->kind->room(p->ctx);
 		set_blocked(p, room == 0);
-		if (room == 0)
+		if (room == 0) {
+			p->waited = false;
 			return PUMP_DONE;
+		}
 		/* Looking for a key uses no credit: others of the loop have their turn all the same. */
 		if (scanned >= SCAN_BYTES_TURN) {
 			reader_again(p->reader);
@@ -295,7 +292,8 @@ int pump_run(struct pump *p)
 		}
 		rc = step(p, room, &scanned);
 	}
-	p->parked = rc == READER_END;
+	if (rc == READER_END)
+		p->waited = true;
 	if (rc > 0)
 		return PUMP_DONE;
 	return rc == ERR_OVERLOADED || rc == ERR_NOMEM ? PUMP_AGAIN : rc;
