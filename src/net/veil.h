@@ -47,6 +47,7 @@
 /* How often each of the ways of TLS was met. */
 static struct {
 	_Atomic int64_t live, read_waited_to_write, send_waited_to_read, held, cut_frames;
+	_Atomic int64_t cut_short; /* clients that got no E */
 } veil_met;
 
 /* ---- frames ---- */
@@ -495,6 +496,8 @@ static inline void *veil_client_run(void *arg)
 	veil_add(&v->to_wire, 'H', NULL, 0);
 	while (!veil_is_over(v))
 		veil_pass_on(v);
+	if (v->wire_ended && !v->ended)
+		atomic_fetch_add(&veil_met.cut_short, 1);
 	if (v->cut)
 		(void)setsockopt(v->wire, SOL_SOCKET, SO_LINGER, &hard, sizeof(hard));
 	(void)close(v->wire);
