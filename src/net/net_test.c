@@ -743,12 +743,14 @@ static void half_a_close_still_gets_its_answer(void **state)
 	int fd;
 
 	(void)state;
+	atomic_store(&veil_met.cut_short, 0);
 	start(&s, 1, &session, 0);
 	fd = dial(&s);
 	put(fd, "x\n", 2);
 	assert_int_equal(shutdown(fd, SHUT_WR), 0);
 	expect(fd, "x\nafter your end\n");
 	expect_end(fd);
+	assert_int_equal(atomic_load(&veil_met.cut_short), 0);
 	await(&seen.closed_for[CONN_CLOSED_BY_PEER], 1);
 	assert_int_equal(atomic_load(&seen.ended), 1);
 	(void)close(fd);
@@ -1583,6 +1585,35 @@ static void who_speaks_another_protocol_is_told(void **state)
 	stop(&s);
 }
 
+static void ask_direct(struct loop *loop, void *arg)
+{
+	(void)loop;
+	*(bool *)arg = conn_is_direct(seen.conn);
+	(void)conn_write(seen.conn, SLICE_LIT("x"));
+	if (conn_is_direct(seen.conn)) /* not past what is queued */
+		atomic_fetch_add(&seen.errors, 1);
+}
+
+static void output_that_waits_for_the_peer_is_silent(void **state)
+{
+	struct server s;
+	bool direct;
+	int fd;
+
+	(void)state;
+	start(&s, 1, &echo, 0);
+	fd = dial_bare(&s);
+	await(&seen.accepted, 1);
+	on_loop(s.loops[0], ask_direct, &direct);        /* writes before there was a hello */
+	assert_true(turns_during(s.loops[0], 100) <= 1); /* room to write is no reason to try */
+	put(fd, "H\0\0", 3);
+	expect_frame(fd, 'H');
+	expect_frame(fd, 'D');
+	(void)close(fd);
+	await(&seen.closed, 1);
+	stop(&s);
+}
+
 static void an_end_that_the_filter_was_not_told_of_is_a_reset(void **state)
 {
 	struct server s;
@@ -1597,15 +1628,6 @@ static void an_end_that_the_filter_was_not_told_of_is_a_reset(void **state)
 	await(&seen.closed_for[CONN_RESET], 1);
 	(void)close(fd);
 	stop(&s);
-}
-
-static void ask_direct(struct loop *loop, void *arg)
-{
-	(void)loop;
-	*(bool *)arg = conn_is_direct(seen.conn);
-	(void)conn_write(seen.conn, SLICE_LIT("x"));
-	if (conn_is_direct(seen.conn)) /* not past what is queued */
-		atomic_fetch_add(&seen.errors, 1);
 }
 
 static void a_filter_says_whether_the_socket_may_be_written(void **state)
@@ -1683,6 +1705,7 @@ int main(void)
 		VEILED(past_the_cap_one_answer_and_the_end),
 		VEILED(two_loops_share_a_port),
 		VEILED(each_direction_may_wait_for_the_other),
+		VEILED(output_that_waits_for_the_peer_is_silent),
 		VEILED(who_speaks_another_protocol_is_told),
 		VEILED(an_end_that_the_filter_was_not_told_of_is_a_reset),
 		TWICE_VEILED(answers_are_the_same_however_the_bytes_are_cut),
