@@ -10,7 +10,7 @@ import subprocess
 import time
 
 from harness import (BATCH, CE, CE_BATCH, NDJSON, Raw, Weir, check, curl, eq, expect, murmur2, partition_of,
-                     poll_values, query, quote, test, together)
+                     poll_values, query, quote, test, together, until)
 
 MIB = 1 << 20
 
@@ -438,6 +438,7 @@ def _(w):
 def _(w):
     t = w.topic(durability="os")
     eq(w.push(t, b"1")["accepted"], 1)
+    until(lambda: w.count_records(t) == 1, 10, "the record to be durable")  # answered before; readers see it when it is
     eq(w.values(t), [1])
 
 
