@@ -61,13 +61,13 @@ docs: build
 # Under sudo the build folder stays whose the clone is.
 install: build
 	@meson configure build -Dprefix="$(PREFIX)"
-	@ninja -C build weir && meson install -C build --no-rebuild --destdir "$(DESTDIR)"
-	@[ -z "$$SUDO_USER" ] || chown -R --reference=. build
+	@ninja -C build installed && meson install -C build --no-rebuild --destdir "$(DESTDIR)"; \
+	status=$$?; [ -z "$$SUDO_USER" ] || chown -R --reference=. build; exit $$status
 
 uninstall: build
 	@meson configure build -Dprefix="$(PREFIX)"
-	@tools/uninstall build "$(DESTDIR)"
-	@[ -z "$$SUDO_USER" ] || chown -R --reference=. build
+	@tools/uninstall build "$(DESTDIR)"; \
+	status=$$?; [ -z "$$SUDO_USER" ] || chown -R --reference=. build; exit $$status
 
 clean:
 	rm -rf build build-debug build-asan build-tsan build-fuzz build-clang build-coverage
