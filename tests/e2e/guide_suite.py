@@ -37,7 +37,7 @@ def type_in(w, page):
                 body = PRELUDE + re.sub(r"^(.*?)\s*#.*Ctrl-C.*$", r"for_a_second \1", body, flags=re.M)
                 command = ["bash", "-c", body]
             else:
-                command = [sys.executable, "-c", body]
+                command = [sys.executable, "-u", "-c", body]
             try:
                 done = subprocess.run(command, cwd=d, env=env, capture_output=True, text=True, stdin=subprocess.DEVNULL,
                                       timeout=3 if endless else 30 * SLOW)
