@@ -89,6 +89,25 @@ def _():
     waiting_costs_nothing("/v1/topics/%s/ws?format=raw", WS_HEAD, heads=True)
 
 
+@test("a login's soft limit of 1024 open files is no limit of connections", own=True, timeout=60)
+def _():
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < 4096:
+        raise Skip("only %d open files are allowed here" % hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1024, hard))
+    try:
+        with Weir() as w:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (4096, hard))
+            held = [Raw(w) for _ in range(1500)]
+            try:
+                eq(w.get("/healthz").status, 200)
+            finally:
+                for c in held:
+                    c.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
 @test("a weir that nobody uses wakes no thread in ten seconds and takes at most 40 MiB", own=True, timeout=60)
 def _():
     with Weir() as w:

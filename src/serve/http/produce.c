@@ -46,7 +46,7 @@ static int answer(struct exchange *x, const struct ingest_result *result)
 		exchange_make_room(x);
 	buf_clear(out);
 	ingest_answer_json(result, out);
-	(void)buf_append_byte(out, '\n');
+	(void)buf_append_byte(out, '\n'); /* a terminal's prompt begins its own line */
 	if (buf_status(out))
 		return exchange_problem(x, ERR_NOMEM, "there is no memory for the answer");
 	if (result->replayed)
