@@ -111,20 +111,60 @@ static int sweep_topic(void *ctx, const char *name)
 	return l->sys->ops->list(l->sys->self, s.path, sweep_partition, &s);
 }
 
+static int find_file(void *ctx, const char *name)
+{
+	(void)ctx;
+	(void)name;
+	return 1;
+}
+
+static int find_in_topic(void *ctx, const char *name)
+{
+	struct sweep *s = ctx;
+	char path[SEGMENT_PATH_BYTES];
+
+	(void)snprintf(path, sizeof(path), "%.500s/%.20s", s->path, name);
+	return s->l->sys->ops->list(s->l->sys->self, path, find_file, s) > 0;
+}
+
+static int find_topic(void *ctx, const char *name)
+{
+	struct log *l = ctx;
+	struct sweep s = {.l = l};
+
+	(void)snprintf(s.path, sizeof(s.path), "%s/%.40s", l->topics_dir, name);
+	return l->sys->ops->list(l->sys->self, s.path, find_in_topic, &s) > 0;
+}
+
+/* No checkpoint and no journal, but segments: something is gone, and starting empty would remove the rest. */
+static int refuse_orphans(struct log *l, struct fault *fault)
+{
+	if (l->sys->ops->list(l->sys->self, l->topics_dir, find_topic, l) <= 0)
+		return 0;
+	return fault_set(fault, ERR_CORRUPT,
+			 "%s holds records, but there is no whole CHECKPOINT in %s and nothing in its journal",
+			 l->topics_dir, l->dir);
+}
+
 int recover(struct log *l, struct fault *fault)
 {
 	struct replay r = {.l = l, .fault = fault};
 	struct journal_scan scan;
 	uint64_t sequence = 0;
+	bool none;
 	int rc = checkpoint_load(l, &sequence, fault);
 
 	if (rc < 0)
 		return rc;
-	(void)l->sys->ops->list(l->sys->self, l->topics_dir, sweep_topic, l);
+	none = rc == 1;
 	l->sequence = sequence;
 	atomic_store(&l->durable, sequence);
 	rc = journal_scan(l->journal, sequence, replay_group, &r, &scan, fault);
+	if (rc == 0 && none && scan.groups == 0)
+		rc = refuse_orphans(l, fault);
 	if (rc == 0) {
+		/* Only now: files that a broken checkpoint does not know are still somebody's records. */
+		(void)l->sys->ops->list(l->sys->self, l->topics_dir, sweep_topic, l);
 		journal_recycle(l->journal, sequence);
 		rc = journal_begin(l->journal, slice_make(r.last, r.last_len), fault);
 	}
