@@ -253,6 +253,32 @@ static uint64_t padded(uint64_t bytes)
 }
 
 /*
+ * Is the frame that is not whole one of this file that was begun, or only what
+ * the file held before? Of magic, generation and sequence two must fit: then
+ * even a damaged head is told, and not passed over.
+ */
+static int look_at_torn(struct scanner *s, uint64_t from, uint64_t *torn_bytes)
+{
+	const struct sys *sys = s->j->sys;
+	struct frame_head head = {0};
+	uint8_t block[FRAME_HEAD_BYTES];
+	char path[PATH_BYTES];
+	int64_t got = sys->ops->pread(sys->self, s->file->fd, block, sizeof(block), from);
+	int fits;
+
+	file_path(s->j, s->file->generation, path);
+	if (got < 0)
+		return io_fault(s->fault, "read", path, (int)got);
+	if (got < (int64_t)sizeof(block))
+		return 0;
+	fits = frame_head_guess(block, &head) + (head.generation == s->file->generation) +
+	       (head.sequence == s->expect);
+	if (fits >= 2)
+		*torn_bytes = head.bytes > s->file->bytes - from ? s->file->bytes - from : head.bytes;
+	return 0;
+}
+
+/*
  * Behind a frame that is not whole: is there a later one of this file that was
  * written after the missing one had become durable? Then it is damage.
  */
@@ -262,8 +288,12 @@ static int look_behind(struct scanner *s, uint64_t from, uint64_t *torn_bytes)
 	struct frame_head head;
 	uint8_t block[FRAME_HEAD_BYTES];
 	char path[PATH_BYTES];
+	int rc;
 
 	*torn_bytes = 0;
+	rc = look_at_torn(s, from, torn_bytes);
+	if (rc)
+		return rc;
 	for (uint64_t at = from; at + FRAME_HEAD_BYTES <= s->file->bytes; at += FRAME_ALIGN) {
 		int64_t got = sys->ops->pread(sys->self, s->file->fd, block, sizeof(block), at);
 		bool own;
@@ -272,8 +302,6 @@ static int look_behind(struct scanner *s, uint64_t from, uint64_t *torn_bytes)
 			return io_fault(s->fault, "read", path, (int)got);
 		own = frame_head_read(slice_make(block, (size_t)got), &head) == 0 &&
 		      head.generation == s->file->generation && head.sequence >= s->expect;
-		if (own && at == from)
-			*torn_bytes = head.bytes;
 		if (!own || at == from || read_frame(s, at, &head))
 			continue;
 		if (head.durable >= s->expect)
@@ -289,7 +317,7 @@ static int scan_file(struct scanner *s, journal_group_fn *fn, void *ctx, struct 
 {
 	struct frame_head head;
 	char path[PATH_BYTES];
-	uint64_t at = 0;
+	uint64_t at = 0, torn_bytes = 0;
 	int rc = 0;
 
 	file_path(s->j, s->file->generation, path);
@@ -318,10 +346,12 @@ static int scan_file(struct scanner *s, journal_group_fn *fn, void *ctx, struct 
 	}
 	if (rc < 0)
 		return rc;
-	if (at + FRAME_HEAD_BYTES > s->file->bytes)
-		return 0;
-	rc = look_behind(s, at, &out->torn_bytes);
-	if (out->torn_bytes) {
+	if (at + FRAME_HEAD_BYTES <= s->file->bytes)
+		rc = look_behind(s, at, &torn_bytes);
+	if (torn_bytes == 0 && (s->file->bytes == 0 || s->file->bytes % FRAME_ALIGN))
+		torn_bytes = FRAME_ALIGN - s->file->bytes % FRAME_ALIGN; /* no file is made so: it was cut */
+	if (torn_bytes) { /* kept where an unused file follows */
+		out->torn_bytes = torn_bytes;
 		(void)snprintf(out->torn_file, sizeof(out->torn_file), "%016llx.wal",
 			       (unsigned long long)s->file->generation);
 		out->torn_at = at;

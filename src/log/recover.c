@@ -146,6 +146,25 @@ static int refuse_orphans(struct log *l, struct fault *fault)
 			 l->topics_dir, l->dir);
 }
 
+/* What was in a segment was durable: if the journal has not brought it back, the journal is damaged or gone. */
+static int tell_lost(void *ctx, struct partition *p)
+{
+	struct log *l = ctx;
+	char path[SEGMENT_PATH_BYTES];
+
+	for (uint32_t i = 0; i < p->segment_count; i++) {
+		struct segment *s = p->segments[i];
+		if (s->beyond <= p->end)
+			continue;
+		segment_path(s, SEGMENT_LOG, path);
+		core_say(
+			l, LOG_ERROR, "records_lost",
+			"offsets %lld to %lld stood in %s, but neither the checkpoint nor the journal has them: part of %s/journal is damaged or missing",
+			(long long)p->end, (long long)s->beyond - 1, path, l->dir);
+	}
+	return 0;
+}
+
 int recover(struct log *l, struct fault *fault)
 {
 	struct replay r = {.l = l, .fault = fault};
@@ -163,6 +182,7 @@ int recover(struct log *l, struct fault *fault)
 	if (rc == 0 && none && scan.groups == 0)
 		rc = refuse_orphans(l, fault);
 	if (rc == 0) {
+		(void)partitions_each(l, tell_lost, l);
 		/* Only now: files that a broken checkpoint does not know are still somebody's records. */
 		(void)l->sys->ops->list(l->sys->self, l->topics_dir, sweep_topic, l);
 		journal_recycle(l->journal, sequence);
@@ -180,7 +200,7 @@ int recover(struct log *l, struct fault *fault)
 	if (scan.torn_bytes)
 		core_say(
 			l, LOG_WARN, "torn_tail",
-			"a group of %llu bytes was not written whole and not answered: cut off at byte %llu of %s",
+			"the last group (%llu bytes) is not whole: cut off at byte %llu of %s; unless the disk changed it, nobody had an answer",
 			(unsigned long long)scan.torn_bytes, (unsigned long long)scan.torn_at,
 			scan.torn_file);
 	return 0;
