@@ -359,10 +359,10 @@ int parts_tear_down(struct parts *p)
 	int rc = 0;
 
 	end_loops(p);
-	if (p->app.log && log_stop(p->app.log, &fault)) {
-		say(SAY_ERROR, "stop_failed",
+	if (p->app.log && (rc = log_stop(p->app.log, &fault))) {
+		say(rc == ERR_DISK_FULL ? SAY_WARNING : SAY_ERROR, "stopped_without_checkpoint",
 		    "the last storage checkpoint failed; the journal has everything: %s", fault.text);
-		rc = 1;
+		rc = rc != ERR_DISK_FULL; /* to stop on a full disk is to stop well */
 	}
 	if (p->jobs)
 		jobs_free(p->jobs);

@@ -144,7 +144,7 @@ struct log {
 	bool mover_idle; /* it sleeps until something is published */
 	_Atomic int64_t tail_bytes;
 	_Atomic int64_t pinned_bytes;
-	_Atomic bool move_failing;
+	_Atomic int move_failing; /* the -errno of the last write to a segment, 0 where it worked */
 
 	/* the committer's */
 	uint64_t sequence; /* of the last group written */
@@ -159,7 +159,10 @@ struct log {
 	uint64_t checkpoint_wanted, checkpoint_done; /* counts of asks */
 	int checkpoint_result;
 	struct fault checkpoint_fault;
-	uint64_t checkpoint_number; /* written so far: odd goes to .b */
+	uint64_t checkpoint_number; /* written so far */
+	char checkpoint_older;      /* the copy to write first, 'a' or 'b' */
+	struct segment **expired;   /* owned: taken off by retention, still named by the checkpoint on disk */
+	uint32_t expired_count, expired_cap;
 	uint64_t checkpoint_sequence;
 	_Atomic bool active; /* something was committed since the last look */
 	_Atomic bool let_go; /* a drop or trim: the next checkpoint frees files */
@@ -242,7 +245,7 @@ int64_t mover_lag_bytes(const struct log *l);
 /* Some of one partition's batches: bytes, 0 where none waited, -errno where the disk refused. */
 int64_t mover_step(struct log *l);
 void *mover_main(void *arg);
-/* Waits until everything up to `sequence` is in segments. ERR_DISK_FULL where the disk refuses. */
+/* Waits until everything up to `sequence` is in segments. ERR_DISK_FULL, ERR_IO where the disk refuses. */
 int mover_reach(struct log *l, uint64_t sequence);
 /* Drops groups from the tail that are over the bound (all moved ones where `all`). */
 void tail_evict(struct log *l, bool all);

@@ -28,6 +28,7 @@
 #define FILL_BYTES (1u << 20)
 #define HEAD_READ 4096u
 #define FIRST_BYTES (16u << 20)
+#define LEAST_BYTES (64u << 10)       /* room that a run can begin with where the disk is full */
 #define DIRECT_BYTES_MAX (128u << 10) /* a group of more goes through the page cache */
 
 struct journal_file {
@@ -252,6 +253,32 @@ static uint64_t padded(uint64_t bytes)
 }
 
 /*
+ * Is the frame that is not whole one of this file that was begun, or only what
+ * the file held before? Of magic, generation and sequence two must fit: then
+ * even a damaged head is told, and not passed over.
+ */
+static int look_at_torn(struct scanner *s, uint64_t from, uint64_t *torn_bytes)
+{
+	const struct sys *sys = s->j->sys;
+	struct frame_head head = {0};
+	uint8_t block[FRAME_HEAD_BYTES];
+	char path[PATH_BYTES];
+	int64_t got = sys->ops->pread(sys->self, s->file->fd, block, sizeof(block), from);
+	int fits;
+
+	file_path(s->j, s->file->generation, path);
+	if (got < 0)
+		return io_fault(s->fault, "read", path, (int)got);
+	if (got < (int64_t)sizeof(block))
+		return 0;
+	fits = frame_head_guess(block, &head) + (head.generation == s->file->generation) +
+	       (head.sequence == s->expect);
+	if (fits >= 2)
+		*torn_bytes = head.bytes > s->file->bytes - from ? s->file->bytes - from : head.bytes;
+	return 0;
+}
+
+/*
  * Behind a frame that is not whole: is there a later one of this file that was
  * written after the missing one had become durable? Then it is damage.
  */
@@ -261,8 +288,12 @@ static int look_behind(struct scanner *s, uint64_t from, uint64_t *torn_bytes)
 	struct frame_head head;
 	uint8_t block[FRAME_HEAD_BYTES];
 	char path[PATH_BYTES];
+	int rc;
 
 	*torn_bytes = 0;
+	rc = look_at_torn(s, from, torn_bytes);
+	if (rc)
+		return rc;
 	for (uint64_t at = from; at + FRAME_HEAD_BYTES <= s->file->bytes; at += FRAME_ALIGN) {
 		int64_t got = sys->ops->pread(sys->self, s->file->fd, block, sizeof(block), at);
 		bool own;
@@ -271,8 +302,6 @@ static int look_behind(struct scanner *s, uint64_t from, uint64_t *torn_bytes)
 			return io_fault(s->fault, "read", path, (int)got);
 		own = frame_head_read(slice_make(block, (size_t)got), &head) == 0 &&
 		      head.generation == s->file->generation && head.sequence >= s->expect;
-		if (own && at == from)
-			*torn_bytes = head.bytes;
 		if (!own || at == from || read_frame(s, at, &head))
 			continue;
 		if (head.durable >= s->expect)
@@ -288,7 +317,7 @@ static int scan_file(struct scanner *s, journal_group_fn *fn, void *ctx, struct 
 {
 	struct frame_head head;
 	char path[PATH_BYTES];
-	uint64_t at = 0;
+	uint64_t at = 0, torn_bytes = 0;
 	int rc = 0;
 
 	file_path(s->j, s->file->generation, path);
@@ -317,10 +346,12 @@ static int scan_file(struct scanner *s, journal_group_fn *fn, void *ctx, struct 
 	}
 	if (rc < 0)
 		return rc;
-	if (at + FRAME_HEAD_BYTES > s->file->bytes)
-		return 0;
-	rc = look_behind(s, at, &out->torn_bytes);
-	if (out->torn_bytes) {
+	if (at + FRAME_HEAD_BYTES <= s->file->bytes)
+		rc = look_behind(s, at, &torn_bytes);
+	if (torn_bytes == 0 && (s->file->bytes == 0 || s->file->bytes % FRAME_ALIGN))
+		torn_bytes = FRAME_ALIGN - s->file->bytes % FRAME_ALIGN; /* no file is made so: it was cut */
+	if (torn_bytes) { /* kept where an unused file follows */
+		out->torn_bytes = torn_bytes;
 		(void)snprintf(out->torn_file, sizeof(out->torn_file), "%016llx.wal",
 			       (unsigned long long)s->file->generation);
 		out->torn_at = at;
@@ -379,7 +410,7 @@ static int fill_with_zeros(struct journal *j, int fd, uint64_t bytes)
 	return rc ? rc : j->sys->ops->fsync(j->sys->self, fd);
 }
 
-/* A file nobody needs any more, taken off the list; or NULL. */
+/* A file of so many bytes that nobody needs any more, taken off the list; or NULL. */
 static struct journal_file *take_free(struct journal *j, uint64_t bytes)
 {
 	struct journal_file *file;
@@ -387,7 +418,7 @@ static struct journal_file *take_free(struct journal *j, uint64_t bytes)
 	for (file = j->oldest; file; file = file->next) {
 		if (file == j->current || file == j->prepared || file->last_sequence > j->recycled)
 			continue;
-		if (file->bytes < j->file_bytes || file->bytes < bytes)
+		if (file->bytes < bytes)
 			continue;
 		remove_file(j, file);
 		return file;
@@ -475,20 +506,54 @@ static int ready_file(struct journal *j, uint64_t bytes, struct journal_file **o
 	return 0;
 }
 
+/* The file that the last run wrote to, where that has room behind its last whole group. */
+static struct journal_file *go_on_with_last(struct journal *j, uint64_t bytes)
+{
+	struct journal_file *last = NULL;
+	char path[PATH_BYTES];
+
+	for (struct journal_file *file = j->oldest; file; file = file->next)
+		if (file->last_sequence)
+			last = file;
+	if (!last || last->bytes - last->used < bytes)
+		return NULL;
+	file_path(j, last->generation, path);
+	last->fd = j->sys->ops->open(j->sys->self, path, 0);
+	return last->fd >= 0 ? last : NULL;
+}
+
+/*
+ * The first file of a run is small, so that an empty directory starts at once.
+ * A full disk must not keep weir from starting, since only then something can be
+ * deleted: any free file does, and at last the one that the run before wrote to.
+ * There the new groups go over what was torn off, which was never answered.
+ */
+static int first_file(struct journal *j, uint64_t needed, struct fault *fault)
+{
+	uint64_t room = j->file_bytes < FIRST_BYTES ? j->file_bytes : FIRST_BYTES;
+	struct journal_file *file = NULL;
+	int rc = ready_file(j, needed + room, &file, fault);
+
+	if (rc == ERR_DISK_FULL)
+		rc = ready_file(j, needed + LEAST_BYTES, &file, fault);
+	if (rc == 0)
+		insert_file(j, file);
+	if (rc == ERR_DISK_FULL && (file = go_on_with_last(j, needed + LEAST_BYTES))) {
+		fault->err = 0;
+		rc = 0;
+	}
+	j->current = file;
+	return rc;
+}
+
 int journal_begin(struct journal *j, struct slice last, struct fault *fault)
 {
-	uint64_t bytes = padded(last.len) + (j->file_bytes < FIRST_BYTES ? j->file_bytes : FIRST_BYTES);
-	struct journal_file *file;
 	struct frame_head head;
 	uint8_t *copy;
-	int rc;
+	int rc = first_file(j, padded(last.len), fault);
 
-	/* The first file of a run is small, so that an empty directory starts at once. */
-	rc = ready_file(j, bytes, &file, fault);
 	if (rc)
 		return rc;
-	insert_file(j, file);
-	j->current = file;
 	if (last.len == 0)
 		return 0;
 	copy = mem_alloc(last.len);
@@ -620,6 +685,18 @@ int journal_sync(struct journal *j, struct fault *fault)
 		return io_fault(fault, "sync the journal in", j->dir, rc);
 	j->durable = j->written;
 	return 0;
+}
+
+uint64_t journal_room(struct journal *j)
+{
+	uint64_t room;
+
+	(void)pthread_mutex_lock(&j->lock);
+	room = j->current ? j->current->bytes - j->current->used : 0;
+	if (j->prepared)
+		room += j->prepared->bytes;
+	(void)pthread_mutex_unlock(&j->lock);
+	return room;
 }
 
 bool journal_wants_file(struct journal *j)

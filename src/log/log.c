@@ -17,6 +17,7 @@
 #include "proto/batch/batch.h"
 
 #define FORMAT_TEXT "weir 1\n"
+#define JOURNAL_SPARE_BYTES 16384u
 
 void core_say(struct log *l, int level, const char *event, const char *format, ...)
 {
@@ -257,6 +258,9 @@ void log_close(struct log *l)
 {
 	CHECK(!l->started);
 	free_tail(l);
+	for (uint32_t i = 0; i < l->expired_count; i++)
+		segment_unref(l->expired[i]);
+	mem_free(l->expired);
 	if (l->buckets)
 		(void)partitions_each(l, free_each, NULL);
 	while (l->ports)
@@ -411,12 +415,19 @@ static bool is_short_of_room(struct log *l)
 	       atomic_load_explicit(&l->move_failing, memory_order_relaxed);
 }
 
+/* What has entered must not die of a journal that cannot grow: not even what gives room back. */
+static bool has_journal_for(struct log *l, size_t bytes)
+{
+	return journal_room(l->journal) > (bytes + atomic_load(&l->entered_bytes)) * 2 + JOURNAL_SPARE_BYTES;
+}
+
 static int refusal(struct log *l, size_t bytes, bool frees)
 {
 	if (l->stopping)
 		return ERR_SHUTTING_DOWN;
-	if (!frees && is_short_of_room(l)) {
-		atomic_store(&l->full, true);
+	if (is_short_of_room(l) && !(frees && has_journal_for(l, bytes))) {
+		if (atomic_load(&l->room) <= 0)
+			atomic_store(&l->full, true);
 		maintain_wake(l);
 		return ERR_DISK_FULL;
 	}

@@ -257,12 +257,12 @@ int64_t mover_step(struct log *l)
 	if (rc < 0 || more)
 		put_back(l, p);
 	if (rc < 0) {
-		if (!atomic_exchange(&l->move_failing, true))
+		if (!atomic_exchange(&l->move_failing, (int)rc))
 			core_say(l, LOG_ERROR, "segment_write_failed",
 				 "%s; ingest is refused until it works again", sys_error_text((int)rc));
 		return rc;
 	}
-	if (atomic_exchange(&l->move_failing, false))
+	if (atomic_exchange(&l->move_failing, 0))
 		core_say(l, LOG_INFO, "segment_write_works", "segments are written again");
 	return rc ? rc : 1;
 }
@@ -364,6 +364,11 @@ void *mover_main(void *arg)
 	return NULL;
 }
 
+static int reach_error(int64_t rc)
+{
+	return rc == -ENOSPC || rc == -EDQUOT ? ERR_DISK_FULL : ERR_IO;
+}
+
 int mover_reach(struct log *l, uint64_t sequence)
 {
 	int rc = 0;
@@ -372,10 +377,9 @@ int mover_reach(struct log *l, uint64_t sequence)
 		int64_t moved;
 		while ((moved = mover_step(l)) > 0)
 			;
-		rc = moved < 0 ? (int)moved : 0;
 		advance_moved(l);
 		tail_evict(l, false);
-		return rc < 0 ? (rc == -ENOSPC ? ERR_DISK_FULL : ERR_IO) : 0;
+		return moved < 0 ? reach_error(moved) : 0;
 	}
 	(void)pthread_mutex_lock(&l->tail_lock);
 	if (sequence > l->move_wanted)
@@ -384,7 +388,7 @@ int mover_reach(struct log *l, uint64_t sequence)
 	while (l->first_unmoved && l->moved_sequence < sequence && rc == 0) {
 		(void)pthread_cond_wait(&l->moved, &l->tail_lock);
 		if (atomic_load(&l->move_failing))
-			rc = ERR_DISK_FULL;
+			rc = reach_error(atomic_load(&l->move_failing));
 	}
 	(void)pthread_mutex_unlock(&l->tail_lock);
 	return rc;

@@ -814,6 +814,7 @@ class Weir:
             return int(re.search(r"VmRSS:\s+(\d+)", f.read()).group(1)) * 1024
 
 
+JSON = {"Content-Type": "application/json"}
 BATCH = "application/vnd.weir.batch+json"
 NDJSON = "application/x-ndjson"
 CE = "application/cloudevents+json"
