@@ -72,8 +72,10 @@ static uint32_t files_allowed(void)
 {
 	struct rlimit limit;
 
-	if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur < 256)
+	if (getrlimit(RLIMIT_NOFILE, &limit))
 		return 32;
+	if (limit.rlim_cur < 256)
+		return limit.rlim_cur < 32 ? 8 : (uint32_t)limit.rlim_cur / 4;
 	return limit.rlim_cur > 32768 ? 8192 : (uint32_t)limit.rlim_cur / 4;
 }
 
@@ -281,6 +283,11 @@ void log_close(struct log *l)
 struct seen *log_seen(struct log *l)
 {
 	return l->seen;
+}
+
+uint32_t log_files_max(const struct log *l)
+{
+	return l->options.files_max;
 }
 
 const struct sys *log_sys(const struct log *l)
