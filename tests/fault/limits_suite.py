@@ -289,9 +289,9 @@ def _():
 # ---- slow peers ----
 
 @test("%d subscribers that stop reading: memory stays within its budget, one that reads gets everything, a stopped one goes on "
-      "where it was" % (10000 if WHOLE else 2000), own=True, timeout=240)
+      "where it was" % (10000 if WHOLE else 1000), own=True, timeout=240)
 def _():
-    count = 10000 if WHOLE else 2000
+    count = 10000 if WHOLE else 1000
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard < count + 200:
         raise Skip("only %d descriptors are allowed" % hard)
