@@ -431,9 +431,7 @@ static int refusal(struct log *l, size_t bytes, bool frees)
 	if (l->stopping)
 		return ERR_SHUTTING_DOWN;
 	if (is_short_of_room(l) && !(frees && has_journal_for(l, bytes))) {
-		if (atomic_load(&l->room) <= 0)
-			atomic_store(&l->full, true);
-		maintain_wake(l);
+		maintain_wake(l); /* it looks whether there is room again */
 		return ERR_DISK_FULL;
 	}
 	if (bytes > COMMIT_BYTES_MAX)
