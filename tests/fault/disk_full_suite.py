@@ -47,13 +47,13 @@ def _():
         r, count = push_until_refused(w, big)
         expect(r, 507, "disk_full")
         # What is reserved for records on their way is given back first; then it is full for good.
-        until(lambda: not works(w, big, b"x" * 60000) and w.get("/readyz").status == 503, 30, "a disk that stays full")
+        until(lambda: not works(w, big, b"x" * 60000) and w.get("/readyz").status == 503 and
+              "event=disk_full" in w.log(), 30, "a disk that stays full, and a word on it")
         check(r.headers.get("Retry-After"), "no Retry-After")
         check(disk.free() > (4 << 20), "only %d bytes are free" % disk.free())
         check(count > 200, "refused after %d records though the disk is larger" % count)
         eq(w.get("/readyz").status, 503)
         eq(w.get("/readyz?for=read").status, 200)
-        check("disk_full" in w.log(), "nothing in the log")
         reads_work(w, big, w.count_records(big))
         # Trimming and deleting work, and give back the room that lets ingest go on.
         page = w.poll(big, limit=50)
