@@ -3,13 +3,14 @@
 PREFIX ?= /usr/local
 ARGS ?=
 
-.PHONY: help build run demo test bench fuzz sanitize format lint install uninstall docs clean
+.PHONY: help build run demo test fault bench fuzz sanitize format lint install uninstall docs clean
 
 help:
 	@echo 'make run       weir on this machine'\''s own live counters, with a page to look at'
 	@echo 'make demo      load it, kill it again and again, count what was lost (0) and doubled (0)'
 	@echo 'make build     build/weir, optimised and hardened'
 	@echo 'make test      unit tests, checks of the tools, end-to-end tests'
+	@echo 'make fault     what weir does when disk, clock, memory, peers or bytes on disk fail: every place (an hour)'
 	@echo 'make sanitize  the tests under address+undefined and thread sanitizers'
 	@echo 'make fuzz      every fuzz target for a minute each (ARGS='--seconds N')'
 	@echo 'make bench     the figures of bench/README.md'
@@ -34,6 +35,10 @@ demo: build
 
 test:
 	@tools/test $(ARGS)
+
+fault: build
+	@tools/setup test
+	@tests/fault/run.py --whole $(ARGS)
 
 bench: build
 	@tools/setup bench

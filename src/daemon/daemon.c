@@ -8,7 +8,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -24,24 +23,6 @@ static void block_signals(sigset_t *set)
 	(void)pthread_sigmask(SIG_BLOCK, set, NULL);
 	(void)signal(SIGPIPE, SIG_IGN);
 	(void)signal(SIGXFSZ, SIG_IGN); /* a limit on file sizes is an error of the write, like any other */
-}
-
-/*
- * A login has 1024 open files by its soft limit, which is for programs that use
- * select(); as many as the hard limit allows are there for the asking.
- */
-static void raise_file_limit(const struct conf *conf)
-{
-	struct rlimit files;
-
-	if (getrlimit(RLIMIT_NOFILE, &files))
-		return;
-	files.rlim_cur = files.rlim_max;
-	(void)setrlimit(RLIMIT_NOFILE, &files);
-	if (files.rlim_max < (rlim_t)conf->http.max_connections)
-		say(SAY_INFO, "files_limited",
-		    "fewer open files are allowed than http.max_connections asks for allowed=%llu connections=%llu",
-		    (unsigned long long)files.rlim_max, (unsigned long long)conf->http.max_connections);
 }
 
 /* On a terminal: where to look, how to publish, how to read. */
@@ -105,7 +86,6 @@ int daemon_run(const struct conf *conf, const struct daemon_options *options)
 	p->sys = sys_kernel();
 	block_signals(&set);
 	parts_apply_say(p, conf);
-	raise_file_limit(conf);
 	rc = parts_build(p);
 	if (rc) {
 		(void)parts_tear_down(p);

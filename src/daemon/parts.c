@@ -7,6 +7,7 @@
 
 #include <sched.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 
 #include "base/mem.h"
@@ -15,7 +16,9 @@
 
 #define MS 1000000ll
 #define DRAIN_STEP_MS 10
-#define PEERS_MS 2000 /* contract: peers that do not answer are cut after 2 s */
+#define FILES_OF_ITS_OWN 24u /* standard ones, journal, lock, what a checkpoint opens */
+#define KEY_FILES 64u        /* runs of keys, at most */
+#define PEERS_MS 2000        /* contract: peers that do not answer are cut after 2 s */
 
 static int failed(const char *what, const struct fault *fault)
 {
@@ -210,11 +213,48 @@ static void on_exhausted(void *ctx, int negative_errno)
 	    sys_error_text(negative_errno));
 }
 
+/*
+ * Connections must not take the descriptors that the log needs for its files:
+ * else the first flood of them would stop ingest, and not only new connections.
+ */
+static uint32_t connections_allowed(const struct parts *p)
+{
+	uint32_t wanted = (uint32_t)p->conf->http.max_connections;
+	uint64_t kept = log_files_max(p->app.log) + FILES_OF_ITS_OWN + 4ull * p->loop_count, left;
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur == RLIM_INFINITY)
+		return wanted;
+	kept += limit.rlim_cur / 16 < KEY_FILES ? limit.rlim_cur / 16 : KEY_FILES;
+	left = limit.rlim_cur > kept + 4 ? limit.rlim_cur - kept : 4;
+	left -= left / 4; /* those that are refused hold one for a moment too */
+	if (left >= wanted)
+		return wanted;
+	say(left < 1000 ? SAY_WARNING : SAY_INFO, "few_descriptors",
+	    "the limit of open files allows fewer connections than http.max_connections limit=%llu connections=%llu",
+	    (unsigned long long)limit.rlim_cur, (unsigned long long)left);
+	return (uint32_t)left;
+}
+
+/*
+ * A login has 1024 open files by its soft limit, which is for programs that use
+ * select(); as many as the hard limit allows are there for the asking.
+ */
+static void raise_file_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur == limit.rlim_max)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	(void)setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 static int build_http(struct parts *p)
 {
 	struct http_options options;
 	struct listener_options listen = {.address = p->conf->http.listen,
-					  .connections_max = (uint32_t)p->conf->http.max_connections,
+					  .connections_max = connections_allowed(p),
 					  .on_accept = http_server_accept,
 					  .on_refuse = http_server_refuse,
 					  .on_exhausted = on_exhausted};
@@ -257,6 +297,7 @@ int parts_build(struct parts *p)
 	struct fault fault = {.err = ERR_NOMEM};
 	int rc;
 
+	raise_file_limit();
 	p->app.sys = p->sys;
 	p->app.limits.sse_comment_ns = p->conf->stream.sse_comment_interval_ms * MS;
 	p->app.limits.ws_ping_ns = p->conf->stream.ws_ping_interval_ms * MS;

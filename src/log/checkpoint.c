@@ -323,8 +323,14 @@ int checkpoint_write(struct log *l, struct fault *fault)
 
 /* ---- reading ---- */
 
+static int read_failed(struct fault *fault, const char *path, int rc)
+{
+	return fault_set(fault, ERR_IO, "cannot read %s: %s", path, sys_error_text(rc));
+}
+
 /* 0 whole, 1 broken, 2 not there, ERR_*. */
-static int read_copy(const struct sys *sys, const char *dir, char which, struct buf *out, uint64_t *number)
+static int read_copy(const struct sys *sys, const char *dir, char which, struct buf *out, uint64_t *number,
+		     struct fault *fault)
 {
 	char path[512];
 	struct sys_stat st;
@@ -334,19 +340,19 @@ static int read_copy(const struct sys *sys, const char *dir, char which, struct 
 	(void)snprintf(path, sizeof(path), "%s/CHECKPOINT.%c", dir, which);
 	rc = sys->ops->stat(sys->self, path, &st);
 	if (rc)
-		return rc == -ENOENT ? 2 : ERR_IO;
+		return rc == -ENOENT ? 2 : read_failed(fault, path, rc);
 	if (st.bytes < CHECKPOINT_HEAD || st.bytes > CHECKPOINT_BYTES_MAX)
 		return 1;
 	fd = sys->ops->open(sys->self, path, SYS_READ);
 	if (fd < 0)
-		return ERR_IO;
+		return read_failed(fault, path, fd);
 	if (buf_reserve(out, st.bytes) == 0)
 		got = sys->ops->pread(sys->self, fd, out->ptr, st.bytes, 0);
 	sys->ops->close(sys->self, fd);
 	if (buf_status(out))
-		return ERR_NOMEM;
+		return fault_set(fault, ERR_NOMEM, "no memory to read %s", path);
 	if (got < (int64_t)CHECKPOINT_HEAD)
-		return got < 0 ? ERR_IO : 1;
+		return got < 0 ? read_failed(fault, path, (int)got) : 1;
 	out->len = (size_t)got;
 	if (memcmp(out->ptr, magic, sizeof(magic)) != 0 || wire_load_u32(out->ptr + 12) != out->len ||
 	    crc32c(0, out->ptr + 12, out->len - 12) != wire_load_u32(out->ptr + 8))
@@ -364,8 +370,8 @@ int checkpoint_read(const struct sys *sys, const char *dir, struct buf *out, str
 
 	buf_init(out, CHECKPOINT_BYTES_MAX);
 	buf_init(&other, CHECKPOINT_BYTES_MAX);
-	rc_a = read_copy(sys, dir, 'a', out, &number_a);
-	rc_b = read_copy(sys, dir, 'b', &other, &number_b);
+	rc_a = read_copy(sys, dir, 'a', out, &number_a, fault);
+	rc_b = read_copy(sys, dir, 'b', &other, &number_b, fault);
 	if (number_b > number_a) {
 		struct buf swap = *out;
 		*out = other;
@@ -373,7 +379,7 @@ int checkpoint_read(const struct sys *sys, const char *dir, struct buf *out, str
 	}
 	buf_fini(&other);
 	if (rc_a < 0 || rc_b < 0)
-		return fault_set(fault, rc_a < 0 ? rc_a : rc_b, "cannot read the checkpoints in %s", dir);
+		return rc_a < 0 ? rc_a : rc_b;
 	found->older = rc_b || (rc_a == 0 && number_b < number_a) ? 'b' : 'a';
 	found->broken = 0;
 	if (rc_a == 1 || rc_b == 1)

@@ -63,7 +63,7 @@ struct partition {
 
 	/* the committer's alone */
 	int64_t next_offset;
-	int64_t last_time_ms;
+	_Atomic int64_t last_time_ms; /* the latest that was given; the mover reads it */
 	struct log_record *chain_first, *chain_last;
 	size_t chain_bytes;
 	struct partition *next_touched;

@@ -30,9 +30,10 @@ static void chain_record(struct group *g, struct log_record *r, int64_t now_ms)
 	p->chain_bytes += batch_record_bytes_max(r->key.len, r->value.len, r->headers.len);
 	r->offset = p->next_offset++;
 	if (r->timestamp_ms < 0) {
-		if (now_ms > p->last_time_ms)
-			p->last_time_ms = now_ms;
-		r->timestamp_ms = p->last_time_ms;
+		int64_t last_ms = atomic_load_explicit(&p->last_time_ms, memory_order_relaxed);
+		if (now_ms > last_ms)
+			atomic_store_explicit(&p->last_time_ms, now_ms, memory_order_relaxed);
+		r->timestamp_ms = now_ms > last_ms ? now_ms : last_ms;
 	}
 }
 

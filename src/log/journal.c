@@ -28,7 +28,6 @@
 #define FILL_BYTES (1u << 20)
 #define HEAD_READ 4096u
 #define FIRST_BYTES (16u << 20)
-#define LEAST_BYTES (64u << 10)       /* room that a run can begin with where the disk is full */
 #define DIRECT_BYTES_MAX (128u << 10) /* a group of more goes through the page cache */
 
 struct journal_file {
@@ -37,6 +36,7 @@ struct journal_file {
 	uint64_t bytes;         /* size on disk */
 	uint64_t used;          /* behind the last group */
 	uint64_t last_sequence; /* 0: none written */
+	uint64_t last_at;       /* recovery's: where that group begins */
 	int fd;                 /* -1: closed */
 	bool direct;            /* fd writes past the page cache */
 };
@@ -330,6 +330,7 @@ static int scan_file(struct scanner *s, journal_group_fn *fn, void *ctx, struct 
 					 "%s: group %llu stands at byte %llu where %llu was expected", path,
 					 (unsigned long long)head.sequence, (unsigned long long)at,
 					 (unsigned long long)s->expect);
+		s->file->last_at = at;
 		at += padded(head.bytes);
 		s->file->used = at;
 		s->file->last_sequence = head.sequence;
@@ -506,102 +507,6 @@ static int ready_file(struct journal *j, uint64_t bytes, struct journal_file **o
 	return 0;
 }
 
-/* The file that the last run wrote to, where that has room behind its last whole group. */
-static struct journal_file *go_on_with_last(struct journal *j, uint64_t bytes)
-{
-	struct journal_file *last = NULL;
-	char path[PATH_BYTES];
-
-	for (struct journal_file *file = j->oldest; file; file = file->next)
-		if (file->last_sequence)
-			last = file;
-	if (!last || last->bytes - last->used < bytes)
-		return NULL;
-	file_path(j, last->generation, path);
-	last->fd = j->sys->ops->open(j->sys->self, path, 0);
-	return last->fd >= 0 ? last : NULL;
-}
-
-/*
- * The first file of a run is small, so that an empty directory starts at once.
- * A full disk must not keep weir from starting, since only then something can be
- * deleted: any free file does, and at last the one that the run before wrote to.
- * There the new groups go over what was torn off, which was never answered.
- */
-static int first_file(struct journal *j, uint64_t needed, struct fault *fault)
-{
-	uint64_t room = j->file_bytes < FIRST_BYTES ? j->file_bytes : FIRST_BYTES;
-	struct journal_file *file = NULL;
-	int rc = ready_file(j, needed + room, &file, fault);
-
-	if (rc == ERR_DISK_FULL)
-		rc = ready_file(j, needed + LEAST_BYTES, &file, fault);
-	if (rc == 0)
-		insert_file(j, file);
-	if (rc == ERR_DISK_FULL && (file = go_on_with_last(j, needed + LEAST_BYTES))) {
-		fault->err = 0;
-		rc = 0;
-	}
-	j->current = file;
-	return rc;
-}
-
-int journal_begin(struct journal *j, struct slice last, struct fault *fault)
-{
-	struct frame_head head;
-	uint8_t *copy;
-	int rc = first_file(j, padded(last.len), fault);
-
-	if (rc)
-		return rc;
-	if (last.len == 0)
-		return 0;
-	copy = mem_alloc(last.len);
-	if (!copy)
-		return fault_set(fault, ERR_NOMEM, "no memory to write the last group again");
-	memcpy(copy, last.ptr, last.len);
-	rc = frame_check(last, &head);
-	CHECK(rc == 0);
-	j->durable = head.sequence - 1;
-	rc = journal_append(j, copy, &head, fault);
-	if (rc == 0)
-		rc = journal_sync(j, fault);
-	mem_free(copy);
-	return rc;
-}
-
-/* To the next file; one of at least `bytes`, where a group is larger than files usually are. */
-static int roll(struct journal *j, uint64_t bytes, struct fault *fault)
-{
-	struct journal_file *file;
-	int rc = 0;
-
-	(void)pthread_mutex_lock(&j->making);
-	(void)pthread_mutex_lock(&j->lock);
-	file = j->prepared;
-	j->prepared = NULL;
-	if (file && file->bytes < bytes) { /* stays in the list, unused: the next one takes it */
-		insert_file(j, file);
-		file = NULL;
-	}
-	(void)pthread_mutex_unlock(&j->lock);
-	if (!file)
-		rc = ready_file(j, bytes > j->file_bytes ? bytes : j->file_bytes, &file, fault);
-	(void)pthread_mutex_unlock(&j->making);
-	if (rc)
-		return rc;
-	(void)pthread_mutex_lock(&j->lock);
-	insert_file(j, file);
-	if (j->current) {
-		j->sys->ops->close(j->sys->self, j->current->fd);
-		j->current->fd = -1;
-		j->current->direct = false;
-	}
-	j->current = file;
-	(void)pthread_mutex_unlock(&j->lock);
-	return 0;
-}
-
 static int set_direct(struct journal *j, struct journal_file *file, bool on)
 {
 	int rc;
@@ -650,6 +555,110 @@ static int write_frame(struct journal *j, const uint8_t *frame, size_t len, uint
 	mem_free(j->aligned); /* this file system does not do it: not asked again */
 	j->aligned = NULL;
 	return write_cached(j, frame, len, bytes);
+}
+
+/* The file that the run before wrote to; one that nobody wrote to where there is no such. */
+static struct journal_file *go_on_with_last(struct journal *j)
+{
+	struct journal_file *last = NULL;
+	char path[PATH_BYTES];
+
+	for (struct journal_file *file = j->oldest; file; file = file->next)
+		if (file->last_sequence || !last || !last->last_sequence)
+			last = file;
+	if (!last)
+		return NULL;
+	file_path(j, last->generation, path);
+	last->fd = j->sys->ops->open(j->sys->self, path, 0);
+	return last->fd >= 0 ? last : NULL;
+}
+
+/*
+ * In a file that goes on the last group is written over itself, byte for byte,
+ * so that it is on disk even where the sync of the run before had failed.
+ */
+static int settle_last(struct journal *j, struct slice last, struct fault *fault)
+{
+	struct journal_file *file = j->current;
+	struct frame_head head;
+	int rc = 0;
+
+	if (last.len && frame_check(last, &head) == 0 && head.generation == file->generation &&
+	    head.sequence == file->last_sequence) {
+		file->used = file->last_at;
+		rc = write_frame(j, last.ptr, last.len, padded(last.len));
+		file->used += padded(last.len);
+	}
+	if (rc)
+		return io_fault(fault, "write to the journal in", j->dir, rc);
+	return journal_sync(j, fault);
+}
+
+int journal_begin(struct journal *j, struct slice last, struct fault *fault)
+{
+	uint64_t bytes = padded(last.len) + (j->file_bytes < FIRST_BYTES ? j->file_bytes : FIRST_BYTES);
+	struct journal_file *file;
+	struct frame_head head;
+	uint8_t *copy;
+	int rc;
+
+	/* The first file of a run is small, so that an empty directory starts at once. */
+	rc = ready_file(j, bytes, &file, fault);
+	/* A full disk must not keep weir from starting: only then something can be deleted. */
+	if (rc == ERR_DISK_FULL && (j->current = go_on_with_last(j))) {
+		fault->err = 0;
+		return settle_last(j, last, fault);
+	}
+	if (rc)
+		return rc;
+	insert_file(j, file);
+	j->current = file;
+	if (last.len == 0)
+		return 0;
+	copy = mem_alloc(last.len);
+	if (!copy)
+		return fault_set(fault, ERR_NOMEM, "no memory to write the last group again");
+	memcpy(copy, last.ptr, last.len);
+	rc = frame_check(last, &head);
+	CHECK(rc == 0);
+	j->durable = head.sequence - 1;
+	rc = journal_append(j, copy, &head, fault);
+	if (rc == 0)
+		rc = journal_sync(j, fault);
+	mem_free(copy);
+	return rc;
+}
+
+/* To the next file; one of at least `bytes`, where a group is larger than files usually are. */
+static int roll(struct journal *j, uint64_t bytes, struct fault *fault)
+{
+	struct journal_file *file;
+	int rc = 0;
+
+	(void)pthread_mutex_lock(&j->making);
+	(void)pthread_mutex_lock(&j->lock);
+	file = j->prepared;
+	j->prepared = NULL;
+	if (file && file->bytes < bytes) { /* stays in the list, unused: the next one takes it */
+		insert_file(j, file);
+		file = NULL;
+	}
+	(void)pthread_mutex_unlock(&j->lock);
+	if (!file)
+		rc = ready_file(j, bytes > j->file_bytes ? bytes : j->file_bytes, &file, fault);
+	(void)pthread_mutex_unlock(&j->making);
+	if (rc)
+		return rc;
+	(void)pthread_mutex_lock(&j->lock);
+	insert_file(j, file);
+	if (j->current) {
+		j->sys->ops->close(j->sys->self, j->current->fd);
+		j->current->fd = -1;
+		j->current->direct = false;
+	}
+	j->current = file;
+	(void)pthread_mutex_unlock(&j->lock);
+	return 0;
 }
 
 int journal_append(struct journal *j, uint8_t *frame, struct frame_head *head, struct fault *fault)

@@ -48,8 +48,8 @@ int journal_scan(struct journal *j, uint64_t after, journal_group_fn *fn, void *
 		 struct fault *fault);
 
 /*
- * Makes a new file the current one (on a full disk: any that is free, or the one
- * written to last); `last` (may be empty) is the last group
+ * Makes a new file the current one (on a full disk: the one written to last, and
+ * the last group is written over itself); `last` (may be empty) is the last group
  * found by recovery, which is written again into it and synced, so that what
  * was shown before a crash is on disk now. `durable` is the sequence before it.
  */

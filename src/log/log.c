@@ -71,8 +71,10 @@ static uint32_t files_allowed(void)
 {
 	struct rlimit limit;
 
-	if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur < 256)
+	if (getrlimit(RLIMIT_NOFILE, &limit))
 		return 32;
+	if (limit.rlim_cur < 256)
+		return limit.rlim_cur < 32 ? 8 : (uint32_t)limit.rlim_cur / 4;
 	return limit.rlim_cur > 32768 ? 8192 : (uint32_t)limit.rlim_cur / 4;
 }
 
@@ -282,6 +284,11 @@ struct seen *log_seen(struct log *l)
 	return l->seen;
 }
 
+uint32_t log_files_max(const struct log *l)
+{
+	return l->options.files_max;
+}
+
 const struct sys *log_sys(const struct log *l)
 {
 	return l->sys;
@@ -426,9 +433,7 @@ static int refusal(struct log *l, size_t bytes, bool frees)
 	if (l->stopping)
 		return ERR_SHUTTING_DOWN;
 	if (is_short_of_room(l) && !(frees && has_journal_for(l, bytes))) {
-		if (atomic_load(&l->room) <= 0)
-			atomic_store(&l->full, true);
-		maintain_wake(l);
+		maintain_wake(l); /* it looks whether there is room again */
 		return ERR_DISK_FULL;
 	}
 	if (bytes > LOG_COMMIT_BYTES_MAX)

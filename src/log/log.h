@@ -63,6 +63,9 @@ void log_close(struct log *l);
 
 struct seen *log_seen(struct log *l);
 
+/* How many segment files are kept open at most. */
+uint32_t log_files_max(const struct log *l);
+
 /* The files and clocks it runs over. */
 const struct sys *log_sys(const struct log *l);
 

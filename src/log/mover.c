@@ -143,6 +143,17 @@ static void unpin_groups(struct log *l, struct tail_group **groups, uint32_t cou
 			atomic_fetch_sub(&l->pinned_bytes, (int64_t)groups[i]->blob->len);
 }
 
+/*
+ * Never before a timestamp that was given, wherever the clock has gone since: a
+ * start takes it for the one below which none is given.
+ */
+static int64_t append_time(struct partition *p)
+{
+	int64_t now_ms = sys_wall_ms(p->log->sys), given_ms = atomic_load(&p->last_time_ms);
+
+	return now_ms > given_ms ? now_ms : given_ms;
+}
+
 /* Bytes that were moved, 0 where none waited, -errno. */
 static int64_t move_some(struct log *l, struct partition *p, bool *more)
 {
@@ -175,7 +186,7 @@ static int64_t move_some(struct log *l, struct partition *p, bool *more)
 	if (sealed)
 		segment_seal(sealed);
 	segment_unref(sealed);
-	rc = segment_append(s, pieces, count, sys_wall_ms(l->sys));
+	rc = segment_append(s, pieces, count, append_time(p));
 	(void)pthread_mutex_lock(&p->lock);
 	if (rc == 0) {
 		p->moved += count;

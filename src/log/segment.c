@@ -437,6 +437,8 @@ int segment_cut(struct segment *s, uint64_t bytes, struct fault *fault)
 
 	segment_path(s, SEGMENT_LOG, path);
 	rc = sys->ops->stat(sys->self, path, &st);
+	if (rc && rc != -ENOENT)
+		return fault_set(fault, ERR_IO, "cannot look at %s: %s", path, sys_error_text(rc));
 	if (rc)
 		return fault_set(fault, ERR_CORRUPT, "%s is missing; the checkpoint says it holds %llu bytes",
 				 path, (unsigned long long)bytes);

@@ -127,6 +127,11 @@ static void refuse(struct listener *l, struct conn *c)
 	conn_close(c, REFUSE_LINGER_NS);
 }
 
+static uint32_t refused_max(uint32_t max)
+{
+	return max / 4 < REFUSED_MAX ? max / 4 + 1 : REFUSED_MAX;
+}
+
 static void admit(struct acceptor *a, int fd, const struct sockaddr *peer)
 {
 	struct listener *l = a->listener;
@@ -135,7 +140,7 @@ static void admit(struct acceptor *a, int fd, const struct sockaddr *peer)
 	bool over = before >= max;
 	struct conn *c;
 
-	if (over && (!l->options.on_refuse || before - max >= REFUSED_MAX)) {
+	if (over && (!l->options.on_refuse || before - max >= refused_max(max))) {
 		(void)close(fd);
 		listener_conn_gone(l);
 		count_more(&a->tally.refused, 1);
