@@ -269,7 +269,8 @@ static int gather(struct poll *p)
 			return rc;
 		scanned += reader_filters(p->reader) ? view.batches.len : 0;
 		rc = take_view(p, &view);
-		app_observe_delivery(loop_of(p), way_of(p), p->waited ? view.entered_ns : 0, p->count - before);
+		app_observe_delivery(loop_of(p), way_of(p), p->waited ? view.entered_ns : 0,
+				     p->count - before);
 		reader_view_release(&view);
 		if (rc)
 			return rc;
