@@ -7,7 +7,7 @@ import signal
 import subprocess
 import time
 
-from faults import DELAY, FAIL, SHORT, Sender, Shim, body_of, spread
+from faults import DELAY, FAIL, SHORT, WHOLE, Sender, Shim, body_of, spread
 from harness import JSON, Failed, Later, Session, Sse, Weir, check, eq, expect, test, until
 
 SMALL = "log: { journal_bytes: 8MiB, journal_file_bytes: 4MiB, segment_bytes: 1MiB, tail_bytes: 1MiB }\n"
@@ -212,7 +212,7 @@ def _():
 
 
 @test("each n-th call of a start fails with EIO: it starts, or ends with a reason; nothing is lost either way", own=True,
-      timeout=300)
+      timeout=3600 if WHOLE else 120)
 def _():
     ops = ["pwrite", "fdatasync", "fsync", "rename", "truncate", "allocate", "open", "pread", "mkdir"]
     with Shim() as shim, Weir(SMALL, env=shim.env) as w:
