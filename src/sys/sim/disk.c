@@ -318,20 +318,19 @@ static void remove_change(struct disk *d, uint32_t i)
 	disk_unref(d, file);
 }
 
-/* Earlier changes of the same file go first: a rename out of another directory needs the name it had there. */
+static void make_first_durable(struct disk *d)
+{
+	(void)apply_change(d, &d->durable, &d->changes[0]);
+	remove_change(d, 0);
+}
+
+/* A rename between two directories takes all that came before it along: nothing here moves files that way. */
 static void make_durable(struct disk *d, uint32_t i)
 {
-	uint32_t file = d->changes[i].file;
+	bool between = d->changes[i].kind == DISK_RENAME && d->changes[i].dir != d->changes[i].to_dir;
 
-	for (uint32_t k = 0; k < i;) {
-		if (d->changes[k].file != file) {
-			k++;
-			continue;
-		}
-		(void)apply_change(d, &d->durable, &d->changes[k]);
-		remove_change(d, k);
-		i--;
-	}
+	for (; between && i; i--)
+		make_first_durable(d);
 	(void)apply_change(d, &d->durable, &d->changes[i]);
 	remove_change(d, i);
 }
