@@ -319,6 +319,8 @@ static int start_threads(struct log *l)
 int log_start(struct log *l, struct fault *fault)
 {
 	(void)partitions_each(l, drop_unopened, NULL);
+	if (l->options.steps)
+		return 0;
 	if (start_threads(l))
 		core_fatal(l, "cannot start the threads of the log");
 	(void)fault;
@@ -353,17 +355,52 @@ static void stop_readers(struct log *l)
 		(void)pthread_join(l->read_threads[i], NULL);
 }
 
+int64_t log_step(struct log *l, enum log_step step)
+{
+	int64_t wait_ms;
+
+	CHECK(l->options.steps);
+	switch (step) {
+	case LOG_STEP_COMMIT:
+		return committer_step(l);
+	case LOG_STEP_MOVE:
+		return mover_turn(l);
+	case LOG_STEP_MAINTAIN:
+		return maintain_step(l, &wait_ms);
+	case LOG_STEP_READ:
+		return reads_step(l);
+	}
+	return 0;
+}
+
+static void refuse_entry(struct log *l)
+{
+	(void)pthread_mutex_lock(&l->entry);
+	l->stopping = true;
+	(void)pthread_cond_broadcast(&l->entered);
+	(void)pthread_mutex_unlock(&l->entry);
+}
+
+static int stop_by_steps(struct log *l, struct fault *fault)
+{
+	refuse_entry(l);
+	while (committer_step(l))
+		;
+	while (reads_step(l))
+		;
+	return log_checkpoint(l, fault);
+}
+
 int log_stop(struct log *l, struct fault *fault)
 {
 	struct fault local = {0};
 	int rc;
 
+	if (l->options.steps)
+		return stop_by_steps(l, fault ? fault : &local);
 	if (!l->started)
 		return 0;
-	(void)pthread_mutex_lock(&l->entry);
-	l->stopping = true;
-	(void)pthread_cond_broadcast(&l->entered);
-	(void)pthread_mutex_unlock(&l->entry);
+	refuse_entry(l);
 	(void)pthread_join(l->committer_thread, NULL);
 	rc = log_checkpoint(l, fault ? fault : &local);
 	stop_maintenance(l);
