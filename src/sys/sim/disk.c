@@ -431,6 +431,8 @@ int disk_find(const struct disk *d, const char *path)
 		int row;
 		if (!d->files[at].is_dir)
 			return -ENOTDIR;
+		if (strcmp(part, ".") == 0)
+			continue;
 		row = find_row(&d->live, at, part);
 		if (row < 0)
 			return row;
