@@ -62,7 +62,7 @@ struct partition {
 
 	/* the committer's alone */
 	int64_t next_offset;
-	int64_t last_time_ms;
+	_Atomic int64_t last_time_ms; /* the highest timestamp that the log gave; the mover looks */
 	struct log_record *chain_first, *chain_last;
 	size_t chain_bytes;
 	struct partition *next_touched;

@@ -143,6 +143,15 @@ static void unpin_groups(struct log *l, struct tail_group **groups, uint32_t cou
 			atomic_fetch_sub(&l->pinned_bytes, (int64_t)groups[i]->blob->len);
 }
 
+/* Not before the timestamps that the log gave: after a restart it goes on from there. */
+static int64_t append_time(const struct log *l, const struct partition *p)
+{
+	int64_t now_ms = sys_wall_ms(l->sys);
+	int64_t given_ms = atomic_load_explicit(&p->last_time_ms, memory_order_relaxed);
+
+	return now_ms > given_ms ? now_ms : given_ms;
+}
+
 /* Bytes that were moved, 0 where none waited, -errno. */
 static int64_t move_some(struct log *l, struct partition *p, bool *more)
 {
@@ -175,7 +184,7 @@ static int64_t move_some(struct log *l, struct partition *p, bool *more)
 	if (sealed)
 		segment_seal(sealed);
 	segment_unref(sealed);
-	rc = segment_append(s, pieces, count, sys_wall_ms(l->sys));
+	rc = segment_append(s, pieces, count, append_time(l, p));
 	(void)pthread_mutex_lock(&p->lock);
 	if (rc == 0) {
 		p->moved += count;
