@@ -278,8 +278,10 @@ static void start_direct(struct world *w, struct send *s, struct model_request *
 					.port = w->port,
 					.on_done = on_committed};
 	rc = log_enter(w->log, &s->commit);
-	if (rc == 0)
+	if (rc == 0) {
 		w->rows[r->row] = r->id;
+		r->entered = ++w->model.entered;
+	}
 	log_enter_end(w->log);
 	if (rc == 0)
 		return;
@@ -361,8 +363,10 @@ void client_send(struct world *w)
 		  s->direct ? " and more" : "", r->keyed ? ", with a key" : "", again ? ", again" : "",
 		  s->conflict ? " with another body" : "");
 	if (!s->conflict) {
-		r->in_flight++;
+		if (r->in_flight++ == 0)
+			r->was_present = r->fate == FATE_PRESENT;
 		r->tries++;
+		r->loose |= again;
 		if (r->fate == FATE_ABSENT)
 			r->fate = FATE_UNKNOWN;
 	}

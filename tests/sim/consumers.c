@@ -63,18 +63,17 @@ static void open_consumer(struct world *w, struct consumer *c)
 	struct cursor cursor;
 	struct arena arena;
 	struct fault fault = {0};
-	struct reader_options o = {.topics = names,
-				   .topic_count = c->topic_count,
-				   .cursor = &cursor,
-				   .watch = true,
-				   .on_ready = on_ready,
-				   .ctx = c};
+	struct reader_options o = {
+		.topics = names, .cursor = &cursor, .watch = true, .on_ready = on_ready, .ctx = c};
 	int rc;
 
+	if (any_deleting(w, c))
+		choose_anew(w, c); /* its name may be another topic's by now */
 	if (c->topic_count == 0)
 		return;
 	for (uint32_t i = 0; i < c->topic_count; i++)
 		names[i] = slice_str(w->model.topics[c->topics[i]].name);
+	o.topic_count = c->topic_count;
 	arena_init(&arena, 4096, 1u << 20);
 	rc = cursor_parse(slice_make(c->cursor, c->cursor_len), &arena, &cursor, &fault);
 	if (rc)
@@ -154,6 +153,8 @@ static void take_view(struct world *w, struct consumer *c, const struct reader_v
 	if (index < 0 || view->number >= MODEL_PARTS_MAX)
 		model_fail("a consumer was given another topic");
 	position = &c->position[index][view->number];
+	if (*position == 0 && may_miss(w, (uint32_t)topic, view->number, view->from))
+		*position = view->from; /* the earliest that was left */
 	if (*position >= 0 && *position != view->from)
 		model_fail("a consumer of %s/%u stood at %" PRId64 " and was given %" PRId64,
 			   w->model.topics[topic].name, view->number, *position, view->from);

@@ -46,6 +46,7 @@ struct model_request *model_request_new(struct model *m, uint32_t topic, uint32_
 		m->request_cap = m->request_cap ? m->request_cap * 2 : 1024;
 		m->requests = realloc(m->requests, m->request_cap * sizeof(*r));
 		CHECK(m->requests);
+		m->requests[0] = (struct model_request){0};
 	}
 	r = &m->requests[m->request_count];
 	*r = (struct model_request){.id = m->request_count++,
@@ -165,17 +166,16 @@ void model_answered(struct model *m, struct model_request *r, bool first, bool d
 {
 	bool sure = m->wall_max_ms < r->sure_until_ms;
 
-	if (first && r->acked && sure)
-		model_fail("request %u was taken twice", r->id);
+	if (first && (r->taken || r->was_present) && sure)
+		model_fail("request %u was there already and was taken again", r->id);
 	if (!first && r->tries == 1)
 		model_fail("request %u is called a duplicate and is not there", r->id);
 	m->acked += first;
 	m->duplicates += !first;
 	if (!durable)
 		return;
-	if (first && r->fate == FATE_PRESENT && sure && r->acked)
-		model_fail("request %u was there already and was taken again", r->id);
 	r->acked = true;
+	r->taken |= first;
 	r->fate = FATE_PRESENT;
 	m->topics[r->topic].created = m->topics[r->other].created = true;
 }
@@ -303,7 +303,7 @@ static void decide(struct model *m, struct model_request *r, uint32_t rows[MODEL
 	r->fate = found ? FATE_PRESENT : FATE_ABSENT;
 	if (!found)
 		r->tries = 0;
-	if (found && r->row >= 0)
+	if (found && r->row >= 0 && r->entered > m->requests[rows[r->row]].entered)
 		rows[r->row] = r->id;
 }
 

@@ -57,8 +57,9 @@ struct model_request {
 	bool loose;    /* entered out of turn: no order is known */
 	int8_t row;    /* the row of state that it sets, -1: none */
 	enum model_fate fate;
-	bool acked;
+	bool acked, taken, was_present; /* answered; not as a duplicate; was there before it was sent */
 	uint32_t in_flight;
+	uint32_t entered;      /* direct ones: the how manieth of those that entered */
 	uint32_t tries;        /* sent since it was known not to be there */
 	uint32_t found, stamp; /* records seen by the scan `stamp` */
 	int64_t sure_until_ms; /* so long its key is known */
@@ -69,7 +70,7 @@ struct model {
 	uint32_t topic_count;
 	struct model_request *requests; /* [0] is none */
 	uint32_t request_count, request_cap;
-	uint32_t scan;
+	uint32_t scan, entered;
 	int64_t wall_max_ms;
 	uint64_t acked, records_read, duplicates;
 	const char *doing;

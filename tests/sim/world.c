@@ -111,7 +111,10 @@ void world_run(struct world *w, uint64_t seed)
 	w->seed = seed;
 	rand_seed(&w->rand, seed);
 	if (!w->sim) {
-		struct sim_options o = {.on_call = on_call, .ctx = w, .trace = w->tracing ? on_trace : NULL};
+		struct sim_options o = {.on_call = on_call,
+					.files_max = 2048,
+					.ctx = w,
+					.trace = w->tracing ? on_trace : NULL};
 		CHECK(sim_new(&o, &w->sim) == 0);
 	}
 	sim_reset(w->sim, seed);
