@@ -10,6 +10,7 @@
 
 #include "log/core.h"
 
+#include <errno.h>
 #include <stdio.h>
 
 #include "base/check.h"
@@ -289,11 +290,13 @@ static int read_copy(const struct sys *sys, const char *dir, char which, struct 
 	char path[512];
 	struct sys_stat st;
 	int64_t got = 0;
-	int fd;
+	int fd, rc;
 
 	(void)snprintf(path, sizeof(path), "%s/CHECKPOINT.%c", dir, which);
-	if (sys->ops->stat(sys->self, path, &st) || st.bytes < CHECKPOINT_HEAD ||
-	    st.bytes > CHECKPOINT_BYTES_MAX)
+	rc = sys->ops->stat(sys->self, path, &st);
+	if (rc && rc != -ENOENT)
+		return ERR_IO; /* not the same as none: without one, no segment is known */
+	if (rc || st.bytes < CHECKPOINT_HEAD || st.bytes > CHECKPOINT_BYTES_MAX)
 		return 1;
 	fd = sys->ops->open(sys->self, path, SYS_READ);
 	if (fd < 0)

@@ -120,11 +120,12 @@ int recover(struct log *l, struct fault *fault)
 
 	if (rc < 0)
 		return rc;
-	(void)l->sys->ops->list(l->sys->self, l->topics_dir, sweep_topic, l);
 	l->sequence = sequence;
 	atomic_store(&l->durable, sequence);
 	rc = journal_scan(l->journal, sequence, replay_group, &r, &scan, fault);
 	if (rc == 0) {
+		/* Not before the journal agrees with the checkpoint: what looks unknown could be all there is. */
+		(void)l->sys->ops->list(l->sys->self, l->topics_dir, sweep_topic, l);
 		journal_recycle(l->journal, sequence);
 		rc = journal_begin(l->journal, slice_make(r.last, r.last_len), fault);
 	}
