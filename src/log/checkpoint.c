@@ -443,6 +443,26 @@ static int load_segment(void *ctx, const struct checkpoint_segment *from)
 	return 0;
 }
 
+/*
+ * After a kill the copy may be in the page cache alone, and what recovery does
+ * next (journal files are used again) leans on it.
+ */
+static int make_sure(struct log *l, struct fault *fault)
+{
+	const struct sys *sys = l->sys;
+	char path[512];
+	int fd, rc;
+
+	(void)snprintf(path, sizeof(path), "%s/CHECKPOINT.%c", l->dir, l->checkpoint_number % 2 ? 'b' : 'a');
+	fd = sys->ops->open(sys->self, path, 0);
+	rc = fd < 0 ? fd : sys->ops->fsync(sys->self, fd);
+	if (fd >= 0)
+		sys->ops->close(sys->self, fd);
+	if (rc == 0)
+		rc = sys->ops->sync_dir(sys->self, l->dir);
+	return rc ? fault_set(fault, ERR_IO, "cannot sync %s: %s", path, sys_error_text(rc)) : 0;
+}
+
 int checkpoint_load(struct log *l, uint64_t *sequence, struct fault *fault)
 {
 	struct loader load = {.l = l, .fault = fault};
@@ -455,6 +475,8 @@ int checkpoint_load(struct log *l, uint64_t *sequence, struct fault *fault)
 		l->checkpoint_sequence = *sequence;
 		if (rc && !fault->err)
 			rc = fault_set(fault, ERR_CORRUPT, "the checkpoint in %s cannot be read", l->dir);
+		if (rc == 0)
+			rc = make_sure(l, fault);
 	}
 	buf_fini(&newest);
 	return rc;

@@ -64,6 +64,7 @@ static void on_done(struct ingest_request *request)
 	struct send *s = request->ctx;
 	const struct ingest_result *result = &request->result;
 	struct model_request *r = request_of(s);
+	int topic;
 
 	s->answered = true;
 	if (result->err) {
@@ -82,6 +83,10 @@ static void on_done(struct ingest_request *request)
 	    !(result->accepted == 0 && result->duplicates == 0))
 		model_fail("request %u of %u records: %u accepted and %u duplicates", r->id, r->count,
 			   result->accepted, result->duplicates);
+	topic = request->topic_found ? model_topic_of(&s->w->model, &request->topic_found->id) : -1;
+	if (topic < 0)
+		model_fail("request %u went to a topic that nobody made", r->id);
+	model_moved(&s->w->model, r, (uint32_t)topic);
 	model_answered(&s->w->model, r, result->duplicates == 0, true);
 	take_ranges(s, result);
 }

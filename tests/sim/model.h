@@ -97,6 +97,9 @@ static inline uint32_t model_topic_at(const struct model_request *r, uint32_t in
 
 /* ---- told ---- */
 
+/* The topic was deleted and made anew under its name before the request entered. */
+void model_moved(struct model *m, struct model_request *r, uint32_t topic);
+
 /* `first`: this was the first answer for it, not a duplicate. */
 void model_answered(struct model *m, struct model_request *r, bool first, bool durable);
 void model_range(struct model *m, struct model_request *r, uint32_t topic, uint32_t part, int64_t first,
