@@ -213,7 +213,7 @@ static int drop_if_dead(void *ctx, struct partition *p)
 	char path[SEGMENT_PATH_BYTES], id[37];
 	struct segment *s;
 
-	if (!p->unlisted)
+	if (!p->unlisted || !atomic_load(&p->dropped))
 		return 0;
 	p->unlisted = false;
 	for (;;) {
@@ -269,6 +269,7 @@ int checkpoint_write(struct log *l, struct fault *fault)
 	seal_head(&w, sequence);
 	rc = write_copy(l, &w.out);
 	if (rc) {
+		l->checkpoint_number--; /* the next one goes over this torn copy, never over the good one */
 		finish(&w, rc);
 		return say_failure(l, fault,
 				   fault_set(fault, ERR_IO, "cannot write a checkpoint: %s",
