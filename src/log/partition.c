@@ -127,7 +127,12 @@ int partition_open(struct log *l, const struct topic_id *topic, uint32_t number,
 
 	if (rc)
 		return rc;
-	(*out)->opened = true;
+	if (!(*out)->opened) {
+		/* A checkpoint may name a partition whose row was lost with the power: it was dropped, and is made now. */
+		atomic_store(&(*out)->closed, false);
+		atomic_store(&(*out)->dropped, false);
+		(*out)->opened = true;
+	}
 	partition_configure(*out, options);
 	return 0;
 }
