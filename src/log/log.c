@@ -102,20 +102,18 @@ static void fill_options(struct log *l, const struct log_options *given)
 }
 
 /*
- * The directory, and, where it is new, its name in the one above: without that a
- * power cut takes all that was ever synced in it. One above that cannot be opened
- * for reading is not ours to sync.
+ * The directory, and its name in the one above: without that a power cut takes
+ * all that was ever synced in it. Each time, since whoever made it may have been
+ * killed before the name was durable. One above that cannot be opened for
+ * reading is not ours to sync.
  */
 static int make_directory(struct log *l)
 {
 	const struct sys *sys = l->sys;
-	struct sys_stat st;
 	char above[sizeof(l->dir)];
 	char *slash;
 	int rc;
 
-	if (sys->ops->stat(sys->self, l->dir, &st) == 0 && st.is_dir)
-		return 0;
 	rc = sys->ops->mkdir(sys->self, l->dir);
 	if (rc)
 		return rc;
