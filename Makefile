@@ -3,13 +3,14 @@
 PREFIX ?= /usr/local
 ARGS ?=
 
-.PHONY: help build run demo test bench fuzz sanitize format lint install docs clean
+.PHONY: help build run demo test soak bench fuzz sanitize format lint install docs clean
 
 help:
 	@echo 'make run       weir on this machine'\''s own live counters, with a page to look at'
 	@echo 'make demo      load it, kill it again and again, count what was lost (0) and doubled (0)'
 	@echo 'make build     build/weir, optimised and hardened'
 	@echo 'make test      unit tests, checks of the tools, end-to-end tests'
+	@echo 'make soak      the core over a simulated disk, crashed without end (ARGS='--seconds N')'
 	@echo 'make sanitize  the tests under address+undefined and thread sanitizers'
 	@echo 'make fuzz      every fuzz target for a minute each (ARGS='--seconds N')'
 	@echo 'make bench     the figures of bench/README.md'
@@ -33,6 +34,11 @@ demo: build
 
 test:
 	@tools/test $(ARGS)
+
+soak:
+	@tools/setup build
+	@dir=$$(tools/preset release) && ninja -C "$$dir" tests/sim/sim && \
+		"$$dir/tests/sim/sim" --list tests/sim/seeds --seconds 0 $(ARGS)
 
 bench: build
 	@tools/setup bench
