@@ -24,8 +24,7 @@ static void on_call(void *ctx, enum sim_call call)
 {
 	struct world *w = ctx;
 
-	(void)call;
-	if (w->crash_in && --w->crash_in == 0)
+	if (w->crash_in && (w->crash_calls >> call & 1) && --w->crash_in == 0)
 		machine_off();
 	if (task_current() != TASK_NONE && w->profile.yields && rand_below(&w->rand, w->profile.yields) == 0)
 		task_yield();
@@ -78,11 +77,20 @@ static void choose_profile(struct world *w)
 	}
 }
 
-/* Anywhere in a life, and often enough while it opens. */
+/* Anywhere in a life, and often enough while it opens; or where something is written and not yet synced. */
 static uint64_t choose_crash(struct world *w)
 {
+	static const uint32_t kinds[] = {1u << SIM_SYNC,     1u << SIM_SYNC_DIR,
+					 1u << SIM_RENAME,   1u << SIM_UNLINK,
+					 1u << SIM_TRUNCATE, 1u << SIM_SYNC | 1u << SIM_SYNC_DIR};
+
+	w->crash_calls = ~0u;
 	if (chance(w, 4))
 		return 0;
+	if (chance(w, 2)) {
+		w->crash_calls = kinds[below(w, 6)];
+		return 1 + below(w, 20);
+	}
 	return 1 + rand_below(&w->rand, chance(w, 3) ? 60 : w->profile.steps * 8);
 }
 

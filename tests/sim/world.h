@@ -81,7 +81,8 @@ struct world {
 	struct job jobs[JOBS_MAX];
 	uint32_t job_count;
 	uint64_t operations, lives, crashes, clean_stops, fatals, refused_starts;
-	uint64_t crash_in; /* calls of the disk; 0: none */
+	uint64_t crash_in; /* calls of the disk, of the kinds in crash_calls; 0: none */
+	uint32_t crash_calls;
 	bool faults_on, first_boot_done, down_cleanly, tracing;
 	bool commit_idle;
 	/* of this life: */

@@ -390,6 +390,8 @@ int disk_rename(struct disk *d, uint32_t dir, const char *name, uint32_t to_dir,
 
 	if (row < 0 || rc)
 		return row < 0 ? row : rc;
+	if (dir == to_dir && strcmp(name, to) == 0)
+		return 0;
 	c.file = d->live.row[row].file;
 	copy_name(c.text, name);
 	copy_name(c.to, to);

@@ -88,6 +88,7 @@ static void it_is_a_file_system(void **state)
 	assert_memory_equal(bytes, "he\0\0\0", 5);
 	ops->close(self, fd);
 	assert_int_equal(ops->rmdir(self, "d"), -ENOTEMPTY);
+	assert_int_equal(ops->rename(self, "d/a", "d/a"), 0);
 	assert_int_equal(ops->rename(self, "d/a", "d/b"), 0);
 	assert_int_equal(ops->stat(self, "d/a", &st), -ENOENT);
 	assert_int_equal(ops->stat(self, "d/b", &st), 0);
