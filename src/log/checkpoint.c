@@ -446,17 +446,21 @@ static int load_segment(void *ctx, const struct checkpoint_segment *from)
 
 /*
  * After a kill the copy may be in the page cache alone, and what recovery does
- * next (journal files are used again) leans on it.
+ * next (journal files are used again) leans on it. It is written again, since a
+ * sync that failed before the kill has left pages that no other sync would write.
  */
-static int make_sure(struct log *l, struct fault *fault)
+static int make_sure(struct log *l, const struct buf *b, struct fault *fault)
 {
 	const struct sys *sys = l->sys;
+	struct iovec iov = {.iov_base = b->ptr, .iov_len = b->len};
 	char path[512];
 	int fd, rc;
 
 	(void)snprintf(path, sizeof(path), "%s/CHECKPOINT.%c", l->dir, l->checkpoint_number % 2 ? 'b' : 'a');
 	fd = sys->ops->open(sys->self, path, 0);
-	rc = fd < 0 ? fd : sys->ops->fsync(sys->self, fd);
+	rc = fd < 0 ? fd : sys->ops->pwritev(sys->self, fd, &iov, 1, 0);
+	if (rc == 0)
+		rc = sys->ops->fsync(sys->self, fd);
 	if (fd >= 0)
 		sys->ops->close(sys->self, fd);
 	if (rc == 0)
@@ -477,7 +481,7 @@ int checkpoint_load(struct log *l, uint64_t *sequence, struct fault *fault)
 		if (rc && !fault->err)
 			rc = fault_set(fault, ERR_CORRUPT, "the checkpoint in %s cannot be read", l->dir);
 		if (rc == 0)
-			rc = make_sure(l, fault);
+			rc = make_sure(l, &newest, fault);
 	}
 	buf_fini(&newest);
 	return rc;
