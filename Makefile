@@ -3,7 +3,7 @@
 PREFIX ?= /usr/local
 ARGS ?=
 
-.PHONY: help build run demo test fault bench fuzz sanitize format lint install uninstall docs clean
+.PHONY: help build run demo test fault soak bench fuzz sanitize format lint install uninstall docs clean
 
 help:
 	@echo 'make run       weir on this machine'\''s own live counters, with a page to look at'
@@ -11,6 +11,7 @@ help:
 	@echo 'make build     build/weir, optimised and hardened'
 	@echo 'make test      unit tests, checks of the tools, end-to-end tests'
 	@echo 'make fault     what weir does when disk, clock, memory, peers or bytes on disk fail: every place (an hour)'
+	@echo 'make soak      the core over a simulated disk, crashed without end (ARGS='--seconds N')'
 	@echo 'make sanitize  the tests under address+undefined and thread sanitizers'
 	@echo 'make fuzz      every fuzz target for a minute each (ARGS='--seconds N')'
 	@echo 'make bench     the figures of bench/README.md'
@@ -39,6 +40,11 @@ test:
 fault: build
 	@tools/setup test
 	@tests/fault/run.py --whole $(ARGS)
+
+soak:
+	@tools/setup build
+	@dir=$$(tools/preset release) && ninja -C "$$dir" tests/sim/sim && \
+		"$$dir/tests/sim/sim" --list tests/sim/seeds --seconds 0 $(ARGS)
 
 bench: build
 	@tools/setup bench

@@ -247,7 +247,7 @@ static int drop_if_dead(void *ctx, struct partition *p)
 	char path[SEGMENT_PATH_BYTES], id[37];
 	struct segment *s;
 
-	if (!p->unlisted)
+	if (!p->unlisted || !atomic_load(&p->dropped))
 		return 0;
 	p->unlisted = false;
 	for (;;) {
@@ -499,6 +499,24 @@ static int load_segment(void *ctx, const struct checkpoint_segment *from)
 	return 0;
 }
 
+/*
+ * After a kill the copy may be in the page cache alone, and what recovery does
+ * next (journal files are used again) leans on it. It is written again, since a
+ * sync that failed before the kill has left pages that no other sync would write.
+ */
+static int make_sure(struct log *l, const struct buf *b, struct fault *fault)
+{
+	char newer = l->checkpoint_older == 'a' ? 'b' : 'a';
+	int rc = write_copy(l, newer, b);
+
+	if (rc == 0)
+		rc = l->sys->ops->sync_dir(l->sys->self, l->dir);
+	if (rc)
+		return fault_set(fault, ERR_IO, "cannot write %s/CHECKPOINT.%c again: %s", l->dir, newer,
+				 sys_error_text(rc));
+	return 0;
+}
+
 int checkpoint_load(struct log *l, uint64_t *sequence, struct fault *fault)
 {
 	struct loader load = {.l = l, .fault = fault};
@@ -517,6 +535,8 @@ int checkpoint_load(struct log *l, uint64_t *sequence, struct fault *fault)
 		l->checkpoint_sequence = *sequence;
 		if (rc && !fault->err)
 			rc = fault_set(fault, ERR_CORRUPT, "the checkpoint in %s cannot be read", l->dir);
+		if (rc == 0)
+			rc = make_sure(l, &newest, fault);
 	}
 	buf_fini(&newest);
 	return rc;

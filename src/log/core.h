@@ -244,6 +244,8 @@ void *committer_main(void *arg);
 int64_t mover_lag_bytes(const struct log *l);
 /* Some of one partition's batches: bytes, 0 where none waited, -errno where the disk refused. */
 int64_t mover_step(struct log *l);
+/* A step, and what is told and let go behind it: for who runs steps without the thread. */
+int64_t mover_turn(struct log *l);
 void *mover_main(void *arg);
 /* Waits until everything up to `sequence` is in segments. ERR_DISK_FULL, ERR_IO where the disk refuses. */
 int mover_reach(struct log *l, uint64_t sequence);
@@ -272,6 +274,8 @@ void port_post_read(struct log_read *r);
 void ports_wake(struct log *l);
 
 /* reads.c */
+/* One read that waits: 1, 0 where none does. */
+int reads_step(struct log *l);
 void *reads_main(void *arg);
 
 #endif

@@ -13,6 +13,23 @@
 
 #define BATCH_CLOSE_BYTES (1u << 20)
 
+/*
+ * Never going back within the partition, whatever the clock does. The group's
+ * time is not before any that was given in it: a recovery goes on from there.
+ */
+static int64_t give_time(struct group *g, struct partition *p, int64_t now_ms)
+{
+	int64_t last = atomic_load_explicit(&p->last_time_ms, memory_order_relaxed);
+
+	if (now_ms > last) {
+		last = now_ms;
+		atomic_store_explicit(&p->last_time_ms, last, memory_order_relaxed);
+	}
+	if (last > g->head.time_ms)
+		g->head.time_ms = last;
+	return last;
+}
+
 static void chain_record(struct group *g, struct log_record *r, int64_t now_ms)
 {
 	struct partition *p = r->partition;
@@ -29,12 +46,8 @@ static void chain_record(struct group *g, struct log_record *r, int64_t now_ms)
 	p->chain_last = r;
 	p->chain_bytes += batch_record_bytes_max(r->key.len, r->value.len, r->headers.len);
 	r->offset = p->next_offset++;
-	if (r->timestamp_ms < 0) {
-		int64_t last_ms = atomic_load_explicit(&p->last_time_ms, memory_order_relaxed);
-		if (now_ms > last_ms)
-			atomic_store_explicit(&p->last_time_ms, now_ms, memory_order_relaxed);
-		r->timestamp_ms = now_ms > last_ms ? now_ms : last_ms;
-	}
+	if (r->timestamp_ms < 0)
+		r->timestamp_ms = give_time(g, p, now_ms);
 }
 
 /*

@@ -103,12 +103,38 @@ static void fill_options(struct log *l, const struct log_options *given)
 		o->readers = 16;
 }
 
+/*
+ * The directory, and its name in the one above: without that a power cut takes
+ * all that was ever synced in it. Each time, since whoever made it may have been
+ * killed before the name was durable. One above that cannot be opened for
+ * reading is not ours to sync.
+ */
+static int make_directory(struct log *l)
+{
+	const struct sys *sys = l->sys;
+	char above[sizeof(l->dir)];
+	char *slash;
+	int rc;
+
+	rc = sys->ops->mkdir(sys->self, l->dir);
+	if (rc)
+		return rc;
+	(void)snprintf(above, sizeof(above), "%s", l->dir);
+	slash = strrchr(above, '/');
+	if (slash && slash != above)
+		*slash = '\0';
+	else
+		(void)snprintf(above, sizeof(above), "%s", slash ? "/" : ".");
+	rc = sys->ops->sync_dir(sys->self, above);
+	return rc == -EACCES ? 0 : rc;
+}
+
 static int lock_directory(struct log *l, struct fault *fault)
 {
 	char path[512];
 	int holder = 0, rc;
 
-	rc = l->sys->ops->mkdir(l->sys->self, l->dir);
+	rc = make_directory(l);
 	if (rc)
 		return fault_set(fault, ERR_IO, "cannot make the data directory %s: %s", l->dir,
 				 sys_error_text(rc));
@@ -126,32 +152,49 @@ static int lock_directory(struct log *l, struct fault *fault)
 	return 0;
 }
 
+/* Under another name first, so that FORMAT is whole whenever the power goes. */
+static int write_format(struct log *l, const char *path)
+{
+	const struct sys *sys = l->sys;
+	struct iovec iov = {.iov_base = (void *)(uintptr_t)FORMAT_TEXT, .iov_len = sizeof(FORMAT_TEXT) - 1};
+	char temporary[520];
+	int fd, rc;
+
+	(void)snprintf(temporary, sizeof(temporary), "%s.tmp", path);
+	fd = sys->ops->open(sys->self, temporary, SYS_CREATE | SYS_TRUNCATE);
+	if (fd < 0)
+		return fd;
+	rc = sys->ops->pwritev(sys->self, fd, &iov, 1, 0);
+	if (rc == 0)
+		rc = sys->ops->fsync(sys->self, fd);
+	sys->ops->close(sys->self, fd);
+	if (rc == 0)
+		rc = sys->ops->rename(sys->self, temporary, path);
+	return rc ? rc : sys->ops->sync_dir(sys->self, l->dir);
+}
+
 static int check_format(struct log *l, struct fault *fault)
 {
 	const struct sys *sys = l->sys;
 	char path[512], text[64] = {0};
-	struct iovec iov = {.iov_base = (void *)(uintptr_t)FORMAT_TEXT, .iov_len = sizeof(FORMAT_TEXT) - 1};
-	int64_t got;
+	int64_t got = 0;
 	int fd, rc = 0;
 
 	(void)snprintf(path, sizeof(path), "%s/FORMAT", l->dir);
-	fd = sys->ops->open(sys->self, path, SYS_CREATE);
-	if (fd < 0)
+	fd = sys->ops->open(sys->self, path, SYS_READ);
+	if (fd < 0 && fd != -ENOENT)
 		return fault_set(fault, ERR_IO, "cannot open %s: %s", path, sys_error_text(fd));
-	got = sys->ops->pread(sys->self, fd, text, sizeof(text) - 1, 0);
-	if (got == 0) {
-		rc = sys->ops->pwritev(sys->self, fd, &iov, 1, 0);
-		if (rc == 0)
-			rc = sys->ops->fsync(sys->self, fd);
-		if (rc == 0)
-			rc = sys->ops->sync_dir(sys->self, l->dir);
-	} else if (strcmp(text, FORMAT_TEXT) != 0) {
-		rc = 1;
+	if (fd >= 0) {
+		got = sys->ops->pread(sys->self, fd, text, sizeof(text) - 1, 0);
+		sys->ops->close(sys->self, fd);
 	}
-	sys->ops->close(sys->self, fd);
-	if (rc == 1)
+	if (got < 0)
+		return fault_set(fault, ERR_IO, "cannot read %s: %s", path, sys_error_text((int)got));
+	if (got > 0 && strcmp(text, FORMAT_TEXT) != 0)
 		return fault_set(fault, ERR_BAD_VERSION, "%s says \"%.20s\"; this weir reads \"weir 1\"",
 				 path, text);
+	if (got == 0)
+		rc = write_format(l, path);
 	return rc ? fault_set(fault, ERR_IO, "cannot write %s: %s", path, sys_error_text(rc)) : 0;
 }
 
@@ -329,6 +372,8 @@ static int start_threads(struct log *l)
 int log_start(struct log *l, struct fault *fault)
 {
 	(void)partitions_each(l, drop_unopened, NULL);
+	if (l->options.steps)
+		return 0;
 	if (start_threads(l))
 		core_fatal(l, "cannot start the threads of the log");
 	(void)fault;
@@ -363,17 +408,52 @@ static void stop_readers(struct log *l)
 		(void)pthread_join(l->read_threads[i], NULL);
 }
 
+int64_t log_step(struct log *l, enum log_step step)
+{
+	int64_t wait_ms;
+
+	CHECK(l->options.steps);
+	switch (step) {
+	case LOG_STEP_COMMIT:
+		return committer_step(l);
+	case LOG_STEP_MOVE:
+		return mover_turn(l);
+	case LOG_STEP_MAINTAIN:
+		return maintain_step(l, &wait_ms);
+	case LOG_STEP_READ:
+		return reads_step(l);
+	}
+	return 0;
+}
+
+static void refuse_entry(struct log *l)
+{
+	(void)pthread_mutex_lock(&l->entry);
+	l->stopping = true;
+	(void)pthread_cond_broadcast(&l->entered);
+	(void)pthread_mutex_unlock(&l->entry);
+}
+
+static int stop_by_steps(struct log *l, struct fault *fault)
+{
+	refuse_entry(l);
+	while (committer_step(l))
+		;
+	while (reads_step(l))
+		;
+	return log_checkpoint(l, fault);
+}
+
 int log_stop(struct log *l, struct fault *fault)
 {
 	struct fault local = {0};
 	int rc;
 
+	if (l->options.steps)
+		return stop_by_steps(l, fault ? fault : &local);
 	if (!l->started)
 		return 0;
-	(void)pthread_mutex_lock(&l->entry);
-	l->stopping = true;
-	(void)pthread_cond_broadcast(&l->entered);
-	(void)pthread_mutex_unlock(&l->entry);
+	refuse_entry(l);
 	(void)pthread_join(l->committer_thread, NULL);
 	rc = log_checkpoint(l, fault ? fault : &local);
 	stop_maintenance(l);

@@ -40,6 +40,11 @@ struct log_options {
 	uint32_t index_interval_bytes; /* 0: 4096 */
 	uint32_t files_max;            /* open segment files, 0: from RLIMIT_NOFILE */
 	uint32_t readers;              /* threads of the reader pool, 0: 2 */
+	/*
+	 * log_start starts no thread, and nothing waits for one: the caller runs
+	 * log_step() instead. For what must be repeatable, such as the simulator.
+	 */
+	bool steps;
 	/* Log lines of the log itself (recovery, checkpoints, damage). level: 0 error, 1 warning, 2 info, 3 debug. */
 	void (*say)(void *ctx, int level, const char *event, const char *text);
 	void *say_ctx;
@@ -57,6 +62,16 @@ int log_start(struct log *l, struct fault *fault);
 
 /* Stops taking commits (ERR_SHUTTING_DOWN), syncs what was entered, writes a checkpoint, ends the threads. */
 int log_stop(struct log *l, struct fault *fault);
+
+/*
+ * With options.steps, what the threads do otherwise, a piece at a time: a group
+ * committed, some of one partition moved, a piece of maintenance, a read from
+ * disk. More than 0 where something was done, 0 where there was nothing to do,
+ * negative where the disk refused. Steps of one kind must not run at once, nor a
+ * move while maintenance is inside a step.
+ */
+enum log_step { LOG_STEP_COMMIT, LOG_STEP_MOVE, LOG_STEP_MAINTAIN, LOG_STEP_READ };
+int64_t log_step(struct log *l, enum log_step step);
 
 /* Frees; ports and partitions are gone with it. */
 void log_close(struct log *l);

@@ -252,6 +252,67 @@ static void a_journal_that_cannot_write_past_the_cache_writes_through_it(void **
 	}
 }
 
+/* ---- a disk that cannot be asked ---- */
+
+static int stat_fails(void *self, const char *path, struct sys_stat *out)
+{
+	return strstr(path, "/CHECKPOINT.") ? -EIO : sys_kernel()->ops->stat(self, path, out);
+}
+
+static void a_checkpoint_that_cannot_be_looked_at_is_not_taken_for_none(void **state)
+{
+	struct fixture *f = *state;
+	static struct sys_ops ops;
+	static struct sys sys;
+	struct fault fault = {0};
+	struct partition *p;
+
+	open_log(f);
+	assert_int_equal(partition_open(f->log, &topic_a, 0, &keep_all, &p), 0);
+	start_log(f);
+	append(f, p, 0, 100);
+	close_log(f);
+	ops = *sys_kernel()->ops;
+	ops.stat = stat_fails;
+	sys = (struct sys){.ops = &ops, .self = sys_kernel()->self};
+	f->options.sys = &sys;
+	assert_int_equal(log_open(&f->options, &f->log, &fault), ERR_IO);
+	f->options.sys = sys_kernel();
+	open_log(f);
+	assert_int_equal(partition_open(f->log, &topic_a, 0, &keep_all, &p), 0);
+	assert_int_equal(check_all(p, 0), 100);
+	log_close(f->log);
+}
+
+/* ---- without threads ---- */
+
+static void steps_do_what_threads_do(void **state)
+{
+	struct fixture *f = *state;
+	struct request r = {0};
+	struct partition *p;
+
+	f->options.steps = true;
+	open_log(f);
+	assert_int_equal(partition_open(f->log, &topic_a, 0, &keep_all, &p), 0);
+	start_log(f);
+	r.records[0] = (struct log_record){.partition = p, .timestamp_ms = -1, .value = SLICE_LIT("0")};
+	r.commit.record_count = 1;
+	f->done = 0;
+	enter(f, &r);
+	assert_int_equal(log_step(f->log, LOG_STEP_MOVE), 0);
+	log_port_run(f->port);
+	assert_int_equal(f->done, 0);
+	assert_int_equal(log_step(f->log, LOG_STEP_COMMIT), 1);
+	log_port_run(f->port);
+	assert_int_equal(f->done, 1);
+	assert_true(log_step(f->log, LOG_STEP_MOVE) > 0);
+	assert_int_equal(log_step(f->log, LOG_STEP_MOVE), 0);
+	assert_int_equal(log_step(f->log, LOG_STEP_READ), 0);
+	assert_int_equal(check_all(p, 0), 1);
+	close_log(f);
+}
+
 /* Copies the directory as a kill would leave it, and opens the copy. */
 static void copy_dir(const struct fixture *f, struct fixture *copy)
 {
@@ -558,6 +619,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(what_is_answered_is_read_also_after_a_clean_stop),
 		TEST(what_is_answered_is_read_after_a_kill),
+		TEST(a_checkpoint_that_cannot_be_looked_at_is_not_taken_for_none),
+		TEST(steps_do_what_threads_do),
 		TEST(a_journal_that_cannot_write_past_the_cache_writes_through_it),
 		TEST(a_torn_last_group_is_cut_and_damage_before_it_is_refused),
 		TEST(a_second_log_on_the_directory_is_refused),

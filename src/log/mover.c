@@ -278,6 +278,15 @@ int64_t mover_step(struct log *l)
 	return rc ? rc : 1;
 }
 
+int64_t mover_turn(struct log *l)
+{
+	int64_t rc = mover_step(l);
+
+	advance_moved(l);
+	tail_evict(l, false);
+	return rc;
+}
+
 /* True once enough waits, somebody asked, or the log stops. Under tail_lock. */
 static bool is_due(const struct log *l)
 {

@@ -127,7 +127,12 @@ int partition_open(struct log *l, const struct topic_id *topic, uint32_t number,
 
 	if (rc)
 		return rc;
-	(*out)->opened = true;
+	if (!(*out)->opened) {
+		/* A checkpoint may name a partition whose row was lost with the power: it was dropped, and is made now. */
+		atomic_store(&(*out)->closed, false);
+		atomic_store(&(*out)->dropped, false);
+		(*out)->opened = true;
+	}
 	partition_configure(*out, options);
 	return 0;
 }
@@ -381,7 +386,7 @@ int log_read_wait(struct partition *p, int64_t offset, size_t bytes_max, struct 
 
 /* ---- times ---- */
 
-static int find_in_batch(struct slice batch, int64_t time_ms, int64_t *offset)
+static int find_in_batch(struct slice batch, int64_t from, int64_t time_ms, int64_t *offset)
 {
 	struct batch_walk walk;
 	struct batch_record r;
@@ -389,7 +394,7 @@ static int find_in_batch(struct slice batch, int64_t time_ms, int64_t *offset)
 	if (batch_walk_start(&walk, batch))
 		return 1;
 	while (batch_walk_next(&walk, &r) == 1) {
-		if (r.timestamp >= time_ms) {
+		if (r.offset >= from && r.timestamp >= time_ms) {
 			*offset = r.offset;
 			return 0;
 		}
@@ -400,12 +405,13 @@ static int find_in_batch(struct slice batch, int64_t time_ms, int64_t *offset)
 /* Segments that may hold such a timestamp, tried in order; each is shared while it is read. */
 static int find_in_segments(struct partition *p, int64_t time_ms, int64_t *offset)
 {
-	int64_t after = INT64_MIN;
+	int64_t after = INT64_MIN, start;
 
 	for (;;) {
 		struct segment *s = NULL;
 		int rc;
 		(void)pthread_mutex_lock(&p->lock);
+		start = p->start;
 		for (uint32_t i = 0; i < p->segment_count && !s; i++)
 			if (p->segments[i]->base > after &&
 			    atomic_load(&p->segments[i]->max_timestamp) >= time_ms &&
@@ -415,7 +421,7 @@ static int find_in_segments(struct partition *p, int64_t time_ms, int64_t *offse
 		if (!s)
 			return 1;
 		after = s->base;
-		rc = segment_find_time(s, time_ms, offset);
+		rc = segment_find_time(s, start, time_ms, offset);
 		segment_unref(s);
 		if (rc <= 0)
 			return rc;
@@ -430,8 +436,8 @@ static int find_in_tail(struct partition *p, int64_t time_ms, int64_t *offset)
 	for (uint32_t i = p->moved; i < p->ring_count && rc; i++) {
 		const struct tail_ref *ref = ring_at(p, i);
 		if (ref->max_timestamp >= time_ms)
-			rc = find_in_batch(slice_make(ref->group->blob->bytes + ref->at, ref->bytes), time_ms,
-					   offset);
+			rc = find_in_batch(slice_make(ref->group->blob->bytes + ref->at, ref->bytes),
+					   p->start, time_ms, offset);
 	}
 	(void)pthread_mutex_unlock(&p->lock);
 	return rc;

@@ -39,12 +39,12 @@ int log_find_start(struct log *l, struct log_read *r)
 	return submit(l, r, READ_FIND);
 }
 
-static struct log_read *take(struct log *l)
+static struct log_read *take(struct log *l, bool wait)
 {
 	struct log_read *r;
 
 	(void)pthread_mutex_lock(&l->read_lock);
-	while (!l->read_first && !l->read_stop)
+	while (wait && !l->read_first && !l->read_stop)
 		(void)pthread_cond_wait(&l->read_cond, &l->read_lock);
 	r = l->read_first;
 	if (r) {
@@ -57,18 +57,31 @@ static struct log_read *take(struct log *l)
 	return r;
 }
 
+static void run(struct log_read *r)
+{
+	if (r->kind == READ_FIND)
+		r->result = log_find_wait(r->partition, r->time_ms, &r->offset);
+	else
+		r->result = log_read_wait(r->partition, r->offset, r->bytes_max, &r->view);
+	port_post_read(r);
+}
+
+int reads_step(struct log *l)
+{
+	struct log_read *r = take(l, false);
+
+	if (r)
+		run(r);
+	return r != NULL;
+}
+
 void *reads_main(void *arg)
 {
 	struct log *l = arg;
 	struct log_read *r;
 
 	(void)pthread_setname_np(pthread_self(), "weir-read");
-	while ((r = take(l))) {
-		if (r->kind == READ_FIND)
-			r->result = log_find_wait(r->partition, r->time_ms, &r->offset);
-		else
-			r->result = log_read_wait(r->partition, r->offset, r->bytes_max, &r->view);
-		port_post_read(r);
-	}
+	while ((r = take(l, true)))
+		run(r);
 	return NULL;
 }

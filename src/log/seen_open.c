@@ -314,6 +314,10 @@ static int load_secret(struct seen *s, struct fault *fault)
 	if (got != SECRET_BYTES || memcmp(secret, SECRET_MAGIC, 8) != 0 ||
 	    crc32c(0, secret, 40) != wire_load_u32(secret + 40))
 		return fault_set(fault, ERR_CORRUPT, "%s: is damaged", path);
+	/* Whoever made it may have been killed before its name was durable. */
+	got = s->sys->ops->sync_dir(s->sys->self, s->dir);
+	if (got < 0)
+		return say(fault, path, "syncing", (int)got);
 	use_secret(s, secret);
 	return 0;
 }

@@ -802,7 +802,7 @@ int segment_read(struct segment *s, int64_t offset, size_t bytes_max, bool wait,
 	return rc;
 }
 
-static int first_in_batch(struct slice batch, int64_t time_ms, int64_t *offset)
+static int first_in_batch(struct slice batch, int64_t from, int64_t time_ms, int64_t *offset)
 {
 	struct batch_record r;
 	struct batch_walk walk;
@@ -810,7 +810,7 @@ static int first_in_batch(struct slice batch, int64_t time_ms, int64_t *offset)
 	if (batch_walk_start(&walk, batch))
 		return 1;
 	while (batch_walk_next(&walk, &r) == 1) {
-		if (r.timestamp >= time_ms) {
+		if (r.offset >= from && r.timestamp >= time_ms) {
 			*offset = r.offset;
 			return 0;
 		}
@@ -818,7 +818,7 @@ static int first_in_batch(struct slice batch, int64_t time_ms, int64_t *offset)
 	return 1;
 }
 
-int segment_find_time(struct segment *s, int64_t time_ms, int64_t *offset)
+int segment_find_time(struct segment *s, int64_t from, int64_t time_ms, int64_t *offset)
 {
 	struct segment_index x;
 	struct batch_head head;
@@ -842,7 +842,7 @@ int segment_find_time(struct segment *s, int64_t time_ms, int64_t *offset)
 		}
 		if (rc < 0)
 			break;
-		if (head.max_timestamp >= time_ms && first_in_batch(batch, time_ms, offset) == 0)
+		if (head.max_timestamp >= time_ms && first_in_batch(batch, from, time_ms, offset) == 0)
 			break;
 		at += head.bytes;
 	}

@@ -117,7 +117,7 @@ struct segment_read {
  */
 int segment_read(struct segment *s, int64_t offset, size_t bytes_max, bool wait, struct segment_read *out);
 
-/* First offset with a timestamp >= time_ms: 0 and *offset, 1 where there is none, ERR_*. May wait. */
-int segment_find_time(struct segment *s, int64_t time_ms, int64_t *offset);
+/* First offset from `from` on with a timestamp >= time_ms: 0 and *offset, 1 where there is none, ERR_*. May wait. */
+int segment_find_time(struct segment *s, int64_t from, int64_t time_ms, int64_t *offset);
 
 #endif

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "world.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/check.h"
+
+void world_say(const struct world *w, const char *format, ...)
+{
+	va_list args;
+
+	if (!w->tracing)
+		return;
+	va_start(args, format);
+	(void)vprintf(format, args);
+	va_end(args);
+	(void)putchar('\n');
+}
+
+/* Before each call of the disk: the power may go, and a task may make way. */
+static void on_call(void *ctx, enum sim_call call)
+{
+	struct world *w = ctx;
+
+	if (w->crash_in && (w->crash_calls >> call & 1) && --w->crash_in == 0)
+		machine_off();
+	if (task_current() != TASK_NONE && w->profile.yields && rand_below(&w->rand, w->profile.yields) == 0)
+		task_yield();
+}
+
+static void on_trace(void *ctx, const char *line)
+{
+	const struct world *w = ctx;
+
+	if (w->tracing)
+		(void)printf("  %s\n", line);
+}
+
+void faults_set(struct world *w, bool on)
+{
+	struct sim_faults none = {.cold_one_in = w->profile.faults.cold_one_in};
+
+	w->faults_on = on && w->profile.faults.fail_one_in;
+	sim_set_faults(w->sim, on ? &w->profile.faults : &none);
+}
+
+static void choose_profile(struct world *w)
+{
+	static const uint64_t journal_bytes[] = {16384, 65536, 262144};
+	static const uint64_t segment_bytes[] = {1500, 8192, 65536};
+	static const uint64_t tail_bytes[] = {1, 30000, 1 << 20};
+	struct profile *p = &w->profile;
+
+	*p = (struct profile){.sends = 4 + below(w, 30),
+			      .commits = 2 + below(w, 20),
+			      .moves = below(w, 10),
+			      .maintains = below(w, 8),
+			      .consumers = below(w, 20),
+			      .changes = below(w, 3),
+			      .clock = below(w, 4),
+			      .space = chance(w, 4) ? 1 + below(w, 3) : 0,
+			      .yields = chance(w, 3) ? 0 : 1 + below(w, 6),
+			      .journal_file_bytes = journal_bytes[below(w, 3)],
+			      .segment_bytes = segment_bytes[below(w, 3)],
+			      .tail_bytes = tail_bytes[below(w, 3)],
+			      .steps = 20u << below(w, 6),
+			      .lives = 2 + below(w, 12),
+			      .small_files = chance(w, 3)};
+	p->faults.cold_one_in = chance(w, 2) ? 2 + below(w, 5) : 0;
+	p->faults.drift_one_in = 1u << below(w, 12);
+	if (chance(w, 3)) {
+		p->faults.calls = chance(w, 2) ? ~0u : 1u << below(w, SIM_CALLS);
+		p->faults.fail_one_in = 20u << below(w, 7);
+		p->faults.slow_one_in = chance(w, 2) ? 50 : 0;
+	}
+}
+
+/* Anywhere in a life, and often enough while it opens; or where something is written and not yet synced. */
+static uint64_t choose_crash(struct world *w)
+{
+	static const uint32_t kinds[] = {1u << SIM_SYNC,     1u << SIM_SYNC_DIR,
+					 1u << SIM_RENAME,   1u << SIM_UNLINK,
+					 1u << SIM_TRUNCATE, 1u << SIM_SYNC | 1u << SIM_SYNC_DIR};
+
+	w->crash_calls = ~0u;
+	if (chance(w, 4))
+		return 0;
+	if (chance(w, 2)) {
+		w->crash_calls = kinds[below(w, 6)];
+		return 1 + below(w, 20);
+	}
+	return 1 + rand_below(&w->rand, chance(w, 3) ? 60 : w->profile.steps * 8);
+}
+
+static void run_life(struct world *w)
+{
+	w->down_cleanly = false;
+	w->crash_in = w->first_boot_done || chance(w, 2) ? choose_crash(w) : 0;
+	w->lives++;
+	faults_set(w, true);
+	machine_run(life_run, w);
+	clients_forget(w);
+	consumers_forget(w);
+	if (w->down_cleanly) {
+		w->clean_stops++;
+		sim_cut(w->sim, chance(w, 2) ? SIM_CUT_LOSE : SIM_CUT_CHANCE);
+	} else {
+		w->crashes++;
+		sim_cut(w->sim, chance(w, 4) ? SIM_CUT_KEEP : chance(w, 4) ? SIM_CUT_LOSE : SIM_CUT_CHANCE);
+	}
+	sim_set_space(w->sim, 1u << 30);
+	model_power_cut(&w->model);
+}
+
+void world_run(struct world *w, uint64_t seed)
+{
+	w->seed = seed;
+	rand_seed(&w->rand, seed);
+	if (!w->sim) {
+		struct sim_options o = {.on_call = on_call,
+					.files_max = 2048,
+					.ctx = w,
+					.trace = w->tracing ? on_trace : NULL};
+		CHECK(sim_new(&o, &w->sim) == 0);
+	}
+	sim_reset(w->sim, seed);
+	model_reset(&w->model);
+	memset(w->consumers, 0, sizeof(w->consumers));
+	w->first_boot_done = false;
+	choose_profile(w);
+	world_say(w, "seed %llu", (unsigned long long)seed);
+	for (uint32_t i = 0; i < w->profile.lives; i++)
+		run_life(w);
+	/* Once more without any accident: the last crash is judged too. */
+	w->profile.faults = (struct sim_faults){0};
+	w->profile.steps = 1;
+	w->crash_in = 0;
+	faults_set(w, false);
+	machine_run(life_run, w);
+	clients_forget(w);
+	consumers_forget(w);
+}

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef WEIR_TESTS_SIM_WORLD_H
+#define WEIR_TESTS_SIM_WORLD_H
+
+#include "base/arena.h"
+#include "base/buf.h"
+#include "deliver/reader.h"
+#include "machine.h"
+#include "model.h"
+#include "sys/sim/sim.h"
+
+/*
+ * One seed: a disk, what the world outside knows (model), clients, and the core
+ * in one machine after another.
+ */
+#define SENDS_MAX 24u
+#define CONSUMERS 4u
+#define CONSUMER_TOPICS 2u
+#define JOBS_MAX 16u
+
+struct world;
+
+struct send {
+	struct world *w;
+	bool used, direct, conflict, none, answered;
+	uint32_t request;
+	struct ingest_request r;
+	struct arena arena;
+	struct log_commit commit;
+	struct log_record records[MODEL_RECORDS_MAX + 1];
+	struct log_key key;
+	uint8_t parts[MODEL_RECORDS_MAX]; /* of direct records */
+	char row_key[2], row_value[4], partition_key[16], idempotency_key[24];
+	char body[MODEL_RECORDS_MAX * MODEL_VALUE_MAX];
+};
+
+struct consumer {
+	uint8_t topics[CONSUMER_TOPICS];
+	uint32_t topic_count;
+	bool exact; /* began at the beginning: every position is known */
+	char cursor[2048];
+	size_t cursor_len;
+	int64_t saved[CONSUMER_TOPICS][MODEL_PARTS_MAX]; /* -1: not known */
+	/* of this life: */
+	int64_t position[CONSUMER_TOPICS][MODEL_PARTS_MAX];
+	struct reader *reader;
+	bool parked, ready;
+};
+
+struct job {
+	void (*run)(void *arg);
+	void (*done)(void *arg);
+	void *arg;
+};
+
+struct change { /* of a topic, under way */
+	bool used;
+	enum { CHANGE_CREATE, CHANGE_PARTS, CHANGE_DELETE, CHANGE_TRIM } kind;
+	struct world *w;
+	uint32_t topic, parts;
+	int64_t before[MODEL_PARTS_MAX];
+};
+
+struct profile { /* what a seed likes, chosen once */
+	uint32_t sends, commits, moves, maintains, consumers, changes, clock, space, yields;
+	uint64_t journal_file_bytes, segment_bytes, tail_bytes;
+	struct sim_faults faults;
+	uint32_t steps, lives;
+	bool small_files;
+};
+
+struct world {
+	uint64_t seed;
+	struct sim *sim;
+	struct rand rand;
+	struct model model;
+	struct profile profile;
+	struct consumer consumers[CONSUMERS];
+	struct send sends[SENDS_MAX];
+	struct change changes[8];
+	struct job jobs[JOBS_MAX];
+	uint32_t job_count;
+	uint64_t operations, lives, crashes, clean_stops, fatals, refused_starts;
+	uint64_t crash_in; /* calls of the disk, of the kinds in crash_calls; 0: none */
+	uint32_t crash_calls;
+	bool faults_on, first_boot_done, down_cleanly, tracing;
+	bool commit_idle;
+	/* of this life: */
+	struct log *log;
+	struct state *state;
+	struct topics *topics;
+	struct log_port *port;
+	struct ingest *ingest;
+	struct ingest_queue *queue;
+	struct hub *hub;
+	uint32_t rows[MODEL_ROWS];
+};
+
+void world_say(const struct world *w, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static inline bool chance(struct world *w, uint32_t one_in)
+{
+	return rand_below(&w->rand, one_in) == 0;
+}
+static inline uint32_t below(struct world *w, uint32_t n)
+{
+	return (uint32_t)rand_below(&w->rand, n);
+}
+
+/* Runs one seed; fails by model_fail. */
+void world_run(struct world *w, uint64_t seed);
+
+/* machine's life (life.c) */
+void life_run(void *world);
+void faults_set(struct world *w, bool on);
+int64_t wall_ms(struct world *w);
+
+/* clients.c */
+void client_send(struct world *w);
+void client_flush(struct world *w);
+void client_change_topics(struct world *w);
+void client_create(struct world *w, const char *name, uint32_t parts);
+void clients_forget(struct world *w); /* the machine is gone */
+bool clients_waiting(const struct world *w);
+void client_run_jobs(struct world *w);
+int client_queue_job(void *ctx, void (*run)(void *arg), void (*done)(void *arg), void *arg);
+
+/* consumers.c */
+void consumer_turn(struct world *w);
+void consumers_check_awake(struct world *w);
+void consumers_close(struct world *w);
+void consumers_forget(struct world *w);
+void consumers_reset(struct world *w);
+
+#endif
