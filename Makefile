@@ -3,7 +3,7 @@
 PREFIX ?= /usr/local
 ARGS ?=
 
-.PHONY: help build run demo test soak bench fuzz sanitize format lint install docs clean
+.PHONY: help build run demo test soak fault bench fuzz sanitize format lint install uninstall docs clean
 
 help:
 	@echo 'make run       weir on this machine'\''s own live counters, with a page to look at'
@@ -11,6 +11,7 @@ help:
 	@echo 'make build     build/weir, optimised and hardened'
 	@echo 'make test      unit tests, checks of the tools, end-to-end tests'
 	@echo 'make soak      the core over a simulated disk, crashed without end (ARGS='--seconds N')'
+	@echo 'make fault     what weir does when disk, clock, memory, peers or bytes on disk fail: every place (an hour)'
 	@echo 'make sanitize  the tests under address+undefined and thread sanitizers'
 	@echo 'make fuzz      every fuzz target for a minute each (ARGS='--seconds N')'
 	@echo 'make bench     the figures of bench/README.md'
@@ -18,6 +19,7 @@ help:
 	@echo 'make format    lays the code out as CI wants it'
 	@echo 'make docs      writes docs/reference from the tables'
 	@echo 'make install   to $$(DESTDIR)$$(PREFIX), /usr/local unless told'
+	@echo 'make uninstall takes away what make install, told the same, put there; data and configuration stay'
 	@echo 'make clean     removes the build folders'
 
 build:
@@ -39,6 +41,10 @@ soak:
 	@tools/setup build
 	@dir=$$(tools/preset release) && ninja -C "$$dir" tests/sim/sim && \
 		"$$dir/tests/sim/sim" --list tests/sim/seeds --seconds 0 $(ARGS)
+
+fault: build
+	@tools/setup test
+	@tests/fault/run.py --whole $(ARGS)
 
 bench: build
 	@tools/setup bench
@@ -63,9 +69,16 @@ lint:
 docs: build
 	@tools/docs write
 
+# Under sudo the build folder stays whose the clone is.
 install: build
-	@meson configure build -Dprefix="$(PREFIX)" && ninja -C build weir
-	@meson install -C build --no-rebuild --destdir "$(DESTDIR)"
+	@meson configure build -Dprefix="$(PREFIX)"
+	@ninja -C build installed && meson install -C build --no-rebuild --destdir "$(DESTDIR)"; \
+	status=$$?; [ -z "$$SUDO_USER" ] || chown -R --reference=. build; exit $$status
+
+uninstall: build
+	@meson configure build -Dprefix="$(PREFIX)"
+	@tools/uninstall build "$(DESTDIR)"; \
+	status=$$?; [ -z "$$SUDO_USER" ] || chown -R --reference=. build; exit $$status
 
 clean:
 	rm -rf build build-debug build-asan build-tsan build-fuzz build-clang build-coverage

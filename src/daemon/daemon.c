@@ -22,6 +22,7 @@ static void block_signals(sigset_t *set)
 	(void)sigaddset(set, SIGHUP);
 	(void)pthread_sigmask(SIG_BLOCK, set, NULL);
 	(void)signal(SIGPIPE, SIG_IGN);
+	(void)signal(SIGXFSZ, SIG_IGN); /* a limit on file sizes is an error of the write, like any other */
 }
 
 /* On a terminal: where to look, how to publish, how to read. */

@@ -7,6 +7,7 @@
 
 #include <sched.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 
 #include "base/mem.h"
@@ -15,7 +16,9 @@
 
 #define MS 1000000ll
 #define DRAIN_STEP_MS 10
-#define PEERS_MS 2000 /* contract: peers that do not answer are cut after 2 s */
+#define FILES_OF_ITS_OWN 24u /* standard ones, journal, lock, what a checkpoint opens */
+#define KEY_FILES 64u        /* runs of keys, at most */
+#define PEERS_MS 2000        /* contract: peers that do not answer are cut after 2 s */
 
 static int failed(const char *what, const struct fault *fault)
 {
@@ -105,6 +108,13 @@ static void want_flush(void *ctx)
 	app_flush_later(ctx);
 }
 
+static int64_t clock_of_loop(void *ctx)
+{
+	const struct app_loop *al = ctx;
+
+	return loop_now(al->loop);
+}
+
 /* A door's job may come from any of its loop's requests; ctx tells which loop. */
 static struct jobs *the_jobs;
 
@@ -122,6 +132,7 @@ static int build_loop(struct parts *p, uint32_t number, struct fault *fault)
 	struct ingest_queue_options queue = {.ingest = p->app.ingest,
 					     .run_blocking = run_blocking,
 					     .want_flush = want_flush,
+					     .now_ns = clock_of_loop,
 					     .ctx = al};
 	int rc = loop_new(&options, &p->loops[number]);
 
@@ -134,6 +145,7 @@ static int build_loop(struct parts *p, uint32_t number, struct fault *fault)
 	al->flush = (struct loop_turn){.run = run_flush, .ctx = al};
 	al->shard = metrics_shard_new(p->app.metrics);
 	queue.port = al->port;
+	queue.shard = al->shard;
 	rc = ingest_queue_new(&queue, &al->queue);
 	return rc || !al->shard ? fault_set(fault, ERR_NOMEM, "no memory for a loop") : 0;
 }
@@ -187,18 +199,65 @@ static struct http_options http_settings(struct parts *p)
 		.idle_timeout_ns = c->http.idle_timeout_ms * MS,
 	};
 
+	if (c->http.body_min_rate == 0) /* any body is waited for */
+		o.body_grace_ns = INT64_MAX / 4;
 	o.routes = routes_all(&o.route_count);
 	figures_observe(p, &o.observer);
 	return o;
+}
+
+static void on_exhausted(void *ctx, int negative_errno)
+{
+	(void)ctx;
+	say(SAY_WARNING, "accept_paused", "new connections wait or are closed: %s",
+	    sys_error_text(negative_errno));
+}
+
+/*
+ * Connections must not take the descriptors that the log needs for its files:
+ * else the first flood of them would stop ingest, and not only new connections.
+ */
+static uint32_t connections_allowed(const struct parts *p)
+{
+	uint32_t wanted = (uint32_t)p->conf->http.max_connections;
+	uint64_t kept = log_files_max(p->app.log) + FILES_OF_ITS_OWN + 4ull * p->loop_count, left;
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur == RLIM_INFINITY)
+		return wanted;
+	kept += limit.rlim_cur / 16 < KEY_FILES ? limit.rlim_cur / 16 : KEY_FILES;
+	left = limit.rlim_cur > kept + 4 ? limit.rlim_cur - kept : 4;
+	left -= left / 4; /* those that are refused hold one for a moment too */
+	if (left >= wanted)
+		return wanted;
+	say(left < 1000 ? SAY_WARNING : SAY_INFO, "few_descriptors",
+	    "the limit of open files allows fewer connections than http.max_connections limit=%llu connections=%llu",
+	    (unsigned long long)limit.rlim_cur, (unsigned long long)left);
+	return (uint32_t)left;
+}
+
+/*
+ * A login has 1024 open files by its soft limit, which is for programs that use
+ * select(); as many as the hard limit allows are there for the asking.
+ */
+static void raise_file_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur == limit.rlim_max)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	(void)setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 static int build_http(struct parts *p)
 {
 	struct http_options options;
 	struct listener_options listen = {.address = p->conf->http.listen,
-					  .connections_max = (uint32_t)p->conf->http.max_connections,
+					  .connections_max = connections_allowed(p),
 					  .on_accept = http_server_accept,
-					  .on_refuse = http_server_refuse};
+					  .on_refuse = http_server_refuse,
+					  .on_exhausted = on_exhausted};
 	struct fault fault = {.err = ERR_NOMEM};
 
 	p->hosts = null_ended(&p->conf->http.allowed_hosts);
@@ -238,6 +297,7 @@ int parts_build(struct parts *p)
 	struct fault fault = {.err = ERR_NOMEM};
 	int rc;
 
+	raise_file_limit();
 	p->app.sys = p->sys;
 	p->app.limits.sse_comment_ns = p->conf->stream.sse_comment_interval_ms * MS;
 	p->app.limits.ws_ping_ns = p->conf->stream.ws_ping_interval_ms * MS;
@@ -340,10 +400,10 @@ int parts_tear_down(struct parts *p)
 	int rc = 0;
 
 	end_loops(p);
-	if (p->app.log && log_stop(p->app.log, &fault)) {
-		say(SAY_ERROR, "stop_failed",
+	if (p->app.log && (rc = log_stop(p->app.log, &fault))) {
+		say(rc == ERR_DISK_FULL ? SAY_WARNING : SAY_ERROR, "stopped_without_checkpoint",
 		    "the last storage checkpoint failed; the journal has everything: %s", fault.text);
-		rc = 1;
+		rc = rc != ERR_DISK_FULL; /* to stop on a full disk is to stop well */
 	}
 	if (p->jobs)
 		jobs_free(p->jobs);

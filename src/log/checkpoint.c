@@ -3,8 +3,14 @@
  * A storage checkpoint says: everything up to group S is in segments and in
  * seen, so the journal before it is not needed. Order: let the mover reach S;
  * take note of every partition; sync the segments and directories that changed;
- * seen; write and sync the checkpoint; only then let go of journal files and of
- * segments that retention took off.
+ * seen; write and sync the checkpoint, one copy after the other; only then let go
+ * of journal files and of segments that retention took off.
+ *
+ * Both copies are written each time, and the journal waits for both: so a copy
+ * that is not whole is either the one that was being written when the process
+ * ended, and then the journal still has what the other lacks, or it has rotted,
+ * and then the other says the same. Were they written in turn, a rotten newer
+ * copy would take weir back to the older one without a word.
  */
 #include "log/checkpoint.h"
 
@@ -105,14 +111,20 @@ static int note_partition(void *ctx, struct partition *p)
 		if (atomic_load(&s->bytes) == 0)
 			continue;
 		put_segment(&w->out, s);
-		if (s->dirty) {
+		if (!s->dirty)
+			continue;
+		rc = keep(&w->dirty, &w->dirty_count, &w->dirty_cap, s);
+		if (rc == 0) {
+			(void)segment_ref(s);
 			s->dirty = false;
-			rc = keep(&w->dirty, &w->dirty_count, &w->dirty_cap, segment_ref(s));
 		}
 	}
 	(void)pthread_mutex_unlock(&p->lock);
-	for (uint32_t i = 0; i < count && rc == 0; i++)
-		rc = keep(&w->expired, &w->expired_count, &w->expired_cap, expired[i]);
+	for (uint32_t i = 0; i < count; i++) {
+		int kept_it = keep(&w->expired, &w->expired_count, &w->expired_cap, expired[i]);
+		if (kept_it)
+			segment_unref(expired[i]); /* a start removes its files */
+	}
 	w->partitions++;
 	return rc ? rc : buf_status(&w->out);
 }
@@ -153,13 +165,13 @@ static int sync_segments(struct writer *w)
 	return rc;
 }
 
-static int write_copy(struct log *l, const struct buf *b)
+static int write_copy(struct log *l, char which, const struct buf *b)
 {
 	char path[512];
 	struct iovec iov = {.iov_base = b->ptr, .iov_len = b->len};
 	int fd, rc;
 
-	(void)snprintf(path, sizeof(path), "%s/CHECKPOINT.%c", l->dir, l->checkpoint_number % 2 ? 'b' : 'a');
+	(void)snprintf(path, sizeof(path), "%s/CHECKPOINT.%c", l->dir, which);
 	fd = l->sys->ops->open(l->sys->self, path, SYS_CREATE);
 	if (fd < 0)
 		return fd;
@@ -169,8 +181,22 @@ static int write_copy(struct log *l, const struct buf *b)
 	if (rc == 0)
 		rc = l->sys->ops->fsync(l->sys->self, fd);
 	l->sys->ops->close(l->sys->self, fd);
-	if (rc == 0 && l->checkpoint_number <= 2)
+	if (rc ==
+	    0) /* each time: a name that nobody changed costs nothing, and who made it may have failed or been killed */
 		rc = l->sys->ops->sync_dir(l->sys->self, l->dir);
+	return rc;
+}
+
+/* The older one first; one that fails is the first of the next time. */
+static int write_copies(struct log *l, const struct buf *b)
+{
+	int rc = 0;
+
+	for (int i = 0; i < 2 && rc == 0; i++) {
+		rc = write_copy(l, l->checkpoint_older, b);
+		if (rc == 0)
+			l->checkpoint_older = l->checkpoint_older == 'a' ? 'b' : 'a';
+	}
 	return rc;
 }
 
@@ -189,6 +215,16 @@ static void seal_head(struct writer *w, uint64_t sequence)
 	(void)wire_put_u32(w->out.ptr + 8, crc32c(0, w->out.ptr + 12, w->out.len - 12));
 }
 
+static void unlink_expired(struct log *l)
+{
+	for (uint32_t i = 0; i < l->expired_count; i++) {
+		segment_unlink(l->expired[i]);
+		segment_unref(l->expired[i]);
+	}
+	l->expired_count = 0;
+}
+
+/* After a failure what retention took off waits for the next time: the checkpoint on disk still names it. */
 static void finish(struct writer *w, int rc)
 {
 	for (uint32_t i = 0; i < w->dirty_count; i++) {
@@ -196,13 +232,12 @@ static void finish(struct writer *w, int rc)
 			w->dirty[i]->dirty = true;
 		segment_unref(w->dirty[i]);
 	}
-	for (uint32_t i = 0; i < w->expired_count; i++) {
-		if (rc == 0)
-			segment_unlink(w->expired[i]);
-		segment_unref(w->expired[i]);
-	}
 	mem_free(w->dirty);
-	mem_free(w->expired);
+	w->l->expired = w->expired;
+	w->l->expired_count = w->expired_count;
+	w->l->expired_cap = w->expired_cap;
+	if (rc == 0)
+		unlink_expired(w->l);
 	buf_fini(&w->out);
 }
 
@@ -241,7 +276,11 @@ static int say_failure(struct log *l, struct fault *fault, int rc)
 
 int checkpoint_write(struct log *l, struct fault *fault)
 {
-	struct writer w = {.l = l, .now_ms = sys_wall_ms(l->sys)};
+	struct writer w = {.l = l,
+			   .now_ms = sys_wall_ms(l->sys),
+			   .expired = l->expired,
+			   .expired_count = l->expired_count,
+			   .expired_cap = l->expired_cap};
 	uint64_t sequence = atomic_load(&l->durable);
 	int64_t before = sys_monotonic_ns(l->sys);
 	static const uint8_t head[CHECKPOINT_HEAD];
@@ -267,9 +306,8 @@ int checkpoint_write(struct log *l, struct fault *fault)
 	}
 	l->checkpoint_number++;
 	seal_head(&w, sequence);
-	rc = write_copy(l, &w.out);
+	rc = write_copies(l, &w.out);
 	if (rc) {
-		l->checkpoint_number--; /* the next one goes over this torn copy, never over the good one */
 		finish(&w, rc);
 		return say_failure(l, fault,
 				   fault_set(fault, ERR_IO, "cannot write a checkpoint: %s",
@@ -286,7 +324,14 @@ int checkpoint_write(struct log *l, struct fault *fault)
 
 /* ---- reading ---- */
 
-static int read_copy(const struct sys *sys, const char *dir, char which, struct buf *out, uint64_t *number)
+static int read_failed(struct fault *fault, const char *path, int rc)
+{
+	return fault_set(fault, ERR_IO, "cannot read %s: %s", path, sys_error_text(rc));
+}
+
+/* 0 whole, 1 broken, 2 not there, ERR_*. */
+static int read_copy(const struct sys *sys, const char *dir, char which, struct buf *out, uint64_t *number,
+		     struct fault *fault)
 {
 	char path[512];
 	struct sys_stat st;
@@ -295,20 +340,20 @@ static int read_copy(const struct sys *sys, const char *dir, char which, struct 
 
 	(void)snprintf(path, sizeof(path), "%s/CHECKPOINT.%c", dir, which);
 	rc = sys->ops->stat(sys->self, path, &st);
-	if (rc && rc != -ENOENT)
-		return ERR_IO; /* not the same as none: without one, no segment is known */
-	if (rc || st.bytes < CHECKPOINT_HEAD || st.bytes > CHECKPOINT_BYTES_MAX)
+	if (rc)
+		return rc == -ENOENT ? 2 : read_failed(fault, path, rc);
+	if (st.bytes < CHECKPOINT_HEAD || st.bytes > CHECKPOINT_BYTES_MAX)
 		return 1;
 	fd = sys->ops->open(sys->self, path, SYS_READ);
 	if (fd < 0)
-		return ERR_IO;
+		return read_failed(fault, path, fd);
 	if (buf_reserve(out, st.bytes) == 0)
 		got = sys->ops->pread(sys->self, fd, out->ptr, st.bytes, 0);
 	sys->ops->close(sys->self, fd);
 	if (buf_status(out))
-		return ERR_NOMEM;
+		return fault_set(fault, ERR_NOMEM, "no memory to read %s", path);
 	if (got < (int64_t)CHECKPOINT_HEAD)
-		return got < 0 ? ERR_IO : 1;
+		return got < 0 ? read_failed(fault, path, (int)got) : 1;
 	out->len = (size_t)got;
 	if (memcmp(out->ptr, magic, sizeof(magic)) != 0 || wire_load_u32(out->ptr + 12) != out->len ||
 	    crc32c(0, out->ptr + 12, out->len - 12) != wire_load_u32(out->ptr + 8))
@@ -317,7 +362,8 @@ static int read_copy(const struct sys *sys, const char *dir, char which, struct 
 	return 0;
 }
 
-int checkpoint_read(const struct sys *sys, const char *dir, struct buf *out, struct fault *fault)
+int checkpoint_read(const struct sys *sys, const char *dir, struct buf *out, struct checkpoint_found *found,
+		    struct fault *fault)
 {
 	uint64_t number_a = 0, number_b = 0;
 	struct buf other;
@@ -325,8 +371,8 @@ int checkpoint_read(const struct sys *sys, const char *dir, struct buf *out, str
 
 	buf_init(out, CHECKPOINT_BYTES_MAX);
 	buf_init(&other, CHECKPOINT_BYTES_MAX);
-	rc_a = read_copy(sys, dir, 'a', out, &number_a);
-	rc_b = read_copy(sys, dir, 'b', &other, &number_b);
+	rc_a = read_copy(sys, dir, 'a', out, &number_a, fault);
+	rc_b = read_copy(sys, dir, 'b', &other, &number_b, fault);
 	if (number_b > number_a) {
 		struct buf swap = *out;
 		*out = other;
@@ -334,8 +380,18 @@ int checkpoint_read(const struct sys *sys, const char *dir, struct buf *out, str
 	}
 	buf_fini(&other);
 	if (rc_a < 0 || rc_b < 0)
-		return fault_set(fault, rc_a < 0 ? rc_a : rc_b, "cannot read the checkpoints in %s", dir);
-	return rc_a && rc_b ? 1 : 0;
+		return rc_a < 0 ? rc_a : rc_b;
+	found->older = rc_b || (rc_a == 0 && number_b < number_a) ? 'b' : 'a';
+	found->broken = 0;
+	if (rc_a == 1 || rc_b == 1)
+		found->broken = rc_a == 1 ? 'a' : 'b';
+	if (rc_a == 0 || rc_b == 0)
+		return 0;
+	/* The first one of all is written to b, before there is an a. */
+	if (rc_a != 2)
+		return fault_set(fault, ERR_CORRUPT, "%s/CHECKPOINT.a and .b: neither is a whole checkpoint",
+				 dir);
+	return 1;
 }
 
 static int walk_partition(struct wire_reader *r, const struct checkpoint_sink *sink)
@@ -444,44 +500,31 @@ static int load_segment(void *ctx, const struct checkpoint_segment *from)
 	return 0;
 }
 
-/*
- * After a kill the copy may be in the page cache alone, and what recovery does
- * next (journal files are used again) leans on it. It is written again, since a
- * sync that failed before the kill has left pages that no other sync would write.
- */
-static int make_sure(struct log *l, const struct buf *b, struct fault *fault)
-{
-	const struct sys *sys = l->sys;
-	struct iovec iov = {.iov_base = b->ptr, .iov_len = b->len};
-	char path[512];
-	int fd, rc;
-
-	(void)snprintf(path, sizeof(path), "%s/CHECKPOINT.%c", l->dir, l->checkpoint_number % 2 ? 'b' : 'a');
-	fd = sys->ops->open(sys->self, path, 0);
-	rc = fd < 0 ? fd : sys->ops->pwritev(sys->self, fd, &iov, 1, 0);
-	if (rc == 0)
-		rc = sys->ops->fsync(sys->self, fd);
-	if (fd >= 0)
-		sys->ops->close(sys->self, fd);
-	if (rc == 0)
-		rc = sys->ops->sync_dir(sys->self, l->dir);
-	return rc ? fault_set(fault, ERR_IO, "cannot sync %s: %s", path, sys_error_text(rc)) : 0;
-}
-
 int checkpoint_load(struct log *l, uint64_t *sequence, struct fault *fault)
 {
 	struct loader load = {.l = l, .fault = fault};
 	struct checkpoint_sink sink = {.partition = load_partition, .segment = load_segment, .ctx = &load};
+	struct checkpoint_found found = {.older = 'b'};
 	struct buf newest;
-	int rc = checkpoint_read(l->sys, l->dir, &newest, fault);
+	int rc = checkpoint_read(l->sys, l->dir, &newest, &found, fault);
 
+	l->checkpoint_older = found.older;
+	if (rc >= 0 && found.broken)
+		core_say(l, LOG_WARN, "checkpoint_broken",
+			 "%s/CHECKPOINT.%c is not whole (a write that was cut short, or damage): %s", l->dir,
+			 found.broken, rc ? "the journal must have everything" : "the other copy is used");
 	if (rc == 0) {
 		rc = checkpoint_walk(buf_slice(&newest), &l->checkpoint_number, sequence, &sink);
 		l->checkpoint_sequence = *sequence;
 		if (rc && !fault->err)
 			rc = fault_set(fault, ERR_CORRUPT, "the checkpoint in %s cannot be read", l->dir);
-		if (rc == 0)
-			rc = make_sure(l, &newest, fault);
+		/*
+		 * After a kill it may be in the page cache alone, and what recovery does next
+		 * (journal files are used again) leans on it. It is written, not only
+		 * synced: a sync that failed has left pages that no other sync would write.
+		 */
+		if (rc == 0 && write_copies(l, &newest))
+			rc = fault_set(fault, ERR_IO, "cannot write the checkpoint in %s again", l->dir);
 	}
 	buf_fini(&newest);
 	return rc;

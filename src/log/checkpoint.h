@@ -32,11 +32,20 @@ struct checkpoint_sink {
 	void *ctx;
 };
 
+/* What became of the two copies. */
+struct checkpoint_found {
+	char older;  /* the copy to write first: a broken one, else the older one; 'a' or 'b' */
+	char broken; /* one that is there and not whole, or 0 */
+};
+
 /*
  * Reads the newer whole copy into *out (initialised here, the caller's to free
- * in any case). 0; 1 where there is none; ERR_IO, ERR_NOMEM with *fault.
+ * in any case). 0; 1 where there is none, or only a broken first one, so that
+ * the journal must begin at 1; ERR_CORRUPT where both are there and neither is
+ * whole; ERR_IO, ERR_NOMEM; with *fault.
  */
-int checkpoint_read(const struct sys *sys, const char *dir, struct buf *out, struct fault *fault);
+int checkpoint_read(const struct sys *sys, const char *dir, struct buf *out, struct checkpoint_found *found,
+		    struct fault *fault);
 
 /* Walks what checkpoint_read gave. 0, what the sink gave, or ERR_CORRUPT. */
 int checkpoint_walk(struct slice checkpoint, uint64_t *number, uint64_t *sequence,

@@ -34,6 +34,7 @@ struct tail_group {
 	struct tail_group *next;
 	struct blob *blob;
 	uint64_t sequence;
+	int64_t entered_ns; /* monotonic, of its first commit; 0: recovered */
 	_Atomic uint32_t unmoved;
 	uint32_t count;
 	struct partition *partitions[]; /* of each batch, in order */
@@ -117,6 +118,7 @@ struct log {
 	pthread_mutex_t entry;
 	pthread_cond_t entered;  /* the committer waits here */
 	struct commit_list open; /* under entry */
+	int64_t entering_ns;     /* under entry: when whoever holds it began */
 	bool stopping;           /* under entry */
 	bool committer_idle;     /* under entry */
 	_Atomic uint64_t entered_bytes;
@@ -142,7 +144,7 @@ struct log {
 	bool mover_idle; /* it sleeps until something is published */
 	_Atomic int64_t tail_bytes;
 	_Atomic int64_t pinned_bytes;
-	_Atomic bool move_failing;
+	_Atomic int move_failing; /* the -errno of the last write to a segment, 0 where it worked */
 
 	/* the committer's */
 	uint64_t sequence; /* of the last group written */
@@ -157,7 +159,10 @@ struct log {
 	uint64_t checkpoint_wanted, checkpoint_done; /* counts of asks */
 	int checkpoint_result;
 	struct fault checkpoint_fault;
-	uint64_t checkpoint_number; /* written so far: odd goes to .b */
+	uint64_t checkpoint_number; /* written so far */
+	char checkpoint_older;      /* the copy to write first, 'a' or 'b' */
+	struct segment **expired;   /* owned: taken off by retention, still named by the checkpoint on disk */
+	uint32_t expired_count, expired_cap;
 	uint64_t checkpoint_sequence;
 	_Atomic bool active; /* something was committed since the last look */
 	_Atomic bool let_go; /* a drop or trim: the next checkpoint frees files */
@@ -177,7 +182,8 @@ struct log {
 	struct {
 		_Atomic uint64_t commits, groups, records, bytes_entered, bytes_journal, syncs, sync_ns_sum,
 			checkpoints, reads_disk, reads_tail, checkpoint_ns;
-		_Atomic uint64_t sync_us[24], group_commits[20];
+		_Atomic uint64_t group_ns_sum, sync_us[LOG_BUCKETS], group_us[LOG_BUCKETS],
+			group_commits[LOG_BUCKETS];
 	} counts;
 	uint64_t recovered_groups, truncated_bytes;
 };
@@ -216,6 +222,7 @@ struct group {
 	struct partition **owners;
 	uint32_t ref_count, ref_cap;
 	uint64_t records;
+	int64_t entered_ns;
 };
 /* Gives offsets and encodes. ERR_NOMEM only before any offset was given. */
 int group_build(struct log *l, struct group *g, struct log_commit *first);
@@ -240,7 +247,7 @@ int64_t mover_step(struct log *l);
 /* A step, and what is told and let go behind it: for who runs steps without the thread. */
 int64_t mover_turn(struct log *l);
 void *mover_main(void *arg);
-/* Waits until everything up to `sequence` is in segments. ERR_DISK_FULL where the disk refuses. */
+/* Waits until everything up to `sequence` is in segments. ERR_DISK_FULL, ERR_IO where the disk refuses. */
 int mover_reach(struct log *l, uint64_t sequence);
 /* Drops groups from the tail that are over the bound (all moved ones where `all`). */
 void tail_evict(struct log *l, bool all);

@@ -60,6 +60,16 @@ void frame_seal(uint8_t *frame, const struct frame_head *head)
 	(void)wire_put_u32(frame + AT_CRC, crc32c(0, frame + CRC_FROM, head->bytes - CRC_FROM));
 }
 
+bool frame_head_guess(const uint8_t *bytes, struct frame_head *out)
+{
+	out->bytes = wire_load_u32(bytes + 12);
+	out->generation = wire_load_u64(bytes + 16);
+	out->sequence = wire_load_u64(bytes + 24);
+	if (out->bytes < FRAME_HEAD_BYTES)
+		out->bytes = FRAME_HEAD_BYTES;
+	return memcmp(bytes, magic, sizeof(magic)) == 0;
+}
+
 int frame_head_read(struct slice s, struct frame_head *out)
 {
 	struct wire_reader r = wire_reader_make(s);

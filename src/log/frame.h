@@ -48,6 +48,9 @@ uint8_t *frame_put_key(uint8_t *at, const struct seen_key *key, const struct see
 /* Writes the head with its CRC over frame[0..head->bytes). */
 void frame_seal(uint8_t *frame, const struct frame_head *head);
 
+/* What 64 bytes would say if they were a head: length, generation and sequence; true where the magic stands there. */
+bool frame_head_guess(const uint8_t *bytes, struct frame_head *out);
+
 /* Reads a head alone. 0, 1 (fewer than 64 bytes), ERR_MALFORMED (not a head: magic or length). */
 int frame_head_read(struct slice s, struct frame_head *out);
 

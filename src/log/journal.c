@@ -36,6 +36,7 @@ struct journal_file {
 	uint64_t bytes;         /* size on disk */
 	uint64_t used;          /* behind the last group */
 	uint64_t last_sequence; /* 0: none written */
+	uint64_t last_at;       /* recovery's: where that group begins */
 	int fd;                 /* -1: closed */
 	bool direct;            /* fd writes past the page cache */
 };
@@ -252,6 +253,32 @@ static uint64_t padded(uint64_t bytes)
 }
 
 /*
+ * Is the frame that is not whole one of this file that was begun, or only what
+ * the file held before? Of magic, generation and sequence two must fit: then
+ * even a damaged head is told, and not passed over.
+ */
+static int look_at_torn(struct scanner *s, uint64_t from, uint64_t *torn_bytes)
+{
+	const struct sys *sys = s->j->sys;
+	struct frame_head head = {0};
+	uint8_t block[FRAME_HEAD_BYTES];
+	char path[PATH_BYTES];
+	int64_t got = sys->ops->pread(sys->self, s->file->fd, block, sizeof(block), from);
+	int fits;
+
+	file_path(s->j, s->file->generation, path);
+	if (got < 0)
+		return io_fault(s->fault, "read", path, (int)got);
+	if (got < (int64_t)sizeof(block))
+		return 0;
+	fits = frame_head_guess(block, &head) + (head.generation == s->file->generation) +
+	       (head.sequence == s->expect);
+	if (fits >= 2)
+		*torn_bytes = head.bytes > s->file->bytes - from ? s->file->bytes - from : head.bytes;
+	return 0;
+}
+
+/*
  * Behind a frame that is not whole: is there a later one of this file that was
  * written after the missing one had become durable? Then it is damage.
  */
@@ -261,8 +288,12 @@ static int look_behind(struct scanner *s, uint64_t from, uint64_t *torn_bytes)
 	struct frame_head head;
 	uint8_t block[FRAME_HEAD_BYTES];
 	char path[PATH_BYTES];
+	int rc;
 
 	*torn_bytes = 0;
+	rc = look_at_torn(s, from, torn_bytes);
+	if (rc)
+		return rc;
 	for (uint64_t at = from; at + FRAME_HEAD_BYTES <= s->file->bytes; at += FRAME_ALIGN) {
 		int64_t got = sys->ops->pread(sys->self, s->file->fd, block, sizeof(block), at);
 		bool own;
@@ -271,8 +302,6 @@ static int look_behind(struct scanner *s, uint64_t from, uint64_t *torn_bytes)
 			return io_fault(s->fault, "read", path, (int)got);
 		own = frame_head_read(slice_make(block, (size_t)got), &head) == 0 &&
 		      head.generation == s->file->generation && head.sequence >= s->expect;
-		if (own && at == from)
-			*torn_bytes = head.bytes;
 		if (!own || at == from || read_frame(s, at, &head))
 			continue;
 		if (head.durable >= s->expect)
@@ -288,7 +317,7 @@ static int scan_file(struct scanner *s, journal_group_fn *fn, void *ctx, struct 
 {
 	struct frame_head head;
 	char path[PATH_BYTES];
-	uint64_t at = 0;
+	uint64_t at = 0, torn_bytes = 0;
 	int rc = 0;
 
 	file_path(s->j, s->file->generation, path);
@@ -301,6 +330,7 @@ static int scan_file(struct scanner *s, journal_group_fn *fn, void *ctx, struct 
 					 "%s: group %llu stands at byte %llu where %llu was expected", path,
 					 (unsigned long long)head.sequence, (unsigned long long)at,
 					 (unsigned long long)s->expect);
+		s->file->last_at = at;
 		at += padded(head.bytes);
 		s->file->used = at;
 		s->file->last_sequence = head.sequence;
@@ -317,10 +347,12 @@ static int scan_file(struct scanner *s, journal_group_fn *fn, void *ctx, struct 
 	}
 	if (rc < 0)
 		return rc;
-	if (at + FRAME_HEAD_BYTES > s->file->bytes)
-		return 0;
-	rc = look_behind(s, at, &out->torn_bytes);
-	if (out->torn_bytes) {
+	if (at + FRAME_HEAD_BYTES <= s->file->bytes)
+		rc = look_behind(s, at, &torn_bytes);
+	if (torn_bytes == 0 && (s->file->bytes == 0 || s->file->bytes % FRAME_ALIGN))
+		torn_bytes = FRAME_ALIGN - s->file->bytes % FRAME_ALIGN; /* no file is made so: it was cut */
+	if (torn_bytes) { /* kept where an unused file follows */
+		out->torn_bytes = torn_bytes;
 		(void)snprintf(out->torn_file, sizeof(out->torn_file), "%016llx.wal",
 			       (unsigned long long)s->file->generation);
 		out->torn_at = at;
@@ -379,7 +411,7 @@ static int fill_with_zeros(struct journal *j, int fd, uint64_t bytes)
 	return rc ? rc : j->sys->ops->fsync(j->sys->self, fd);
 }
 
-/* A file nobody needs any more, taken off the list; or NULL. */
+/* A file of so many bytes that nobody needs any more, taken off the list; or NULL. */
 static struct journal_file *take_free(struct journal *j, uint64_t bytes)
 {
 	struct journal_file *file;
@@ -387,7 +419,7 @@ static struct journal_file *take_free(struct journal *j, uint64_t bytes)
 	for (file = j->oldest; file; file = file->next) {
 		if (file == j->current || file == j->prepared || file->last_sequence > j->recycled)
 			continue;
-		if (file->bytes < j->file_bytes || file->bytes < bytes)
+		if (file->bytes < bytes)
 			continue;
 		remove_file(j, file);
 		return file;
@@ -475,6 +507,93 @@ static int ready_file(struct journal *j, uint64_t bytes, struct journal_file **o
 	return 0;
 }
 
+static int set_direct(struct journal *j, struct journal_file *file, bool on)
+{
+	int rc;
+
+	if (file->direct == on)
+		return 0;
+	rc = j->sys->ops->set_direct(j->sys->self, file->fd, on);
+	if (rc == 0)
+		file->direct = on;
+	return rc;
+}
+
+static int write_direct(struct journal *j, const uint8_t *frame, size_t len, uint64_t bytes)
+{
+	struct iovec iov = {.iov_base = j->aligned, .iov_len = bytes};
+	int rc = set_direct(j, j->current, true);
+
+	if (rc)
+		return rc;
+	memcpy(j->aligned, frame, len);
+	memset(j->aligned + len, 0, bytes - len);
+	return j->sys->ops->pwritev(j->sys->self, j->current->fd, &iov, 1, j->current->used);
+}
+
+static int write_cached(struct journal *j, const uint8_t *frame, size_t len, uint64_t bytes)
+{
+	static const uint8_t zeros[FRAME_ALIGN];
+	struct iovec iov[2] = {{.iov_base = (void *)(uintptr_t)frame, .iov_len = len},
+			       {.iov_base = (void *)(uintptr_t)zeros, .iov_len = bytes - len}};
+	int rc = set_direct(j, j->current, false);
+
+	if (rc)
+		return rc;
+	return j->sys->ops->pwritev(j->sys->self, j->current->fd, iov, bytes > len ? 2 : 1, j->current->used);
+}
+
+static int write_frame(struct journal *j, const uint8_t *frame, size_t len, uint64_t bytes)
+{
+	int rc;
+
+	if (bytes > DIRECT_BYTES_MAX || !j->aligned)
+		return write_cached(j, frame, len, bytes);
+	rc = write_direct(j, frame, len, bytes);
+	if (rc != -EINVAL && rc != -EOPNOTSUPP)
+		return rc;
+	mem_free(j->aligned); /* this file system does not do it: not asked again */
+	j->aligned = NULL;
+	return write_cached(j, frame, len, bytes);
+}
+
+/* The file that the run before wrote to; one that nobody wrote to where there is no such. */
+static struct journal_file *go_on_with_last(struct journal *j)
+{
+	struct journal_file *last = NULL;
+	char path[PATH_BYTES];
+
+	for (struct journal_file *file = j->oldest; file; file = file->next)
+		if (file->last_sequence || !last || !last->last_sequence)
+			last = file;
+	if (!last)
+		return NULL;
+	file_path(j, last->generation, path);
+	last->fd = j->sys->ops->open(j->sys->self, path, 0);
+	return last->fd >= 0 ? last : NULL;
+}
+
+/*
+ * In a file that goes on the last group is written over itself, byte for byte,
+ * so that it is on disk even where the sync of the run before had failed.
+ */
+static int settle_last(struct journal *j, struct slice last, struct fault *fault)
+{
+	struct journal_file *file = j->current;
+	struct frame_head head;
+	int rc = 0;
+
+	if (last.len && frame_check(last, &head) == 0 && head.generation == file->generation &&
+	    head.sequence == file->last_sequence) {
+		file->used = file->last_at;
+		rc = write_frame(j, last.ptr, last.len, padded(last.len));
+		file->used += padded(last.len);
+	}
+	if (rc)
+		return io_fault(fault, "write to the journal in", j->dir, rc);
+	return journal_sync(j, fault);
+}
+
 int journal_begin(struct journal *j, struct slice last, struct fault *fault)
 {
 	uint64_t bytes = padded(last.len) + (j->file_bytes < FIRST_BYTES ? j->file_bytes : FIRST_BYTES);
@@ -485,6 +604,11 @@ int journal_begin(struct journal *j, struct slice last, struct fault *fault)
 
 	/* The first file of a run is small, so that an empty directory starts at once. */
 	rc = ready_file(j, bytes, &file, fault);
+	/* A full disk must not keep weir from starting: only then something can be deleted. */
+	if (rc == ERR_DISK_FULL && (j->current = go_on_with_last(j))) {
+		fault->err = 0;
+		return settle_last(j, last, fault);
+	}
 	if (rc)
 		return rc;
 	insert_file(j, file);
@@ -537,56 +661,6 @@ static int roll(struct journal *j, uint64_t bytes, struct fault *fault)
 	return 0;
 }
 
-static int set_direct(struct journal *j, struct journal_file *file, bool on)
-{
-	int rc;
-
-	if (file->direct == on)
-		return 0;
-	rc = j->sys->ops->set_direct(j->sys->self, file->fd, on);
-	if (rc == 0)
-		file->direct = on;
-	return rc;
-}
-
-static int write_direct(struct journal *j, const uint8_t *frame, size_t len, uint64_t bytes)
-{
-	struct iovec iov = {.iov_base = j->aligned, .iov_len = bytes};
-	int rc = set_direct(j, j->current, true);
-
-	if (rc)
-		return rc;
-	memcpy(j->aligned, frame, len);
-	memset(j->aligned + len, 0, bytes - len);
-	return j->sys->ops->pwritev(j->sys->self, j->current->fd, &iov, 1, j->current->used);
-}
-
-static int write_cached(struct journal *j, const uint8_t *frame, size_t len, uint64_t bytes)
-{
-	static const uint8_t zeros[FRAME_ALIGN];
-	struct iovec iov[2] = {{.iov_base = (void *)(uintptr_t)frame, .iov_len = len},
-			       {.iov_base = (void *)(uintptr_t)zeros, .iov_len = bytes - len}};
-	int rc = set_direct(j, j->current, false);
-
-	if (rc)
-		return rc;
-	return j->sys->ops->pwritev(j->sys->self, j->current->fd, iov, bytes > len ? 2 : 1, j->current->used);
-}
-
-static int write_frame(struct journal *j, const uint8_t *frame, size_t len, uint64_t bytes)
-{
-	int rc;
-
-	if (bytes > DIRECT_BYTES_MAX || !j->aligned)
-		return write_cached(j, frame, len, bytes);
-	rc = write_direct(j, frame, len, bytes);
-	if (rc != -EINVAL && rc != -EOPNOTSUPP)
-		return rc;
-	mem_free(j->aligned); /* this file system does not do it: not asked again */
-	j->aligned = NULL;
-	return write_cached(j, frame, len, bytes);
-}
-
 int journal_append(struct journal *j, uint8_t *frame, struct frame_head *head, struct fault *fault)
 {
 	uint64_t bytes = padded(head->bytes);
@@ -620,6 +694,18 @@ int journal_sync(struct journal *j, struct fault *fault)
 		return io_fault(fault, "sync the journal in", j->dir, rc);
 	j->durable = j->written;
 	return 0;
+}
+
+uint64_t journal_room(struct journal *j)
+{
+	uint64_t room;
+
+	(void)pthread_mutex_lock(&j->lock);
+	room = j->current ? j->current->bytes - j->current->used : 0;
+	if (j->prepared)
+		room += j->prepared->bytes;
+	(void)pthread_mutex_unlock(&j->lock);
+	return room;
 }
 
 bool journal_wants_file(struct journal *j)

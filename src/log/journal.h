@@ -48,7 +48,8 @@ int journal_scan(struct journal *j, uint64_t after, journal_group_fn *fn, void *
 		 struct fault *fault);
 
 /*
- * Makes a new file the current one; `last` (may be empty) is the last group
+ * Makes a new file the current one (on a full disk: the one written to last, and
+ * the last group is written over itself); `last` (may be empty) is the last group
  * found by recovery, which is written again into it and synced, so that what
  * was shown before a crash is on disk now. `durable` is the sequence before it.
  */
@@ -72,6 +73,9 @@ void journal_shrink(struct journal *j);
 
 /* True where journal_prepare has work: cheap, any thread. */
 bool journal_wants_file(struct journal *j);
+
+/* Bytes that can be appended without making a file. Any thread. */
+uint64_t journal_room(struct journal *j);
 
 /* Everything up to `sequence` is in segments: older files become free for use again. */
 void journal_recycle(struct journal *j, uint64_t sequence);

@@ -17,7 +17,7 @@
 #include "proto/batch/batch.h"
 
 #define FORMAT_TEXT "weir 1\n"
-#define COMMIT_BYTES_MAX (40u << 20)
+#define JOURNAL_SPARE_BYTES 16384u
 
 void core_say(struct log *l, int level, const char *event, const char *format, ...)
 {
@@ -71,8 +71,10 @@ static uint32_t files_allowed(void)
 {
 	struct rlimit limit;
 
-	if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur < 256)
+	if (getrlimit(RLIMIT_NOFILE, &limit))
 		return 32;
+	if (limit.rlim_cur < 256)
+		return limit.rlim_cur < 32 ? 8 : (uint32_t)limit.rlim_cur / 4;
 	return limit.rlim_cur > 32768 ? 8192 : (uint32_t)limit.rlim_cur / 4;
 }
 
@@ -301,6 +303,9 @@ void log_close(struct log *l)
 {
 	CHECK(!l->started);
 	free_tail(l);
+	for (uint32_t i = 0; i < l->expired_count; i++)
+		segment_unref(l->expired[i]);
+	mem_free(l->expired);
 	if (l->buckets)
 		(void)partitions_each(l, free_each, NULL);
 	while (l->ports)
@@ -320,6 +325,11 @@ void log_close(struct log *l)
 struct seen *log_seen(struct log *l)
 {
 	return l->seen;
+}
+
+uint32_t log_files_max(const struct log *l)
+{
+	return l->options.files_max;
 }
 
 const struct sys *log_sys(const struct log *l)
@@ -457,7 +467,10 @@ int log_stop(struct log *l, struct fault *fault)
 
 void log_enter_begin(struct log *l)
 {
+	int64_t now = sys_monotonic_ns(l->sys);
+
 	(void)pthread_mutex_lock(&l->entry);
+	l->entering_ns = now;
 }
 
 void log_enter_end(struct log *l)
@@ -489,16 +502,21 @@ static bool is_short_of_room(struct log *l)
 	       atomic_load_explicit(&l->move_failing, memory_order_relaxed);
 }
 
+/* What has entered must not die of a journal that cannot grow: not even what gives room back. */
+static bool has_journal_for(struct log *l, size_t bytes)
+{
+	return journal_room(l->journal) > (bytes + atomic_load(&l->entered_bytes)) * 2 + JOURNAL_SPARE_BYTES;
+}
+
 static int refusal(struct log *l, size_t bytes, bool frees)
 {
 	if (l->stopping)
 		return ERR_SHUTTING_DOWN;
-	if (!frees && is_short_of_room(l)) {
-		atomic_store(&l->full, true);
-		maintain_wake(l);
+	if (is_short_of_room(l) && !(frees && has_journal_for(l, bytes))) {
+		maintain_wake(l); /* it looks whether there is room again */
 		return ERR_DISK_FULL;
 	}
-	if (bytes > COMMIT_BYTES_MAX)
+	if (bytes > LOG_COMMIT_BYTES_MAX)
 		return ERR_LIMIT;
 	if (atomic_load(&l->entered_bytes) + bytes > l->options.entered_bytes_max &&
 	    atomic_load(&l->entered_bytes) > 0)
@@ -557,6 +575,7 @@ int log_enter(struct log *l, struct log_commit *c)
 	if (rc)
 		return rc;
 	count_waiting(c);
+	c->entered_ns = l->entering_ns;
 	c->next = NULL;
 	if (l->open.last)
 		l->open.last->next = c;
@@ -582,6 +601,7 @@ void log_stats(struct log *l, struct log_stats *out)
 		.bytes_journal = atomic_load(&l->counts.bytes_journal),
 		.syncs = atomic_load(&l->counts.syncs),
 		.sync_ns_sum = atomic_load(&l->counts.sync_ns_sum),
+		.group_ns_sum = atomic_load(&l->counts.group_ns_sum),
 		.checkpoints = atomic_load(&l->counts.checkpoints),
 		.entered_bytes = atomic_load(&l->entered_bytes),
 		.pinned_bytes = (uint64_t)atomic_load(&l->pinned_bytes),
@@ -594,9 +614,10 @@ void log_stats(struct log *l, struct log_stats *out)
 		.truncated_bytes = l->truncated_bytes,
 		.last_checkpoint_ns = atomic_load(&l->counts.checkpoint_ns),
 	};
-	for (size_t i = 0; i < 24; i++)
+	for (size_t i = 0; i < LOG_BUCKETS; i++) {
 		out->sync_us_buckets[i] = atomic_load(&l->counts.sync_us[i]);
-	for (size_t i = 0; i < 20; i++)
+		out->group_us_buckets[i] = atomic_load(&l->counts.group_us[i]);
 		out->group_commits_buckets[i] = atomic_load(&l->counts.group_commits[i]);
+	}
 	(void)l->sys->ops->space(l->sys->self, l->dir, &out->free_bytes, &(uint64_t){0});
 }

@@ -70,7 +70,7 @@ static bool take_wish(struct log *l, uint64_t *wanted)
 	return wish;
 }
 
-static void run_checkpoint(struct log *l, uint64_t wanted)
+static int run_checkpoint(struct log *l, uint64_t wanted)
 {
 	struct fault fault = {0};
 	int rc = checkpoint_write(l, &fault);
@@ -81,6 +81,7 @@ static void run_checkpoint(struct log *l, uint64_t wanted)
 	l->checkpoint_fault = fault;
 	(void)pthread_cond_broadcast(&l->maintain);
 	(void)pthread_mutex_unlock(&l->maintain_lock);
+	return rc;
 }
 
 /* What can be given back at once: journal files that a checkpoint makes unnecessary. */
@@ -114,8 +115,8 @@ int maintain_step(struct log *l, int64_t *wait_ms)
 	(void)partitions_each(l, find_expiry, &expiry);
 	if (wish || journal_is_long(l) || seen_wants_checkpoint(l->seen) || expiry <= now_ms ||
 	    atomic_exchange(&l->let_go, false)) {
-		run_checkpoint(l, wanted);
-		return !atomic_load(&l->move_failing);
+		/* What fails now fails again at once: the next attempt comes with the next look. */
+		return run_checkpoint(l, wanted) == 0;
 	}
 	rc = seen_step(l->seen, now_ms, &fault);
 	if (rc < 0)

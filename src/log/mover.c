@@ -143,11 +143,13 @@ static void unpin_groups(struct log *l, struct tail_group **groups, uint32_t cou
 			atomic_fetch_sub(&l->pinned_bytes, (int64_t)groups[i]->blob->len);
 }
 
-/* Not before the timestamps that the log gave: after a restart it goes on from there. */
-static int64_t append_time(const struct log *l, const struct partition *p)
+/*
+ * Never before a timestamp that was given, wherever the clock has gone since: a
+ * start takes it for the one below which none is given.
+ */
+static int64_t append_time(struct partition *p)
 {
-	int64_t now_ms = sys_wall_ms(l->sys);
-	int64_t given_ms = atomic_load_explicit(&p->last_time_ms, memory_order_relaxed);
+	int64_t now_ms = sys_wall_ms(p->log->sys), given_ms = atomic_load(&p->last_time_ms);
 
 	return now_ms > given_ms ? now_ms : given_ms;
 }
@@ -184,7 +186,7 @@ static int64_t move_some(struct log *l, struct partition *p, bool *more)
 	if (sealed)
 		segment_seal(sealed);
 	segment_unref(sealed);
-	rc = segment_append(s, pieces, count, append_time(l, p));
+	rc = segment_append(s, pieces, count, append_time(p));
 	(void)pthread_mutex_lock(&p->lock);
 	if (rc == 0) {
 		p->moved += count;
@@ -266,12 +268,12 @@ int64_t mover_step(struct log *l)
 	if (rc < 0 || more)
 		put_back(l, p);
 	if (rc < 0) {
-		if (!atomic_exchange(&l->move_failing, true))
+		if (!atomic_exchange(&l->move_failing, (int)rc))
 			core_say(l, LOG_ERROR, "segment_write_failed",
 				 "%s; ingest is refused until it works again", sys_error_text((int)rc));
 		return rc;
 	}
-	if (atomic_exchange(&l->move_failing, false))
+	if (atomic_exchange(&l->move_failing, 0))
 		core_say(l, LOG_INFO, "segment_write_works", "segments are written again");
 	return rc ? rc : 1;
 }
@@ -382,6 +384,11 @@ void *mover_main(void *arg)
 	return NULL;
 }
 
+static int reach_error(int64_t rc)
+{
+	return rc == -ENOSPC || rc == -EDQUOT ? ERR_DISK_FULL : ERR_IO;
+}
+
 int mover_reach(struct log *l, uint64_t sequence)
 {
 	int rc = 0;
@@ -390,10 +397,9 @@ int mover_reach(struct log *l, uint64_t sequence)
 		int64_t moved;
 		while ((moved = mover_step(l)) > 0)
 			;
-		rc = moved < 0 ? (int)moved : 0;
 		advance_moved(l);
 		tail_evict(l, false);
-		return rc < 0 ? (rc == -ENOSPC ? ERR_DISK_FULL : ERR_IO) : 0;
+		return moved < 0 ? reach_error(moved) : 0;
 	}
 	(void)pthread_mutex_lock(&l->tail_lock);
 	if (sequence > l->move_wanted)
@@ -402,7 +408,7 @@ int mover_reach(struct log *l, uint64_t sequence)
 	while (l->first_unmoved && l->moved_sequence < sequence && rc == 0) {
 		(void)pthread_cond_wait(&l->moved, &l->tail_lock);
 		if (atomic_load(&l->move_failing))
-			rc = ERR_DISK_FULL;
+			rc = reach_error(atomic_load(&l->move_failing));
 	}
 	(void)pthread_mutex_unlock(&l->tail_lock);
 	return rc;

@@ -264,6 +264,7 @@ static bool read_tail(struct partition *p, int64_t offset, struct log_view *out)
 	out->blob = blob_ref(ref->group->blob);
 	out->batches = slice_make(ref->group->blob->bytes + ref->at, ref->bytes);
 	out->next_offset = ref->last + 1;
+	out->entered_ns = ref->group->entered_ns;
 	return true;
 }
 
@@ -297,6 +298,20 @@ static int64_t end_of_hole(struct partition *p, int64_t offset)
 	return end;
 }
 
+/* Once for a place that is met again and again. */
+static void say_damage(struct partition *p, struct segment *s, const struct segment_read *r)
+{
+	char path[SEGMENT_PATH_BYTES];
+
+	if (atomic_exchange(&s->told_gap, r->gap_to) == r->gap_to)
+		return;
+	segment_path(s, SEGMENT_LOG, path);
+	core_say(
+		p->log, LOG_ERROR, "segment_damaged",
+		"%s is damaged: offsets %lld to %lld of partition %u cannot be read; readers are told of the gap",
+		path, (long long)r->gap_from, (long long)r->gap_to - 1, p->number);
+}
+
 static int read_segment(struct partition *p, struct segment *s, int64_t offset, size_t bytes_max, bool wait,
 			struct log_view *out)
 {
@@ -319,6 +334,8 @@ static int read_segment(struct partition *p, struct segment *s, int64_t offset, 
 	out->next_offset = r.next_offset;
 	out->gap.from = r.gap_from;
 	out->gap.to = r.gap_to;
+	if (r.gap_from != r.gap_to)
+		say_damage(p, s, &r);
 	return LOG_READ_OK;
 }
 

@@ -111,20 +111,79 @@ static int sweep_topic(void *ctx, const char *name)
 	return l->sys->ops->list(l->sys->self, s.path, sweep_partition, &s);
 }
 
+static int find_file(void *ctx, const char *name)
+{
+	(void)ctx;
+	(void)name;
+	return 1;
+}
+
+static int find_in_topic(void *ctx, const char *name)
+{
+	struct sweep *s = ctx;
+	char path[SEGMENT_PATH_BYTES];
+
+	(void)snprintf(path, sizeof(path), "%.500s/%.20s", s->path, name);
+	return s->l->sys->ops->list(s->l->sys->self, path, find_file, s) > 0;
+}
+
+static int find_topic(void *ctx, const char *name)
+{
+	struct log *l = ctx;
+	struct sweep s = {.l = l};
+
+	(void)snprintf(s.path, sizeof(s.path), "%s/%.40s", l->topics_dir, name);
+	return l->sys->ops->list(l->sys->self, s.path, find_in_topic, &s) > 0;
+}
+
+/* No checkpoint and no journal, but segments: something is gone, and starting empty would remove the rest. */
+static int refuse_orphans(struct log *l, struct fault *fault)
+{
+	if (l->sys->ops->list(l->sys->self, l->topics_dir, find_topic, l) <= 0)
+		return 0;
+	return fault_set(fault, ERR_CORRUPT,
+			 "%s holds records, but there is no whole CHECKPOINT in %s and nothing in its journal",
+			 l->topics_dir, l->dir);
+}
+
+/* What was in a segment was durable: if the journal has not brought it back, the journal is damaged or gone. */
+static int tell_lost(void *ctx, struct partition *p)
+{
+	struct log *l = ctx;
+	char path[SEGMENT_PATH_BYTES];
+
+	for (uint32_t i = 0; i < p->segment_count; i++) {
+		struct segment *s = p->segments[i];
+		if (s->beyond <= p->end)
+			continue;
+		segment_path(s, SEGMENT_LOG, path);
+		core_say(
+			l, LOG_ERROR, "records_lost",
+			"offsets %lld to %lld stood in %s, but neither the checkpoint nor the journal has them: part of %s/journal is damaged or missing",
+			(long long)p->end, (long long)s->beyond - 1, path, l->dir);
+	}
+	return 0;
+}
+
 int recover(struct log *l, struct fault *fault)
 {
 	struct replay r = {.l = l, .fault = fault};
 	struct journal_scan scan;
 	uint64_t sequence = 0;
+	bool none;
 	int rc = checkpoint_load(l, &sequence, fault);
 
 	if (rc < 0)
 		return rc;
+	none = rc == 1;
 	l->sequence = sequence;
 	atomic_store(&l->durable, sequence);
 	rc = journal_scan(l->journal, sequence, replay_group, &r, &scan, fault);
+	if (rc == 0 && none && scan.groups == 0)
+		rc = refuse_orphans(l, fault);
 	if (rc == 0) {
-		/* Not before the journal agrees with the checkpoint: what looks unknown could be all there is. */
+		(void)partitions_each(l, tell_lost, l);
+		/* Only now: files that a broken checkpoint does not know are still somebody's records. */
 		(void)l->sys->ops->list(l->sys->self, l->topics_dir, sweep_topic, l);
 		journal_recycle(l->journal, sequence);
 		rc = journal_begin(l->journal, slice_make(r.last, r.last_len), fault);
@@ -141,7 +200,7 @@ int recover(struct log *l, struct fault *fault)
 	if (scan.torn_bytes)
 		core_say(
 			l, LOG_WARN, "torn_tail",
-			"a group of %llu bytes was not written whole and not answered: cut off at byte %llu of %s",
+			"the last group (%llu bytes) is not whole: cut off at byte %llu of %s; unless the disk changed it, nobody had an answer",
 			(unsigned long long)scan.torn_bytes, (unsigned long long)scan.torn_at,
 			scan.torn_file);
 	return 0;

@@ -290,37 +290,6 @@ void segment_seal(struct segment *s)
 	mem_free(index.entries);
 }
 
-int segment_cut(struct segment *s, uint64_t bytes, struct fault *fault)
-{
-	const struct sys *sys = s->place.sys;
-	char path[SEGMENT_PATH_BYTES];
-	struct sys_stat st;
-	int fd, rc;
-
-	segment_path(s, SEGMENT_LOG, path);
-	rc = sys->ops->stat(sys->self, path, &st);
-	if (rc)
-		return fault_set(fault, ERR_CORRUPT, "%s is missing; the checkpoint says it holds %llu bytes",
-				 path, (unsigned long long)bytes);
-	if (st.bytes < bytes)
-		return fault_set(fault, ERR_CORRUPT, "%s has %llu bytes; the checkpoint says %llu", path,
-				 (unsigned long long)st.bytes, (unsigned long long)bytes);
-	s->index.whole = bytes == 0;
-	s->created = true;
-	atomic_store(&s->bytes, bytes);
-	if (st.bytes == bytes)
-		return 0;
-	fd = pin(s, true);
-	if (fd < 0)
-		return fault_set(fault, ERR_IO, "cannot open %s: %s", path, sys_error_text(fd));
-	rc = sys->ops->truncate(sys->self, fd, bytes);
-	unpin(s);
-	if (rc)
-		return fault_set(fault, ERR_IO, "cannot cut %s: %s", path, sys_error_text(rc));
-	s->dirty = true;
-	return 0;
-}
-
 void segment_unlink(struct segment *s)
 {
 	char path[SEGMENT_PATH_BYTES];
@@ -424,7 +393,9 @@ static int window_resync(struct window *w, int64_t offset_from, uint64_t *positi
 		int64_t got = window_see(w, at, BATCH_HEAD_BYTES, &bytes);
 		if (got < 0)
 			return (int)got;
-		if (bytes.len < BATCH_HEAD_BYTES || bytes.ptr[16] != 2 || batch_head_read(bytes, &head))
+		if (bytes.len < BATCH_HEAD_BYTES)
+			break; /* the file is shorter than it was */
+		if (bytes.ptr[16] != 2 || batch_head_read(bytes, &head))
 			continue;
 		if (head.base_offset < offset_from || head.base_offset >= atomic_load(&w->s->next_offset))
 			continue;
@@ -436,6 +407,60 @@ static int window_resync(struct window *w, int64_t offset_from, uint64_t *positi
 	}
 	*position = w->end;
 	return 1;
+}
+
+/* Follows whole batches from `from` on, of which the checkpoint does not know: gives the offset behind the last. */
+static int64_t look_beyond(struct segment *s, uint64_t from, uint64_t end)
+{
+	int64_t next = atomic_load(&s->next_offset);
+	struct batch_head head;
+	struct slice batch;
+	struct window w;
+
+	atomic_store(&s->bytes, end); /* for the window; nobody else has the segment yet */
+	if (window_open(&w, s) == 0) {
+		while (window_batch(&w, from, &head, &batch) == 0 && head.base_offset == next) {
+			next = batch_last_offset(&head) + 1;
+			from += head.bytes;
+		}
+		window_close(&w);
+	}
+	return next;
+}
+
+int segment_cut(struct segment *s, uint64_t bytes, struct fault *fault)
+{
+	const struct sys *sys = s->place.sys;
+	char path[SEGMENT_PATH_BYTES];
+	struct sys_stat st;
+	int fd, rc;
+
+	segment_path(s, SEGMENT_LOG, path);
+	rc = sys->ops->stat(sys->self, path, &st);
+	if (rc && rc != -ENOENT)
+		return fault_set(fault, ERR_IO, "cannot look at %s: %s", path, sys_error_text(rc));
+	if (rc)
+		return fault_set(fault, ERR_CORRUPT, "%s is missing; the checkpoint says it holds %llu bytes",
+				 path, (unsigned long long)bytes);
+	if (st.bytes < bytes)
+		return fault_set(fault, ERR_CORRUPT, "%s has %llu bytes; the checkpoint says %llu", path,
+				 (unsigned long long)st.bytes, (unsigned long long)bytes);
+	s->index.whole = bytes == 0;
+	s->created = true;
+	if (st.bytes > bytes)
+		s->beyond = look_beyond(s, bytes, st.bytes);
+	atomic_store(&s->bytes, bytes);
+	if (st.bytes == bytes)
+		return 0;
+	fd = pin(s, true);
+	if (fd < 0)
+		return fault_set(fault, ERR_IO, "cannot open %s: %s", path, sys_error_text(fd));
+	rc = sys->ops->truncate(sys->self, fd, bytes);
+	unpin(s);
+	if (rc)
+		return fault_set(fault, ERR_IO, "cannot cut %s: %s", path, sys_error_text(rc));
+	s->dirty = true;
+	return 0;
 }
 
 static int scan_index(struct segment *s, struct segment_index *x)
@@ -690,6 +715,7 @@ static int read_from(struct segment *s, int fd, struct place place, int64_t offs
 	while (position < atomic_load(&s->bytes)) {
 		size_t from, used, need;
 		int64_t next = -1;
+		bool cut_off;
 		int rc = fill_blob(s, fd, position, want, wait, &out->blob);
 		if (rc)
 			return rc;
@@ -700,9 +726,11 @@ static int read_from(struct segment *s, int fd, struct place place, int64_t offs
 			give_hint(s, next, position + used);
 			return 0;
 		}
+		cut_off = out->blob->len < want &&
+			  out->blob->len < atomic_load(&s->bytes) - position; /* nothing more will come */
 		blob_unref(out->blob);
 		out->blob = NULL;
-		if (rc == ERR_CORRUPT)
+		if (rc == ERR_CORRUPT || cut_off)
 			return wait ? read_over_damage(s, position + used, offset, out) : -EAGAIN;
 		if (used == 0 && need > atomic_load(&s->bytes) - position)
 			return wait ? read_over_damage(s, position, offset, out) : -EAGAIN;
@@ -732,6 +760,25 @@ static int read_again(struct segment *s, int fd, struct place place, int64_t off
 	return read_from(s, fd, right, offset, bytes_max, true, out);
 }
 
+static bool is_gone(const struct segment *s)
+{
+	char path[SEGMENT_PATH_BYTES];
+	struct sys_stat st;
+
+	segment_path(s, SEGMENT_LOG, path);
+	return s->place.sys->ops->stat(s->place.sys->self, path, &st) == -ENOENT;
+}
+
+/* A file that somebody removed costs its records and nothing else. */
+static int read_nothing(struct segment *s, int64_t offset, struct segment_read *out)
+{
+	if (!is_gone(s))
+		return ERR_IO;
+	out->gap_from = offset;
+	out->gap_to = out->next_offset = atomic_load(&s->next_offset);
+	return 0;
+}
+
 int segment_read(struct segment *s, int64_t offset, size_t bytes_max, bool wait, struct segment_read *out)
 {
 	struct place place;
@@ -744,10 +791,10 @@ int segment_read(struct segment *s, int64_t offset, size_t bytes_max, bool wait,
 		return 1;
 	rc = find_place(s, offset, wait, &place);
 	if (rc)
-		return rc;
+		return rc == ERR_IO ? read_nothing(s, offset, out) : rc;
 	fd = pin(s, wait);
 	if (fd < 0)
-		return fd == -EAGAIN ? fd : ERR_IO;
+		return fd == -EAGAIN ? fd : read_nothing(s, offset, out);
 	rc = read_from(s, fd, place, offset, bytes_max, wait, out);
 	if (rc == 0 && out->gap_from != out->gap_to && place.position > 0)
 		rc = read_again(s, fd, place, offset, bytes_max, out);

@@ -61,6 +61,8 @@ struct segment {
 		uint64_t position;
 	} hints[SEGMENT_HINTS];
 	uint32_t hint_next;
+	int64_t beyond; /* recovery's: offset behind what the file held more than the checkpoint says; 0: nothing */
+	_Atomic int64_t told_gap; /* offset behind the damage that the log line told last; 0: none */
 };
 
 /* Returns owned (one reference). No file is touched. */
@@ -90,7 +92,11 @@ int segment_sync(struct segment *s);
 /* No more appends: writes the index files (not synced; they are hints) and lets the index go. */
 void segment_seal(struct segment *s);
 
-/* Recovery: cuts the file to `bytes`. 0, ERR_IO, or ERR_CORRUPT where it is shorter. */
+/*
+ * Recovery: cuts the file to `bytes`, after noting in s->beyond which records
+ * stood behind: the journal must have them. 0, ERR_IO, or ERR_CORRUPT where it
+ * is shorter. s->next_offset is set before.
+ */
 int segment_cut(struct segment *s, uint64_t bytes, struct fault *fault);
 
 /* Unlinks all three files. */

@@ -428,13 +428,23 @@ static int lock_dir(struct verify *v, int *fd)
 static int check_partitions(struct verify *v)
 {
 	struct checkpoint_sink sink = {.partition = begin_partition, .segment = check_segment, .ctx = v};
+	struct checkpoint_found found = {0};
 	struct buf checkpoint;
 	uint64_t number;
 	char path[512];
-	int rc = checkpoint_read(v->sys, v->options->dir, &checkpoint, v->fault);
+	int rc = checkpoint_read(v->sys, v->options->dir, &checkpoint, &found, v->fault);
 
-	(void)snprintf(path, sizeof(path), "%s/CHECKPOINT.a", v->options->dir);
-	if (rc == 0 && checkpoint_walk(buf_slice(&checkpoint), &number, &v->sequence, &sink))
+	(void)snprintf(path, sizeof(path), "%s/CHECKPOINT.%c", v->options->dir,
+		       found.broken ? found.broken : 'a');
+	if (rc == ERR_CORRUPT) {
+		tell(v, path, 0, false, 0, 0, "neither copy of the checkpoint is whole");
+		rc = 0;
+	} else if (rc >= 0 && found.broken) {
+		tell(v, path, 0, true, 0, 0,
+		     "this copy of the checkpoint is not whole: damage, or a write that was cut short");
+	}
+	if (rc == 0 && checkpoint.len &&
+	    checkpoint_walk(buf_slice(&checkpoint), &number, &v->sequence, &sink))
 		tell(v, path, 0, false, 0, 0, "neither copy of the checkpoint can be read");
 	buf_fini(&checkpoint);
 	return rc < 0 ? rc : 0;

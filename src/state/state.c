@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "base/mem.h"
+#include "log/topic_id.h"
 #include "proto/batch/batch.h"
 
 #define READ_BYTES (1u << 20)
@@ -91,9 +92,11 @@ int state_load(struct state *s, struct fault *fault)
 {
 	struct partition_range range;
 	struct log_view view;
+	char id[37];
 	int64_t at;
 	int rc = 0;
 
+	topic_id_text(partition_topic(s->partition), id);
 	partition_range(s->partition, &range);
 	for (at = range.start; rc == 0 && at < range.end; at = view.next_offset) {
 		rc = log_read_wait(s->partition, at, READ_BYTES, &view);
@@ -101,8 +104,11 @@ int state_load(struct state *s, struct fault *fault)
 			return fault_set(fault, rc < 0 ? rc : ERR_CORRUPT,
 					 "the state cannot be read from offset %lld", (long long)at);
 		if (view.gap.from != view.gap.to)
-			rc = fault_set(fault, ERR_CORRUPT, "the state is damaged from offset %lld to %lld",
-				       (long long)view.gap.from, (long long)view.gap.to);
+			rc = fault_set(
+				fault, ERR_CORRUPT,
+				"the state is damaged: offsets %lld to %lld of topics/%s/0 are not whole "
+				"(`weir verify` names the bytes)",
+				(long long)view.gap.from, (long long)view.gap.to - 1, id);
 		else
 			rc = apply_batches(s, view.batches, at, fault);
 		blob_unref(view.blob);

@@ -120,10 +120,11 @@ class Printer:
         return sum(r["result"] == result for r in self.results)
 
 
-def watch_suite(suite, args, printer):
+def watch_suite(suite, args, printer, folder):
     """Runs a suite's process and reads its results; ends it where a test outlives its own alarm."""
     name = suite.replace("_suite", "")
-    cmd = [sys.executable, os.path.abspath(__file__), "--suite", suite, "--repeat", str(args.repeat)]
+    cmd = [sys.executable, os.path.abspath(__file__), "--suite", suite, "--folder", folder, "--repeat",
+           str(args.repeat)]
     for word in args.k:
         cmd += ["-k", word]
     p = subprocess.Popen(cmd, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, start_new_session=True)
@@ -152,8 +153,9 @@ def watch_suite(suite, args, printer):
                     time.monotonic() - began if began else 0)
 
 
-def main():
-    ap = argparse.ArgumentParser(description="end-to-end tests of weir")
+def main(folder=HERE, description="end-to-end tests of weir", prepare=None):
+    """`folder` has the suites; `prepare` is called with the parser, and with what was parsed before anything runs."""
+    ap = argparse.ArgumentParser(description=description)
     ap.add_argument("suites", nargs="*", help="names of suites; all where none is given")
     ap.add_argument("-k", action="append", default=[], metavar="WORDS", help="only tests whose name has these words")
     ap.add_argument("-j", type=int, default=2, metavar="N", help="suites at once (2)")
@@ -161,11 +163,18 @@ def main():
     ap.add_argument("--repeat", type=int, default=1, metavar="N", help="run each test N times")
     ap.add_argument("--list", action="store_true", help="print the names alone")
     ap.add_argument("--suite", help=argparse.SUPPRESS)
+    ap.add_argument("--folder", default=folder, help=argparse.SUPPRESS)
+    if prepare:
+        prepare(ap, None)
     args = ap.parse_args()
+    folder = args.folder
+    sys.path.insert(0, folder)
+    if prepare:
+        prepare(ap, args)
     if args.suite:
         return run_suite(args.suite, args.k, args.repeat, sys.stdout)
 
-    suites = sorted(os.path.basename(p)[:-3] for p in glob.glob(os.path.join(HERE, "*_suite.py")))
+    suites = sorted(os.path.basename(p)[:-3] for p in glob.glob(os.path.join(folder, "*_suite.py")))
     if args.suites:
         wanted = [os.path.basename(s).replace(".py", "").replace("_suite", "") + "_suite" for s in args.suites]
         unknown = [s for s in wanted if s not in suites]
@@ -186,10 +195,10 @@ def main():
 
     printer, began = Printer(), time.monotonic()
     # The longest first, so that the last worker does not start it alone.
-    heavy = ["durability_suite", "parked_suite", "browser_suite", "http_suite"]
+    heavy = ["durability_suite", "parked_suite", "browser_suite", "http_suite", "kill_suite", "disk_full_suite"]
     suites.sort(key=lambda s: heavy.index(s) if s in heavy else len(heavy))
     with concurrent.futures.ThreadPoolExecutor(args.j) as pool:
-        list(pool.map(lambda s: watch_suite(s, args, printer), suites))
+        list(pool.map(lambda s: watch_suite(s, args, printer, folder), suites))
     if args.json:
         with open(args.json, "w") as f:
             json.dump({"passed": printer.count("passed"), "failed": printer.count("failed"),
