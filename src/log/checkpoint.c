@@ -181,7 +181,7 @@ static int write_copy(struct log *l, char which, const struct buf *b)
 	if (rc == 0)
 		rc = l->sys->ops->fsync(l->sys->self, fd);
 	l->sys->ops->close(l->sys->self, fd);
-	if (rc == 0 && l->checkpoint_number <= 2)
+	if (rc == 0) /* each time: an old name costs nothing, and who made it may have failed or been killed */
 		rc = l->sys->ops->sync_dir(l->sys->self, l->dir);
 	return rc;
 }
@@ -500,21 +500,19 @@ static int load_segment(void *ctx, const struct checkpoint_segment *from)
 }
 
 /*
- * After a kill the copy may be in the page cache alone, and what recovery does
- * next (journal files are used again) leans on it. It is written again, since a
- * sync that failed before the kill has left pages that no other sync would write.
+ * After a kill the newer copy may be in the page cache alone, and what recovery
+ * does next (journal files are used again) leans on it. It is written again, not
+ * only synced: a sync that failed has left pages that no other sync would write.
+ * The other copy is left alone: until this one is durable it is the one to fall back on.
  */
 static int make_sure(struct log *l, const struct buf *b, struct fault *fault)
 {
 	char newer = l->checkpoint_older == 'a' ? 'b' : 'a';
 	int rc = write_copy(l, newer, b);
 
-	if (rc == 0)
-		rc = l->sys->ops->sync_dir(l->sys->self, l->dir);
-	if (rc)
-		return fault_set(fault, ERR_IO, "cannot write %s/CHECKPOINT.%c again: %s", l->dir, newer,
-				 sys_error_text(rc));
-	return 0;
+	return rc ? fault_set(fault, ERR_IO, "cannot write %s/CHECKPOINT.%c again: %s", l->dir, newer,
+			      sys_error_text(rc))
+		  : 0;
 }
 
 int checkpoint_load(struct log *l, uint64_t *sequence, struct fault *fault)

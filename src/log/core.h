@@ -63,7 +63,7 @@ struct partition {
 
 	/* the committer's alone */
 	int64_t next_offset;
-	_Atomic int64_t last_time_ms; /* the latest that was given; the mover reads it */
+	_Atomic int64_t last_time_ms; /* the highest timestamp that the log gave; the mover looks */
 	struct log_record *chain_first, *chain_last;
 	size_t chain_bytes;
 	struct partition *next_touched;

@@ -183,7 +183,7 @@ int recover(struct log *l, struct fault *fault)
 		rc = refuse_orphans(l, fault);
 	if (rc == 0) {
 		(void)partitions_each(l, tell_lost, l);
-		/* Not before the journal agrees with the checkpoint: what looks unknown could be all there is. */
+		/* Only now: files that a broken checkpoint does not know are still somebody's records. */
 		(void)l->sys->ops->list(l->sys->self, l->topics_dir, sweep_topic, l);
 		journal_recycle(l->journal, sequence);
 		rc = journal_begin(l->journal, slice_make(r.last, r.last_len), fault);
