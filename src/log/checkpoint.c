@@ -181,7 +181,8 @@ static int write_copy(struct log *l, char which, const struct buf *b)
 	if (rc == 0)
 		rc = l->sys->ops->fsync(l->sys->self, fd);
 	l->sys->ops->close(l->sys->self, fd);
-	if (rc == 0) /* each time: an old name costs nothing, and who made it may have failed or been killed */
+	if (rc ==
+	    0) /* each time: an old name costs nothing, and who made it may have failed or been killed */
 		rc = l->sys->ops->sync_dir(l->sys->self, l->dir);
 	return rc;
 }
@@ -511,8 +512,8 @@ static int make_sure(struct log *l, const struct buf *b, struct fault *fault)
 	int rc = write_copy(l, newer, b);
 
 	return rc ? fault_set(fault, ERR_IO, "cannot write %s/CHECKPOINT.%c again: %s", l->dir, newer,
-			      sys_error_text(rc))
-		  : 0;
+			      sys_error_text(rc)) :
+		    0;
 }
 
 int checkpoint_load(struct log *l, uint64_t *sequence, struct fault *fault)
