@@ -3,7 +3,7 @@
 PREFIX ?= /usr/local
 ARGS ?=
 
-.PHONY: help build run demo test fault bench fuzz sanitize format lint install docs clean
+.PHONY: help build run demo test fault bench fuzz sanitize format lint install uninstall docs clean
 
 help:
 	@echo 'make run       weir on this machine'\''s own live counters, with a page to look at'
@@ -18,6 +18,7 @@ help:
 	@echo 'make format    lays the code out as CI wants it'
 	@echo 'make docs      writes docs/reference from the tables'
 	@echo 'make install   to $$(DESTDIR)$$(PREFIX), /usr/local unless told'
+	@echo 'make uninstall takes away what make install, told the same, put there; data and configuration stay'
 	@echo 'make clean     removes the build folders'
 
 build:
@@ -62,9 +63,16 @@ lint:
 docs: build
 	@tools/docs write
 
+# Under sudo the build folder stays whose the clone is.
 install: build
-	@meson configure build -Dprefix="$(PREFIX)" && ninja -C build weir
-	@meson install -C build --no-rebuild --destdir "$(DESTDIR)"
+	@meson configure build -Dprefix="$(PREFIX)"
+	@ninja -C build installed && meson install -C build --no-rebuild --destdir "$(DESTDIR)"; \
+	status=$$?; [ -z "$$SUDO_USER" ] || chown -R --reference=. build; exit $$status
+
+uninstall: build
+	@meson configure build -Dprefix="$(PREFIX)"
+	@tools/uninstall build "$(DESTDIR)"; \
+	status=$$?; [ -z "$$SUDO_USER" ] || chown -R --reference=. build; exit $$status
 
 clean:
 	rm -rf build build-debug build-asan build-tsan build-fuzz build-clang build-coverage

@@ -183,7 +183,7 @@ static void zsh_action(enum cli_complete complete, const char *words, struct buf
 	else if (complete == CLI_COMPLETE_WORDS)
 		buf_appendf(out, "(%s)", words);
 	else
-		buf_append_byte(out, ' ');
+		buf_append_str(out, "()"); /* a blank would keep options from being completed */
 }
 
 static void zsh_option(const struct cli_option *o, struct buf *out)
@@ -209,9 +209,9 @@ static void zsh_option(const struct cli_option *o, struct buf *out)
 
 static void zsh_children(const struct command *const *table, const char *prefix, struct buf *out)
 {
-	buf_append_str(out, " \\\n\t\t'1:command:(");
+	buf_append_str(out, " \\\n\t\t'(-): :(");
 	names_of(table, out);
-	buf_append_str(out, ")' '*::argument:->rest'\n\tcase $state in\n\trest)\n\t\tcase $words[1] in\n");
+	buf_append_str(out, ")' '(-)*:: :->rest'\n\tcase $state in\n\trest)\n\t\tcase $words[1] in\n");
 	for (uint32_t i = 0; table[i]; i++)
 		if (!table[i]->hidden)
 			buf_appendf(out, "\t\t%s) %s_%s ;;\n", table[i]->name, prefix, table[i]->name);

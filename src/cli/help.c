@@ -292,7 +292,7 @@ int help_man(struct buf *out, const char *version)
 {
 	buf_appendf(
 		out,
-		".TH WEIR 1 \"\" \"weir %s\" \"weir\"\n.SH NAME\n"
+		".TH WEIR 1 \"" WEIR_DATE "\" \"weir %s\" \"weir\"\n.SH NAME\n"
 		"weir \\- takes events in, keeps them in a durable log, and hands them out\n"
 		".SH SYNOPSIS\n.B weir\n.I COMMAND\n[\\fIOPTIONS\\fR]\n.SH DESCRIPTION\n"
 		"One daemon with a durable log: pushed to and pulled from over HTTP, WebSocket and server\\-sent events.\n"

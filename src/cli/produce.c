@@ -260,6 +260,26 @@ static void append_key(const struct producer *p, uint64_t line, struct buf *out)
 	buf_append_str(out, rest);
 }
 
+/* A key that begins with a quote, or has a blank at an end, would be read as another: it goes in quotes. */
+static void quote_key(struct buf *key)
+{
+	struct slice bare = buf_slice(key);
+	struct buf quoted;
+
+	if (bare.len == 0 || buf_status(key) || (bare.ptr[0] != '"' && slice_trim(bare).len == bare.len))
+		return;
+	buf_init(&quoted, 8192);
+	buf_append_byte(&quoted, '"');
+	for (size_t i = 0; i < bare.len; i++) {
+		if (bare.ptr[i] == '"' || bare.ptr[i] == '\\')
+			buf_append_byte(&quoted, '\\');
+		buf_append_byte(&quoted, bare.ptr[i]);
+	}
+	buf_append_byte(&quoted, '"');
+	buf_fini(key);
+	*key = quoted;
+}
+
 /* A batch of one: the only form that carries record headers. */
 static void append_batch(struct producer *p, struct slice value)
 {
@@ -310,6 +330,7 @@ static int append_request(struct producer *p, const struct record *r, struct fau
 	}
 	buf_init(&key, 4096);
 	append_key(p, r->line, &key);
+	quote_key(&key);
 	list[1] = (struct http_header){SLICE_LIT("Idempotency-Key"), buf_slice(&key)};
 	const struct http_ask head = {
 		.method = SLICE_LIT("POST"),

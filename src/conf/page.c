@@ -150,7 +150,8 @@ int conf_page_man(struct buf *out, const char *version)
 {
 	buf_appendf(
 		out,
-		".TH WEIR.YAML 5 \"\" \"weir %s\" \"weir\"\n.SH NAME\nweir.yaml \\- configuration of weir\n"
+		".TH WEIR.YAML 5 \"" WEIR_DATE
+		"\" \"weir %s\" \"weir\"\n.SH NAME\nweir.yaml \\- configuration of weir\n"
 		".SH DESCRIPTION\nOne YAML file, read by\n.BR \"weir serve \\-c\" \" FILE\" .\n"
 		"Every key has a default. Unknown keys, keys given twice and values that do not fit are errors;\n"
 		".B weir check\ntells all of them at once.\n.PP\n"

@@ -100,6 +100,8 @@ void figures_observe(struct parts *p, struct http_observer *out)
 
 /* ---- sources ---- */
 
+_Static_assert(LOG_BUCKETS == METRIC_BUCKETS + 1, "the log's last bucket is the one without a bound");
+
 static void put_log(struct metrics_scrape *s, struct log *l)
 {
 	struct log_stats st;
@@ -110,8 +112,11 @@ static void put_log(struct metrics_scrape *s, struct log *l)
 	metrics_put(s, METRIC_LOG_RECORDS, 0, (int64_t)st.records);
 	metrics_put(s, METRIC_LOG_ENTERED_BYTES, 0, (int64_t)st.bytes_entered);
 	metrics_put(s, METRIC_LOG_JOURNAL_BYTES, 0, (int64_t)st.bytes_journal);
-	metrics_put_histogram(s, METRIC_LOG_SYNC_SECONDS, 0, st.sync_us_buckets, 24, st.sync_ns_sum);
-	metrics_put_histogram(s, METRIC_LOG_GROUP_COMMITS, 0, st.group_commits_buckets, 20, st.commits);
+	metrics_put_histogram(s, METRIC_LOG_SYNC_SECONDS, 0, st.sync_us_buckets, LOG_BUCKETS, st.sync_ns_sum);
+	metrics_put_histogram(s, METRIC_LOG_GROUP_SECONDS, 0, st.group_us_buckets, LOG_BUCKETS,
+			      st.group_ns_sum);
+	metrics_put_histogram(s, METRIC_LOG_GROUP_COMMITS, 0, st.group_commits_buckets, LOG_BUCKETS,
+			      st.commits);
 	metrics_put(s, METRIC_LOG_QUEUE_BYTES, QUEUE_ENTERED, (int64_t)st.entered_bytes);
 	metrics_put(s, METRIC_LOG_QUEUE_BYTES, QUEUE_PINNED, (int64_t)st.pinned_bytes);
 	metrics_put(s, METRIC_LOG_TAIL_BYTES, 0, (int64_t)st.tail_bytes);
@@ -140,39 +145,37 @@ static void put_seen(struct metrics_scrape *s, struct seen *seen)
 	metrics_put(s, METRIC_SEEN_FALSE_HITS, 0, (int64_t)st.filter_hits_false);
 }
 
-static void put_ingest(struct metrics_scrape *s, struct ingest *in)
+static void put_listener(struct metrics_scrape *s, enum metric_LISTENER label, const struct listener *l)
 {
-	struct ingest_counts c;
+	struct listener_figures f;
 
-	ingest_counts(in, &c);
-	metrics_put(s, METRIC_INGEST_REQUESTS, ENTRY_HTTP, (int64_t)c.requests);
-	metrics_put(s, METRIC_INGEST_RECORDS, ENTRY_HTTP, (int64_t)c.records);
-	metrics_put(s, METRIC_INGEST_BYTES, ENTRY_HTTP, (int64_t)c.bytes);
-	metrics_put(s, METRIC_INGEST_DUPLICATES, ENTRY_HTTP, (int64_t)c.duplicates);
-	metrics_put(s, METRIC_INGEST_REJECTED, ENTRY_HTTP, (int64_t)c.rejected);
-	for (unsigned i = 0; i < ERR_COUNT; i++)
-		if (c.refused[i])
-			metrics_put(s, METRIC_REFUSALS, i, (int64_t)c.refused[i]);
+	listener_figures(l, &f);
+	metrics_put(s, METRIC_CONNECTIONS_REFUSED, label, (int64_t)f.refused);
+	metrics_put(s, METRIC_RECEIVED_BYTES, label, (int64_t)f.bytes_received);
+	metrics_put(s, METRIC_SENT_BYTES, label, (int64_t)f.bytes_sent);
+}
+
+static void put_memory(struct metrics_scrape *s, const struct http_server *http)
+{
+	metrics_put(s, METRIC_MEMORY_USED, 0, http_server_body_bytes(http));
+	metrics_put(s, METRIC_MEMORY_LIMIT, 0, http_server_options(http)->body_budget_bytes);
 }
 
 static void put_all(void *ctx, struct metrics_scrape *s)
 {
 	struct parts *p = ctx;
-	uint32_t flying = 0;
 
 	put_log(s, p->app.log);
 	put_seen(s, log_seen(p->app.log));
-	put_ingest(s, p->app.ingest);
+	put_listener(s, LISTENER_HTTP, p->listener); /* there before the first loop runs, as p->http is */
+	put_memory(s, p->http);
 	for (uint32_t i = 0; i < p->loop_count; i++) {
 		struct app_loop *al = &p->app.loops[i];
-		flying += ingest_in_flight(al->queue);
 		for (unsigned way = 0; way < METRIC_COUNT_WAY; way++) {
 			metrics_put(s, METRIC_READER_LAG, way, atomic_load(&al->lag_sum[way]));
 			metrics_put_max(s, METRIC_READER_LAG_MAX, way, atomic_load(&al->lag_max[way]));
 		}
 	}
-	metrics_put(s, METRIC_INGEST_IN_FLIGHT, ENTRY_HTTP, flying);
-	metrics_put(s, METRIC_MEMORY_LIMIT, 0, p->conf->memory_bytes);
 	metrics_put(s, METRIC_TOPICS, 0, topics_count(p->app.topics));
 	metrics_put(s, METRIC_RELOAD_OK, 0, atomic_load(&p->reload_ok));
 	metrics_put(s, METRIC_RELOAD_TIME, 0, atomic_load(&p->reload_ns));
@@ -189,11 +192,22 @@ static enum health_state ask_ingest(void *ctx, char *reason)
 	return HEALTH_READ_ONLY;
 }
 
+static enum health_state ask_listeners(void *ctx, char *reason)
+{
+	struct parts *p = ctx;
+
+	if (!p->listener || listener_has_room(p->listener))
+		return HEALTH_OK;
+	(void)snprintf(reason, HEALTH_REASON_MAX, "%s", err_row(ERR_TOO_MANY_CONNECTIONS)->sentence);
+	return HEALTH_DOWN;
+}
+
 int figures_start(struct parts *p)
 {
 	atomic_store(&p->reload_ok, 1);
 	atomic_store(&p->reload_ns, p->sys->ops->wall_ns(p->sys->self));
 	health_probe(p->app.health, COMPONENT_INGEST, ask_ingest, p);
+	health_probe(p->app.health, COMPONENT_LISTENERS, ask_listeners, p);
 	if (metrics_source_add(p->app.metrics, put_all, p) ||
 	    metrics_source_add(p->app.metrics, health_metrics, p->app.health))
 		return ERR_LIMIT;

@@ -38,6 +38,23 @@ static bool same(const struct topic_config *a, const struct topic_config *b)
 	       a->cleanup == b->cleanup && a->idempotency_ttl_ms == b->idempotency_ttl_ms;
 }
 
+/* Whether the topic may become what the file says. Asked of all before one is changed, as a file is applied whole or not at all. */
+static int check_one(struct parts *p, const struct conf_topic *wanted, struct fault *fault)
+{
+	struct topic *topic = topics_find(p->app.topics, slice_str(wanted->name));
+	struct topic_config config, now;
+
+	if (!topic)
+		return 0;
+	topic_conf_to(wanted, &config);
+	topic_config(p->app.topics, topic, &now);
+	if (config.partitions >= now.partitions)
+		return 0;
+	return fault_set(fault, ERR_BAD_TOPIC_CONFIG,
+			 "topics[%s].partitions: \"%u\": the topic has %u; partitions can only become more",
+			 wanted->name, config.partitions, now.partitions);
+}
+
 /* Under the entry lock. */
 static int apply_one(struct parts *p, const struct conf_topic *wanted, const struct state_done *done,
 		     struct waiting *w, struct fault *fault)
@@ -99,8 +116,11 @@ int file_topics_apply(struct parts *p, const struct conf *conf, struct fault *fa
 
 	log_enter_begin(p->app.log);
 	for (uint32_t i = 0; i < conf->topic_count && rc == 0; i++)
+		rc = check_one(p, &conf->topics[i], fault);
+	for (uint32_t i = 0; i < conf->topic_count && rc == 0; i++)
 		rc = apply_one(p, &conf->topics[i], &done, &w, fault);
-	topics_each(p->app.topics, slice_null(), release_one, &release);
+	if (rc == 0)
+		topics_each(p->app.topics, slice_null(), release_one, &release);
 	log_enter_end(p->app.log);
 	(void)pthread_mutex_lock(&w.lock);
 	while (w.open > 0)

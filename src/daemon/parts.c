@@ -108,6 +108,13 @@ static void want_flush(void *ctx)
 	app_flush_later(ctx);
 }
 
+static int64_t clock_of_loop(void *ctx)
+{
+	const struct app_loop *al = ctx;
+
+	return loop_now(al->loop);
+}
+
 /* A door's job may come from any of its loop's requests; ctx tells which loop. */
 static struct jobs *the_jobs;
 
@@ -125,6 +132,7 @@ static int build_loop(struct parts *p, uint32_t number, struct fault *fault)
 	struct ingest_queue_options queue = {.ingest = p->app.ingest,
 					     .run_blocking = run_blocking,
 					     .want_flush = want_flush,
+					     .now_ns = clock_of_loop,
 					     .ctx = al};
 	int rc = loop_new(&options, &p->loops[number]);
 
@@ -137,6 +145,7 @@ static int build_loop(struct parts *p, uint32_t number, struct fault *fault)
 	al->flush = (struct loop_turn){.run = run_flush, .ctx = al};
 	al->shard = metrics_shard_new(p->app.metrics);
 	queue.port = al->port;
+	queue.shard = al->shard;
 	rc = ingest_queue_new(&queue, &al->queue);
 	return rc || !al->shard ? fault_set(fault, ERR_NOMEM, "no memory for a loop") : 0;
 }
@@ -190,9 +199,18 @@ static struct http_options http_settings(struct parts *p)
 		.idle_timeout_ns = c->http.idle_timeout_ms * MS,
 	};
 
+	if (c->http.body_min_rate == 0) /* any body is waited for */
+		o.body_grace_ns = INT64_MAX / 4;
 	o.routes = routes_all(&o.route_count);
 	figures_observe(p, &o.observer);
 	return o;
+}
+
+static void on_exhausted(void *ctx, int negative_errno)
+{
+	(void)ctx;
+	say(SAY_WARNING, "accept_paused", "new connections wait or are closed: %s",
+	    sys_error_text(negative_errno));
 }
 
 /*
@@ -218,7 +236,10 @@ static uint32_t connections_allowed(const struct parts *p)
 	return (uint32_t)left;
 }
 
-/* What the service manager allows at most is taken; programs that need a low one do not run here. */
+/*
+ * A login has 1024 open files by its soft limit, which is for programs that use
+ * select(); as many as the hard limit allows are there for the asking.
+ */
 static void raise_file_limit(void)
 {
 	struct rlimit limit;
@@ -235,7 +256,8 @@ static int build_http(struct parts *p)
 	struct listener_options listen = {.address = p->conf->http.listen,
 					  .connections_max = connections_allowed(p),
 					  .on_accept = http_server_accept,
-					  .on_refuse = http_server_refuse};
+					  .on_refuse = http_server_refuse,
+					  .on_exhausted = on_exhausted};
 	struct fault fault = {.err = ERR_NOMEM};
 
 	p->hosts = null_ended(&p->conf->http.allowed_hosts);

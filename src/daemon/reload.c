@@ -23,6 +23,17 @@ void parts_apply_limits(struct parts *p, const struct conf *conf)
 	ingest_set_limits(p->app.ingest, &limits);
 }
 
+/* The limits that need no restart. */
+static void change_limits(struct parts *p, const struct conf *conf)
+{
+	struct ingest_limits limits;
+
+	ingest_get_limits(p->app.ingest, &limits);
+	limits.record_bytes_max = (size_t)conf->http.record_bytes_max;
+	limits.records_max = (uint32_t)conf->http.records_max;
+	ingest_set_limits(p->app.ingest, &limits);
+}
+
 static void say_changes(const struct conf_changes *changes)
 {
 	for (uint32_t i = 0; i < changes->count; i++) {
@@ -60,7 +71,7 @@ static int apply(struct parts *p, struct conf *fresh)
 	} else {
 		topic_conf_to(&fresh->topic_defaults, &defaults);
 		topics_set_defaults(p->app.topics, &defaults, fresh->topic_defaults.auto_create);
-		parts_apply_limits(p, fresh);
+		change_limits(p, fresh);
 		parts_apply_say(p, fresh);
 		say_changes(&changes);
 		say(SAY_INFO, "reloaded", "the configuration was read again changes=%u restart=%u",

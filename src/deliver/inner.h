@@ -39,6 +39,12 @@ struct reader_topic {
 	uint32_t count;      /* partitions known of it */
 };
 
+/* A place of the cursor it began with that is not selected: goes into its cursors as it came. */
+struct reader_kept {
+	uint32_t topic; /* index */
+	struct cursor_place place;
+};
+
 /* What most readers do without. */
 struct reader_extra {
 	bool has_key;
@@ -47,7 +53,9 @@ struct reader_extra {
 	uint8_t *key;
 	struct partition_set set;
 	int64_t time_ms;
-	char **names; /* of topics waited for, by index; NULL where there is none */
+	char **names;             /* of topics waited for, by index; NULL where there is none */
+	struct reader_kept *kept; /* rising by topic and partition */
+	uint32_t kept_count;
 };
 
 /* A read from disk under way: outlives its reader, since it cannot be called back. */
@@ -123,6 +131,7 @@ void hub_park(struct reader_place *place);
 void hub_unpark(struct reader_place *place);
 
 /* reader.c */
+uint32_t reader_kept_count(const struct reader *r);
 void reader_push(struct reader_place *place);
 /* Topics were created, changed or deleted. */
 void reader_look_at_topics(struct reader *r);

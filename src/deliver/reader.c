@@ -175,6 +175,7 @@ static int on_view(struct reader_place *place, struct log_view *found, struct re
 	view->blob = found->blob;
 	view->batches = found->batches;
 	view->next_offset = found->next_offset;
+	view->entered_ns = found->entered_ns;
 	reader_push(place);
 	return READER_BATCH;
 }
@@ -299,6 +300,12 @@ int reader_next(struct reader *r, size_t bytes_max, struct reader_view *view)
 	return r->fetch ? READER_WAIT : READER_END;
 }
 
+void reader_again(struct reader *r)
+{
+	hub_wake(r);
+	log_port_wake(r->hub->options.port);
+}
+
 void reader_consumed(struct reader *r, int64_t offset)
 {
 	CHECK(r->current);
@@ -338,9 +345,14 @@ bool reader_wants(const struct reader *r, struct slice key)
 	return key.ptr && slice_eq(key, slice_make(r->extra->key, r->extra->key_len));
 }
 
+uint32_t reader_kept_count(const struct reader *r)
+{
+	return r->extra ? r->extra->kept_count : 0;
+}
+
 bool reader_single(const struct reader *r)
 {
-	return r->topic_count == 1 && r->place_count == 1;
+	return r->topic_count == 1 && r->place_count == 1 && reader_kept_count(r) == 0;
 }
 
 bool reader_waits(const struct reader *r)
@@ -371,12 +383,60 @@ static int64_t offset_of(const struct reader *r, const struct reader_place *plac
 	return place == r->current && current >= 0 ? current : place->offset;
 }
 
+/* What a cursor is gathered in: the reader's places and the ones that are kept, both rising. */
+struct gathering {
+	const struct reader *reader;
+	int64_t current;
+	struct cursor_place *to;
+	uint32_t count;     /* gathered */
+	uint32_t place;     /* next to take */
+	uint32_t kept;      /* likewise */
+	uint32_t kept_room; /* of kept ones that still fit */
+};
+
+static const struct reader_kept *next_kept(const struct gathering *g, uint32_t topic)
+{
+	if (g->kept == reader_kept_count(g->reader) || g->reader->extra->kept[g->kept].topic != topic)
+		return NULL;
+	return &g->reader->extra->kept[g->kept];
+}
+
+/* The next of a topic in the order of partitions; false behind the last. One that is read stands before what was kept of it. */
+static bool gather_place(struct gathering *g, uint32_t topic)
+{
+	const struct reader *r = g->reader;
+	const struct reader_place *place = NULL;
+	const struct reader_kept *kept = next_kept(g, topic);
+
+	if (g->place < r->place_count && r->places[g->place].topic == topic)
+		place = &r->places[g->place];
+	if (!place && !kept)
+		return false;
+	if (!place || (kept && kept->place.partition < partition_number(place->partition))) {
+		g->kept++;
+		if (g->kept_room == 0)
+			return true;
+		g->kept_room--;
+		g->to[g->count++] = kept->place;
+		return true;
+	}
+	if (kept && kept->place.partition == partition_number(place->partition))
+		g->kept++;
+	g->place++;
+	g->to[g->count].partition = partition_number(place->partition);
+	g->to[g->count++].offset = offset_of(r, place, g->current);
+	return true;
+}
+
 /* Topics that are waited for have no name in the cursor: they will start at their beginning. */
-static uint32_t list_topics(struct reader *r, int64_t current)
+static uint32_t list_topics(struct reader *r, int64_t current, uint32_t *places)
 {
 	struct hub *hub = r->hub;
-	struct cursor_place *to = (struct cursor_place *)(void *)hub->places.ptr;
-	uint32_t at = 0, count = 0;
+	struct gathering g = {.reader = r,
+			      .current = current,
+			      .to = (struct cursor_place *)(void *)hub->places.ptr,
+			      .kept_room = CURSOR_PLACES_MAX - r->place_count};
+	uint32_t count = 0;
 
 	for (uint32_t i = 0; i < r->topic_count; i++) {
 		const struct topic *topic = r->topics[i].topic;
@@ -385,17 +445,22 @@ static uint32_t list_topics(struct reader *r, int64_t current)
 			continue;
 		*t = (struct cursor_topic){.id = topic->id,
 					   .name_hash = cursor_name_hash(slice_str(topic->name)),
-					   .first = at};
-		while (at < r->place_count && r->places[at].topic == i) {
-			to[at].partition = partition_number(r->places[at].partition);
-			to[at].offset = offset_of(r, &r->places[at], current);
-			at++;
-		}
-		t->count = at - t->first;
+					   .first = g.count};
+		while (gather_place(&g, i))
+			;
+		t->count = g.count - t->first;
 		count++;
 	}
-	CHECK(at == r->place_count);
+	CHECK(g.place == r->place_count && g.kept == reader_kept_count(r));
+	*places = g.count;
 	return count;
+}
+
+static size_t places_to_name(const struct reader *r)
+{
+	size_t n = (size_t)r->place_count + reader_kept_count(r);
+
+	return n < CURSOR_PLACES_MAX ? n : CURSOR_PLACES_MAX;
 }
 
 static int put_single(const struct reader *r, int64_t current, struct buf *to)
@@ -425,13 +490,11 @@ static int put_cursor(struct reader *r, int64_t current, struct buf *to)
 		if (reader_single(r))
 			return put_single(r, current, to);
 		buf_clear(&hub->places);
-		rc = buf_reserve(&hub->places, (r->place_count + 1) * sizeof(struct cursor_place));
+		rc = buf_reserve(&hub->places, places_to_name(r) * sizeof(struct cursor_place));
 		if (rc)
 			return rc;
-		c = (struct cursor){.kind = CURSOR_PLACES,
-				    .topics = hub->topics,
-				    .place_count = r->place_count};
-		c.topic_count = list_topics(r, current);
+		c = (struct cursor){.kind = CURSOR_PLACES, .topics = hub->topics};
+		c.topic_count = list_topics(r, current, &c.place_count);
 		c.places = (const struct cursor_place *)(const void *)hub->places.ptr;
 	}
 	return cursor_put(&c, &hub->bytes, to);
@@ -505,6 +568,11 @@ int reader_stamp(struct reader *r, struct hash128 *out)
 		(void)buf_append(to, partition_topic(place->partition), sizeof(struct topic_id));
 		(void)buf_append(to, numbers, sizeof(numbers));
 	}
+	for (uint32_t i = 0; i < reader_kept_count(r); i++) {
+		const struct reader_kept *kept = &r->extra->kept[i];
+		(void)buf_append(to, &kept->place.partition, sizeof(kept->place.partition));
+		(void)buf_append(to, &kept->place.offset, sizeof(kept->place.offset));
+	}
 	*out = hash_sip24_128(&stamp_key, buf_slice(to));
 	return buf_status(to);
 }
@@ -514,6 +582,7 @@ static void free_extra(struct reader_extra *e)
 	for (uint32_t i = 0; e->names && i < CURSOR_TOPICS_MAX; i++)
 		mem_free(e->names[i]);
 	mem_free(e->names);
+	mem_free(e->kept);
 	mem_free(e->key);
 	mem_free(e);
 }

@@ -92,6 +92,7 @@ struct reader_view {
 	struct slice batches; /* whole, one behind the other */
 	int64_t from;         /* records before it are not wanted (the first batch may begin earlier) */
 	int64_t next_offset;  /* behind the last batch; for a gap: where it ends */
+	int64_t entered_ns;   /* monotonic, of the oldest commit in it; 0: not known any more */
 	bool damage;          /* of a gap: damaged bytes, else retention or trim */
 };
 
@@ -102,6 +103,12 @@ struct reader_view {
  * grew), ERR_OVERLOADED, ERR_NOMEM, ERR_IO. After ERR_OVERLOADED and ERR_NOMEM it may be tried again.
  */
 int reader_next(struct reader *r, size_t bytes_max, struct reader_view *view);
+
+/*
+ * on_ready is called in the next turn of the loop, so that who has much to look
+ * through lets the others of the loop have theirs.
+ */
+void reader_again(struct reader *r);
 
 /*
  * How far the caller got with the view that reader_next gave last: the offset
@@ -137,7 +144,8 @@ bool reader_caught_up(const struct reader *r);
 bool reader_waits(const struct reader *r);
 
 /*
- * Appends the cursor of the present position. Where nothing is known yet
+ * Appends the cursor of the present position; partitions that are not selected
+ * stand in it as in the cursor that the reader began with. Where nothing is known yet
  * (topics waited for, a time not looked up) the word it began with, or
  * `earliest`. ERR_LIMIT, ERR_NOMEM.
  */

@@ -166,12 +166,23 @@ static int begin_at_cursor(struct reader_place *place, const struct layout *l,
 	return 0;
 }
 
+/* Where the cursor stood in a partition that was not selected until the topic grew (a key's new home). */
+static const struct reader_kept *find_kept(const struct reader *r, const struct reader_place *place)
+{
+	for (uint32_t i = 0; i < reader_kept_count(r); i++)
+		if (r->extra->kept[i].topic == place->topic &&
+		    r->extra->kept[i].place.partition == partition_number(place->partition))
+			return &r->extra->kept[i];
+	return NULL;
+}
+
 static int begin_place(struct reader_place *place, const struct layout *l)
 {
+	const struct reader_kept *kept = find_kept(l->reader, place);
 	struct partition_range range;
 
 	partition_range(place->partition, &range);
-	place->offset = range.start;
+	place->offset = kept && kept->place.offset <= range.end ? kept->place.offset : range.start;
 	if (l->reader->kind == CURSOR_TIME && (l->cursor || l->reader->place_count == 0)) {
 		place->unresolved = true;
 		l->reader->unresolved++;
@@ -280,6 +291,45 @@ static int lay_out(struct reader *r, const struct cursor *cursor, struct fault *
 		mem_free(old);
 	put_back(r);
 	return rc;
+}
+
+/* ---- what is not selected ---- */
+
+static uint32_t list_kept(const struct reader *r, const struct cursor *c, struct reader_kept *out)
+{
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; i < r->topic_count; i++) {
+		const struct reader_topic *t = &r->topics[i];
+		const struct cursor_topic *named = t->topic ? cursor_find_topic(c, &t->topic->id) : NULL;
+		for (uint32_t j = 0; named && j < named->count; j++) {
+			struct cursor_place at = c->places[named->first + j];
+			if (at.partition >= t->count || is_selected(r, i, at.partition, t->count, c))
+				continue;
+			if (out)
+				out[count] = (struct reader_kept){.topic = i, .place = at};
+			count++;
+		}
+	}
+	return count;
+}
+
+/* So that who changes his selection finds the others where he left them. */
+static int keep_unselected(struct reader *r, const struct cursor *c)
+{
+	struct reader_extra *e = r->extra;
+	uint32_t count;
+
+	if (!e || c->kind != CURSOR_PLACES || (!e->has_set && !e->has_key))
+		return 0;
+	count = list_kept(r, c, NULL);
+	if (count == 0)
+		return 0;
+	e->kept = mem_alloc(count * sizeof(*e->kept));
+	if (!e->kept)
+		return ERR_NOMEM;
+	e->kept_count = list_kept(r, c, e->kept);
+	return 0;
 }
 
 /* ---- topics ---- */
@@ -459,9 +509,9 @@ static int begin(struct reader *r, const struct reader_options *o, struct fault 
 	}
 	if (rc == 0)
 		rc = match_cursor(r, o, fault);
-	if (rc)
-		return rc;
-	return lay_out(r, o->cursor, fault);
+	if (rc == 0)
+		rc = keep_unselected(r, o->cursor);
+	return rc ? rc : lay_out(r, o->cursor, fault);
 }
 
 /* A plain reader of topics that are all there does without the extra. */

@@ -490,6 +490,49 @@ static void a_selection_reads_what_it_names(void **state)
 	reader_close(r);
 }
 
+/* Partition p of the cursor; -1 where it is not named. */
+static int64_t place_in(const struct cursor *c, uint32_t p)
+{
+	for (uint32_t i = 0; i < c->place_count; i++)
+		if (c->places[i].partition == p)
+			return c->places[i].offset;
+	return -1;
+}
+
+static void a_cursor_keeps_what_is_not_selected(void **state)
+{
+	struct world *w = *state;
+	struct topic *t = create(w, "t", 4);
+	struct slice name = SLICE_LIT("t");
+	struct partition_set set;
+	struct reader *r = open_at(w, "t", &earliest);
+	struct reader_options o;
+	struct cursor c;
+	int numbers[64], count;
+
+	produce_to(w, t, 0, 4, 0, slice_null(), -1);
+	assert_int_equal(pull_all(w, r, numbers, &count), READER_END);
+	c = cursor_of(w, r);
+	reader_close(r);
+	for (int i = 1; i < 4; i++)
+		produce_to(w, t, 0, 4, i, slice_null(), -1);
+	o = options_for(w, &name, 1, &c);
+	o.partitions = &set;
+	for (uint32_t p = 0; p < 3; p += 2) {
+		assert_int_equal(partition_set_parse(p ? SLICE_LIT("2") : SLICE_LIT("0"), &set, NULL), 0);
+		assert_int_equal(reader_open(w->hub, &o, &r, NULL), 0);
+		assert_false(reader_single(r));
+		assert_int_equal(pull_all(w, r, numbers, &count), READER_END);
+		assert_int_equal(count, 3);
+		assert_true(reader_caught_up(r));
+		c = cursor_of(w, r);
+		reader_close(r);
+	}
+	assert_int_equal(c.place_count, 4);
+	for (uint32_t p = 0; p < 4; p++)
+		assert_int_equal(place_in(&c, p), p % 2 ? 1 : 4);
+}
+
 static void bad_partition_sets_are_refused(void **state)
 {
 	static const char *const bad[] = {"",    ",",       "1,", "-1", "3-1",     "1,1",
@@ -783,6 +826,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(partitions_take_turns, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_cursor_goes_on_where_it_stood, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_selection_reads_what_it_names, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_cursor_keeps_what_is_not_selected, set_up, tear_down),
 		cmocka_unit_test(bad_partition_sets_are_refused),
 		cmocka_unit_test_setup_teardown(what_was_trimmed_is_told_as_a_gap, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_cursor_that_does_not_fit_is_refused, set_up, tear_down),

@@ -52,6 +52,16 @@ void ingest_get_limits(const struct ingest *in, struct ingest_limits *out)
 	out->inflate_ratio_max = atomic_load(&in->inflate_ratio_max);
 }
 
+/*
+ * Text that is read out (names, keys, decoded strings) takes up to a few times
+ * its bytes, a record what its draft, item, key and copies of a growing array take.
+ */
+size_t ingest_arena_bytes(const struct ingest *in)
+{
+	return ((size_t)16 << 20) + 4 * atomic_load(&in->body_bytes_max) +
+	       1024 * (size_t)atomic_load(&in->records_max);
+}
+
 int ingest_new(const struct ingest_options *options, struct ingest **out)
 {
 	struct ingest *in = mem_zalloc(1, sizeof(*in));
@@ -63,7 +73,6 @@ int ingest_new(const struct ingest_options *options, struct ingest **out)
 	in->topics = options->topics;
 	in->sys = options->sys;
 	ingest_set_limits(in, &options->limits);
-	(void)pthread_mutex_init(&in->lock, NULL);
 	*out = in;
 	return 0;
 }
@@ -72,31 +81,8 @@ void ingest_free(struct ingest *in)
 {
 	if (!in)
 		return;
-	CHECK(in->queues == NULL);
-	(void)pthread_mutex_destroy(&in->lock);
+	CHECK(atomic_load(&in->queue_count) == 0);
 	mem_free(in);
-}
-
-static void add_tally(struct ingest_counts *sum, const struct ingest_tally *t)
-{
-	sum->requests += atomic_load_explicit(&t->requests, memory_order_relaxed);
-	sum->records += atomic_load_explicit(&t->records, memory_order_relaxed);
-	sum->bytes += atomic_load_explicit(&t->bytes, memory_order_relaxed);
-	sum->duplicates += atomic_load_explicit(&t->duplicates, memory_order_relaxed);
-	sum->rejected += atomic_load_explicit(&t->rejected, memory_order_relaxed);
-	for (int i = 0; i < ERR_COUNT; i++)
-		sum->refused[i] += atomic_load_explicit(&t->refused[i], memory_order_relaxed);
-}
-
-void ingest_counts(const struct ingest *in, struct ingest_counts *out)
-{
-	pthread_mutex_t *lock = (pthread_mutex_t *)(uintptr_t)&in->lock;
-
-	(void)pthread_mutex_lock(lock);
-	*out = in->gone;
-	for (const struct ingest_queue *q = in->queues; q; q = q->next)
-		add_tally(out, &q->tally);
-	(void)pthread_mutex_unlock(lock);
 }
 
 /* ---- queues ---- */
@@ -141,33 +127,23 @@ int ingest_queue_new(const struct ingest_queue_options *options, struct ingest_q
 	q->port = options->port;
 	q->run_blocking = options->run_blocking;
 	q->want_flush = options->want_flush;
+	q->now_ns = options->now_ns;
 	q->ctx = options->ctx;
+	q->shard = options->shard;
 	list_init(&q->queued);
 	list_init(&q->decided);
 	list_init(&q->to_read);
-	(void)pthread_mutex_lock(&in->lock);
-	q->next = in->queues;
-	in->queues = q;
-	(void)pthread_mutex_unlock(&in->lock);
+	atomic_fetch_add(&in->queue_count, 1);
 	*out = q;
 	return 0;
 }
 
 void ingest_queue_free(struct ingest_queue *q)
 {
-	struct ingest_queue **at;
-	struct ingest *in;
-
 	if (!q)
 		return;
 	CHECK(q->in_flight == 0);
-	in = q->ingest;
-	(void)pthread_mutex_lock(&in->lock);
-	for (at = &in->queues; *at != q; at = &(*at)->next)
-		;
-	*at = q->next;
-	add_tally(&in->gone, &q->tally);
-	(void)pthread_mutex_unlock(&in->lock);
+	atomic_fetch_sub(&q->ingest->queue_count, 1);
 	inflater_free(q->inflater);
 	mem_free(q);
 }
@@ -239,6 +215,67 @@ int ingest_option(struct ingest_request *r, struct slice name, struct slice valu
 	}
 	return fault_set(fault, ERR_UNKNOWN_PARAMETER,
 			 "Known parameters are key, partition, ack, on_error and results");
+}
+
+/* ---- counting, on the loop ---- */
+
+static void count(struct ingest_queue *q, enum metric metric, unsigned label, uint64_t n)
+{
+	if (q->shard && n)
+		metric_add(q->shard, metric, label, n);
+}
+
+static void count_in_flight(struct ingest_queue *q, enum metric_ENTRY entry, int by)
+{
+	q->in_flight += (uint32_t)by;
+	if (q->shard)
+		metric_move(q->shard, METRIC_INGEST_IN_FLIGHT, entry, by);
+}
+
+static void count_waiting(struct ingest_queue *q, int by)
+{
+	if (q->shard)
+		metric_move(q->shard, METRIC_INGEST_WAITING, 0, by);
+}
+
+static void count_refusal(struct ingest_queue *q, const struct ingest_request *r)
+{
+	count(q, METRIC_REFUSALS, metric_code(r->result.err), 1);
+}
+
+/* What is stored: the same bytes whatever they came in. */
+static uint64_t stored_bytes(const struct ingest_request *r)
+{
+	uint64_t sum = 0;
+
+	for (uint32_t i = 0; i < r->commit.record_count; i++) {
+		const struct log_record *record = &r->commit.records[i];
+		sum += record->key.len + record->value.len + record->headers.len;
+	}
+	return sum;
+}
+
+static void count_result(struct ingest_queue *q, const struct ingest_request *r)
+{
+	const struct ingest_result *result = &r->result;
+
+	if (!q->shard)
+		return;
+	if (result->err) {
+		count_refusal(q, r);
+		return;
+	}
+	count(q, METRIC_INGEST_REQUESTS, r->entry, 1);
+	count(q, METRIC_INGEST_RECORDS, r->entry, result->accepted);
+	count(q, METRIC_INGEST_BYTES, r->entry, stored_bytes(r));
+	count(q, METRIC_INGEST_DUPLICATES, r->entry, result->duplicates);
+	count(q, METRIC_INGEST_REJECTED, r->entry, result->rejected);
+	for (uint32_t i = 0; i < result->error_count; i++)
+		count(q, METRIC_REFUSALS, metric_code(result->errors[i].err), 1);
+	metric_observe(q->shard, METRIC_INGEST_BODY_BYTES, 0, r->body.len);
+	if (q->now_ns)
+		metric_observe(q->shard, METRIC_INGEST_SECONDS, r->entry,
+			       (uint64_t)(q->now_ns(q->ctx) - r->came_ns));
 }
 
 /* ---- the topic ---- */
@@ -595,6 +632,11 @@ static int enter_claimed(struct ingest_queue *q, struct ingest_request *r)
 	r->commit.port = q->port;
 	r->commit.on_done = on_committed;
 	rc = log_enter(q->ingest->log, &r->commit);
+	if (rc == ERR_LIMIT)
+		return ingest_refuse(r, ERR_BODY_TOO_LARGE,
+				     "The records of the request take more than %u bytes as they are stored: "
+				     "send them in several requests",
+				     LOG_COMMIT_BYTES_MAX);
 	if (rc)
 		return ingest_refuse_plainly(r, rc);
 	r->entered = true;
@@ -602,6 +644,28 @@ static int enter_claimed(struct ingest_queue *q, struct ingest_request *r)
 }
 
 static log_waiter_fn on_waiter;
+
+/*
+ * The first answer of a unit may have more ranges than this body has records:
+ * the same bytes under another Content-Type are the same payload. True where
+ * it was cut, with room for all of it; nothing is held then, so the key is asked for again.
+ */
+static bool answer_was_cut(struct ingest_request *r)
+{
+	struct seen_answer *answer = &r->unit_answer;
+	struct seen_range *ranges;
+
+	if (!r->unit_key.ptr || r->unit_verdict != SEEN_DUPLICATE ||
+	    answer->range_count <= answer->ranges_max)
+		return false;
+	ranges = arena_alloc(r->arena, answer->range_count * sizeof(*ranges));
+	if (!ranges)
+		return false;
+	answer->ranges = ranges;
+	answer->ranges_max = answer->range_count;
+	r->claims_held = false;
+	return true;
+}
 
 /* Topic and keys under the lock. Gives claim_all's verdict, or a refusal that stands in the result. */
 static int claim_under_lock(struct ingest_queue *q, struct ingest_request *r)
@@ -629,10 +693,15 @@ static void enter_one(struct ingest_queue *q, struct ingest_request *r)
 	}
 	if (rc == 0)
 		rc = prepare_keys(q, r);
-	if (rc == 0 && !r->claims_held && (r->unit_key.ptr || r->own_key_count)) {
-		rc = claim_under_lock(q, r);
-		if (rc == SEEN_IN_FLIGHT)
+	if (rc == 0 && (r->unit_key.ptr || r->own_key_count)) {
+		if (!r->claims_held)
+			rc = claim_under_lock(q, r);
+		if (rc == SEEN_NEW && answer_was_cut(r))
+			rc = claim_under_lock(q, r);
+		if (rc == SEEN_IN_FLIGHT) {
+			count_waiting(q, 1);
 			return;
+		}
 		if (rc == SEEN_READ) {
 			list_append(&q->to_read, r);
 			return;
@@ -648,30 +717,13 @@ static void enter_one(struct ingest_queue *q, struct ingest_request *r)
 
 /* ---- after the lock ---- */
 
-static void release(struct ingest_queue *q, struct ingest_request *r, ingest_fn *on_released)
+/* The request may be gone already where on_released is NULL. */
+static void release(struct ingest_queue *q, struct ingest_request *r, enum metric_ENTRY entry,
+		    ingest_fn *on_released)
 {
-	q->in_flight--;
+	count_in_flight(q, entry, -1);
 	if (on_released)
 		on_released(r);
-}
-
-static void count_refusal(struct ingest_queue *q, const struct ingest_request *r)
-{
-	int index = -1 - r->result.err;
-
-	if (index >= 0 && index < ERR_COUNT)
-		tally_add(&q->tally.refused[index], 1);
-}
-
-static void count_result(struct ingest_queue *q, const struct ingest_request *r)
-{
-	if (r->result.err) {
-		count_refusal(q, r);
-		return;
-	}
-	tally_add(&q->tally.records, r->result.accepted);
-	tally_add(&q->tally.duplicates, r->result.duplicates);
-	tally_add(&q->tally.rejected, r->result.rejected);
 }
 
 /* The answer is known. The request may be gone after on_done, where it is released by that. */
@@ -679,13 +731,14 @@ static void finish(struct ingest_queue *q, struct ingest_request *r)
 {
 	bool held = r->entered && r->ack == INGEST_ACK_NONE;
 	ingest_fn *on_released = r->on_released;
+	enum metric_ENTRY entry = r->entry;
 
 	if (!r->result.err)
 		ingest_fill_result(r);
 	count_result(q, r);
 	r->on_done(r);
 	if (!held)
-		release(q, r, on_released);
+		release(q, r, entry, on_released);
 }
 
 static void on_committed(struct log_commit *commit)
@@ -694,7 +747,7 @@ static void on_committed(struct log_commit *commit)
 								     offsetof(struct ingest_request, commit));
 
 	if (r->ack == INGEST_ACK_NONE)
-		release(r->queue, r, r->on_released);
+		release(r->queue, r, r->entry, r->on_released);
 	else
 		finish(r->queue, r);
 }
@@ -704,6 +757,7 @@ static void on_waiter(void *ctx, struct seen_waiter *waiter)
 	struct ingest_request *r = ctx;
 
 	(void)waiter;
+	count_waiting(r->queue, -1);
 	queue_again(r->queue, r);
 }
 
@@ -819,7 +873,8 @@ int ingest_start(struct ingest_queue *q, struct ingest_request *r)
 	int rc;
 
 	r->queue = q;
-	tally_add(&q->tally.requests, 1);
+	if (q->now_ns)
+		r->came_ns = q->now_ns(q->ctx);
 	rc = look_up_topic(q, r);
 	if (rc == 0)
 		rc = check_open(q, r);
@@ -834,7 +889,7 @@ int ingest_start(struct ingest_queue *q, struct ingest_request *r)
 		count_refusal(q, r);
 		return rc;
 	}
-	q->in_flight++;
+	count_in_flight(q, r->entry, 1);
 	list_append(&q->queued, r);
 	return 0;
 }

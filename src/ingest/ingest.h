@@ -5,6 +5,7 @@
 #include "base/arena.h"
 #include "base/buf.h"
 #include "log/log.h"
+#include "obs/metrics.h"
 #include "state/topics.h"
 
 /*
@@ -56,12 +57,8 @@ void ingest_free(struct ingest *in);
 void ingest_set_limits(struct ingest *in, const struct ingest_limits *limits);
 void ingest_get_limits(const struct ingest *in, struct ingest_limits *out);
 
-/* Sums over all queues since the start, for metrics. Any thread. */
-struct ingest_counts {
-	uint64_t requests, records, bytes, duplicates, rejected;
-	uint64_t refused[ERR_COUNT]; /* whole requests, by -1 - err */
-};
-void ingest_counts(const struct ingest *in, struct ingest_counts *out);
+/* Bytes that a request's arena must be able to grow to, for every request within the limits to be taken. */
+size_t ingest_arena_bytes(const struct ingest *in);
 
 /* ---- queues, one a loop ---- */
 
@@ -71,7 +68,9 @@ struct ingest_queue_options {
 	ingest_blocking_fn *run_blocking; /* NULL: waits on the spot (tests, tools) */
 	/* Something was queued outside a start (a wait ended): ingest_flush is wanted at the end of this turn. */
 	void (*want_flush)(void *ctx);
+	int64_t (*now_ns)(void *ctx); /* the loop's clock, for the time that requests take; with a shard */
 	void *ctx;
+	struct metrics_shard *shard; /* of the loop: what comes in is counted there. NULL: nowhere */
 };
 
 int ingest_queue_new(const struct ingest_queue_options *options, struct ingest_queue **out);
@@ -160,6 +159,7 @@ struct ingest_request {
 	ingest_fn *on_done;
 	ingest_fn *on_released; /* after on_done; NULL where on_done is enough (never with ack=none) */
 	void *ctx;
+	enum metric_ENTRY entry; /* by which way it came: counted under it; ENTRY_HTTP */
 
 	struct ingest_result result;
 
@@ -193,6 +193,7 @@ struct ingest_request {
 	uint32_t *range_slots;    /* by partition: range + 1; NULL for few */
 	bool claims_held;
 	bool entered;
+	int64_t came_ns;
 };
 
 /* Everything absent or default. borrows nothing. */

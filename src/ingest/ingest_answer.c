@@ -126,10 +126,10 @@ static void fill_item_outcome(const struct ingest_request *r, uint32_t draft, en
 	}
 }
 
-/* A unit that went to several partitions does not tell where each of its records is. */
+/* A unit that went to several partitions, or that was cut into other records then, does not tell where each of its records is. */
 static void fill_outcome(const struct ingest_request *r, uint32_t draft, struct ingest_outcome *o)
 {
-	if (r->unit_answer.range_count == 1) {
+	if (r->unit_answer.range_count == 1 && r->unit_answer.ranges[0].count == r->draft_count) {
 		set_range(o, &r->unit_answer.ranges[0], draft);
 	} else if (r->unit_answer.range_count) {
 		o->status = INGEST_DUPLICATE;

@@ -165,17 +165,33 @@ static int encode_single(struct ingest_request *r, struct log_record *d)
 	return 0;
 }
 
-/* NULL, or why the record is too large. */
-static const char *too_large(const struct ingest_queue *q, const struct log_record *d)
+static bool value_too_large(const struct ingest_queue *q, const struct log_record *d)
 {
-	const struct ingest *in = q->ingest;
-	size_t head = d->key.len + d->headers.len;
+	return d->value.len > atomic_load_explicit(&q->ingest->record_bytes_max, memory_order_relaxed);
+}
 
-	if (d->value.len > atomic_load_explicit(&in->record_bytes_max, memory_order_relaxed))
-		return "the value is over the limit of bytes a record";
-	if (head > atomic_load_explicit(&in->header_bytes_max, memory_order_relaxed))
-		return "key and headers are over the limit of bytes a record";
-	return NULL;
+static bool head_too_large(const struct ingest_queue *q, const struct log_record *d)
+{
+	return d->key.len + d->headers.len >
+	       atomic_load_explicit(&q->ingest->header_bytes_max, memory_order_relaxed);
+}
+
+/* NULL, or why the record is too large: in the arena. */
+static const char *too_large(const struct ingest_queue *q, struct ingest_request *r,
+			     const struct log_record *d)
+{
+	bool value = value_too_large(q, d);
+	struct slice copy;
+	char text[96];
+
+	if (!value && !head_too_large(q, d))
+		return NULL;
+	(void)snprintf(text, sizeof(text), "%s %zu bytes: at most %zu are allowed",
+		       value ? "the value has" : "key and headers have",
+		       value ? d->value.len : d->key.len + d->headers.len,
+		       value ? (size_t)q->ingest->record_bytes_max : (size_t)q->ingest->header_bytes_max);
+	copy = arena_copy(r->arena, slice_make(text, strlen(text) + 1));
+	return copy.ptr ? (const char *)copy.ptr : "the record is over the limit";
 }
 
 static int check_single_size(const struct ingest_queue *q, struct ingest_request *r,
@@ -183,9 +199,9 @@ static int check_single_size(const struct ingest_queue *q, struct ingest_request
 {
 	const struct ingest *in = q->ingest;
 
-	if (!too_large(q, d))
+	if (!value_too_large(q, d) && !head_too_large(q, d))
 		return 0;
-	if (d->value.len > in->record_bytes_max)
+	if (value_too_large(q, d))
 		return ingest_refuse(r, ERR_RECORD_TOO_LARGE,
 				     "The record has %zu bytes: at most %zu are allowed", d->value.len,
 				     (size_t)in->record_bytes_max);
@@ -312,7 +328,7 @@ static int take_lines(struct ingest_queue *q, struct ingest_request *r, struct n
 			*d = *model;
 			d->value = doc;
 			d->tag = index;
-			large = too_large(q, d);
+			large = too_large(q, r, d);
 		}
 		if (found == 1 && !large) {
 			r->draft_count++;
@@ -384,7 +400,7 @@ static int finish_item(struct ingest_queue *q, struct ingest_request *r, struct 
 	rc = encode_headers(q, r, d);
 	if (rc)
 		return rc;
-	large = too_large(q, d);
+	large = too_large(q, r, d);
 	if (large)
 		return reject_item(r, d->tag, ERR_RECORD_TOO_LARGE, large);
 	if (key.ptr && with_payload)
@@ -392,6 +408,15 @@ static int finish_item(struct ingest_queue *q, struct ingest_request *r, struct 
 	r->own_key_count += key.ptr != NULL;
 	r->draft_count++;
 	return 0;
+}
+
+static int reject_partition(struct ingest_request *r, uint32_t index, int64_t partition)
+{
+	char text[96];
+
+	(void)snprintf(text, sizeof(text), "partition %lld is out of range: the topic has %u, from 0 on",
+		       (long long)partition, r->partition_limit);
+	return reject_item(r, index, ERR_PARTITION_RANGE, text);
 }
 
 static int take_envelope(struct ingest_queue *q, struct ingest_request *r, const struct envelope *e,
@@ -404,7 +429,7 @@ static int take_envelope(struct ingest_queue *q, struct ingest_request *r, const
 			r, index, ERR_BAD_KEY,
 			"the record has an idempotency_key and the request has one, too: use one of both");
 	if (e->partition >= r->partition_limit)
-		return reject_item(r, index, ERR_PARTITION_RANGE, "the topic does not have this partition");
+		return reject_partition(r, index, e->partition);
 	set_draft(d, index, e->key.ptr ? e->key : r->key, e->value);
 	d->timestamp_ms = e->timestamp_ms;
 	return finish_item(q, r, e->idempotency_key, e->partition >= 0 ? e->partition : r->partition, true);
@@ -416,6 +441,9 @@ static int take_records(struct ingest_queue *q, struct ingest_request *r, struct
 	uint32_t index = 0;
 	int rc = 0;
 
+	if (json_peek(c) != JSON_ARRAY && !c->status)
+		return ingest_refuse(r, ERR_MALFORMED,
+				     "The member records is not an array: expected {\"records\":[…]}");
 	json_array_begin(c);
 	while (rc == 0 && json_array_next(c)) {
 		int read;
@@ -439,6 +467,9 @@ static int take_batch(struct ingest_queue *q, struct ingest_request *r, struct j
 	struct slice name;
 	int rc = 0;
 
+	if (json_peek(c) != JSON_OBJECT && !c->status)
+		return ingest_refuse(r, ERR_MALFORMED,
+				     "The batch is not an object: expected {\"records\":[…]}");
 	if (json_object_begin(c))
 		return 0;
 	while (rc == 0 && json_object_next(c, &name)) {
@@ -582,6 +613,10 @@ static int take_events(struct ingest_queue *q, struct ingest_request *r, struct 
 	uint32_t index = 0;
 	int rc = 0;
 
+	if (json_peek(c) != JSON_ARRAY && !c->status)
+		return ingest_refuse(r, ERR_BAD_EVENT,
+				     "A batch of events is an array; one event by itself is sent as "
+				     "application/cloudevents+json");
 	if (json_array_begin(c))
 		return 0;
 	while (rc == 0 && json_array_next(c)) {
@@ -740,6 +775,5 @@ int ingest_parse(struct ingest_queue *q, struct ingest_request *r)
 	if (rc)
 		return rc;
 	r->body_error_count = r->result.error_count;
-	tally_add(&q->tally.bytes, body.len);
 	return ingest_check_errors(r, r->draft_count);
 }

@@ -2,8 +2,6 @@
 #ifndef WEIR_INGEST_INGEST_INNER_H
 #define WEIR_INGEST_INGEST_INNER_H
 
-#include <pthread.h>
-
 #include "ingest/headers.h"
 #include "ingest/inflate.h"
 #include "ingest/ingest.h"
@@ -17,22 +15,8 @@ struct ingest {
 	const struct sys *sys;
 	_Atomic size_t record_bytes_max, body_bytes_max, header_bytes_max;
 	_Atomic uint32_t records_max, inflate_ratio_max;
-	pthread_mutex_t lock; /* guards queues and gone */
-	struct ingest_queue *queues;
-	struct ingest_counts gone; /* of queues that were freed */
+	_Atomic uint32_t queue_count;
 };
-
-/* Counted by one loop, read by others. */
-struct ingest_tally {
-	_Atomic uint64_t requests, records, bytes, duplicates, rejected;
-	_Atomic uint64_t refused[ERR_COUNT];
-};
-
-static inline void tally_add(_Atomic uint64_t *counter, uint64_t n)
-{
-	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n,
-			      memory_order_relaxed);
-}
 
 struct request_list {
 	struct ingest_request *first, **end;
@@ -43,8 +27,9 @@ struct ingest_queue {
 	struct log_port *port;
 	ingest_blocking_fn *run_blocking;
 	void (*want_flush)(void *ctx);
+	int64_t (*now_ns)(void *ctx);
 	void *ctx;
-	struct ingest_queue *next;
+	struct metrics_shard *shard;
 	struct inflater *inflater;
 	struct headers headers; /* scratch of the record being read */
 	struct request_list queued;
@@ -52,7 +37,6 @@ struct ingest_queue {
 	struct request_list to_read;
 	struct seen_waiter *woken;
 	uint32_t in_flight;
-	struct ingest_tally tally;
 };
 
 enum item_state {

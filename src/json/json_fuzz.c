@@ -41,18 +41,22 @@ static void check_string(struct walk_state *w, struct slice raw)
 static void check_number(struct walk_state *w, struct json_value v)
 {
 	double d;
+	uint64_t u;
 	int64_t i;
 
 	if (v.raw.len > 18 || memchr(v.raw.ptr, 'e', v.raw.len) || memchr(v.raw.ptr, 'E', v.raw.len))
 		w->odd = true;
 	if (json_i64(v, &i) == 0)
 		CHECK(json_double(v, &d) == 0);
+	if (json_u64(v, &u) == 0 && u <= INT64_MAX)
+		CHECK(json_i64(v, &i) == 0 && (uint64_t)i == u);
 }
 
 static void walk_value(struct walk_state *w)
 {
 	struct json_value v;
 	struct slice name;
+	bool yes;
 
 	switch (json_peek(&w->c)) {
 	case JSON_OBJECT:
@@ -75,6 +79,8 @@ static void walk_value(struct walk_state *w)
 			check_string(w, v.raw);
 		else if (v.kind == JSON_NUMBER)
 			check_number(w, v);
+		else
+			CHECK((json_bool(v, &yes) == 0) == (v.kind == JSON_BOOL));
 	}
 }
 

@@ -34,6 +34,7 @@ struct tail_group {
 	struct tail_group *next;
 	struct blob *blob;
 	uint64_t sequence;
+	int64_t entered_ns; /* monotonic, of its first commit; 0: recovered */
 	_Atomic uint32_t unmoved;
 	uint32_t count;
 	struct partition *partitions[]; /* of each batch, in order */
@@ -117,6 +118,7 @@ struct log {
 	pthread_mutex_t entry;
 	pthread_cond_t entered;  /* the committer waits here */
 	struct commit_list open; /* under entry */
+	int64_t entering_ns;     /* under entry: when whoever holds it began */
 	bool stopping;           /* under entry */
 	bool committer_idle;     /* under entry */
 	_Atomic uint64_t entered_bytes;
@@ -180,7 +182,8 @@ struct log {
 	struct {
 		_Atomic uint64_t commits, groups, records, bytes_entered, bytes_journal, syncs, sync_ns_sum,
 			checkpoints, reads_disk, reads_tail, checkpoint_ns;
-		_Atomic uint64_t sync_us[24], group_commits[20];
+		_Atomic uint64_t group_ns_sum, sync_us[LOG_BUCKETS], group_us[LOG_BUCKETS],
+			group_commits[LOG_BUCKETS];
 	} counts;
 	uint64_t recovered_groups, truncated_bytes;
 };
@@ -219,6 +222,7 @@ struct group {
 	struct partition **owners;
 	uint32_t ref_count, ref_cap;
 	uint64_t records;
+	int64_t entered_ns;
 };
 /* Gives offsets and encodes. ERR_NOMEM only before any offset was given. */
 int group_build(struct log *l, struct group *g, struct log_commit *first);

@@ -170,7 +170,7 @@ int group_build(struct log *l, struct group *g, struct log_commit *first)
 	uint32_t batches;
 	uint8_t *at;
 
-	*g = (struct group){.head = {.time_ms = now_ms}};
+	*g = (struct group){.head = {.time_ms = now_ms}, .entered_ns = first->entered_ns};
 	for (struct log_commit *c = first; c; c = c->next) {
 		for (uint32_t i = 0; i < c->record_count; i++)
 			chain_record(g, &c->records[i], now_ms);
@@ -244,6 +244,7 @@ int group_publish(struct log *l, struct group *g)
 	t->next = NULL;
 	t->blob = g->blob;
 	t->sequence = g->head.sequence;
+	t->entered_ns = g->entered_ns;
 	t->count = g->ref_count;
 	atomic_init(&t->unmoved, g->ref_count);
 	if (g->ref_count)

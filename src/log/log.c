@@ -17,7 +17,6 @@
 #include "proto/batch/batch.h"
 
 #define FORMAT_TEXT "weir 1\n"
-#define COMMIT_BYTES_MAX (40u << 20)
 #define JOURNAL_SPARE_BYTES 16384u
 
 void core_say(struct log *l, int level, const char *event, const char *format, ...)
@@ -388,7 +387,10 @@ int log_stop(struct log *l, struct fault *fault)
 
 void log_enter_begin(struct log *l)
 {
+	int64_t now = sys_monotonic_ns(l->sys);
+
 	(void)pthread_mutex_lock(&l->entry);
+	l->entering_ns = now;
 }
 
 void log_enter_end(struct log *l)
@@ -434,7 +436,7 @@ static int refusal(struct log *l, size_t bytes, bool frees)
 		maintain_wake(l); /* it looks whether there is room again */
 		return ERR_DISK_FULL;
 	}
-	if (bytes > COMMIT_BYTES_MAX)
+	if (bytes > LOG_COMMIT_BYTES_MAX)
 		return ERR_LIMIT;
 	if (atomic_load(&l->entered_bytes) + bytes > l->options.entered_bytes_max &&
 	    atomic_load(&l->entered_bytes) > 0)
@@ -493,6 +495,7 @@ int log_enter(struct log *l, struct log_commit *c)
 	if (rc)
 		return rc;
 	count_waiting(c);
+	c->entered_ns = l->entering_ns;
 	c->next = NULL;
 	if (l->open.last)
 		l->open.last->next = c;
@@ -518,6 +521,7 @@ void log_stats(struct log *l, struct log_stats *out)
 		.bytes_journal = atomic_load(&l->counts.bytes_journal),
 		.syncs = atomic_load(&l->counts.syncs),
 		.sync_ns_sum = atomic_load(&l->counts.sync_ns_sum),
+		.group_ns_sum = atomic_load(&l->counts.group_ns_sum),
 		.checkpoints = atomic_load(&l->counts.checkpoints),
 		.entered_bytes = atomic_load(&l->entered_bytes),
 		.pinned_bytes = (uint64_t)atomic_load(&l->pinned_bytes),
@@ -530,9 +534,10 @@ void log_stats(struct log *l, struct log_stats *out)
 		.truncated_bytes = l->truncated_bytes,
 		.last_checkpoint_ns = atomic_load(&l->counts.checkpoint_ns),
 	};
-	for (size_t i = 0; i < 24; i++)
+	for (size_t i = 0; i < LOG_BUCKETS; i++) {
 		out->sync_us_buckets[i] = atomic_load(&l->counts.sync_us[i]);
-	for (size_t i = 0; i < 20; i++)
+		out->group_us_buckets[i] = atomic_load(&l->counts.group_us[i]);
 		out->group_commits_buckets[i] = atomic_load(&l->counts.group_commits[i]);
+	}
 	(void)l->sys->ops->space(l->sys->self, l->dir, &out->free_bytes, &(uint64_t){0});
 }

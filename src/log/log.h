@@ -163,10 +163,12 @@ struct log_commit {
  */
 void log_enter_begin(struct log *l);
 
+#define LOG_COMMIT_BYTES_MAX (40u << 20)
+
 /*
  * Enters a commit whole. 0, or a refusal with nothing changed: ERR_OVERLOADED,
  * ERR_DISK_FULL, ERR_SHUTTING_DOWN, ERR_UNKNOWN_TOPIC (a partition was closed),
- * ERR_LIMIT (more than 40 MiB in one commit).
+ * ERR_LIMIT (more than LOG_COMMIT_BYTES_MAX in one commit).
  * After 0 it becomes durable or the process dies.
  */
 int log_enter(struct log *l, struct log_commit *commit);
@@ -190,6 +192,9 @@ void log_port_free(struct log_port *port);
 
 /* On the loop's thread: runs on_done of commits, then on_ready of watches and on_read of reads. */
 void log_port_run(struct log_port *port);
+
+/* Any thread: calls the port's wake, as news would. */
+void log_port_wake(struct log_port *port);
 
 /* Posts seen waiters back to their loops: on_waiter gets each, on the port's thread. */
 typedef void log_waiter_fn(void *ctx, struct seen_waiter *waiter);
@@ -221,6 +226,7 @@ struct log_view {
 	struct blob *blob; /* owned by the reader: blob_unref when done */
 	struct slice batches;
 	int64_t next_offset; /* where to go on */
+	int64_t entered_ns;  /* monotonic, of the oldest commit in it; 0: not known any more */
 	struct {
 		int64_t from, to;
 	} gap; /* damaged range skipped, from == to: none */
@@ -266,13 +272,17 @@ int log_find_wait(struct partition *p, int64_t time_ms, int64_t *offset);
 
 /* ---- watching it ---- */
 
+/* Bucket i counts values <= 2^i, in the name's unit; the last has no bound. */
+#define LOG_BUCKETS 25u
+
 struct log_stats {
 	uint64_t commits, groups, records, bytes_entered, bytes_journal;
-	uint64_t syncs, sync_ns_sum, checkpoints;
+	uint64_t syncs, sync_ns_sum, group_ns_sum, checkpoints;
 	uint64_t entered_bytes, pinned_bytes, tail_bytes, free_bytes;
 	uint64_t partitions, files_open, reads_disk, reads_tail, recovered_groups, truncated_bytes;
-	uint64_t sync_us_buckets[24];       /* bucket i: <= 2^i microseconds */
-	uint64_t group_commits_buckets[20]; /* bucket i: <= 2^i commits */
+	uint64_t sync_us_buckets[LOG_BUCKETS];  /* fdatasync alone */
+	uint64_t group_us_buckets[LOG_BUCKETS]; /* write and fdatasync */
+	uint64_t group_commits_buckets[LOG_BUCKETS];
 	uint64_t last_checkpoint_ns;
 };
 void log_stats(struct log *l, struct log_stats *out);

@@ -259,6 +259,7 @@ static bool read_tail(struct partition *p, int64_t offset, struct log_view *out)
 	out->blob = blob_ref(ref->group->blob);
 	out->batches = slice_make(ref->group->blob->bytes + ref->at, ref->bytes);
 	out->next_offset = ref->last + 1;
+	out->entered_ns = ref->group->entered_ns;
 	return true;
 }
 

@@ -44,6 +44,11 @@ static bool has_news(const struct log_port *port)
 	return port->done_first || port->ready_first || port->read_first || port->waiter_first;
 }
 
+void log_port_wake(struct log_port *port)
+{
+	port->wake(port->ctx);
+}
+
 void ports_wake(struct log *l)
 {
 	(void)pthread_mutex_lock(&l->ports_lock);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <errno.h>
-#include <sys/socket.h>
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "base/check.h"
@@ -8,11 +8,13 @@
 #include "net/net_private.h"
 
 /*
- * A connection over TCP. It stands on uv_poll and not on uv_tcp: libuv says
- * when, the reads and writes are ours. So a request costs one recv and one
- * send, closing can be told half from half, there is no request object for a
- * write, and an idle connection is a third smaller. The price is two more
- * epoll_ctl calls when a connection is made or has to wait for room to write.
+ * A connection: what happens when. How bytes get in and out is its filters'
+ * (filter.h), of which there is one, tcp, where nothing else is asked for. It
+ * stands on uv_poll and not on uv_tcp: libuv says when, the reads and writes are
+ * ours. So a request costs one recv and one send, closing can be told half from
+ * half, there is no request object for a write, and an idle connection is a third
+ * smaller. The price is two more epoll_ctl calls when a connection is made or has
+ * to wait for room to write.
  *
  * Input is read into the loop's one buffer and shown to the session there. Only
  * what it leaves is copied, into `kept`, which exists no longer than that.
@@ -22,26 +24,65 @@
  * taking less than all is what blocked means; epoll then tells when to go on.
  *
  *   OPEN ──conn_close──► FLUSHING ──all has left──► LINGERING ──eof or time──► GONE
+ *        ──conn_finish─►                                      ──all acknowledged─►
  *     └── reset, conn_abort, the loop's end ── from every state ──────────────► GONE
  *
  * Interest in reading is taken back late: stopping sets a flag, and only when
  * bytes come that nobody wants is epoll told. A session that stops reading for
  * the time of each request pays nothing for it.
  *
- * TLS will stand between: it takes the place of recv in read_some and of
- * out_send, and keeps its own bytes.
+ * A filter above tcp may have to write before it can read, and read before it can
+ * write (a handshake, a change of keys). Each direction has a flag for that, which
+ * turns round what epoll is asked for; while one is set, each event tries both. A
+ * filter may also hold bytes that it has read and not given: they are no event, so
+ * they are asked for (look_inside) where epoll would have told, and read at the
+ * end of the turn. Plain TCP meets none of this.
  */
 
 #define INPUT_MAX (64u << 10)
 #define OUTPUT_MAX (1u << 20)
 #define KEPT_BYTES_MIN 256u
 #define FLUSH_STALL_NS (30 * 1000000000LL)
+#define BROKEN_LINGER_MS 500
+#define ACKNOWLEDGED_MS 20u /* between two looks at whether the peer has everything */
+
+static void end(struct conn *c)
+{
+	if (c->flags & CONN_BROKEN)
+		conn_terminate(c, CONN_RESET);
+	else
+		conn_terminate(c, (c->flags & CONN_EOF) ? CONN_CLOSED_BY_PEER : CONN_CLOSED_BY_US);
+}
+
+/*
+ * Has the peer's kernel what was sent, our end included? A socket that is closed
+ * then loses nothing, even where it answers later bytes with a reset.
+ */
+static bool is_acknowledged(const struct conn *c)
+{
+	int left = 0;
+
+	return ioctl(c->fd, SIOCOUTQ, &left) == 0 && left == 0;
+}
+
+static void linger_on(struct conn *c)
+{
+	uint32_t ms = c->linger_ms;
+
+	if (c->flags & CONN_FINISH && ms > ACKNOWLEDGED_MS)
+		ms = ACKNOWLEDGED_MS;
+	c->linger_ms -= ms;
+	loop_timer_set(c->loop, &c->timer, (int64_t)ms * 1000000);
+}
 
 static void on_close_deadline(void *ctx)
 {
 	struct conn *c = ctx;
 
-	conn_terminate(c, (c->flags & CONN_EOF) ? CONN_CLOSED_BY_PEER : CONN_CLOSED_BY_US);
+	if (c->state == CONN_LINGERING && c->linger_ms > 0 && !is_acknowledged(c))
+		linger_on(c);
+	else
+		end(c);
 }
 
 /* ---- the list of those with something to do ---- */
@@ -82,11 +123,22 @@ static bool wants_input(const struct conn *c)
 	return c->state == CONN_LINGERING || (c->state == CONN_FLUSHING && c->linger_ms > 0);
 }
 
+static int wanted_events(const struct conn *c)
+{
+	int want = 0;
+
+	if (wants_input(c))
+		want |= (c->flags & CONN_READ_ON_WRITE) ? UV_WRITABLE : UV_READABLE;
+	if (c->flags & CONN_BLOCKED)
+		want |= (c->flags & CONN_SEND_ON_READ) ? UV_READABLE : UV_WRITABLE;
+	return want;
+}
+
 static void on_event(uv_poll_t *poll, int status, int events);
 
 static void update_interest(struct conn *c)
 {
-	int want = (wants_input(c) ? UV_READABLE : 0) | ((c->flags & CONN_BLOCKED) ? UV_WRITABLE : 0);
+	int want = wanted_events(c);
 
 	if (c->state == CONN_GONE || want == c->watching)
 		return;
@@ -97,11 +149,50 @@ static void update_interest(struct conn *c)
 		CHECK(uv_poll_stop(&c->poll) == 0);
 }
 
+/* What a filter holds is no event: it is taken at the end of a turn. */
+static void look_inside(struct conn *c)
+{
+	const struct conn_filter *f = c->filter;
+
+	if (!(c->flags & CONN_STACKED) || !wants_input(c) || !f->ops->holds || !f->ops->holds(f))
+		return;
+	c->flags |= CONN_HELD;
+	add_todo(c);
+}
+
 /* Only ever adds: taking away waits until an event shows that it is needed. */
 static void want_input_again(struct conn *c)
 {
-	if (wants_input(c) && !(c->watching & UV_READABLE))
+	if (wanted_events(c) & ~c->watching)
 		update_interest(c);
+	look_inside(c);
+}
+
+/* ---- the stack ---- */
+
+struct conn_filter *conn_push_filter(struct conn *c, struct conn_filter *f)
+{
+	struct conn_filter *below = c->filter;
+
+	CHECK(!c->session && c->bytes_in == 0 && !c->out_first);
+	c->filter = f;
+	c->flags |= CONN_STACKED;
+	return below;
+}
+
+bool conn_is_direct(const struct conn *c)
+{
+	const struct conn_filter *f = c->filter;
+
+	return c->state == CONN_OPEN && !c->out_first && f->ops->is_direct && f->ops->is_direct(f);
+}
+
+/* All but tcp. */
+static void drop_filters(struct conn *c)
+{
+	while (c->filter != &c->tcp)
+		c->filter = c->filter->ops->free(c->filter);
+	c->flags &= (uint16_t) ~(CONN_STACKED | CONN_HELD | CONN_READ_ON_WRITE | CONN_SEND_ON_READ);
 }
 
 /* ---- birth and death ---- */
@@ -130,12 +221,13 @@ void conn_terminate(struct conn *c, enum conn_close_reason reason)
 	loop_timer_stop(c->loop, &c->timer);
 	out_drop(c);
 	uv_close((uv_handle_t *)&c->poll, on_handle_closed); /* leaves epoll before the number is free */
-	(void)close(c->fd);
-	if (c->listener)
-		listener_conn_gone(c->listener);
+	drop_filters(c);
+	(void)c->tcp.ops->free(&c->tcp);
+	if (c->acceptor)
+		acceptor_conn_gone(c->acceptor);
 }
 
-struct conn *conn_new(struct loop *loop, struct listener *listener, int fd, const struct sockaddr *peer)
+struct conn *conn_new(struct loop *loop, struct acceptor *acceptor, int fd, const struct sockaddr *peer)
 {
 	struct conn *c = mem_zalloc(1, sizeof(*c));
 
@@ -145,8 +237,10 @@ struct conn *conn_new(struct loop *loop, struct listener *listener, int fd, cons
 		return NULL;
 	}
 	c->loop = loop;
-	c->listener = listener;
+	c->acceptor = acceptor;
 	c->fd = fd;
+	c->tcp.ops = &filter_tcp;
+	c->filter = &c->tcp;
 	c->input_max = INPUT_MAX;
 	c->output_max = OUTPUT_MAX;
 	loop_timer_init(&c->timer, on_close_deadline, c);
@@ -207,7 +301,7 @@ static void keep_rest(struct conn *c, struct slice bytes, size_t took)
 	if (c->kept_len >= c->input_max)
 		c->flags |= CONN_INPUT_FULL;
 	else
-		c->flags &= (uint8_t)~CONN_INPUT_FULL;
+		c->flags &= (uint16_t)~CONN_INPUT_FULL;
 }
 
 static void deliver(struct conn *c, struct slice bytes)
@@ -218,7 +312,7 @@ static void deliver(struct conn *c, struct slice bytes)
 	if (session) {
 		c->flags |= CONN_INSIDE;
 		took = session->on_bytes(c->ctx, bytes);
-		c->flags &= (uint8_t)~CONN_INSIDE;
+		c->flags &= (uint16_t)~CONN_INSIDE;
 		CHECK(took <= bytes.len);
 	}
 	if (c->state != CONN_OPEN) {
@@ -234,7 +328,7 @@ static void deliver(struct conn *c, struct slice bytes)
 
 static void present_kept(struct conn *c)
 {
-	c->flags &= (uint8_t)~CONN_PRESENT;
+	c->flags &= (uint16_t)~CONN_PRESENT;
 	if (c->state != CONN_OPEN || c->kept_len == 0 || (c->flags & CONN_READ_STOPPED))
 		return;
 	deliver(c, slice_make(c->kept, c->kept_len));
@@ -245,7 +339,8 @@ static void take_end(struct conn *c)
 {
 	c->flags |= CONN_EOF;
 	if (c->state == CONN_LINGERING) {
-		conn_terminate(c, CONN_CLOSED_BY_US);
+		c->flags &= (uint16_t)~CONN_EOF; /* we ended first */
+		end(c);
 		return;
 	}
 	if (c->state != CONN_OPEN)
@@ -259,6 +354,7 @@ static void take_end(struct conn *c)
 static void take_bytes(struct conn *c, struct slice bytes)
 {
 	c->bytes_in += bytes.len;
+	acceptor_count(c->acceptor, bytes.len, 0);
 	if (c->state != CONN_OPEN)
 		return; /* discarded: it only has to be off the wire */
 	if (c->kept_len == 0) {
@@ -270,53 +366,128 @@ static void take_bytes(struct conn *c, struct slice bytes)
 	}
 }
 
+/* ---- closing ---- */
+
+static void linger(struct conn *c, uint32_t ms)
+{
+	drop_filters(c); /* what comes is discarded as it is */
+	c->flags &= (uint16_t)~CONN_BLOCKED;
+	c->state = CONN_LINGERING;
+	c->linger_ms = ms;
+	linger_on(c);
+	update_interest(c);
+}
+
+/* A filter has given up, and the peer may be told why: closing at once could overtake that. */
+static void break_off(struct conn *c)
+{
+	out_drop(c);
+	c->flags &= (uint16_t) ~(CONN_PRESENT | CONN_INPUT_FULL);
+	c->flags |= CONN_BROKEN;
+	if (!(c->flags & CONN_INSIDE))
+		drop_kept(c);
+	if (c->flags & CONN_EOF) {
+		end(c);
+		return;
+	}
+	(void)c->tcp.ops->shut(&c->tcp);
+	linger(c, BROKEN_LINGER_MS);
+}
+
+static void fail(struct conn *c, int64_t result)
+{
+	if (result == FILTER_BROKEN && c->filter != &c->tcp)
+		break_off(c);
+	else
+		conn_terminate(c, CONN_RESET);
+}
+
+/* Sending waits for what `result` says, or for room where some was taken. */
+static void block(struct conn *c, int64_t result)
+{
+	c->flags |= CONN_BLOCKED;
+	if (result == FILTER_WANTS_READ)
+		c->flags |= CONN_SEND_ON_READ;
+	update_interest(c);
+}
+
+static void unblock(struct conn *c)
+{
+	c->flags &= (uint16_t) ~(CONN_BLOCKED | CONN_SEND_ON_READ);
+}
+
+static void end_sending(struct conn *c)
+{
+	bool lingers = c->linger_ms > 0 && !(c->flags & CONN_EOF);
+	int rc;
+
+	if (!lingers && !(c->flags & CONN_STACKED)) {
+		end(c); /* closing says the same */
+		return;
+	}
+	rc = c->filter->ops->shut(c->filter);
+	if (filter_waits(rc))
+		block(c, rc);
+	else if (rc < 0)
+		fail(c, rc);
+	else if (lingers)
+		linger(c, c->linger_ms);
+	else
+		end(c);
+}
+
+/* ---- input, from the filters ---- */
+
+static void not_read(struct conn *c, int64_t result)
+{
+	if (result == FILTER_WANTS_WRITE) {
+		c->flags |= CONN_READ_ON_WRITE;
+		update_interest(c);
+	} else if (result != FILTER_WANTS_READ) {
+		fail(c, result);
+	}
+}
+
 static void read_some(struct conn *c)
 {
 	size_t room = c->loop->read_bytes;
-	ssize_t n;
+	int64_t n;
 
 	if (c->flags & CONN_PRESENT)
 		return; /* what was kept comes first, at the end of this turn */
 	if (c->state == CONN_OPEN && c->kept_len > 0 && room > c->input_max - c->kept_len)
 		room = c->input_max - c->kept_len;
-	n = recv(c->fd, c->loop->read_buf, room, 0);
-	if (n > 0)
+	c->flags &= (uint16_t) ~(CONN_READ_ON_WRITE | CONN_HELD);
+	n = c->filter->ops->receive(c->filter, c->loop->read_buf, room);
+	if (n > 0) {
 		take_bytes(c, slice_make(c->loop->read_buf, (size_t)n));
-	else if (n == 0)
+		look_inside(c);
+	} else if (n == 0) {
 		take_end(c);
-	else if (errno != EAGAIN && errno != EINTR)
-		conn_terminate(c, CONN_RESET);
-}
-
-/* ---- output and closing ---- */
-
-static void end_sending(struct conn *c)
-{
-	if (c->linger_ms == 0 || (c->flags & CONN_EOF)) {
-		on_close_deadline(c);
-		return;
+	} else {
+		not_read(c, n);
 	}
-	(void)shutdown(c->fd, SHUT_WR);
-	c->state = CONN_LINGERING;
-	loop_timer_set(c->loop, &c->timer, (int64_t)c->linger_ms * 1000000);
-	update_interest(c);
 }
 
-/* Offers output to the kernel once. False where the connection is gone. */
+/* ---- output ---- */
+
+/* Offers output to the filters once. False where the connection is gone, or as good as gone. */
 static bool send_output(struct conn *c)
 {
 	size_t before = c->out_bytes;
+	int64_t n;
 
 	if (!c->out_first || (c->flags & CONN_BLOCKED))
 		return true;
-	if (out_send(c) < 0) {
-		conn_terminate(c, CONN_RESET);
+	n = out_send(c);
+	if (n < 0 && !filter_waits(n)) {
+		fail(c, n);
 		return false;
 	}
+	look_inside(c); /* a filter may have read, in order to write */
 	if (!c->out_first)
 		return true;
-	c->flags |= CONN_BLOCKED;
-	update_interest(c);
+	block(c, n);
 	if (c->state == CONN_FLUSHING && c->out_bytes < before)
 		loop_timer_set(c->loop, &c->timer, FLUSH_STALL_NS);
 	return true;
@@ -330,10 +501,23 @@ static void settle(struct conn *c)
 	if (c->state == CONN_FLUSHING) {
 		end_sending(c);
 	} else if (c->state == CONN_OPEN && (c->flags & CONN_WROTE)) {
-		c->flags &= (uint8_t)~CONN_WROTE;
+		c->flags &= (uint16_t)~CONN_WROTE;
 		if (c->session && c->session->on_drained)
 			c->session->on_drained(c->ctx);
 	}
+}
+
+/* Once: more of it waits for the next round, as bytes on the socket would for the next event. */
+static void read_held(struct conn *c)
+{
+	if (!wants_input(c)) {
+		c->flags &= (uint16_t)~CONN_HELD;
+		return;
+	}
+	read_some(c);
+	if (c->flags & CONN_SEND_ON_READ)
+		unblock(c); /* it may have been waiting for what was held */
+	update_interest(c);
 }
 
 void conn_turn(struct conn *c)
@@ -341,14 +525,26 @@ void conn_turn(struct conn *c)
 	remove_todo(c);
 	if (c->flags & CONN_PRESENT)
 		present_kept(c);
+	if (c->flags & CONN_HELD)
+		read_held(c);
 	if (c->state != CONN_GONE)
 		settle(c);
 }
 
 static void on_writable(struct conn *c)
 {
-	c->flags &= (uint8_t)~CONN_BLOCKED;
+	unblock(c);
 	settle(c);
+	update_interest(c);
+}
+
+/* One direction waits for the other: both are tried, whatever came. */
+static void try_both(struct conn *c)
+{
+	if (wants_input(c))
+		read_some(c);
+	if (c->flags & CONN_BLOCKED)
+		on_writable(c);
 	update_interest(c);
 }
 
@@ -364,6 +560,10 @@ static void on_event(uv_poll_t *poll, int status, int events)
 			return;
 		}
 		events = UV_READABLE;
+	}
+	if (c->flags & (CONN_READ_ON_WRITE | CONN_SEND_ON_READ)) {
+		try_both(c);
+		return;
 	}
 	if ((events & UV_WRITABLE) && (c->flags & CONN_BLOCKED))
 		on_writable(c);
@@ -463,7 +663,7 @@ void conn_read_start(struct conn *c)
 {
 	if (c->state != CONN_OPEN)
 		return;
-	c->flags &= (uint8_t)~CONN_READ_STOPPED;
+	c->flags &= (uint16_t)~CONN_READ_STOPPED;
 	if (c->kept_len > 0 || (c->flags & CONN_INSIDE)) {
 		c->flags |= CONN_PRESENT;
 		add_todo(c);
@@ -484,7 +684,7 @@ void conn_set_input_max(struct conn *c, size_t bytes)
 	if (c->kept_len >= c->input_max)
 		c->flags |= CONN_INPUT_FULL;
 	else
-		c->flags &= (uint8_t)~CONN_INPUT_FULL;
+		c->flags &= (uint16_t)~CONN_INPUT_FULL;
 	want_input_again(c);
 }
 
@@ -501,13 +701,20 @@ void conn_close(struct conn *c, int64_t linger_ns)
 		return;
 	c->state = CONN_FLUSHING;
 	c->linger_ms = ms > INT32_MAX ? INT32_MAX : (uint32_t)(ms > 0 ? ms : 0);
-	c->flags &= (uint8_t) ~(CONN_PRESENT | CONN_INPUT_FULL);
+	c->flags &= (uint16_t) ~(CONN_PRESENT | CONN_INPUT_FULL);
 	if (!(c->flags & CONN_INSIDE))
 		drop_kept(c);
 	loop_timer_set(c->loop, &c->timer, FLUSH_STALL_NS);
 	want_input_again(c);
 	if (!(c->flags & CONN_BLOCKED))
 		add_todo(c);
+}
+
+void conn_finish(struct conn *c, int64_t linger_ns)
+{
+	if (c->state == CONN_OPEN)
+		c->flags |= CONN_FINISH;
+	conn_close(c, linger_ns);
 }
 
 void conn_abort(struct conn *c)

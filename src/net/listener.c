@@ -36,6 +36,11 @@
 #define KEEP_COUNT 4
 #define USER_TIMEOUT_MS 120000
 
+/* Written by the acceptor's loop alone, on cache lines of its own. */
+struct acceptor_tally {
+	_Atomic uint64_t refused, received, sent;
+};
+
 struct acceptor {
 	uv_poll_t poll; /* first */
 	struct listener *listener;
@@ -47,6 +52,8 @@ struct acceptor {
 	bool open_posted, stop_posted; /* the message is in the mailbox; the loop's while it runs */
 	bool active;                   /* the handle is the loop's */
 	bool paused_before;            /* the last try ended in a pause too */
+	_Atomic bool paused;           /* accepts nothing at present; read by other threads */
+	_Alignas(64) struct acceptor_tally tally;
 };
 
 struct listener {
@@ -60,9 +67,51 @@ struct listener {
 	struct acceptor acceptors[];
 };
 
-void listener_conn_gone(struct listener *l)
+static void listener_conn_gone(struct listener *l)
 {
 	atomic_fetch_sub_explicit(&l->connections, 1, memory_order_relaxed);
+}
+
+void acceptor_conn_gone(struct acceptor *a)
+{
+	listener_conn_gone(a->listener);
+}
+
+/* One writer: a load and a store, no locked instruction. */
+static void count_more(_Atomic uint64_t *word, uint64_t n)
+{
+	atomic_store_explicit(word, atomic_load_explicit(word, memory_order_relaxed) + n,
+			      memory_order_relaxed);
+}
+
+void acceptor_count(struct acceptor *a, size_t received, size_t sent)
+{
+	if (!a)
+		return;
+	if (received)
+		count_more(&a->tally.received, received);
+	if (sent)
+		count_more(&a->tally.sent, sent);
+}
+
+void listener_figures(const struct listener *l, struct listener_figures *out)
+{
+	*out = (struct listener_figures){.refused = 0};
+	for (uint32_t i = 0; i < l->count; i++) {
+		const struct acceptor_tally *t = &l->acceptors[i].tally;
+		out->refused += atomic_load_explicit(&t->refused, memory_order_relaxed);
+		out->bytes_received += atomic_load_explicit(&t->received, memory_order_relaxed);
+		out->bytes_sent += atomic_load_explicit(&t->sent, memory_order_relaxed);
+	}
+}
+
+bool listener_has_room(const struct listener *l)
+{
+	bool paused = false;
+
+	for (uint32_t i = 0; i < l->count; i++)
+		paused |= atomic_load_explicit(&l->acceptors[i].paused, memory_order_relaxed);
+	return !paused && listener_connections(l) < l->options.connections_max;
 }
 
 uint32_t listener_connections(const struct listener *l)
@@ -94,17 +143,25 @@ static void admit(struct acceptor *a, int fd, const struct sockaddr *peer)
 	if (over && (!l->options.on_refuse || before - max >= refused_max(max))) {
 		(void)close(fd);
 		listener_conn_gone(l);
+		count_more(&a->tally.refused, 1);
 		return;
 	}
-	c = conn_new(a->loop, l, fd, peer);
+	c = conn_new(a->loop, a, fd, peer);
 	if (!c) {
 		listener_conn_gone(l);
+		count_more(&a->tally.refused, 1);
 		return;
 	}
-	if (over)
-		refuse(l, c);
-	else if (l->options.on_accept(l->options.ctx, c) < 0)
+	if (l->options.push_filters && l->options.push_filters(l->options.ctx, c) < 0) {
 		conn_abort(c);
+		count_more(&a->tally.refused, 1);
+	} else if (over) {
+		refuse(l, c);
+		count_more(&a->tally.refused, 1);
+	} else if (l->options.on_accept(l->options.ctx, c) < 0) {
+		conn_abort(c);
+		count_more(&a->tally.refused, 1);
+	}
 }
 
 static void say_exhausted(struct acceptor *a, int err)
@@ -132,6 +189,7 @@ static void shed_waiting(struct acceptor *a)
 		if (fd < 0)
 			break;
 		(void)close(fd);
+		count_more(&a->tally.refused, 1);
 	}
 	l->reserve = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	atomic_store(&l->reserve_taken, false);
@@ -145,6 +203,7 @@ static void pause_accepting(struct acceptor *a, int err)
 	if (a->paused_before)
 		shed_waiting(a);
 	a->paused_before = true;
+	atomic_store_explicit(&a->paused, true, memory_order_relaxed);
 	(void)uv_poll_stop(&a->poll);
 	loop_timer_set(a->loop, &a->pause, PAUSE_NS);
 }
@@ -158,6 +217,8 @@ static void on_pause_over(void *ctx)
 		a->active = uv_poll_init_socket(&a->loop->uv, &a->poll, a->fd) == 0;
 	if (!a->active || uv_poll_start(&a->poll, UV_READABLE, on_acceptable) != 0)
 		loop_timer_set(a->loop, &a->pause, PAUSE_NS);
+	else
+		atomic_store_explicit(&a->paused, false, memory_order_relaxed);
 }
 
 static bool is_exhaustion(int err)
@@ -335,10 +396,12 @@ static int explain(int err, const char *text, struct fault *fault)
 static struct listener *make_listener(const struct listener_options *options, struct loop **loops,
 				      uint32_t loop_count)
 {
-	struct listener *l = mem_zalloc(1, sizeof(*l) + loop_count * sizeof(l->acceptors[0]));
+	size_t bytes = sizeof(struct listener) + loop_count * sizeof(struct acceptor);
+	struct listener *l = mem_aligned(_Alignof(struct listener), bytes);
 
 	if (!l)
 		return NULL;
+	memset(l, 0, bytes);
 	l->options = *options;
 	l->options.address = NULL; /* borrowed until return */
 	if (!l->options.connections_max)

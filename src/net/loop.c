@@ -147,6 +147,7 @@ static void on_turn_end(uv_prepare_t *prepare)
 		if (!has_work(loop))
 			break;
 	}
+	wheel_before_sleep(loop);
 	loop->now = 0;
 	if (stop)
 		begin_stop(loop);

@@ -11,8 +11,8 @@
  * thread. A connection belongs to one loop and is only touched there. Net moves
  * bytes; it knows no protocol above TCP.
  *
- * A connection is a stack of filters: tcp below, tls later between, the session
- * on top. A session is told of bytes and of credit; it never blocks and never
+ * A connection is a stack of filters (filter.h): tcp below, what the listener
+ * pushes between, the session on top. A session is told of bytes and of credit; it never blocks and never
  * queues: it writes what it has, and is called again when that has left.
  */
 struct loop;
@@ -118,7 +118,7 @@ void loop_timer_stop(struct loop *loop, struct loop_timer *t);
 enum conn_close_reason {
 	CONN_CLOSED_BY_PEER,
 	CONN_CLOSED_BY_US,
-	CONN_RESET,
+	CONN_RESET,   /* or what the peer sent was not what a filter understands */
 	CONN_STOPPED, /* the loop ends */
 };
 
@@ -198,6 +198,13 @@ void conn_set_output_max(struct conn *c, size_t bytes);
  * CONN_CLOSED_BY_PEER where the peer had ended first.
  */
 void conn_close(struct conn *c, int64_t linger_ns);
+
+/*
+ * The same for a peer that owes nothing: all that it was to send has come. So
+ * there is no waiting for its end, only until its kernel has acknowledged all
+ * output and our end, which is looked at every tick, for up to linger_ns.
+ */
+void conn_finish(struct conn *c, int64_t linger_ns);
 void conn_abort(struct conn *c);
 
 /* Bytes of received data so far: for minimum rates. */
@@ -209,6 +216,11 @@ uint64_t conn_bytes_out(const struct conn *c);
 struct listener_options {
 	const char *address;      /* HOST:PORT, [v6]:PORT, :PORT; port 0 picks a free one */
 	uint32_t connections_max; /* shared by all loops, 0: 65 536 */
+	/*
+	 * With which filters connections are built, refused ones too (filter.h): on the loop, before
+	 * on_accept. A negative error: closed at once, unseen by on_accept. NULL: plain TCP.
+	 */
+	int (*push_filters)(void *ctx, struct conn *c);
 	/* On the loop of the connection. Must set a session, or refuse with a negative error (then it is closed). */
 	int (*on_accept)(void *ctx, struct conn *c);
 	/* Past the cap: may write one answer; the connection is closed after it. NULL: closed at once. */
@@ -236,6 +248,16 @@ int listener_open(const struct listener_options *options, struct loop **loops, u
 void listener_stop(struct listener *l);
 void listener_close(
 	struct listener *l); /* after the loops ended, before or after loop_free; NULL is allowed */
+/* Since the start. `refused`: at the bound, or for want of memory or descriptors; closed at once or after one answer. */
+struct listener_figures {
+	uint64_t refused, bytes_received, bytes_sent;
+};
+/* Any thread. */
+void listener_figures(const struct listener *l, struct listener_figures *out);
+
+/* False while the bound of connections is reached or descriptors are short: who comes now is refused. Any thread. */
+bool listener_has_room(const struct listener *l);
+
 /* Open connections, refused ones that are not yet gone included. Any thread. */
 uint32_t listener_connections(const struct listener *l);
 

@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 #include <uv.h>
 
+#include "net/filter.h"
 #include "net/net.h"
 
 /* What the files of this folder share. Nobody outside includes it. */
@@ -26,6 +27,9 @@ struct wheel {
 };
 
 void wheel_init(struct loop *loop);
+
+/* At the end of a turn: an alarm for which no timer is left moves on, or is taken back. */
+void wheel_before_sleep(struct loop *loop);
 
 /* ---- output parts (output.c) ---- */
 
@@ -57,7 +61,7 @@ void out_pool_fini(struct out_pool *pool);
 int out_append(struct conn *c, struct slice bytes);
 int out_append_blob(struct conn *c, struct blob *blob, struct slice part);
 
-/* Offers what is pending to the kernel, once. Bytes taken, 0 where it takes none now, or -errno. */
+/* Offers what is pending to the filters, once. Bytes taken, or an enum filter_result. */
 int64_t out_send(struct conn *c);
 void out_drop(struct conn *c);
 
@@ -129,16 +133,25 @@ enum conn_flag {
 	CONN_WROTE = 16,   /* on_drained is owed */
 	CONN_PRESENT = 32, /* kept bytes are to be presented at the end of the turn */
 	CONN_INSIDE = 64,  /* on_bytes is running */
+	/* Of a stack with more than tcp in it: */
+	CONN_STACKED = 128,
+	CONN_HELD = 256,          /* a filter holds input: read at the end of the turn, without an event */
+	CONN_READ_ON_WRITE = 512, /* reading waits for the socket to be writable */
+	CONN_SEND_ON_READ = 1024, /* with CONN_BLOCKED: sending waits for the socket to be readable */
+	CONN_BROKEN = 2048,       /* a filter gave up */
+	CONN_FINISH = 4096,       /* gone as soon as the peer's kernel has everything */
 };
 
 struct conn {
 	uv_poll_t poll; /* first: a handle's address is its connection's */
 	struct loop *loop;
-	struct listener *listener;
+	struct acceptor *acceptor; /* NULL: of no listener */
 	const struct conn_session *session;
 	void *ctx;
 	struct conn *next, **prev;           /* all of the loop */
 	struct conn *todo_next, **todo_prev; /* those with something to do at the end of the turn */
+	struct conn_filter *filter;          /* the top of the stack */
+	struct conn_filter tcp;              /* its bottom */
 	struct out_part *out_first, *out_last;
 	size_t out_bytes;
 	uint8_t *kept; /* unconsumed input, only while there is some */
@@ -150,16 +163,18 @@ struct conn {
 	int fd;
 	uint8_t peer[16]; /* IPv6, or IPv4 mapped into it */
 	uint16_t peer_port;
+	uint16_t flags;   /* enum conn_flag */
 	uint8_t state;    /* enum conn_state */
-	uint8_t flags;    /* enum conn_flag */
 	uint8_t watching; /* UV_READABLE, UV_WRITABLE: what epoll is told */
 	uint8_t reason;   /* enum conn_close_reason */
 };
 
-_Static_assert(sizeof(struct conn) - sizeof(uv_poll_t) <= 200, "an idle connection stays small");
+_Static_assert(sizeof(struct conn) - sizeof(uv_poll_t) <= 216, "an idle connection stays small");
+
+extern const struct filter_ops filter_tcp;
 
 /* Takes fd, also on failure. NULL without memory. */
-struct conn *conn_new(struct loop *loop, struct listener *listener, int fd, const struct sockaddr *peer);
+struct conn *conn_new(struct loop *loop, struct acceptor *acceptor, int fd, const struct sockaddr *peer);
 
 /* The connection's work at the end of a turn: present, write, tell of credit, go on closing. */
 void conn_turn(struct conn *c);
@@ -171,7 +186,9 @@ void conn_terminate(struct conn *c, enum conn_close_reason reason);
 
 void acceptor_shut(struct acceptor *a);
 struct acceptor *acceptor_next(const struct acceptor *a);
-void listener_conn_gone(struct listener *l);
+void acceptor_conn_gone(struct acceptor *a);
+/* On the loop of a: bytes of its connections. NULL: counted nowhere. */
+void acceptor_count(struct acceptor *a, size_t received, size_t sent);
 
 /* ---- addresses (address.c) ---- */
 

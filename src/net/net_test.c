@@ -19,6 +19,7 @@
 
 #include "base/mem.h"
 #include "net/net_private.h"
+#include "net/veil.h"
 
 /*
  * Loops in threads, real sockets over loopback. The test thread is the client;
@@ -63,6 +64,39 @@ static struct {
 
 static const struct conn_session *serve_with;
 static size_t input_max;
+static int veils; /* how many filters lie over tcp */
+static bool refuse_filters;
+
+static int push_veils(void *ctx, struct conn *c)
+{
+	int rc = refuse_filters ? ERR_NOMEM : 0;
+
+	(void)ctx;
+	for (int i = 0; i < veils && rc == 0; i++)
+		rc = veil_push(c);
+	return rc;
+}
+
+static int over_a_veil(void **state)
+{
+	(void)state;
+	veils = 1;
+	return 0;
+}
+
+static int over_two_veils(void **state)
+{
+	(void)state;
+	veils = 2;
+	return 0;
+}
+
+static int over_tcp(void **state)
+{
+	(void)state;
+	veils = 0;
+	return 0;
+}
 
 static void on_closed(void *ctx, enum conn_close_reason reason)
 {
@@ -124,6 +158,7 @@ static void start(struct server *s, uint32_t count, const struct conn_session *s
 	struct listener_options options = {
 		.address = "127.0.0.1:0",
 		.connections_max = max,
+		.push_filters = veils || refuse_filters ? push_veils : NULL,
 		.on_accept = on_accept,
 		.on_refuse = on_refuse,
 		.on_exhausted = on_exhausted,
@@ -149,6 +184,7 @@ static void stop(struct server *s)
 		assert_int_equal(listener_connections(s->listener), 0);
 		assert_int_equal(atomic_load(&seen.closed), atomic_load(&seen.accepted));
 	}
+	assert_int_equal(atomic_load(&veil_met.live), 0);
 	listener_close(s->listener);
 	for (uint32_t i = 0; i < s->count; i++)
 		loop_free(s->loops[i]);
@@ -209,13 +245,24 @@ static int dial_socket(int fd, uint16_t port)
 	return fd;
 }
 
-static int dial(const struct server *s)
+static int dial_bare(const struct server *s)
 {
 	struct timeval patience = {20, 0};
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	(void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	if (veils) /* the socket is to be full before a filter waits for anything else */
+		(void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &(int){32 << 10}, sizeof(int));
 	return dial_socket(fd, s->port);
+}
+
+static int dial(const struct server *s)
+{
+	int fd = dial_bare(s);
+
+	for (int i = 0; i < veils; i++)
+		fd = veil_client(fd);
+	return fd;
 }
 
 static void put(int fd, const void *bytes, size_t n)
@@ -643,6 +690,43 @@ static void lingering_ends_in_time(void **state)
 	stop(&s);
 }
 
+static char plenty[4 << 20];
+
+static size_t finish(void *ctx, struct slice bytes)
+{
+	if (conn_write(ctx, slice_make(plenty, sizeof(plenty))) < 0)
+		atomic_fetch_add(&seen.errors, 1);
+	conn_finish(ctx, 3600 * 1000 * MS);
+	return bytes.len;
+}
+
+/* The peer neither ends nor reads at first: what it has not got stays, and then there is no waiting for its end. */
+static void finishing_waits_until_the_peer_has_everything(void **state)
+{
+	const struct conn_session session = {.on_bytes = finish, .on_closed = on_closed};
+	static char got[sizeof(plenty)];
+	struct server s;
+	size_t n = 0;
+	int fd;
+
+	(void)state;
+	start(&s, 1, &session, 0);
+	fd = dial(&s);
+	put(fd, "x", 1);
+	nap_ms(300);
+	assert_int_equal(atomic_load(&seen.closed), 0);
+	while (n < sizeof(got)) {
+		ssize_t more = recv(fd, got + n, sizeof(got) - n, 0);
+		assert_true(more > 0);
+		n += (size_t)more;
+	}
+	expect_end(fd);
+	await(&seen.closed_for[CONN_CLOSED_BY_US], 1); /* await has less patience than the linger */
+	assert_int_equal(atomic_load(&seen.errors), 0);
+	(void)close(fd);
+	stop(&s);
+}
+
 static void count_end(void *ctx)
 {
 	atomic_fetch_add(&seen.ended, 1);
@@ -659,12 +743,14 @@ static void half_a_close_still_gets_its_answer(void **state)
 	int fd;
 
 	(void)state;
+	atomic_store(&veil_met.cut_short, 0);
 	start(&s, 1, &session, 0);
 	fd = dial(&s);
 	put(fd, "x\n", 2);
 	assert_int_equal(shutdown(fd, SHUT_WR), 0);
 	expect(fd, "x\nafter your end\n");
 	expect_end(fd);
+	assert_int_equal(atomic_load(&veil_met.cut_short), 0);
 	await(&seen.closed_for[CONN_CLOSED_BY_PEER], 1);
 	assert_int_equal(atomic_load(&seen.ended), 1);
 	(void)close(fd);
@@ -879,6 +965,52 @@ static void an_idle_loop_does_not_tick(void **state)
 	assert_int_equal(turns_during(s.loops[0], 500), 0);
 	on_loop(s.loops[0], stop_far_timers, NULL);
 	assert_int_equal(turns_during(s.loops[0], 300), 0);
+	assert_int_equal(atomic_load(&seen.errors), 0);
+	stop(&s);
+}
+
+static void count_fired(void *ctx)
+{
+	(void)ctx;
+	atomic_fetch_add(&fired, 1);
+}
+
+static void set_timer(struct loop *loop, void *arg)
+{
+	(void)arg;
+	loop_timer_init(&far_timers[0], never, NULL);
+	loop_timer_set(loop, &far_timers[0], 300 * MS);
+}
+
+static void stop_timer(struct loop *loop, void *arg)
+{
+	(void)arg;
+	loop_timer_stop(loop, &far_timers[0]);
+}
+
+static void set_another_timer(struct loop *loop, void *arg)
+{
+	(void)arg;
+	loop_timer_init(&far_timers[1], count_fired, NULL);
+	loop_timer_set(loop, &far_timers[1], 1000 * MS);
+}
+
+static void a_timer_that_was_stopped_wakes_nobody(void **state)
+{
+	struct server s;
+
+	(void)state;
+	make_loops(&s, 1);
+	run_loops(&s);
+	atomic_store(&fired, 0);
+	on_loop(s.loops[0], set_timer, NULL);
+	on_loop(s.loops[0], stop_timer, NULL);
+	assert_int_equal(turns_during(s.loops[0], 500), 0); /* none is left */
+	on_loop(s.loops[0], set_timer, NULL);
+	on_loop(s.loops[0], set_another_timer, NULL);
+	on_loop(s.loops[0], stop_timer, NULL);
+	assert_int_equal(turns_during(s.loops[0], 500), 0); /* a later one is */
+	await(&fired, 1);
 	assert_int_equal(atomic_load(&seen.errors), 0);
 	stop(&s);
 }
@@ -1121,8 +1253,20 @@ static void the_end_of_a_turn_is_told_once(void **state)
 
 /* ---- listeners ---- */
 
+/* Bytes are the session's; but while a connection lingers its filters are gone, and what still comes counts as it is. */
+static void expect_traffic(const struct listener_figures *f, uint64_t received, uint64_t sent)
+{
+	if (veils) {
+		assert_true(f->bytes_received >= received && f->bytes_sent == sent);
+	} else {
+		assert_int_equal(f->bytes_received, received);
+		assert_int_equal(f->bytes_sent, sent);
+	}
+}
+
 static void past_the_cap_one_answer_and_the_end(void **state)
 {
+	struct listener_figures figures;
 	struct server s;
 	int a, b, c;
 
@@ -1136,6 +1280,10 @@ static void past_the_cap_one_answer_and_the_end(void **state)
 	expect_end(c);
 	(void)close(c);
 	assert_int_equal(atomic_load(&seen.refused), 1);
+	listener_figures(s.listener, &figures);
+	assert_int_equal(figures.refused, 1);
+	expect_traffic(&figures, 0, 5);
+	assert_false(listener_has_room(s.listener));
 	(void)close(a);
 	await(&seen.closed, 1);
 	for (int i = 0; i < 5000 && listener_connections(s.listener) > 1; i++)
@@ -1145,6 +1293,10 @@ static void past_the_cap_one_answer_and_the_end(void **state)
 	expect(a, "x\n");
 	(void)close(a);
 	(void)close(b);
+	await(&seen.closed, 3);
+	listener_figures(s.listener, &figures);
+	expect_traffic(&figures, 2, 7);
+	assert_true(listener_has_room(s.listener));
 	stop(&s);
 }
 
@@ -1331,6 +1483,187 @@ static void no_memory_refuses_one_connection_only(void **state)
 	stop(&s);
 }
 
+/* ---- filters ---- */
+
+static void expect_big(int fd)
+{
+	for (int i = 0; i < BIG_PARTS; i++) {
+		size_t n = (size_t)(i * 97) * (size_t)(i % 14) % BIG_BLOB;
+
+		expect(fd, "[");
+		expect_bytes(fd, big->bytes + BIG_BLOB - n, n);
+		expect_bytes(fd, big->bytes, n);
+		expect(fd, "]");
+	}
+}
+
+/* Until a filter could not read because it could not write. */
+static void *put_without_reading(void *arg)
+{
+	static const char line[1000];
+	int64_t *sent = arg;
+	int fd = (int)*sent;
+
+	for (*sent = 0; *sent < 1 << 30 && !atomic_load(&veil_met.read_waited_to_write);
+	     *sent += (int64_t)sizeof(line))
+		put(fd, line, sizeof(line));
+	return NULL;
+}
+
+static size_t send_big_once(void *ctx, struct slice bytes)
+{
+	if (atomic_fetch_add(&seen.bytes, (int64_t)bytes.len) == 0)
+		(void)send_big(ctx, bytes);
+	return bytes.len;
+}
+
+/* A sender that does not look at what it gets: reading and sending wait for each other, and both get there. */
+static void each_direction_may_wait_for_the_other(void **state)
+{
+	const struct conn_session session = {.on_bytes = send_big_once,
+					     .on_drained = count_drained,
+					     .on_closed = on_closed};
+	struct server s;
+	pthread_t writer;
+	int64_t sent;
+	int fd;
+
+	(void)state;
+	make_big();
+	memset((void *)&veil_met, 0, sizeof(veil_met));
+	start(&s, 1, &session, 0);
+	fd = dial(&s);
+	sent = fd;
+	assert_int_equal(pthread_create(&writer, NULL, put_without_reading, &sent), 0);
+	for (int i = 0; i < 20000 && !atomic_load(&veil_met.read_waited_to_write); i++)
+		nap_ms(1);
+	expect_big(fd);
+	assert_int_equal(pthread_join(writer, NULL), 0);
+	await(&seen.bytes, sent);
+	await(&seen.drained, 1);
+	assert_true(turns_during(s.loops[0], 50) <= 1);
+	assert_true(atomic_load(&veil_met.read_waited_to_write) > 0);
+	assert_true(atomic_load(&veil_met.send_waited_to_read) > 0);
+	assert_true(atomic_load(&veil_met.held) > 0);
+	assert_true(atomic_load(&veil_met.cut_frames) > 0);
+	(void)close(fd);
+	await(&seen.closed_for[CONN_CLOSED_BY_PEER], 1);
+	stop(&s);
+	blob_unref(big);
+}
+
+static void filters_that_are_refused_close_the_connection(void **state)
+{
+	struct server s;
+	int fd;
+
+	(void)state;
+	refuse_filters = true;
+	start(&s, 1, &echo, 0);
+	fd = dial_bare(&s);
+	expect_end(fd);
+	assert_int_equal(atomic_load(&seen.accepted), 0);
+	(void)close(fd);
+	stop(&s);
+	refuse_filters = false;
+}
+
+static void expect_frame(int fd, char type)
+{
+	uint8_t head[VEIL_HEAD];
+
+	assert_int_equal(recv(fd, head, sizeof(head), MSG_WAITALL), sizeof(head));
+	assert_int_equal(head[0], type);
+}
+
+static void who_speaks_another_protocol_is_told(void **state)
+{
+	static char more[1 << 20];
+	struct server s;
+	int fd;
+
+	(void)state;
+	start(&s, 1, &echo, 0);
+	fd = dial_bare(&s);
+	put(fd, "GET / HTTP/1.1\r\n", 16);
+	put(fd, more, sizeof(more)); /* unread, it would turn the end into a reset */
+	expect_frame(fd, 'X');
+	expect_end(fd);
+	(void)close(fd);
+	await(&seen.closed_for[CONN_RESET], 1);
+	stop(&s);
+}
+
+static void ask_direct(struct loop *loop, void *arg)
+{
+	(void)loop;
+	*(bool *)arg = conn_is_direct(seen.conn);
+	(void)conn_write(seen.conn, SLICE_LIT("x"));
+	if (conn_is_direct(seen.conn)) /* not past what is queued */
+		atomic_fetch_add(&seen.errors, 1);
+}
+
+static void output_that_waits_for_the_peer_is_silent(void **state)
+{
+	struct server s;
+	bool direct;
+	int fd;
+
+	(void)state;
+	start(&s, 1, &echo, 0);
+	fd = dial_bare(&s);
+	await(&seen.accepted, 1);
+	on_loop(s.loops[0], ask_direct, &direct);        /* writes before there was a hello */
+	assert_true(turns_during(s.loops[0], 100) <= 1); /* room to write is no reason to try */
+	put(fd, "H\0\0", 3);
+	expect_frame(fd, 'H');
+	expect_frame(fd, 'D');
+	(void)close(fd);
+	await(&seen.closed, 1);
+	stop(&s);
+}
+
+static void an_end_that_the_filter_was_not_told_of_is_a_reset(void **state)
+{
+	struct server s;
+	int fd;
+
+	(void)state;
+	start(&s, 1, &echo, 0);
+	fd = dial_bare(&s);
+	put(fd, "H\0\0", 3);
+	expect_frame(fd, 'H');
+	assert_int_equal(shutdown(fd, SHUT_WR), 0);
+	await(&seen.closed_for[CONN_RESET], 1);
+	(void)close(fd);
+	stop(&s);
+}
+
+static void a_filter_says_whether_the_socket_may_be_written(void **state)
+{
+	struct server s;
+	bool direct;
+	int fd;
+
+	(void)state;
+	for (veils = 0; veils < 2; veils++) {
+		start(&s, 1, &echo, 0);
+		fd = dial(&s);
+		await(&seen.accepted, 1);
+		on_loop(s.loops[0], ask_direct, &direct);
+		assert_int_equal(direct, veils == 0);
+		expect(fd, "x");
+		(void)close(fd);
+		await(&seen.closed, 1);
+		assert_int_equal(atomic_load(&seen.errors), 0);
+		stop(&s);
+	}
+	veils = 0;
+}
+
+#define VEILED(test) cmocka_unit_test_setup_teardown(test, over_a_veil, over_tcp)
+#define TWICE_VEILED(test) cmocka_unit_test_setup_teardown(test, over_two_veils, over_tcp)
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -1343,6 +1676,7 @@ int main(void)
 		cmocka_unit_test(stopped_reading_is_silent_and_resumes),
 		cmocka_unit_test(lingering_lets_the_answer_through),
 		cmocka_unit_test(lingering_ends_in_time),
+		cmocka_unit_test(finishing_waits_until_the_peer_has_everything),
 		cmocka_unit_test(half_a_close_still_gets_its_answer),
 		cmocka_unit_test(an_end_that_is_not_answered_is_silent),
 		cmocka_unit_test(credit_is_told_once),
@@ -1350,6 +1684,7 @@ int main(void)
 		cmocka_unit_test(the_peer_is_named),
 		cmocka_unit_test(timers_fire_in_order_move_and_stop),
 		cmocka_unit_test(an_idle_loop_does_not_tick),
+		cmocka_unit_test(a_timer_that_was_stopped_wakes_nobody),
 		cmocka_unit_test(many_timers_over_many_rounds_fire_each_at_its_time),
 		cmocka_unit_test(messages_arrive_once_and_in_order),
 		cmocka_unit_test(a_message_goes_back_and_forth_between_loops),
@@ -1362,6 +1697,30 @@ int main(void)
 		cmocka_unit_test(a_stopped_listener_takes_no_more),
 		cmocka_unit_test(out_of_descriptors_is_no_busy_loop),
 		cmocka_unit_test(no_memory_refuses_one_connection_only),
+		cmocka_unit_test(filters_that_are_refused_close_the_connection),
+		cmocka_unit_test(a_filter_says_whether_the_socket_may_be_written),
+		VEILED(answers_are_the_same_however_the_bytes_are_cut),
+		VEILED(stopping_closes_what_is_open),
+		VEILED(a_slow_reader_gets_all_and_blobs_come_back),
+		VEILED(output_is_bounded),
+		VEILED(a_reader_that_is_always_drained_does_not_starve_others),
+		VEILED(input_nobody_takes_stops_the_sender),
+		VEILED(stopped_reading_is_silent_and_resumes),
+		VEILED(lingering_lets_the_answer_through),
+		VEILED(lingering_ends_in_time),
+		VEILED(half_a_close_still_gets_its_answer),
+		VEILED(an_end_that_is_not_answered_is_silent),
+		VEILED(credit_is_told_once),
+		VEILED(past_the_cap_one_answer_and_the_end),
+		VEILED(two_loops_share_a_port),
+		VEILED(each_direction_may_wait_for_the_other),
+		VEILED(output_that_waits_for_the_peer_is_silent),
+		VEILED(who_speaks_another_protocol_is_told),
+		VEILED(an_end_that_the_filter_was_not_told_of_is_a_reset),
+		TWICE_VEILED(answers_are_the_same_however_the_bytes_are_cut),
+		TWICE_VEILED(a_slow_reader_gets_all_and_blobs_come_back),
+		TWICE_VEILED(each_direction_may_wait_for_the_other),
+		TWICE_VEILED(half_a_close_still_gets_its_answer),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

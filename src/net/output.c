@@ -1,7 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <errno.h>
-#include <sys/socket.h>
-
 #include "base/mem.h"
 #include "net/net_private.h"
 
@@ -178,6 +175,7 @@ static void take_away(struct conn *c, size_t n)
 {
 	c->out_bytes -= n;
 	c->bytes_out += n;
+	acceptor_count(c->acceptor, 0, n);
 	while (c->out_first && n >= c->out_first->len) {
 		struct out_part *p = c->out_first;
 
@@ -193,30 +191,20 @@ static void take_away(struct conn *c, size_t n)
 	c->out_first->len -= n;
 }
 
-static ssize_t send_parts(const struct conn *c)
-{
-	struct iovec iov[SEND_PARTS];
-	struct msghdr msg = {.msg_iov = iov};
-
-	for (struct out_part *p = c->out_first; p && msg.msg_iovlen < SEND_PARTS; p = p->next) {
-		iov[msg.msg_iovlen].iov_base = (void *)(uintptr_t)p->at;
-		iov[msg.msg_iovlen++].iov_len = p->len;
-	}
-	if (msg.msg_iovlen == 1) /* a cheaper call */
-		return send(c->fd, iov[0].iov_base, iov[0].iov_len, MSG_NOSIGNAL);
-	return sendmsg(c->fd, &msg, MSG_NOSIGNAL);
-}
-
 int64_t out_send(struct conn *c)
 {
-	ssize_t n;
+	/* Not cleared, as other variables are for safety: what is shown of it has been written. */
+	__attribute__((uninitialized)) struct iovec iov[SEND_PARTS];
+	int count = 0;
+	int64_t n;
 
-	do
-		n = send_parts(c);
-	while (n < 0 && errno == EINTR);
-	if (n < 0)
-		return errno == EAGAIN ? 0 : -errno;
-	take_away(c, (size_t)n);
+	for (struct out_part *p = c->out_first; p && count < SEND_PARTS; p = p->next) {
+		iov[count].iov_base = (void *)(uintptr_t)p->at;
+		iov[count++].iov_len = p->len;
+	}
+	n = c->filter->ops->send(c->filter, iov, count);
+	if (n > 0)
+		take_away(c, (size_t)n);
 	return n;
 }
 

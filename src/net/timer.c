@@ -7,8 +7,9 @@
  * bit for each slot that is not empty. Setting and stopping touch one list.
  * The loop's one libuv timer (the alarm) is set for the first used slot, so
  * that an empty wheel never ticks and one with far deadlines sleeps until the
- * first. When deadlines move on, the alarm stays where it is, and rings once
- * for nothing: cheaper than to set it with every request.
+ * first. When deadlines move on, the alarm stays where it is: cheaper than to set
+ * it with each. Only if nothing at all is left in its slot when the loop goes to
+ * sleep it is moved, so that no sleeper is woken for nothing.
  *
  * A timer more than a round away is met once a round and left. A hierarchical
  * wheel would save that and cost moves between levels; a heap (libuv's own
@@ -142,6 +143,20 @@ static void on_alarm(uv_timer_t *alarm)
 		if (tick < w->wake_tick)
 			set_alarm(loop, tick);
 	}
+}
+
+void wheel_before_sleep(struct loop *loop)
+{
+	struct wheel *w = &loop->wheel;
+
+	if (w->wake_tick == INT64_MAX || w->slots[(uint64_t)w->wake_tick % WHEEL_SLOTS])
+		return;
+	if (w->count > 0) {
+		set_alarm(loop, first_used_tick(w));
+		return;
+	}
+	w->wake_tick = INT64_MAX;
+	(void)uv_timer_stop(&w->alarm);
 }
 
 void wheel_init(struct loop *loop)

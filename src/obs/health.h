@@ -41,7 +41,7 @@ void health_probe(struct health *h, enum metric_COMPONENT component, health_prob
 bool health_ready(struct health *h, bool for_read);
 
 /*
- * Appends {"status":"ready|read_only|down","components":{"log":{"state":"ok"},…}} with
+ * Appends {"status":"ready|read_only|down","components":{"ingest":{"state":"ok"},…}} with
  * a "reason" where one is not fine. Gives the worst state in *worst. ERR_LIMIT, ERR_NOMEM.
  */
 int health_write(struct health *h, struct buf *out, enum health_state *worst);

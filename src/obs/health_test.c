@@ -29,12 +29,12 @@ static void weir_is_not_ready_until_it_has_started(void **state)
 	assert_int_equal(health_new(&h), 0);
 	expect(h,
 	       "{\"status\":\"down\",\"components\":{\"start\":{\"state\":\"down\",\"reason\":\"starting\"},"
-	       "\"log\":{\"state\":\"ok\"},\"ingest\":{\"state\":\"ok\"},\"listeners\":{\"state\":\"ok\"},"
+	       "\"ingest\":{\"state\":\"ok\"},\"listeners\":{\"state\":\"ok\"},"
 	       "\"drain\":{\"state\":\"ok\"}}}\n",
 	       HEALTH_DOWN);
 	health_set(h, COMPONENT_START, HEALTH_OK, "ignored");
 	expect(h,
-	       "{\"status\":\"ready\",\"components\":{\"start\":{\"state\":\"ok\"},\"log\":{\"state\":\"ok\"},"
+	       "{\"status\":\"ready\",\"components\":{\"start\":{\"state\":\"ok\"},"
 	       "\"ingest\":{\"state\":\"ok\"},\"listeners\":{\"state\":\"ok\"},\"drain\":{\"state\":\"ok\"}}}\n",
 	       HEALTH_OK);
 	health_free(h);
@@ -58,7 +58,7 @@ static void a_probe_is_asked_and_the_worse_of_two_wins(void **state)
 	health_set(h, COMPONENT_START, HEALTH_OK, NULL);
 	health_probe(h, COMPONENT_INGEST, probe, &answer);
 	expect(h,
-	       "{\"status\":\"read_only\",\"components\":{\"start\":{\"state\":\"ok\"},\"log\":{\"state\":\"ok\"},"
+	       "{\"status\":\"read_only\",\"components\":{\"start\":{\"state\":\"ok\"},"
 	       "\"ingest\":{\"state\":\"read_only\",\"reason\":\"the disk is \\\"full\\\"\"},"
 	       "\"listeners\":{\"state\":\"ok\"},\"drain\":{\"state\":\"ok\"}}}\n",
 	       HEALTH_READ_ONLY);

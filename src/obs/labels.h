@@ -11,9 +11,7 @@
  */
 #define METRIC_VALUES_NONE(V, label) V(label, ALL, "")
 
-#define METRIC_VALUES_LISTENER(V, label) \
-	V(label, HTTP, "http")           \
-	V(label, KAFKA, "kafka")
+#define METRIC_VALUES_LISTENER(V, label) V(label, HTTP, "http")
 
 #define METRIC_VALUES_ROUTE(V, label)            \
 	V(label, RECORDS_POST, "records_post")   \
@@ -25,7 +23,6 @@
 	V(label, TOPICS, "topics")               \
 	V(label, TOPIC, "topic")                 \
 	V(label, TRIM, "trim")                   \
-	V(label, INGEST, "ingest")               \
 	V(label, HEALTHZ, "healthz")             \
 	V(label, READYZ, "readyz")               \
 	V(label, METRICS, "metrics")             \
@@ -50,16 +47,13 @@
 
 #define METRIC_VALUES_ENTRY(V, label) \
 	V(label, HTTP, "http")        \
-	V(label, WS, "ws")            \
-	V(label, WEBHOOK, "webhook")  \
-	V(label, KAFKA, "kafka")
+	V(label, WS, "ws")
 
 #define METRIC_VALUES_WAY(V, label)    \
 	V(label, POLL, "poll")         \
 	V(label, LONGPOLL, "longpoll") \
 	V(label, SSE, "sse")           \
-	V(label, WS, "ws")             \
-	V(label, KAFKA, "kafka")
+	V(label, WS, "ws")
 
 #define METRIC_VALUES_QUEUE(V, label) \
 	V(label, ENTERED, "entered")  \
@@ -82,7 +76,6 @@
 /* The parts that /readyz speaks of; health.h uses the same enumeration. */
 #define METRIC_VALUES_COMPONENT(V, label) \
 	V(label, START, "start")          \
-	V(label, LOG, "log")              \
 	V(label, INGEST, "ingest")        \
 	V(label, LISTENERS, "listeners")  \
 	V(label, DRAIN, "drain")

@@ -153,6 +153,18 @@ static inline void metric_observe(struct metrics_shard *s, enum metric metric, u
 	metric_word_add(&words[METRIC_BUCKETS + 1], value);
 }
 
+/* The same value n times: what came together. */
+static inline void metric_observe_many(struct metrics_shard *s, enum metric metric, unsigned label,
+				       uint64_t value, uint64_t n)
+{
+	const struct metric_shape *shape = &metric_shapes[metric];
+	_Atomic uint64_t *words = &s->words[shape->at + label * METRIC_HISTOGRAM_WORDS];
+
+	CHECK(label < shape->cells && shape->words == METRIC_HISTOGRAM_WORDS);
+	metric_word_add(&words[metric_bucket((enum metric_kind)shape->kind, value)], n);
+	metric_word_add(&words[METRIC_BUCKETS + 1], value * n);
+}
+
 /* ---- sources: who keeps numbers of his own ---- */
 
 struct metrics_scrape;

@@ -177,6 +177,7 @@ static void histograms_are_cumulative_and_exact(void **state)
 	metric_observe(s, METRIC_DELIVERY_SECONDS, WAY_WS, 1);
 	metric_observe(s, METRIC_DELIVERY_SECONDS, WAY_WS, 1500);
 	metric_observe(s, METRIC_DELIVERY_SECONDS, WAY_WS, UINT64_C(20000000000));
+	metric_observe_many(s, METRIC_DELIVERY_SECONDS, WAY_SSE, 1500, 3);
 	metric_observe(s, METRIC_INGEST_BODY_BYTES, 0, 65);
 	text = written(m);
 	assert_has(text, "weir_delivery_seconds_bucket{way=\"ws\",le=\"0.000001\"} 1");
@@ -189,7 +190,9 @@ static void histograms_are_cumulative_and_exact(void **state)
 	assert_has(text, "weir_ingest_body_bytes_bucket{le=\"128\"} 1");
 	assert_has(text, "weir_ingest_body_bytes_sum 65");
 	assert_has(text, "weir_log_sync_seconds_count 0");
-	assert_null(strstr(text, "weir_delivery_seconds_count{way=\"sse\"}"));
+	assert_has(text, "weir_delivery_seconds_bucket{way=\"sse\",le=\"0.000002\"} 3");
+	assert_has(text, "weir_delivery_seconds_sum{way=\"sse\"} 0.0000045");
+	assert_null(strstr(text, "weir_delivery_seconds_count{way=\"poll\"}"));
 	mem_free(text);
 }
 
@@ -392,7 +395,7 @@ static void the_reference_page_has_every_metric_and_label(void **state)
 #define METRIC(name, metric, kind, a, b, help) assert_non_null(strstr(text, "\n| `" metric "` | "));
 #include "obs/metrics.def"
 #undef METRIC
-	assert_has(text, "| `way` | `poll`, `longpoll`, `sse`, `ws`, `kafka` |");
+	assert_has(text, "| `way` | `poll`, `longpoll`, `sse`, `ws` |");
 	assert_has(text, "| `code` | the codes of [errors.md](errors.md) |");
 	mem_free(text);
 	buf_fini(&out);

@@ -5,7 +5,7 @@
  */
 #include "serve/app.h"
 
-#define SCRATCH_BYTES_MAX ((size_t)64 << 20)
+#include "serve/record/record_json.h"
 
 static void on_wake(void *ctx)
 {
@@ -30,7 +30,7 @@ int app_loop_init(struct app *app, struct loop *loop, struct fault *fault)
 	int rc;
 
 	al->loop = loop;
-	buf_init(&al->scratch, SCRATCH_BYTES_MAX);
+	buf_init(&al->scratch, RECORD_JSON_BYTES_MAX + APP_SCRATCH_KEPT);
 	rc = loop_waker_new(loop, on_wake, al, &al->waker);
 	if (rc == 0)
 		rc = log_port_new(app->log, wake_loop, al, &al->port);
@@ -72,6 +72,18 @@ void app_loop_drain(struct app *app, struct loop *loop)
 		app_guest_remove(guest);
 		guest->leave(guest->ctx);
 	}
+}
+
+void app_observe_delivery(struct app_loop *al, enum metric_WAY way, int64_t entered_ns, uint32_t records)
+{
+	int64_t now = loop_now(al->loop);
+
+	if (entered_ns == 0 || records == 0 || !al->shard)
+		return;
+	if (now < entered_ns) /* the turn began before it entered */
+		now = loop_now_fresh(al->loop);
+	metric_observe_many(al->shard, METRIC_DELIVERY_SECONDS, way,
+			    now > entered_ns ? (uint64_t)(now - entered_ns) : 0, records);
 }
 
 void app_loop_measure(struct app_loop *al)

@@ -25,6 +25,9 @@ struct app_guest {
 	void *ctx;
 };
 
+/* A page and one record more; beyond it the scratch is given back before it is used again. */
+#define APP_SCRATCH_KEPT ((size_t)32 << 20)
+
 struct app_loop {
 	struct loop *loop;
 	struct log_port *port;
@@ -87,6 +90,12 @@ static inline void app_flush_later(struct app_loop *al)
  * ERR_NOMEM, ERR_IO: then app_loop_fini is still to be called.
  */
 int app_loop_init(struct app *app, struct loop *loop, struct fault *fault);
+
+/*
+ * On the loop: so many records were handed to a reader who had waited for them.
+ * entered_ns is the view's; 0 (not known, or he was behind) counts nothing.
+ */
+void app_observe_delivery(struct app_loop *al, enum metric_WAY way, int64_t entered_ns, uint32_t records);
 
 /* On the loop, before a scrape: how far its readers are behind. */
 void app_loop_measure(struct app_loop *al);

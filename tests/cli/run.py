@@ -383,5 +383,10 @@ class Words(unittest.TestCase):
             out = subprocess.run(["bash", "-c", shell], capture_output=True, timeout=TIMEOUT)
             self.assertEqual(out.stdout.decode().split(), [expected], out.stderr)
 
+    def test_the_zsh_script_has_no_blank_action(self):
+        script = weir("completion", "zsh").stdout.decode()
+        self.assertTrue(script.startswith("#compdef weir\n"))
+        self.assertNotIn(": '", script)  # after ':' a blank alone keeps zsh from completing options
+
 
 unittest.main()

@@ -106,6 +106,17 @@ def _(w):
     eq([x["offset"] for x in got], [0, 1, 2, 3])
 
 
+@test("produce sends an idempotency key as it was given, quotes and blanks too")
+def _(w):
+    for key in ('"q"', '"half', " blank ", 'in"side', "back\\slash", '"both\\"'):
+        t = w.topic()
+        for want in ("1 accepted, 0 already", "0 accepted, 1 already"):
+            code, _out, err = weir("produce", t, "--server", w.url, "--idempotency-key", key, input=b"1\n")
+            eq(code, 0, err)
+            check(want in err, err)
+        eq([r["headers"]["idempotency-key"] for r in w.all(t)], [key])
+
+
 @test("a command without a server is exit 1 and says whom it asked")
 def _(w):
     code, out, err = weir("topic", "list", "--server", "http://127.0.0.1:1")

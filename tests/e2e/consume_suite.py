@@ -3,10 +3,12 @@
 import base64
 import datetime
 import json
+import os
 import random
+import socket
 import time
 
-from harness import Later, Sse, Weir, Ws, check, eq, expect, poll_values, test
+from harness import Later, Raw, Sse, Weir, Ws, check, eq, expect, partition_of, poll_values, test
 
 
 def walk(w, t, limit, cursor="earliest", **args):
@@ -163,6 +165,50 @@ def _(w):
     eq([r["value"] for r in got], [1, 1])
 
 
+@test("the cursor of a selection keeps the places of partitions that were not selected")
+def _(w):
+    t = w.topic(partitions=4)
+    for p in range(4):
+        w.ndjson(t, [10 * p + i for i in range(6)], partition=p)
+    _, c = walk(w, t, 10)
+    for p in range(4):
+        w.ndjson(t, [10 * p + i for i in (6, 7, 8)], partition=p)
+    got, c = walk(w, t, 2, cursor=c, partitions="1")
+    eq([r["value"] for r in got], [16, 17, 18])
+    with Sse(w, "/v1/topics/%s/sse?partitions=3&cursor=%s" % (t, c)) as s:
+        events = s.take(2)
+    eq([e.json()["value"] for e in events], [36, 37])
+    with Ws(w, "/v1/topics/%s/ws?partitions=0-1&cursor=%s" % (t, events[-1].id)) as s:
+        got = [s.json() for _ in range(2)]
+    eq([r["value"] for r in got], [6, 7])
+    key = next("k%d" % i for i in range(100) if partition_of("k%d" % i, 4) == 2)
+    w.push(t, b"99", key=key)
+    got, c = walk(w, t, 10, cursor=got[-1]["cursor"], key=key)
+    eq([r["value"] for r in got], [99])
+    # The key's cursor names few partitions, and brings all of them along (docs/internals/reader.md).
+    got, c = walk(w, t, 10, cursor=c)
+    eq(got, [])
+
+
+@test("the places that a selection keeps are in its ETag and in the cursor of a 410")
+def _(w):
+    t = w.topic(partitions=3)
+    for p in range(3):
+        w.ndjson(t, [10 * p + i for i in range(5)], partition=p)
+    only = w.poll(t, limit=5, partitions="1")["cursor"]
+    _, everywhere = walk(w, t, 10)
+    tags = {w.get("/v1/topics/%s/records?partitions=1&cursor=%s" % (t, c)).headers.get("ETag")
+            for c in (only, everywhere)}
+    eq(len(tags), 2, "tags of two places that differ in what is not selected")
+    first = w.poll(t, limit=7)
+    seen = {p: len([r for r in first["records"] if r["partition"] == p]) for p in range(3)}
+    lost = next(p for p in range(3) if seen[p] < 5)
+    trim(w, t, w.poll(t, limit=5, partitions=str(lost))["cursor"])
+    r = expect(w.get("/v1/topics/%s/records?partitions=%d&cursor=%s" % (t, lost, first["cursor"])), 410, "cursor_gone")
+    rest, _ = walk(w, t, 10, cursor=r.json()["cursor"])
+    eq(sorted(r["value"] for r in rest), [10 * p + i for p in range(3) if p != lost for i in range(seen[p], 5)])
+
+
 @test("ETag and If-None-Match: 304 while nothing changed")
 def _(w):
     t = w.topic()
@@ -268,6 +314,100 @@ def _(w):
         eq([r["value"] for r in x.get()["records"]], [7])
 
 
+# ---- from disk ----
+
+def forget_pages(w):
+    """Takes the stored records out of the kernel's cache, so that reading them has to wait for the disk."""
+    for folder, _, names in os.walk(w.data):
+        for name in names:
+            fd = os.open(os.path.join(folder, name), os.O_RDONLY)
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+            os.close(fd)
+
+
+@test("a poll over partitions that are on disk alone is as full as one from memory", own=True, timeout=60)
+def _():
+    with Weir() as w:
+        t = w.topic(partitions=6)
+        for p in range(6):
+            w.batch(t, [{"value": "%d %s" % (i, "x" * 500), "partition": p} for i in range(40)])
+        w.restart()
+        for args in ({}, {"wait": "1ms"}, {"wait": "20s"}):
+            forget_pages(w)
+            got = w.poll(t, limit=1000, **args)
+            eq((len(got["records"]), got["caught_up"]), (240, True), "%r" % args)
+            eq(w.poll(t, limit=1000, cursor=got["cursor"])["records"], [])
+        forget_pages(w)
+        got = w.poll(t, limit=100)
+        eq((len(got["records"]), got["caught_up"]), (100, False))
+        rest = w.poll(t, limit=1000, cursor=got["cursor"])
+        eq((len(rest["records"]), rest["caught_up"]), (140, True))
+
+
+@test("who closes his half after asking is given what is on disk", own=True, timeout=60)
+def _():
+    with Weir() as w:
+        t = w.topic(partitions=3)
+        for p in range(3):
+            w.batch(t, [{"value": "x" * 500, "partition": p} for i in range(20)])
+        w.restart()
+        for wait in ("", "?wait=20s"):
+            forget_pages(w)
+            with Raw(w) as r:
+                r.send("GET /v1/topics/%s/records%s HTTP/1.1\r\nHost: %s\r\n\r\n" % (t, wait, w.authority))
+                r.sock.shutdown(socket.SHUT_WR)
+                got = r.response().json()
+                eq((len(got["records"]), got["caught_up"]), (60, True))
+
+
+@test("a poll of one record reads little of a long history", own=True, timeout=60)
+def _():
+    def read_so_far(w):
+        with open("/proc/%d/io" % w.pid) as f:
+            return int(f.readline().split()[1])
+    with Weir("log: {tail_bytes: 1MiB}\n") as w:
+        t = w.topic(partitions=1)
+        for i in range(20):
+            w.ndjson(t, ["x" * 1000] * 100)
+            for _ in range(5):
+                w.push(t, json.dumps("y" * 100000))
+        time.sleep(0.5)
+        w.restart()
+        w.all(t)
+        for _ in range(2):  # the first round finds the indexes made, which reads everything once
+            before, polls = read_so_far(w), 20
+            for _ in range(polls):
+                eq(len(w.poll(t, limit=1)["records"]), 1)
+            each = (read_so_far(w) - before) / polls
+        check(each < 500000, "%d bytes read for one record" % each)
+
+
+@test("looking for a rare key in much does not hold up others", own=True, timeout=120)
+def _():
+    with Weir("threads: 1\n") as w:
+        t, other = w.topic(partitions=1), w.topic(partitions=1)
+        line = json.dumps({"x": "y" * 200})
+        for i in range(40):
+            w.push(t, (line + "\n") * 5000, "application/x-ndjson", key="common")
+        w.push(t, b"7", key="rare")
+        w.push(other, b"1")
+        with w.session() as s:
+            def ask():
+                began = time.monotonic()
+                expect(s.request("GET", "/v1/topics/%s/records" % other), 200)
+                return time.monotonic() - began
+            calm = sorted(ask() for _ in range(50))[-5]
+            ways = (lambda: w.poll(t, key="rare")["records"][0]["value"],
+                    lambda: Sse(w, "/v1/topics/%s/sse?cursor=earliest&key=rare" % t).next(60).json()["value"])
+            for way in ways:
+                later, waits = Later(way), []
+                while later.is_alive():
+                    waits.append(ask())
+                eq(later.get(), 7)
+                check(len(waits) > 5, "only %d others were answered, the slowest in %.3f s (%.3f s before)" % (
+                    len(waits), max(waits), calm))
+
+
 # ---- one partition ----
 
 @test("one partition is read by offset")
@@ -297,6 +437,30 @@ def _(w):
     check(later.is_alive(), "woke for another partition")
     w.push(t, b"1", partition=1)
     eq([r["value"] for r in later.get()["records"]], [1])
+
+
+# ---- large ----
+
+@test("a large record of which every byte takes six is given on every way, and nobody stands before it", own=True, timeout=120)
+def _():
+    with Weir("memory: 2GiB\nlog: {group_bytes: 64MiB, entered_bytes: 128MiB}\n"
+              "http: {record_bytes_max: 16MiB}\n") as w:
+        t, n = w.topic(), 12 << 20
+        w.push(t, b"\x01" * n, "text/plain")
+        w.push(t, b"2")
+        got = w.get("/v1/topics/%s/records" % t, timeout=90)
+        eq([len(v) for v in poll_values(expect(got, 200).text)], [n], "a page of one record")
+        eq(w.poll(t, cursor=got.json()["cursor"])["records"][0]["value"], 2)
+        for stream in (Sse(w, "/v1/topics/%s/sse?cursor=earliest" % t), Ws(w, "/v1/topics/%s/ws?cursor=earliest" % t)):
+            with stream as s:
+                if isinstance(s, Ws):
+                    s.send(9, b"are you there")
+                given, end = len(s.raw.buf), s.raw.buf
+                while b'"headers":{},"value":2' not in end:
+                    got = s.raw.sock.recv(1 << 20)
+                    check(got, "cut after %d bytes" % given)
+                    given, end = given + len(got), end[-200:] + got
+                check(given > 6 * n, "%d bytes of %d" % (given, 6 * n))
 
 
 # ---- one cursor on every way ----
@@ -367,6 +531,17 @@ def _(w):
 
 
 # ---- cursors that do not fit any more ----
+
+@test("a long poll whose topic is deleted is told so, with what every error has")
+def _(w):
+    t = w.topic()
+    w.push(t, b"1")
+    later = Later(w.get, "/v1/topics/%s/records?cursor=latest&wait=30s" % t)
+    time.sleep(0.2)
+    expect(w.delete("/v1/topics/" + t), 204)
+    expect(later.get(), 404, "unknown_topic")
+
+
 
 def trim(w, t, cursor):
     return expect(w.post("/v1/topics/%s/trim" % t, json.dumps({"before": cursor}), {"Content-Type": "application/json"}), 200)

@@ -378,6 +378,7 @@ def _():
         w.signal(signal.SIGHUP)
         until(lambda: w.get("/v1/topics/second").status == 200, 10, "the second topic")
         eq(w.get("/v1/topics/second").json()["partitions"], 3)
+        until(lambda: "event=reloaded" in w.log(), 10, "the end of the reload in the log")  # the topic is there before
         check("second" in w.log(), "the log does not say what changed")
         mark = len(w.log())
         w.write_config("topics:\n  - { name: third, partitons: 3 }\n  - { name: first, partitions: 9 }\n")

@@ -794,6 +794,16 @@ class Weir:
 
     # -- what the process costs --
 
+    def wakes(self):
+        """{thread: how often it went to sleep}: what stands still has not been woken."""
+        out = {}
+        for tid in os.listdir("/proc/%d/task" % self.pid):
+            with open("/proc/%d/task/%s/status" % (self.pid, tid)) as f:
+                text = f.read()
+            name = re.search(r"^Name:\s*(.*)$", text, re.M).group(1)
+            out[name + " " + tid] = int(re.search(r"^voluntary_ctxt_switches:\s*(\d+)$", text, re.M).group(1))
+        return out
+
     def ticks(self):
         with open("/proc/%d/stat" % self.pid) as f:
             fields = f.read().rsplit(")", 1)[1].split()

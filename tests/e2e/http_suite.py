@@ -214,9 +214,12 @@ def _(w):
     expect(w.get("/v1/topics", {"Origin": "https://app.example.evil"}), 403, "forbidden_origin")
 
 
-@test("a host that is listed is let in", config='http: { allowed_hosts: ["weir.example"] }\n')
+@test("a host that is listed is let in, for every port or for the one",
+      config='http: { allowed_hosts: ["weir.example", "one.example:8443", "[2001:db8::1]", "[2001:db8::2]:99"] }\n')
 def _(w):
-    for host, want in (("weir.example", 200), ("weir.example:80", 200), ("WEIR.example", 200), ("other.example", 403), ("localhost", 200)):
+    for host, want in (("weir.example", 200), ("weir.example:80", 200), ("WEIR.example", 200), ("other.example", 403), ("localhost", 200),
+                       ("one.example:8443", 200), ("ONE.example:8443", 200), ("one.example", 403), ("one.example:443", 403),
+                       ("[2001:db8::1]", 200), ("[2001:db8::1]:7", 200), ("[2001:db8::2]:99", 200), ("[2001:db8::2]:9", 403)):
         with Raw(w) as c:
             c.send("GET /v1/topics HTTP/1.1\r\nHost: %s\r\n\r\n" % host)
             eq(c.response().status, want, host)
@@ -239,6 +242,18 @@ def _():
         check(good > 0, "nothing was taken at all")
         eq(w.partition(t, 0)["high_watermark"], 4000 * good)
         eq(w.push(t, b"1")["accepted"], 1, "afterwards")
+
+
+@test("a slow body is cut, and waited for where body_min_rate is 0", own=True, timeout=60)
+def _():
+    for rate, want in (("1KiB", 408), ("0", 200)):
+        with Weir("http: { header_timeout: 200ms, body_min_rate: %s }\n" % rate) as w, Raw(w) as c:
+            t = w.topic()
+            c.send("POST /v1/topics/%s/records HTTP/1.1\r\nHost: %s\r\nContent-Length: 2\r\n\r\n1" % (t, w.authority))
+            time.sleep(1)
+            if want == 200:
+                c.send("2")
+            eq(c.response().status, want, "body_min_rate: " + rate)
 
 
 @test("a client that dribbles is cut: one byte a second in the header gets 408", timeout=150)

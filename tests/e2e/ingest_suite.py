@@ -10,7 +10,7 @@ import subprocess
 import time
 
 from harness import (BATCH, CE, CE_BATCH, NDJSON, Raw, Weir, check, curl, eq, expect, murmur2, partition_of,
-                     poll_values, query, quote, test, until, together)
+                     poll_values, query, quote, test, together, until)
 
 MIB = 1 << 20
 
@@ -281,6 +281,21 @@ def _(w):
     eq(len(w.all(t)), 40)
 
 
+@test("a unit sent again as another type is a duplicate with all of the first answer, as its bytes are the payload")
+def _(w):
+    t = w.topic(partitions=4)
+    lines = b"\n".join(b"%d" % i for i in range(10))
+    first = expect(send(w, t, "cut", lines, NDJSON), 200).json()
+    again = expect(send(w, t, "cut", lines, "text/plain"), 200)
+    eq((again.json()["accepted"], again.json()["duplicates"]), (0, 10))
+    eq(again.json()["offsets"], first["offsets"])
+    eq(again.headers.get("Idempotent-Replayed"), "true")
+    expect(send(w, t, "whole", lines, "text/plain"), 200)
+    r = w.post("/v1/topics/%s/records?results=records" % t, lines, {"Content-Type": NDJSON, "Idempotency-Key": "whole"})
+    eq([("offset" in one, one["status"]) for one in expect(r, 200).json()["results"]], [(False, "duplicate")] * 10)
+    eq(len(w.all(t)), 11)
+
+
 @test("keys inside a batch work record by record, within the batch too")
 def _(w):
     t = w.topic()
@@ -438,8 +453,7 @@ def _(w):
 def _(w):
     t = w.topic(durability="os")
     eq(w.push(t, b"1")["accepted"], 1)
-    # The answer may come before the sync, and nobody reads a record before it.
-    until(lambda: w.values(t) == [1], 10, "the record")
+    until(lambda: w.values(t) == [1], 10, "the record, which nobody sees before it is durable")
 
 
 # ---- encodings and framing ----
@@ -505,6 +519,7 @@ def _(w):
     r = w.post("/v1/topics/%s/records" % t, body, {"Content-Type": NDJSON})
     check(r.status in (413, 422), repr(r))
     eq([(e["index"], e["code"]) for e in r.json()["errors"]], [(1, "record_too_large")])
+    check("1048577" in r.text and "1048576" in r.text, "size and limit are not named: %r" % r)
     eq(w.push(t, body, NDJSON, on_error="skip")["accepted"], 2)
 
 
@@ -527,6 +542,35 @@ def _(w):
     t = w.topic()
     eq(w.push(t, b"1\n" * 100000, NDJSON)["accepted"], 100000)
     expect(w.post("/v1/topics/%s/records" % t, b"1\n" * 100001, {"Content-Type": NDJSON}), 413, "too_many_records")
+
+
+@test("100 000 records with all that a record may have are taken, in every form, durable or not", timeout=180)
+def _(w):
+    records = [{"value": i, "key": "k%d" % i, "idempotency_key": "i%d" % i, "headers": {"a": "b"}} for i in range(100000)]
+    batch = json.dumps({"records": records}, separators=(",", ":")).encode()
+    events = [{"specversion": "1.0", "id": str(i), "source": "/s", "type": "t", "exta": "x", "extb": "", "data": i} for i in range(100000)]
+    event_batch = json.dumps(events, separators=(",", ":")).encode()
+    for type, body in ((BATCH, batch), (CE_BATCH, event_batch)):
+        check(len(body) <= 16 * MIB, "the body is over its limit")
+        t = w.topic(partitions=4)
+        eq(w.push(t, body, type)["accepted"], 100000)
+        eq(w.push(t, body, type)["duplicates"], 100000)
+        t = w.topic()
+        r = w.post("/v1/topics/%s/records?ack=none" % t, body, {"Content-Type": type})
+        eq((r.status, r.json().get("entered")), (202, 100000), repr(r)[:300])
+        until(lambda: w.count_records(t) == 100000, 20, "100 000 records")
+
+
+@test("a request that takes more than a commit may have is 413 that names the limit", timeout=120, own=True)
+def _():
+    with Weir("http: { body_bytes_max: 64MiB }\n") as w:
+        body = (b'"' + b"x" * (MIB - 100) + b'"\n')
+        for ack in ("durable", "none"):
+            t = w.topic()
+            eq(w.post("/v1/topics/%s/records?ack=%s" % (t, ack), body * 38, {"Content-Type": NDJSON}).status, 202 if ack == "none" else 200)
+            r = expect(w.post("/v1/topics/%s/records?ack=%s" % (t, ack), body * 41, {"Content-Type": NDJSON}), 413, "body_too_large")
+            check("41943040" in r.json()["detail"], "the limit is not named: %r" % r)
+            until(lambda: w.count_records(t) == 38, 10, "the records of the first request")
 
 
 # ---- placement ----

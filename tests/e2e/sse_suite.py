@@ -204,6 +204,30 @@ def _():
             eq(s.next().json()["value"], 20)
 
 
+@test("when weir stops, a client that leaves its connection open gets all and is not waited for", own=True, timeout=60)
+def _():
+    def stopping(w, peers):
+        began = time.monotonic()
+        w.stop()
+        return time.monotonic() - began, [p.rest() for p in peers]
+    with Weir() as w:
+        t = w.topic()
+        w.push(t, json.dumps("x" * 30000))
+        alone, _ = stopping(w, [])
+        w.start()
+        events = [Sse(w, "/v1/topics/%s/sse?cursor=earliest" % t) for _ in range(3)]
+        polls = [Raw(w) for _ in range(3)]
+        for p in polls:
+            p.send("GET /v1/topics/%s/records?cursor=latest&wait=60s HTTP/1.1\r\nHost: %s\r\n\r\n" % (t, w.authority))
+        time.sleep(0.3)
+        took, ends = stopping(w, [e.raw for e in events] + polls)
+        check(took < alone + 1, "took %.2f s, %.2f s without clients" % (took, alone))
+        for end in ends[:3]:
+            check(b"x" * 30000 in end and end.endswith(b"\r\n0\r\n\r\n"), "not the whole stream: %r" % end[-80:])
+        for end in ends[3:]:
+            check(b'{"records":[],' in end and b"Connection: close" in end, "no answer: %r" % end[-200:])
+
+
 @test("an EventSource in Python's standard library alone follows a topic")
 def _(w):
     import urllib.request

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The topics API."""
+import gzip
 import json
+import signal
 
-from harness import Ws, Sse, Weir, check, eq, expect, test
+from harness import Raw, Ws, Sse, Weir, check, eq, expect, test, until, weir
 
 JSON = {"Content-Type": "application/json"}
 FILE = """topic_defaults: { partitions: 2 }
@@ -23,6 +25,16 @@ def _(w):
     doc = expect(w.get("/v1/topics/" + t), 200).json()
     eq((doc["name"], doc["partitions"], doc["retention"], doc["durability"], doc["cleanup"]), (t, 3, "2h", "os", "delete"))
     eq((doc["retention_bytes"], doc["idempotency"]), ("64MiB", {"ttl": "1d"}))
+
+
+@test("PUT without any body makes a topic with the defaults, as curl -X PUT sends it")
+def _(w):
+    t = w.topic()
+    for want in (201, 200):
+        with Raw(w) as c:
+            c.send("PUT /v1/topics/%s HTTP/1.1\r\nHost: %s\r\n\r\nGET /healthz HTTP/1.1\r\nHost: %s\r\n\r\n" % (t, w.authority, w.authority))
+            eq((c.response().status, c.response().status), (want, 200))
+    eq(w.get("/v1/topics/" + t).json()["partitions"], 1)
 
 
 @test("PUT of the same again is harmless")
@@ -135,6 +147,9 @@ def _(w):
                  {"cleanup": "wash"}, {"idempotency": {"ttl": "x"}}, {"idempotency": 7}, {"colour": "red"}, {"retention_bytes": -5}):
         r = expect(w.put("/v1/topics/" + t, json.dumps(body), JSON), 400, "invalid_topic_config")
         check(list(body)[0] in r.text, "%r is not named: %r" % (body, r))
+    for body in (b'{"partitions":2,"partitions":3}', b'{"partitions\\u0000x":2}', b'{"name":"another"}', b'{"idempotency":{"ttl":"1d","ttl":"2d"}}'):
+        expect(w.put("/v1/topics/" + t, body, JSON), 400, "invalid_topic_config")
+    expect(w.put("/v1/topics/" + t, gzip.compress(b'{"partitions":2}'), dict(JSON, **{"Content-Encoding": "gzip"})), 415, "unsupported_media_type")
     expect(w.put("/v1/topics/" + t, b"{", JSON), 400, "invalid_json")
     expect(w.get("/v1/topics/" + t), 404, "unknown_topic")
 
@@ -173,6 +188,37 @@ def _(w):
     w.push(t, b"1")
     eq(w.get("/v1/topics/" + t).json()["partitions"], 2, "topic_defaults of the file")
     expect(put(w, t, partitions=3), 200)
+
+
+@test("a reload that would take partitions away names the topic and changes nothing", own=True)
+def _():
+    file = "topics:\n  - { name: first, partitions: 1 }\n  - { name: second, partitions: 3 }\n  - { name: left }\n"
+    with Weir(file) as w:
+        w.write_config("log_level: debug\ntopics:\n  - { name: first, partitions: 2 }\n  - { name: new }\n  - { name: second, partitions: 2 }\n")
+        w.signal(signal.SIGHUP)
+        until(lambda: "reload_failed" in w.log(), 10, "a line about the reload")
+        check("topics[second].partitions" in w.log(), "the topic is not named: " + w.log()[-500:])
+        eq([t["partitions"] for t in w.get("/v1/topics").json()["topics"]], [1, 1, 3])
+        eq({t["managed_by"] for t in w.get("/v1/topics").json()["topics"]}, {"file"})
+        w.stop()
+        code, _out, err = weir("serve", "-c", w.config_path, "--data", w.data, "--http", "127.0.0.1:0", "--kafka", "off")
+        eq(code, 1)
+        check("topics[second].partitions" in err, "the topic is not named at start: " + err[-500:])
+
+
+@test("a reload changes what needs no restart, and says what does", own=True)
+def _():
+    with Weir("http: { record_bytes_max: 2KiB }\n") as w:
+        t, body = w.topic(), {"Content-Type": "text/plain"}
+        expect(w.post("/v1/topics/%s/records" % t, b"x" * 2049, body), 413, "record_too_large")
+        w.write_config("http: { record_bytes_max: 4KiB, body_bytes_max: 8KiB }\n")
+        w.signal(signal.SIGHUP)
+        until(lambda: "event=reloaded" in w.log(), 10, "a line about the reload")
+        check("setting=http.body_bytes_max" in w.log(), "what needs a restart is not named")
+        expect(w.post("/v1/topics/%s/records" % t, b"x" * 2049, body), 200)
+        eq(w.push(t, b"1\n" * 5000, "application/x-ndjson")["accepted"], 5000, "the limit of the body before the restart")
+        w.restart()
+        expect(w.post("/v1/topics/%s/records" % t, b"1\n" * 5000, {"Content-Type": "application/x-ndjson"}), 413, "body_too_large")
 
 
 @test("leaving a topic out of the file deletes nothing and gives it to the API", own=True, timeout=60)

@@ -115,6 +115,36 @@ def words():
     check("check-words", "excused", {"a.c": "/* %s */ // words-ok\n" % ("TO" "DO")}, True)
 
 
+def docs():
+    base = {"README.md": "# A\n\n[guide](docs/guide/a.md#two-words) `src/a.c`\n", "src/a.c": "",
+            "docs/guide/a.md": "# Guide\n\n## Two `words`\n\n`http.listen`, `log`, `weir_a_total`, `weir_b_seconds_bucket`\n\n"
+                               "```sh\nseq 3 | weir topic create x --partitions 4   # a word\n```\n",
+            "docs/guide/trouble.md": "| `disk_full`, `internal` | a | b |\n",
+            "docs/reference/settings.md": "| `http.listen` | text |\n| `log.readers` | number |\n",
+            "docs/reference/metrics.md": "| `weir_a_total` | counter |\n| `weir_b_seconds` | histogram |\n",
+            "docs/reference/errors.md": "| `disk_full` | 507 |\n| `internal` | 500 |\n",
+            "docs/reference/commands.md": "# Commands\n\n## weir topic create\n\n| `-p`, `--partitions N` | n |\n\n## weir serve\n\n"}
+
+    def one(what, page, text, good=False, says=""):
+        check("check-docs", what, {**base, page: base.get(page, "") + text + "\n"}, good, says)
+
+    check("check-docs", "all is there", base, True)
+    one("a link", "README.md", "[x](docs/none.md)", says="README.md:4: the link")
+    one("an anchor", "README.md", "[x](docs/guide/a.md#three)", says="no heading #three")
+    one("a link in code", "README.md", "`[x](y)`", True)
+    one("a file", "docs/a.md", "see `src/{a,b}.c`", says="no src/b.c")
+    one("a pattern of files", "docs/a.md", "see `src/<noun>.c`", True)
+    one("a setting", "docs/guide/a.md", "`http.lisen`", says="no setting http.lisen")
+    one("a metric", "docs/guide/a.md", "`weir_a`", says="no metric weir_a")
+    one("a metric in a block", "docs/guide/a.md", "```yaml\nexpr: weir_c == 0\n```", says="no metric weir_c")
+    one("a command", "docs/guide/a.md", "```sh\nweir topics\n```", says="no command weir topics")
+    one("an option", "docs/guide/a.md", "```sh\nweir topic create x --partition 3\n```", says="no option --partition")
+    one("a code that is none", "docs/guide/trouble.md", "| `full` | a | b |", says="full is no error code")
+    one("a code twice", "docs/guide/trouble.md", "| `internal` | a | b |", says="twice")
+    one("a code without a word", "docs/reference/errors.md", "| `starting` | 503 |", says="starting is missing")
+    check("check-docs", "nothing to look at", {}, False)
+
+
 def hardening():
     root = tempfile.mkdtemp(prefix="weir-tools-")
     source, binary = os.path.join(root, "a.c"), os.path.join(root, "a")
@@ -166,7 +196,7 @@ def setup():
 
 
 def main():
-    for part in (layers, headers, banned, words, hardening, counting, setup):
+    for part in (layers, headers, banned, words, docs, hardening, counting, setup):
         part()
     if not shutil.which("clang-format-14"):
         print("skip: format needs clang-format-14")

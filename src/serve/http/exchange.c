@@ -9,6 +9,7 @@
 /* The handler's side of a request; what touches the connection is session.c's. */
 #define ADDED_MAX 16u
 #define DETAIL_BYTES_MAX 500u
+#define PROBLEM_BYTES 65536u /* fields and a copy of the document, where its turn has not come */
 
 /* ---- asking ---- */
 
@@ -53,6 +54,12 @@ void exchange_peer(const struct exchange *x, struct conn_peer *out)
 bool exchange_cancelled(const struct exchange *x)
 {
 	return !x->session || !session_conn(x->session);
+}
+
+/* on_bytes, which the handler runs in, looks at it when it is through. */
+void exchange_park(struct exchange *x)
+{
+	x->long_lived = true;
 }
 
 bool exchange_ended(const struct exchange *x)
@@ -102,7 +109,25 @@ int exchange_answer_blob(struct exchange *x, int status, const char *content_typ
 	return 0;
 }
 
+void exchange_waited(struct exchange *x)
+{
+	x->started_ns = loop_now(x->loop);
+}
+
+void exchange_forget(struct exchange *x)
+{
+	session_forget(x);
+}
+
 /* ---- problems (RFC 9457) ---- */
+
+void exchange_make_room(struct exchange *x)
+{
+	size_t least = x->arena->bytes + PROBLEM_BYTES;
+
+	if (x->arena->bytes_max < least)
+		x->arena->bytes_max = least;
+}
 
 /* The detail may quote what the client sent, which may be anything, cut anywhere. */
 static void write_problem(struct buf *b, int err, struct slice detail, struct slice members)
@@ -112,10 +137,8 @@ static void write_problem(struct buf *b, int err, struct slice detail, struct sl
 	json_put_open(b, '{');
 	json_put_member_string(b, "title", slice_str(row->sentence));
 	json_put_member_i64(b, "status", row->http_status);
-	if (detail.ptr) {
-		json_put_name(b, "detail");
-		json_put_string_lossy(b, detail);
-	}
+	json_put_name(b, "detail");
+	json_put_string_lossy(b, detail.ptr ? detail : slice_str(row->sentence));
 	json_put_member_string(b, "code", slice_str(row->code));
 	if (members.len) {
 		buf_append_byte(b, ',');
@@ -150,7 +173,7 @@ static int answer_problem(struct exchange *x, int err, struct slice members, con
 {
 	const struct http_observer *o = &x->server->options.observer;
 	char text[DETAIL_BYTES_MAX + 1];
-	struct slice detail = slice_null();
+	struct slice detail = slice_str(err_row(err)->sentence);
 	struct buf b;
 	int n;
 
@@ -159,6 +182,7 @@ static int answer_problem(struct exchange *x, int err, struct slice members, con
 		if (n > 0)
 			detail = slice_make(text, (size_t)n < sizeof(text) ? (size_t)n : sizeof(text) - 1);
 	}
+	exchange_make_room(x);
 	if (o->refused)
 		o->refused(o->ctx, loop_number(x->loop), err);
 	add_problem_fields(x, err_row(err)->http_status);

@@ -40,7 +40,7 @@ struct exchange {
 	struct http_server *server;
 	void *app;          /* http_options.app */
 	const void *client; /* what http_options.authorize set; NULL: nobody in particular */
-	int64_t started_ns; /* loop_now when the head was whole */
+	int64_t started_ns; /* loop_now when the request was whole, or what it waited for was there */
 
 	/* The handler's. */
 	void *user;
@@ -77,7 +77,8 @@ struct exchange {
 	bool chunked; /* the stream's framing */
 	bool cut;     /* the answer could not be kept: the connection is cut at its turn */
 	bool continue_due;
-	bool cors; /* a foreign, allowed Origin */
+	bool cors;       /* a foreign, allowed Origin */
+	bool long_lived; /* a stream, or parked */
 };
 
 #define EXCHANGE_BODY_PADDING 64u
@@ -102,6 +103,13 @@ void exchange_peer(const struct exchange *x, struct conn_peer *out);
 
 /* True once the peer has gone: what is still to do may be left out. */
 bool exchange_cancelled(const struct exchange *x);
+
+/*
+ * Tells that the answer may be long in coming: called by a handler that is about
+ * to give EXCHANGE_PENDING to wait for what may never happen. The connection then
+ * wakes nobody meanwhile. Not for who waits for the disk: it costs a little.
+ */
+void exchange_park(struct exchange *x);
 
 /* True once the peer will send no more (on_end is not called any more). */
 bool exchange_ended(const struct exchange *x);
@@ -128,7 +136,7 @@ int exchange_answer_blob(struct exchange *x, int status, const char *content_typ
 /*
  * Answers with application/problem+json for an error and ends: title, status and code from err.def,
  * `detail` from the format (what was wrong, what would be right; cut at 500
- * bytes, bytes that are not UTF-8 replaced). format NULL: no detail. 429, 503
+ * bytes, bytes that are not UTF-8 replaced). format NULL: the title again. 429, 503
  * and 507 get Retry-After: 1 where no such field was added. Always gives 0.
  */
 int exchange_problem(struct exchange *x, int err, const char *format, ...)
@@ -140,6 +148,18 @@ int exchange_problem(struct exchange *x, int err, const char *format, ...)
  */
 int exchange_problem_with(struct exchange *x, int err, struct slice members, const char *format, ...)
 	__attribute__((format(printf, 4, 5)));
+
+/* Lets the arena grow by what a problem needs, where the request has used it up: answer one of your own only behind this. */
+void exchange_make_room(struct exchange *x);
+
+/*
+ * What is left of a request begins now: the time that it waited by its own wish
+ * (a long poll) is none that weir took, and is not told as such.
+ */
+void exchange_waited(struct exchange *x);
+
+/* In on_cancel, in place of an answer: there is nobody to answer, and nothing that was answered. */
+void exchange_forget(struct exchange *x);
 
 /* ---- streams ---- */
 

@@ -82,6 +82,16 @@ static bool is_127_0_0_1(struct slice authority)
 	       (authority.len == 9 || authority.ptr[9] == ':');
 }
 
+/* The name alone ("[::1]" with its brackets or without) stands for every port; with a port it must be this one. */
+static bool host_listed(const char *const *list, struct slice authority, struct slice host)
+{
+	struct slice name = host;
+
+	if (authority.ptr[0] == '[')
+		name = slice_make(authority.ptr, host.len + 2);
+	return listed(list, authority) || listed(list, name) || listed(list, host);
+}
+
 static bool host_allowed(const struct http_options *options, struct slice authority)
 {
 	struct slice host;
@@ -96,7 +106,7 @@ static bool host_allowed(const struct http_options *options, struct slice author
 		return true;
 	if (!http_authority_split(authority, &host, &port))
 		return false;
-	return loopback_name(host) || loopback_address(host) || listed(options->hosts, host);
+	return loopback_name(host) || loopback_address(host) || host_listed(options->hosts, authority, host);
 }
 
 int policy_check(const struct http_options *options, struct exchange *x, const char **detail)

@@ -6,6 +6,13 @@
  * watches its partitions from then on only, so that a poll which is answered at
  * once costs the log nothing.
  *
+ * What is on disk alone is always waited for, also without `wait`: an answer
+ * that says caught_up=false is one that was full. What was gathered before moves
+ * out of the loop's scratch meanwhile, if it is small; a large page goes as it is.
+ *
+ * With a key much may have to be looked through for nothing: a turn looks at
+ * SCAN_BYTES_TURN, then others have theirs.
+ *
  * A batch that goes out whole comes from the encode cache: of a thousand long
  * polls woken by one commit one encodes. What a limit or a key cuts is encoded
  * record by record, straight into the answer.
@@ -26,23 +33,25 @@
 #define WAIT_MAX_NS (300 * 1000000000ll)
 #define BYTES_MAX ((size_t)16 << 20)
 #define DISK_WAIT_NS (30 * 1000000000ll)
-#define GAPS_BYTES_MAX 65536u
+#define GAPS_BYTES_MAX (1u << 20)
+#define GAPS_BYTES_FULL 32768u
 #define PARTITIONS_MAX 1024u /* more, and the cursor would not fit a request target */
 #define CACHED_BATCH_MAX (256u << 10)
+#define KEPT_BYTES_MAX (1u << 20) /* of a page that waits for the disk */
+#define SCAN_BYTES_TURN (256u << 10)
+#define VIEW_BYTES_MIN (16u << 10)
+#define VIEW_BYTES_MAX (256u << 10)
 #define CONTROL_BATCH 0x20u
-
-/* What one attempt has gathered. */
-struct page {
-	struct buf *out;
-	struct buf gaps; /* JSON items */
-	uint32_t count;
-	size_t bytes_max;
-	bool full;
-};
+#define PAGE_BEGIN "{\"records\":["
 
 static struct app_loop *loop_of(const struct poll *p)
 {
 	return app_loop(p->x->app, p->x->loop);
+}
+
+static enum metric_WAY way_of(const struct poll *p)
+{
+	return p->wait_ns > 0 ? WAY_LONGPOLL : WAY_POLL;
 }
 
 /* ---- what is asked ---- */
@@ -98,48 +107,59 @@ int poll_read_options(struct exchange *x, struct poll_options *o, struct fault *
 
 /* ---- gathering ---- */
 
-static bool is_full(const struct poll *p, const struct page *page)
+static size_t bytes_max(const struct poll *p)
 {
-	return page->count >= p->limit || page->out->len >= page->bytes_max;
+	const struct app_limits *limits = &((const struct app *)p->x->app)->limits;
+
+	return limits->poll_bytes_max ? limits->poll_bytes_max : BYTES_MAX;
 }
 
-static void put_comma(struct page *page)
+static bool is_full(const struct poll *p)
 {
-	if (page->count > 0)
-		(void)buf_append_byte(page->out, ',');
+	return p->count >= p->limit || p->out->len >= bytes_max(p);
 }
 
-static void put_gap(struct page *page, uint32_t partition, int64_t from, int64_t to)
+static void put_comma(struct poll *p)
 {
-	(void)buf_appendf(&page->gaps, "%s{\"partition\":%u,\"from\":%lld,\"to\":%lld}",
-			  page->gaps.len ? "," : "", partition, (long long)from, (long long)to);
+	if (p->count > 0)
+		(void)buf_append_byte(p->out, ',');
+}
+
+static void put_gap(struct poll *p, uint32_t partition, int64_t from, int64_t to)
+{
+	(void)buf_appendf(&p->gaps, "%s{\"partition\":%u,\"from\":%lld,\"to\":%lld}", p->gaps.len ? "," : "",
+			  partition, (long long)from, (long long)to);
+	p->gap_count++;
 }
 
 /* The whole rest of a batch, shared with whoever else reads it in this turn. 1 where it was taken. */
-static int take_encoded(struct poll *p, struct page *page, struct reader_view *view,
-			const struct batch_head *head)
+static int take_encoded(struct poll *p, struct reader_view *view, const struct batch_head *head)
 {
+	struct encode_stats before, after;
 	struct encoded e;
 	uint32_t first;
 	int rc;
 
-	if (reader_filters(p->reader) || head->bytes > CACHED_BATCH_MAX ||
-	    head->count > p->limit - page->count)
+	if (reader_filters(p->reader) || head->bytes > CACHED_BATCH_MAX || head->count > p->limit - p->count)
 		return 0;
+	encode_cache_stats(loop_of(p)->cache, &before);
 	rc = encode_cache_get(loop_of(p)->cache, view, ENCODE_JSON, &e);
 	if (rc)
 		return rc;
+	encode_cache_stats(loop_of(p)->cache, &after);
+	if (after.misses != before.misses)
+		p->encoded += e.count;
 	first = encoded_find(&e, view->from);
-	if (encoded_run(&e, first, e.count - first).len > page->bytes_max - page->out->len) {
+	if (encoded_run(&e, first, e.count - first).len > bytes_max(p) - p->out->len) {
 		encoded_release(&e);
 		return 0;
 	}
 	if (e.broken)
-		put_gap(page, view->number, view->from > e.base ? view->from : e.base, e.next);
+		put_gap(p, view->number, view->from > e.base ? view->from : e.base, e.next);
 	if (first < e.count) {
-		put_comma(page);
-		rc = buf_append_slice(page->out, encoded_run(&e, first, e.count - first));
-		page->count += e.count - first;
+		put_comma(p);
+		rc = buf_append_slice(p->out, encoded_run(&e, first, e.count - first));
+		p->count += e.count - first;
 	}
 	encoded_release(&e);
 	if (rc == 0)
@@ -147,21 +167,21 @@ static int take_encoded(struct poll *p, struct page *page, struct reader_view *v
 	return rc ? rc : 1;
 }
 
-static int put_record(struct poll *p, struct page *page, const struct reader_view *view,
-		      const struct batch_record *r)
+static int put_record(struct poll *p, const struct reader_view *view, const struct batch_record *r)
 {
 	struct record_origin origin = {.topic = slice_str(view->topic->name), .partition = view->number};
-	size_t before = page->out->len;
+	size_t before = p->out->len;
 	int rc;
 
-	put_comma(page);
-	rc = record_json(page->out, &origin, r);
+	put_comma(p);
+	rc = record_json(p->out, &origin, r);
 	if (rc == ERR_MALFORMED) {
-		page->out->len = before;
-		put_gap(page, view->number, r->offset, r->offset + 1);
+		p->out->len = before;
+		put_gap(p, view->number, r->offset, r->offset + 1);
 		rc = 0;
 	} else if (rc == 0) {
-		page->count++;
+		p->count++;
+		p->encoded++;
 	}
 	if (rc == 0)
 		reader_consumed(p->reader, r->offset + 1);
@@ -169,8 +189,7 @@ static int put_record(struct poll *p, struct page *page, const struct reader_vie
 }
 
 /* One by one, up to the limit. */
-static int take_records(struct poll *p, struct page *page, const struct reader_view *view,
-			const struct batch_head *head)
+static int take_records(struct poll *p, const struct reader_view *view, const struct batch_head *head)
 {
 	struct batch_walk walk;
 	struct batch_record r;
@@ -182,52 +201,76 @@ static int take_records(struct poll *p, struct page *page, const struct reader_v
 		rc = 0;
 		if (r.offset < view->from || !reader_wants(p->reader, r.key))
 			continue;
-		if (is_full(p, page))
+		if (is_full(p))
 			return 0;
-		rc = put_record(p, page, view, &r);
+		rc = put_record(p, view, &r);
 	}
 	if (rc == ERR_NOMEM || rc == ERR_LIMIT)
 		return rc;
 	if (rc < 0)
-		put_gap(page, view->number, view->from > head->base_offset ? view->from : head->base_offset,
+		put_gap(p, view->number, view->from > head->base_offset ? view->from : head->base_offset,
 			batch_last_offset(head) + 1);
 	reader_consumed(p->reader, batch_last_offset(head) + 1);
 	return 0;
 }
 
-static int take_view(struct poll *p, struct page *page, struct reader_view *view)
+static int take_view(struct poll *p, struct reader_view *view)
 {
 	int rc = 0;
 
-	while (view->batches.len && rc == 0 && !is_full(p, page)) {
+	while (view->batches.len && rc == 0 && !is_full(p)) {
 		struct batch_head head;
 		if (batch_head_read(view->batches, &head) || head.bytes > view->batches.len)
 			return ERR_CORRUPT;
-		rc = take_encoded(p, page, view, &head);
+		rc = take_encoded(p, view, &head);
 		if (rc == 0)
-			rc = take_records(p, page, view, &head);
+			rc = take_records(p, view, &head);
 		else if (rc == 1)
 			rc = 0;
 		view->batches = slice_from(view->batches, head.bytes);
 	}
-	if (rc == 0 && view->batches.len == 0 && !is_full(p, page))
+	if (rc == 0 && view->batches.len == 0 && !is_full(p))
 		reader_consumed(p->reader, view->next_offset);
 	return rc;
 }
 
-/* Until the page is full: READER_BATCH then, else READER_END, READER_WAIT or an error. */
-static int gather(struct poll *p, struct page *page)
+/*
+ * How much to read at once: history is read in pieces of this size, and what the
+ * page does not take of one is read for nothing. A record is guessed at a KiB.
+ */
+static size_t view_bytes(const struct poll *p)
 {
-	while (!is_full(p, page) && page->gaps.len < GAPS_BYTES_MAX / 2) {
+	size_t guess = (size_t)(p->limit - p->count) * 1024;
+
+	if (reader_filters(p->reader) || guess > VIEW_BYTES_MAX)
+		return VIEW_BYTES_MAX;
+	return guess < VIEW_BYTES_MIN ? VIEW_BYTES_MIN : guess;
+}
+
+/* Until the page is full: READER_BATCH then, else READER_END, READER_WAIT (it will be called) or an error. */
+static int gather(struct poll *p)
+{
+	size_t scanned = 0;
+
+	while (!is_full(p) && p->gaps.len < GAPS_BYTES_FULL) {
 		struct reader_view view;
-		int rc = reader_next(p->reader, page->bytes_max - page->out->len, &view);
+		uint32_t before = p->count;
+		int rc;
+		if (scanned >= SCAN_BYTES_TURN) {
+			reader_again(p->reader);
+			return READER_WAIT;
+		}
+		rc = reader_next(p->reader, view_bytes(p), &view);
 		if (rc == READER_GAP) {
-			put_gap(page, view.number, view.from, view.next_offset);
+			put_gap(p, view.number, view.from, view.next_offset);
 			continue;
 		}
 		if (rc != READER_BATCH)
 			return rc;
-		rc = take_view(p, page, &view);
+		scanned += reader_filters(p->reader) ? view.batches.len : 0;
+		rc = take_view(p, &view);
+		app_observe_delivery(loop_of(p), way_of(p), p->waited ? view.entered_ns : 0,
+				     p->count - before);
 		reader_view_release(&view);
 		if (rc)
 			return rc;
@@ -272,23 +315,32 @@ static bool is_known(struct exchange *x, struct slice etag)
 
 /* ---- answering ---- */
 
+static void count_reader(const struct poll *p, int by)
+{
+	if (loop_of(p)->shard)
+		metric_move(loop_of(p)->shard, METRIC_READERS, way_of(p), by);
+}
+
 static void let_go(struct poll *p)
 {
 	loop_timer_stop(p->x->loop, &p->timer);
 	app_guest_remove(&p->guest);
 	reader_close(p->reader);
 	p->reader = NULL;
+	buf_fini(&p->gaps);
+	count_reader(p, -1);
 }
 
-static void count_delivered(const struct poll *p, const struct page *page)
+static void count_delivered(const struct poll *p, size_t bytes)
 {
 	struct metrics_shard *shard = loop_of(p)->shard;
-	unsigned way = p->wait_ns > 0 ? WAY_LONGPOLL : WAY_POLL;
 
 	if (!shard)
 		return;
-	metric_add(shard, METRIC_DELIVERED_RECORDS, way, page->count);
-	metric_add(shard, METRIC_DELIVERED_BYTES, way, page->out->len);
+	metric_add(shard, METRIC_DELIVERED_RECORDS, way_of(p), p->count);
+	metric_add(shard, METRIC_DELIVERED_BYTES, way_of(p), bytes);
+	metric_add(shard, METRIC_ENCODED_RECORDS, way_of(p), p->encoded);
+	metric_add(shard, METRIC_READER_GAPS, way_of(p), p->gap_count);
 }
 
 static int fail(struct poll *p, int err)
@@ -296,102 +348,155 @@ static int fail(struct poll *p, int err)
 	struct exchange *x = p->x;
 
 	let_go(p);
+	buf_fini(&p->kept);
+	if (err == ERR_UNKNOWN_TOPIC)
+		return exchange_problem(x, err, "The topic was deleted");
 	return exchange_problem(x, err, NULL);
 }
 
-static int answer_page(struct poll *p, struct page *page)
+static int answer_page(struct poll *p)
 {
 	struct exchange *x = p->x;
+	size_t bytes = p->count ? p->out->len - (sizeof(PAGE_BEGIN) - 1) : 0;
+	struct buf kept;
+	int rc;
 
-	(void)buf_append_byte(page->out, ']');
-	if (page->gaps.len) {
-		(void)buf_append_str(page->out, ",\"gaps\":[");
-		(void)buf_append_slice(page->out, buf_slice(&page->gaps));
-		(void)buf_append_byte(page->out, ']');
+	(void)buf_append_byte(p->out, ']');
+	if (p->gaps.len) {
+		(void)buf_append_str(p->out, ",\"gaps\":[");
+		(void)buf_append_slice(p->out, buf_slice(&p->gaps));
+		(void)buf_append_byte(p->out, ']');
 	}
-	(void)p->put_end(p, page->out);
-	(void)buf_append_str(page->out, "}\n");
-	if (buf_status(page->out) || buf_status(&page->gaps))
+	(void)p->put_end(p, p->out);
+	(void)buf_append_str(p->out, "}\n");
+	if (buf_status(p->out) || buf_status(&p->gaps))
 		return fail(p, ERR_NOMEM);
-	count_delivered(p, page);
+	count_delivered(p, bytes);
 	let_go(p);
-	return exchange_answer(x, 200, "application/json", buf_slice(page->out));
+	kept = p->kept; /* p may be gone with the answer */
+	rc = exchange_answer(x, 200, "application/json", buf_slice(p->out == &p->kept ? &kept : p->out));
+	buf_fini(&kept);
+	return rc;
 }
 
-static void begin_page(struct poll *p, struct page *page)
+static bool is_empty(const struct poll *p)
 {
-	const struct app_limits *limits = &((const struct app *)p->x->app)->limits;
+	return p->count == 0 && p->gaps.len == 0;
+}
 
-	*page = (struct page){.out = &loop_of(p)->scratch,
-			      .bytes_max = limits->poll_bytes_max ? limits->poll_bytes_max : BYTES_MAX};
-	buf_init(&page->gaps, GAPS_BYTES_MAX);
-	buf_clear(page->out);
-	(void)buf_append_str(page->out, "{\"records\":[");
+/* A page that has something is gone on with where it was moved to; else it begins in the scratch. */
+static void begin_page(struct poll *p)
+{
+	if (!is_empty(p))
+		return;
+	p->out = &loop_of(p)->scratch;
+	if (p->out->cap > APP_SCRATCH_KEPT)
+		buf_fini(p->out);
+	buf_clear(p->out);
+	(void)buf_append_str(p->out, PAGE_BEGIN);
+}
+
+/* The scratch is somebody else's until the disk has answered. False: no memory, or the page is too large for that. */
+static bool keep_page(struct poll *p)
+{
+	if (is_empty(p))
+		return true;
+	if (p->out->len > KEPT_BYTES_MAX)
+		return false;
+	if (p->out == &p->kept)
+		return true;
+	if (buf_append_slice(&p->kept, buf_slice(p->out))) {
+		buf_fini(&p->kept);
+		return false;
+	}
+	p->out = &p->kept;
+	return true;
 }
 
 /* Gathers what there is; where there is nothing, again with the partitions watched. */
-static int gather_or_watch(struct poll *p, struct page *page)
+static int gather_or_watch(struct poll *p)
 {
-	int rc = gather(p, page);
+	int rc = gather(p);
 
-	if (rc != READER_END || page->count || page->gaps.len || p->wait_ns == 0 || p->watching ||
-	    loop_of(p)->draining)
+	if (rc != READER_END || !is_empty(p) || p->over || p->watching || loop_of(p)->draining)
 		return rc;
 	p->watching = true;
+	p->waited = true;
 	rc = reader_watch(p->reader);
-	return rc ? rc : gather(p, page);
+	return rc ? rc : gather(p);
 }
 
 /* True where the answer was given; else the reader will call. `last`: now or never. */
 static bool attempt(struct poll *p, bool last)
 {
-	struct page page;
-	bool nothing, wait;
 	int rc;
 
-	begin_page(p, &page);
-	rc = gather_or_watch(p, &page);
-	nothing = page.count == 0 && page.gaps.len == 0;
-	wait = rc == READER_WAIT || (rc == READER_END && p->watching);
-	if (nothing && rc < 0) {
+	begin_page(p);
+	rc = gather_or_watch(p);
+	if (rc < 0 && is_empty(p)) {
 		(void)fail(p, rc);
-	} else if (nothing && wait && !last) {
-		buf_fini(&page.gaps);
-		return false;
-	} else {
-		(void)answer_page(p, &page);
+		return true;
 	}
-	buf_fini(&page.gaps);
+	if (!last && rc == READER_WAIT && keep_page(p))
+		return false;
+	if (!last && rc == READER_END && is_empty(p) && p->watching && !p->over)
+		return false;
+	(void)answer_page(p);
 	return true;
 }
 
 static void on_ready(void *ctx, struct reader *r)
 {
+	struct poll *p = ctx;
+
 	(void)r;
-	(void)attempt(ctx, false);
+	if (p->watching)
+		exchange_waited(p->x);
+	(void)attempt(p, false);
 }
 
+/* The time is up for new records. What stands on disk may take as long as it does without `wait`. */
 static void on_late(void *ctx)
+{
+	struct poll *p = ctx;
+	struct loop *loop = p->x->loop;
+	int64_t left = p->since_ns + DISK_WAIT_NS - loop_now(loop);
+
+	exchange_waited(p->x);
+	p->over = true;
+	if (!attempt(p, left <= 0))
+		loop_timer_set(loop, &p->timer, left);
+}
+
+static void on_leave(void *ctx)
 {
 	(void)attempt(ctx, true);
 }
 
 static void on_cancel(struct exchange *x)
 {
-	let_go(x->user);
-	(void)exchange_answer(x, 204, NULL, slice_null()); /* to nobody */
+	struct poll *p = x->user;
+
+	let_go(p);
+	buf_fini(&p->kept);
+	exchange_forget(x);
 }
 
-/* A client that closes its side is most likely gone; the rare one that still reads gets an empty page. */
+/* A client that closes its side is most likely gone; the rare one that still reads gets what there is. */
 static void on_end(struct exchange *x)
 {
-	(void)attempt(x->user, true);
+	struct poll *p = x->user;
+
+	p->over = true;
+	(void)attempt(p, false);
 }
 
 static int park(struct poll *p)
 {
 	struct exchange *x = p->x;
 
+	if (p->wait_ns)
+		exchange_park(x);
 	x->user = p;
 	x->on_cancel = on_cancel;
 	x->on_end = on_end;
@@ -404,30 +509,28 @@ static int park(struct poll *p)
 
 static void add_gone(void *ctx, const struct reader_view *gap)
 {
-	struct page *page = ctx;
-
-	put_gap(page, gap->number, gap->from, gap->next_offset);
+	put_gap(ctx, gap->number, gap->from, gap->next_offset);
 }
 
 /* The cursor is behind: where to go on, and what is lost. 0 where it is not, 1 where that was answered. */
 static int refuse_gone(struct poll *p, poll_put_fn *put_moved)
 {
 	struct exchange *x = p->x;
-	struct page page = {.out = &loop_of(p)->scratch};
+	struct buf *out = &loop_of(p)->scratch;
 
-	buf_init(&page.gaps, 1u << 20);
-	if (reader_skip_gone(p->reader, add_gone, &page) == 0)
+	if (reader_skip_gone(p->reader, add_gone, p) == 0)
 		return 0;
-	buf_clear(page.out);
-	(void)buf_append_str(page.out, "\"gaps\":[");
-	(void)buf_append_slice(page.out, buf_slice(&page.gaps));
-	(void)buf_append_byte(page.out, ']');
-	(void)put_moved(p, page.out);
+	buf_clear(out);
+	(void)buf_append_str(out, "\"gaps\":[");
+	(void)buf_append_slice(out, buf_slice(&p->gaps));
+	(void)buf_append_byte(out, ']');
+	(void)put_moved(p, out);
+	if (loop_of(p)->shard)
+		metric_add(loop_of(p)->shard, METRIC_READER_GAPS, way_of(p), p->gap_count);
 	let_go(p);
 	(void)exchange_problem_with(
-		x, ERR_CURSOR_GONE, buf_slice(page.out),
+		x, ERR_CURSOR_GONE, buf_slice(out),
 		"Records in front of it were removed by retention or a trim; go on where this answer says");
-	buf_fini(&page.gaps);
 	return 1;
 }
 
@@ -481,18 +584,26 @@ int poll_start(struct exchange *x, const struct poll_options *o)
 
 	if (!p)
 		return ERR_NOMEM;
-	*p = (struct poll){.x = x, .put_end = o->put_end, .wait_ns = o->wait_ns, .limit = o->limit};
+	*p = (struct poll){.x = x,
+			   .put_end = o->put_end,
+			   .wait_ns = o->wait_ns,
+			   .since_ns = loop_now(x->loop),
+			   .limit = o->limit,
+			   .over = o->wait_ns == 0 || exchange_ended(x)};
+	buf_init(&p->kept, RECORD_JSON_BYTES_MAX + APP_SCRATCH_KEPT);
+	buf_init(&p->gaps, GAPS_BYTES_MAX);
 	loop_timer_init(&p->timer, on_late, p);
-	p->guest.leave = on_late;
+	p->guest.leave = on_leave;
 	p->guest.ctx = p;
 	rc = reader_open(app_loop(x->app, x->loop)->hub, &reader, &p->reader, &fault);
 	if (rc)
 		return refuse_open(x, rc, &fault);
+	count_reader(p, 1);
 	if (refuse_gone(p, o->put_moved))
 		return 0;
 	/* Who waits for the next record has seen all that is there: 304 would end the wait at once. */
 	unread = o->wait_ns == 0 || x->request.method == HTTP_HEAD || !reader_caught_up(p->reader);
 	if (unread && answer_unread(p))
 		return 0;
-	return attempt(p, exchange_ended(x)) ? 0 : park(p);
+	return attempt(p, false) ? 0 : park(p);
 }

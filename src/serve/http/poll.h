@@ -36,8 +36,16 @@ struct poll {
 	struct app_guest guest;
 	poll_put_fn *put_end;
 	int64_t wait_ns;
+	int64_t since_ns;
 	uint32_t limit;
+	uint32_t count;              /* records of the page so far */
+	uint32_t encoded, gap_count; /* for the metrics */
+	struct buf *out;             /* the page: the loop's scratch, or `kept` */
+	struct buf kept;             /* what was gathered before it had to wait for the disk */
+	struct buf gaps;             /* JSON items */
 	bool watching;
+	bool over;   /* new records are not waited for any more; the disk still is */
+	bool waited; /* what comes now was waited for */
 };
 
 /* Reads the parameters `limit`, `wait` and `key`. 0, ERR_BAD_PARAMETER with *fault. */

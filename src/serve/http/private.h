@@ -106,6 +106,9 @@ void session_stream_end(struct exchange *x, bool cut);
 int session_upgrade(struct exchange *x, const char *protocol, const struct conn_session *session, void *ctx,
 		    struct conn **conn);
 
+/* As exchange_forget. */
+void session_forget(struct exchange *x);
+
 /* The connection, NULL once it has gone or is being closed. */
 struct conn *session_conn(const struct session *s);
 /* The peer will send no more. */

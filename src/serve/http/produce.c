@@ -42,8 +42,11 @@ static int answer(struct exchange *x, const struct ingest_result *result)
 {
 	struct buf *out = &app_loop(x->app, x->loop)->scratch;
 
+	if (result->err)
+		exchange_make_room(x);
 	buf_clear(out);
 	ingest_answer_json(result, out);
+	(void)buf_append_byte(out, '\n'); /* a terminal's prompt begins its own line */
 	if (buf_status(out))
 		return exchange_problem(x, ERR_NOMEM, "there is no memory for the answer");
 	if (result->replayed)
@@ -73,12 +76,13 @@ static void free_own(struct ingest_request *r)
 /* Answered on entering: the request must outlive its exchange. */
 static struct produce *new_detached(struct exchange *x)
 {
+	const struct app *app = x->app;
 	struct arena *own = mem_alloc(sizeof(*own));
 	struct produce *p;
 
 	if (!own)
 		return NULL;
-	arena_init(own, OWN_CHUNK, 64u << 20);
+	arena_init(own, OWN_CHUNK, ingest_arena_bytes(app->ingest));
 	p = arena_zalloc(own, 1, sizeof(*p));
 	if (!p) {
 		arena_fini(own);
@@ -94,11 +98,13 @@ static struct produce *new_detached(struct exchange *x)
 
 static struct produce *new_produce(struct exchange *x)
 {
+	const struct app *app = x->app;
 	struct slice ack;
 	struct produce *p;
 
 	if (exchange_query(x, "ack", &ack) == 1 && slice_eq_str(ack, "none"))
 		return new_detached(x);
+	x->arena->bytes_max = ingest_arena_bytes(app->ingest);
 	p = arena_zalloc(x->arena, 1, sizeof(*p));
 	if (!p)
 		return NULL;

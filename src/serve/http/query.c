@@ -38,11 +38,27 @@ static int refuse(struct exchange *x, const char **detail, int err, const char *
 	return err;
 }
 
+/* "key, partition and ack", cut where it is long. */
+static const char *list_names(const char *const *names, uint32_t count, char room[160])
+{
+	size_t n = 0;
+
+	room[0] = '\0';
+	for (uint32_t i = 0; i < count && n < 160; i++)
+		n += (size_t)snprintf(room + n, 160 - n, "%s%s",
+				      i == 0        ? "" :
+				      i + 1 < count ? ", " :
+						      " and ",
+				      names[i]);
+	return room;
+}
+
 static int refuse_unknown(struct exchange *x, struct slice name, const char **detail)
 {
 	uint32_t count = names_count(x->route->query);
 	const char *near = conf_nearest(name, x->route->query, count);
 	const char *text = (const char *)name.ptr;
+	char known[160];
 	int n = name.len > 64 ? 64 : (int)name.len;
 
 	if (near)
@@ -54,8 +70,8 @@ static int refuse_unknown(struct exchange *x, struct slice name, const char **de
 			      "The query parameter '%.*s' is not known here; this resource takes none", n,
 			      text);
 	return refuse(x, detail, ERR_UNKNOWN_PARAMETER,
-		      "The query parameter '%.*s' is not known here; the first that is is '%s'", n, text,
-		      x->route->query[0]);
+		      "The query parameter '%.*s' is not known here; known are %s", n, text,
+		      list_names(x->route->query, count, known));
 }
 
 /* The place of a parameter; access_token stands behind those of the route. -1 where it is unknown. */

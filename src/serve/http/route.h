@@ -46,6 +46,8 @@ enum route_flags {
 	ROUTE_QUERY_TOKEN = 2,
 	/* Answers anybody: no authorisation (health, the page). Origin and Host are still checked. */
 	ROUTE_OPEN = 4,
+	/* No body is as good as an empty one: neither length nor chunks are asked for (curl -X PUT sends none). */
+	ROUTE_BODY_OPTIONAL = 8,
 };
 
 #define ROUTE_PARAMS_MAX 4u

@@ -2,6 +2,7 @@
 #include "base/check.h"
 #include "base/mem.h"
 #include "serve/http/private.h"
+#include "serve/record/record_json.h"
 
 /*
  * The shared part. Exchanges are pooled a loop: one that ends keeps the chunk of
@@ -30,7 +31,7 @@ static void set_defaults(struct http_options *o)
 	if (!o->in_flight_bytes_max)
 		o->in_flight_bytes_max = 4u << 20;
 	if (!o->output_max)
-		o->output_max = 32u << 20;
+		o->output_max = RECORD_JSON_BYTES_MAX; /* what follows a large record still has its place */
 	if (!o->stream_bytes_max)
 		o->stream_bytes_max = 1u << 20;
 	if (!o->exchange_bytes_max)
@@ -142,6 +143,7 @@ struct exchange *exchange_take(struct http_loop *ctx)
 		ctx->pool = x->next;
 		ctx->pool_count--;
 		arena = x->own_arena;
+		arena.bytes_max = ctx->server->options.exchange_bytes_max; /* it may have been moved */
 	} else {
 		x = mem_alloc(sizeof(*x));
 		if (!x)
@@ -248,6 +250,11 @@ void http_loop_count(struct http_loop *ctx, int change)
 uint32_t http_server_connections(const struct http_server *s, const struct loop *loop)
 {
 	return s->loops[loop_number(loop)].connections;
+}
+
+int64_t http_server_body_bytes(const struct http_server *s)
+{
+	return atomic_load_explicit(&s->body_bytes, memory_order_relaxed);
 }
 
 void http_server_upgraded_closed(struct http_server *s, struct loop *loop)

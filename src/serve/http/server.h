@@ -34,7 +34,8 @@ struct http_options {
 	int (*authorize)(void *app, struct exchange *x, const char **detail);
 	bool credentials; /* some are configured: the Host check is off */
 
-	const char *const *hosts; /* allowed Host names besides loopback ones, without port; NULL at the end */
+	const char *const *
+		hosts; /* allowed Host names besides loopback ones, for every port or with the one; NULL at the end */
 	const char *const *
 		origins; /* allowed foreign Origins, exact ("https://app.example"), or "*"; NULL at the end */
 	bool cors;       /* answer preflights and add Access-Control-* for allowed origins */
@@ -45,7 +46,7 @@ struct http_options {
 	int64_t body_budget_bytes; /* bodies being collected, all connections; past it 503; 256 MiB */
 	uint32_t in_flight_max;    /* requests of one connection, 64 */
 	size_t in_flight_bytes_max; /* memory of the requests of one connection past which no further is taken, 4 MiB */
-	size_t output_max;         /* unsent bytes of one connection, 32 MiB */
+	size_t output_max; /* unsent bytes of one connection past which it is cut, 448 MiB: more than a record */
 	size_t stream_bytes_max;   /* credit of a stream, 1 MiB */
 	size_t exchange_bytes_max; /* arena of one exchange without its body, 64 MiB */
 
@@ -79,6 +80,9 @@ bool http_server_draining(const struct http_server *s);
 
 /* Connections of a loop, upgraded ones too. On that loop. */
 uint32_t http_server_connections(const struct http_server *s, const struct loop *loop);
+
+/* Memory that bodies on their way hold of the budget (body_budget_bytes). Any thread. */
+int64_t http_server_body_bytes(const struct http_server *s);
 
 /* The new owner of an upgraded connection tells that it has closed. On its loop. */
 void http_server_upgraded_closed(struct http_server *s, struct loop *loop);

@@ -22,7 +22,8 @@
  *
  * Deadlines cost the hot path no more than a comparison: the timer stays armed while
  * requests come and go; when it fires the deadline that counts then is computed,
- * and the timer moves there.
+ * and the timer moves there. Streams and parked requests take it back: thousands
+ * of them would each wake the loop once for nothing.
  *
  * Parsing ahead while the body of a request is streamed to its handler was
  * rejected: every body is bounded and the door wants it whole.
@@ -58,6 +59,7 @@ struct session {
 	bool inside;  /* on_bytes is running: the session must not be freed */
 	bool dead;    /* free it when on_bytes returns */
 	bool closing; /* conn_close was called; on_closed is to come */
+	bool leaving; /* weir stops, and the peer has nothing left to send */
 };
 
 #define INLINE_ANSWER_BYTES 2048u
@@ -126,6 +128,17 @@ static int64_t deadline(struct session *s, int64_t now)
 	return at;
 }
 
+/* Takes the timer back where nothing is waited for. Who is about to answer leaves it: the next request needs it. */
+static void rest(struct session *s)
+{
+	struct loop *loop = conn_loop(s->conn);
+
+	if (s->closing || s->timer_at_ns == 0 || deadline(s, loop_now(loop)))
+		return;
+	s->timer_at_ns = 0;
+	loop_timer_stop(loop, &s->timer);
+}
+
 /* Arms the timer where it would fire too late. */
 static void watch(struct session *s)
 {
@@ -137,6 +150,8 @@ static void watch(struct session *s)
 	loop = conn_loop(s->conn);
 	now = loop_now(loop);
 	at = deadline(s, now);
+	if (at == 0 && s->first && s->first->long_lived)
+		rest(s);
 	if (at == 0 || (s->timer_at_ns && s->timer_at_ns <= at))
 		return;
 	s->timer_at_ns = at;
@@ -150,7 +165,10 @@ static void start_closing(struct session *s, int64_t linger_ns)
 	s->phase = PHASE_ENDING;
 	s->closing = true;
 	loop_timer_stop(conn_loop(s->conn), &s->timer);
-	conn_close(s->conn, linger_ns);
+	if (s->leaving)
+		conn_finish(s->conn, linger_ns);
+	else
+		conn_close(s->conn, linger_ns);
 }
 
 static void cut(struct session *s)
@@ -296,6 +314,7 @@ static void close_if_draining(struct exchange *x)
 		return;
 	x->close = true;
 	s->phase = PHASE_ENDING;
+	s->leaving = s->backlog == 0;
 }
 
 static struct http_answer make_head(struct exchange *x, int status, struct slice content_type)
@@ -435,6 +454,13 @@ void session_answer(struct exchange *x, const struct answer *answer)
 		x->cut = store_answer(x, &head, answer, body) < 0;
 }
 
+void session_forget(struct exchange *x)
+{
+	check_may_answer(x);
+	CHECK(!x->session);
+	retire(http_loop_of(x->server, x->loop), x);
+}
+
 int session_stream_start(struct exchange *x, int status, struct slice content_type)
 {
 	struct session *s = x->session;
@@ -444,6 +470,7 @@ int session_stream_start(struct exchange *x, int status, struct slice content_ty
 
 	CHECK(x->stage == EXCHANGE_OPEN && x->route->flags & ROUTE_ALONE);
 	x->stage = EXCHANGE_STREAM;
+	x->long_lived = true;
 	if (!s || s->closing)
 		return ERR_CANCELLED;
 	CHECK(s->first == x);
@@ -526,6 +553,7 @@ static void dispatch(struct session *s, struct exchange *x)
 	int r;
 
 	x->stage = EXCHANGE_OPEN;
+	x->started_ns = loop_now(x->loop);
 	x->counted = exchange_bytes(x);
 	s->in_flight_bytes += x->counted;
 	x->in_handler = true;
@@ -576,7 +604,7 @@ static void refuse_framing(struct session *s, struct exchange *x, int err, const
 		}
 		x->loop = conn_loop(s->conn);
 		x->started_ns = loop_now(x->loop);
-		x->request.method = HTTP_GET;
+		x->request.method = HTTP_OTHER; /* not known, or not to be trusted */
 		x->request.minor = 1;
 		enqueue(s, x);
 	}
@@ -613,7 +641,8 @@ static bool wants_length(const struct exchange *x)
 	enum http_method m = x->request.method;
 
 	return x->request.body == HTTP_BODY_NONE && !x->request.has_length &&
-	       x->route->body != ROUTE_BODY_NONE && (m == HTTP_POST || m == HTTP_PUT || m == HTTP_PATCH);
+	       x->route->body != ROUTE_BODY_NONE && !(x->route->flags & ROUTE_BODY_OPTIONAL) &&
+	       (m == HTTP_POST || m == HTTP_PUT || m == HTTP_PATCH);
 }
 
 static void refuse_route(struct session *s, struct exchange *x, int err, uint32_t methods)
@@ -979,6 +1008,8 @@ static void on_drained(void *ctx)
 		x->on_room(x);
 	else
 		resume(s);
+	if (s->first && s->first->long_lived)
+		rest(s);
 }
 
 /* Those whose turn it is and who asked are told; each may answer, then the next one's turn has come. */

@@ -121,6 +121,11 @@ void conn_close(struct conn *c, int64_t linger_ns)
 	c->closing = true;
 }
 
+void conn_finish(struct conn *c, int64_t linger_ns)
+{
+	conn_close(c, linger_ns);
+}
+
 void conn_abort(struct conn *c)
 {
 	buf_append_str(&c->out, "[cut]");

@@ -94,6 +94,8 @@ static int on_delay(struct exchange *x)
 		loop_post(x->loop, &w->msg);
 		return EXCHANGE_PENDING;
 	}
+	if (text.ptr[0] == '0') /* ms=01000: with the word that it may be long */
+		exchange_park(x);
 	x->on_cancel = on_gone;
 	loop_timer_init(&w->timer, on_waited, w);
 	loop_timer_set(x->loop, &w->timer, (int64_t)ms * MS);
@@ -129,10 +131,15 @@ static const struct route route_sub = {
 	.handle = on_item,
 };
 
+/* "full" uses up all the memory that a request may have. */
 static int on_fail(struct exchange *x)
 {
-	(void)x;
-	return ERR_UNKNOWN_TOPIC;
+	if (!slice_eq_str(exchange_param(x, "a"), "full"))
+		return ERR_UNKNOWN_TOPIC;
+	for (size_t n = 1 << 20; n > 0; n /= 2)
+		while (arena_alloc(x->arena, n))
+			;
+	return ERR_NOMEM;
 }
 
 static const struct route route_fail = {.methods = HTTP_BIT(HTTP_DELETE),
@@ -392,6 +399,7 @@ static int set_up(void **state)
 				 .origins = origins,
 				 .hosts = hosts,
 				 .cors = true,
+				 .exchange_bytes_max = 4 << 20,
 				 .stream_bytes_max = 50000};
 
 	(void)state;
@@ -616,6 +624,11 @@ static const struct refusal refusal_table[] = {
 	{"BREW /healthz HTTP/1.1\r\n" LAST "\r\n", "405", "BREW is not allowed here"},
 	{"CONNECT h:1 HTTP/1.1\r\n" LAST "\r\n", "404", "not_found"},
 	{"DELETE /items/q HTTP/1.1\r\n" LAST "\r\n", "404", "\"code\":\"unknown_topic\""},
+	{"DELETE /items/full HTTP/1.1\r\n" LAST "\r\n", "503", "Retry-After: 1\r\n"},
+	{"DELETE /items/full HTTP/1.1\r\n" LAST "\r\n", "503",
+	 "\"detail\":\"There is no memory for this request\""},
+	{"GET /delay?sm=1 HTTP/1.1\r\n" LAST "\r\n", "400", "the nearest that is is 'ms'"},
+	{"GET /delay?other=1 HTTP/1.1\r\n" LAST "\r\n", "400", "known are ms and text"},
 	{"GET /items/%00 HTTP/1.1\r\n" LAST "\r\n", "400", "malformed_request"},
 	{"GET /items/../x HTTP/1.1\r\n" LAST "\r\n", "400", "malformed_request"},
 	{"GET /items/ HTTP/1.1\r\n" LAST "\r\n", "404", "not_found"},
@@ -926,6 +939,64 @@ static void deadlines_cut_the_silent_and_the_slow(void **state)
 	stop_server();
 }
 
+struct ask_turns {
+	struct loop_msg msg; /* first */
+	atomic_int done;
+	uint64_t turns;
+};
+
+static void tell_turns(struct loop *l, struct loop_msg *msg)
+{
+	struct ask_turns *ask = (struct ask_turns *)msg;
+
+	ask->turns = loop_turns(l);
+	ask->done = 1;
+}
+
+static uint64_t count_turns(void)
+{
+	struct ask_turns ask = {.msg.run = tell_turns};
+
+	loop_post(loop, &ask.msg);
+	wait_for(&ask.done, 1);
+	return ask.turns;
+}
+
+static void who_waits_long_wakes_nobody(void **state)
+{
+	struct http_options o = {.head_timeout_ns = 500 * MS, .idle_timeout_ns = 500 * MS};
+	int fds[6], before = handled;
+	uint64_t turns;
+	char *got;
+
+	(void)state;
+	start_server(&o);
+	for (int i = 0; i < 6; i++) {
+		fds[i] = dial();
+		if (i % 2 == 0) {
+			say(fds[i], SLICE_LIT("GET /stream?n=77 HTTP/1.1\r\n" HOST "\r\n"));
+			free(hear(fds[i], "begin"));
+		} else { /* behind the answer of another, and its head in two pieces */
+			say(fds[i], SLICE_LIT("GET /none HTTP/1.1\r\n" HOST "\r\nGET /delay?ms=060000 HT"));
+			free(hear(fds[i], "\r\n\r\n"));
+			say(fds[i], SLICE_LIT("TP/1.1\r\n" HOST "\r\n"));
+		}
+	}
+	wait_for(&handled, before + 3);
+	turns = count_turns();
+	usleep(800000);
+	assert_int_equal(count_turns() - turns, 1); /* that of asking: no deadline of before rings */
+	for (int i = 0; i < 6; i++)
+		close(fds[i]);
+	fds[0] = dial(); /* afterwards deadlines count again */
+	say(fds[0], SLICE_LIT("GET /delay?ms=0800&text=x HTTP/1.1\r\n" HOST "\r\n"));
+	got = hear(fds[0], NULL);
+	assert_string_equal(got, "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx");
+	free(got);
+	close(fds[0]);
+	stop_server();
+}
+
 static void memory_in_flight_is_bounded_and_comes_back(void **state)
 {
 	struct http_options o = {.small_body_max = 1000, .in_flight_bytes_max = 10000};
@@ -1153,6 +1224,7 @@ int main(void)
 	};
 	const struct CMUnitTest own[] = {
 		cmocka_unit_test(deadlines_cut_the_silent_and_the_slow),
+		cmocka_unit_test(who_waits_long_wakes_nobody),
 		cmocka_unit_test(a_connection_too_many_is_told),
 		cmocka_unit_test(memory_in_flight_is_bounded_and_comes_back),
 		cmocka_unit_test(bodies_on_their_way_have_a_budget),

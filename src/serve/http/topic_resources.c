@@ -173,24 +173,77 @@ static struct change *new_change(struct exchange *x, struct state_done *done)
 	return c;
 }
 
-/* One member of the body: nested objects give dotted keys ("idempotency.ttl"). */
-static int take_members(struct conf_topic *keys, struct json_cursor *c, const char *prefix,
-			struct arena *arena, struct fault *fault)
+/* The body of a topic on its way to its settings. */
+struct reading {
+	struct conf_topic *keys;
+	struct json_cursor *c;
+	struct exchange *x;
+	struct fault *fault;
+};
+
+/* A member that was there before; the first wrong one ends reading, so there are never many. */
+struct known {
+	const struct known *next;
+	struct slice name;
+};
+
+static int check_name(const struct reading *r, struct slice member, const struct known *before)
 {
+	for (; before; before = before->next)
+		if (slice_eq(before->name, member))
+			return fault_set(r->fault, ERR_BAD_TOPIC_CONFIG, "%.*s is given twice",
+					 (int)member.len, (const char *)member.ptr);
+	if (member.len && memchr(member.ptr, 0, member.len))
+		return fault_set(r->fault, ERR_BAD_TOPIC_CONFIG, "a key of the topic holds a NUL character");
+	return 0;
+}
+
+/* What GET shows may be sent back. The name must then be the one that is meant. */
+static bool is_shown_only(struct slice member)
+{
+	return slice_eq_str(member, "name") || slice_eq_str(member, "id") ||
+	       slice_eq_str(member, "offsets") || slice_eq_str(member, "managed_by");
+}
+
+static int check_shown(const struct reading *r, struct slice member, struct slice text)
+{
+	if (slice_eq_str(member, "name") && !slice_eq(text, r->x->param[0]))
+		return fault_set(r->fault, ERR_BAD_TOPIC_CONFIG,
+				 "name: the body names another topic than the path, which says %.*s",
+				 (int)r->x->param[0].len, (const char *)r->x->param[0].ptr);
+	return 0;
+}
+
+/* One member of the body: nested objects give dotted keys ("idempotency.ttl"). */
+static int take_members(const struct reading *r, const char *prefix)
+{
+	const struct known *before = NULL;
+	struct arena *arena = r->x->arena;
+	struct json_cursor *c = r->c;
+	struct fault *fault = r->fault;
 	struct slice name;
 	int rc = json_object_begin(c);
 
 	while (rc == 0 && json_object_next(c, &name)) {
 		struct json_value value;
 		struct slice text, member;
+		struct known *known;
 		char key[96];
 		if (json_text(name, arena, &member) || member.len > 64)
 			return fault_set(fault, ERR_BAD_TOPIC_CONFIG, "a key of the topic cannot be read");
+		rc = check_name(r, member, before);
+		if (rc)
+			return rc;
+		known = arena_alloc(arena, sizeof(*known));
+		if (!known)
+			return fault_set(fault, ERR_NOMEM, "there is no memory for the settings");
+		*known = (struct known){.next = before, .name = member};
+		before = known;
 		(void)snprintf(key, sizeof(key), "%s%.*s", prefix, (int)member.len, (const char *)member.ptr);
 		if (json_peek(c) == JSON_OBJECT && prefix[0] == '\0') {
 			char inner[98];
 			(void)snprintf(inner, sizeof(inner), "%s.", key);
-			rc = take_members(keys, c, inner, arena, fault);
+			rc = take_members(r, inner);
 			continue;
 		}
 		if (json_take(c, &value))
@@ -198,25 +251,38 @@ static int take_members(struct conf_topic *keys, struct json_cursor *c, const ch
 		text = value.raw;
 		if (value.kind == JSON_STRING && json_text(value.raw, arena, &text))
 			return fault_set(fault, ERR_BAD_TOPIC_CONFIG, "the value of %s cannot be read", key);
-		if (prefix[0] == '\0' &&
-		    (slice_eq_str(member, "name") || slice_eq_str(member, "id") ||
-		     slice_eq_str(member, "offsets") || slice_eq_str(member, "managed_by")))
-			continue; /* what GET shows may be sent back */
-		rc = conf_topic_set(keys, slice_str(key), text, fault);
+		if (prefix[0] == '\0' && is_shown_only(member))
+			rc = check_shown(r, member, text);
+		else
+			rc = conf_topic_set(r->keys, slice_str(key), text, fault);
 	}
 	return rc;
 }
 
+/* Bodies of settings are small and taken as they are. */
+static int check_plain(const struct exchange *x, struct fault *fault)
+{
+	struct slice coding;
+
+	if (exchange_header(x, SLICE_LIT("content-encoding"), &coding) == 0 ||
+	    slice_eq_nocase(coding, SLICE_LIT("identity")))
+		return 0;
+	return fault_set(fault, ERR_MEDIA_TYPE,
+			 "this resource takes no Content-Encoding: send the JSON plain");
+}
+
 static int read_config(struct exchange *x, struct conf_topic *keys, struct fault *fault)
 {
+	struct reading r = {.keys = keys, .x = x, .fault = fault};
 	struct json_cursor c;
 	char where[128];
-	int rc;
+	int rc = check_plain(x, fault);
 
-	if (x->body.len == 0)
-		return 0;
+	if (rc || x->body.len == 0)
+		return rc;
 	json_cursor_init(&c, x->body);
-	rc = take_members(keys, &c, "", x->arena, fault);
+	r.c = &c;
+	rc = take_members(&r, "");
 	if (c.status == 0 && rc == 0)
 		(void)json_end(&c);
 	if (c.status) {
@@ -258,7 +324,7 @@ static int on_put(struct exchange *x)
 		return ERR_NOMEM;
 	rc = topic_name_check(x->param[0], &fault);
 	if (rc == 0 && x->param[0].ptr[0] == '_')
-		rc = fault_set(&fault, ERR_BAD_TOPIC, "names that begin with _ are weir's own");
+		rc = fault_set(&fault, ERR_FORBIDDEN, "topics that begin with _ are weir's own");
 	if (topic)
 		topic_config(app->topics, topic, &config);
 	else
@@ -370,6 +436,8 @@ static int read_before(struct exchange *x, struct slice *text, struct fault *fau
 	struct slice name;
 	bool found = false;
 
+	if (check_plain(x, fault))
+		return fault->err;
 	json_cursor_init(&c, x->body);
 	(void)json_object_begin(&c);
 	while (json_object_next(&c, &name)) {
@@ -479,6 +547,7 @@ const struct route route_topic_get = {.methods = HTTP_BIT(HTTP_GET),
 const struct route route_topic_put = {.methods = HTTP_BIT(HTTP_PUT),
 				      .pattern = "/v1/topics/{topic}",
 				      .body = ROUTE_BODY_SMALL,
+				      .flags = ROUTE_BODY_OPTIONAL,
 				      .handle = on_put};
 const struct route route_topic_delete = {.methods = HTTP_BIT(HTTP_DELETE),
 					 .pattern = "/v1/topics/{topic}",

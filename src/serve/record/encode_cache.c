@@ -22,7 +22,7 @@
 #include "serve/record/record_json.h"
 
 #define BYTES_MAX_DEFAULT (32u << 20)
-#define SCRATCH_MAX (256u << 20)
+#define SCRATCH_MAX (RECORD_JSON_BYTES_MAX + (16u << 20))
 #define SCRATCH_KEPT (4u << 20)
 #define BUCKETS_FIRST 256u
 #define CONTROL_BATCH 0x20u

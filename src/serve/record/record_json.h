@@ -6,6 +6,13 @@
 #include "proto/batch/batch.h"
 
 /*
+ * More than any record becomes: the largest that may be configured is 64 MiB,
+ * and a byte takes up to six characters (\u0001). What is to hold one is bounded
+ * by this, or a reader would stand before such a record for ever.
+ */
+#define RECORD_JSON_BYTES_MAX ((size_t)448 << 20)
+
+/*
  * A record as JSON, as every way out but Kafka gives it:
  *
  *	{"topic","partition","offset","timestamp","key","headers":{},"value":<JSON>}

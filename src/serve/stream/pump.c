@@ -18,17 +18,15 @@
 #include "base/check.h"
 #include "json/json_write.h"
 #include "proto/batch/batch.h"
+#include "serve/record/record_json.h"
 
 #define VIEW_BYTES_MAX (256u << 10)
-#define OUT_BYTES_MAX (320u << 20)
 #define OUT_BYTES_KEPT (1u << 20)
-
-/* Later than this a record was not waited for; or its timestamp is a client's. */
-#define WAITED_MS_MAX 60000
+#define SCAN_BYTES_TURN (256u << 10) /* looked through for a key */
 
 void pump_bufs_init(struct pump_bufs *bufs)
 {
-	buf_init(&bufs->out, OUT_BYTES_MAX);
+	buf_init(&bufs->out, RECORD_JSON_BYTES_MAX + VIEW_BYTES_MAX);
 	buf_init(&bufs->cursor, CURSOR_TEXT_MAX * 2);
 	buf_init(&bufs->json, 16384);
 }
@@ -109,7 +107,18 @@ static void count_given(struct pump *p, uint32_t records, size_t bytes)
 	metric_add(p->al->shard, METRIC_DELIVERED_BYTES, p->kind->way, bytes);
 }
 
-static int give_run(struct pump *p, const struct encoded *e, uint32_t first, size_t room, uint32_t *count)
+/*
+ * Of what was not there when the reader was last at the end, each record counts
+ * with the time since the oldest commit of its group entered: on one clock, so
+ * never negative, and never too short by more than this turn has lasted.
+ */
+static void observe_waited(struct pump *p, const struct reader_view *view, uint32_t records)
+{
+	app_observe_delivery(p->al, p->kind->way, p->waited ? view->entered_ns : 0, records);
+}
+
+static int give_run(struct pump *p, const struct reader_view *view, const struct encoded *e, uint32_t first,
+		    size_t room, uint32_t *count)
 {
 	struct slice run;
 
@@ -118,6 +127,7 @@ static int give_run(struct pump *p, const struct encoded *e, uint32_t first, siz
 		return 0;
 	run = encoded_run(e, first, *count);
 	count_given(p, *count, run.len);
+	observe_waited(p, view, *count);
 	return p->kind->write_blob(p->ctx, e->blob, run) ? ERR_CANCELLED : 0;
 }
 
@@ -159,6 +169,7 @@ static int give_each(struct pump *p, const struct reader_view *view, const struc
 	if (rc || given == 0)
 		return rc;
 	count_given(p, given, p->bufs->out.len);
+	observe_waited(p, view, given);
 	return p->kind->write(p->ctx, buf_slice(&p->bufs->out)) ? ERR_CANCELLED : 0;
 }
 
@@ -173,7 +184,7 @@ static int give_batch(struct pump *p, const struct reader_view *view, const stru
 	if (room == 0)
 		return 0;
 	if (first < e->count && e->form == p->kind->whole && !reader_filters(p->reader))
-		rc = give_run(p, e, first, room, &count);
+		rc = give_run(p, view, e, first, room, &count);
 	else if (first < e->count)
 		rc = give_each(p, view, e, first, room, &count);
 	if (rc)
@@ -207,18 +218,22 @@ static int encode_front(struct pump *p, const struct reader_view *view, struct e
 	return rc;
 }
 
-/* Only for who stood at the end: others were not waiting. */
-static void observe_waited(struct pump *p, const struct reader_view *view)
+/* Of a batch in which the key does not occur, its size; 0 where it may, or where it cannot be told. */
+static uint32_t nothing_wanted(const struct pump *p, const struct reader_view *view)
 {
-	struct batch_head head;
-	int64_t ms;
+	struct batch_walk walk;
+	struct batch_record r;
+	int rc;
 
-	if (!p->parked || batch_head_read(view->batches, &head))
-		return;
-	p->parked = false;
-	ms = sys_wall_ms(p->sys) - head.max_timestamp;
-	if (ms >= 0 && ms < WAITED_MS_MAX)
-		metric_observe(p->al->shard, METRIC_DELIVERY_SECONDS, p->kind->way, (uint64_t)ms * 1000000u);
+	if (!reader_filters(p->reader) || batch_walk_start(&walk, view->batches))
+		return 0;
+	while ((rc = batch_walk_next(&walk, &r)) == 1)
+		if (r.offset >= view->from && reader_wants(p->reader, r.key))
+			return 0;
+	if (rc)
+		return 0;
+	reader_consumed(p->reader, batch_last_offset(&walk.head) + 1);
+	return walk.head.bytes;
 }
 
 static int give_view(struct pump *p, struct reader_view *view)
@@ -226,9 +241,13 @@ static int give_view(struct pump *p, struct reader_view *view)
 	bool all = true;
 	int rc = 0;
 
-	observe_waited(p, view);
 	while (view->batches.len && rc == 0 && all) {
 		struct encoded e;
+		uint32_t passed = nothing_wanted(p, view);
+		if (passed) {
+			view->batches = slice_from(view->batches, passed);
+			continue;
+		}
 		rc = encode_front(p, view, &e);
 		if (rc)
 			break;
@@ -239,7 +258,7 @@ static int give_view(struct pump *p, struct reader_view *view)
 	return rc;
 }
 
-static int step(struct pump *p, size_t room)
+static int step(struct pump *p, size_t room, size_t *scanned)
 {
 	struct reader_view view;
 	int rc = reader_next(p->reader, room < VIEW_BYTES_MAX ? room : VIEW_BYTES_MAX, &view);
@@ -248,6 +267,7 @@ static int step(struct pump *p, size_t room)
 		return give_gap(p, &view, view.from, view.next_offset);
 	if (rc != READER_BATCH)
 		return rc;
+	*scanned += reader_filters(p->reader) ? view.batches.len : 0;
 	rc = give_view(p, &view);
 	reader_view_release(&view);
 	return rc;
@@ -255,16 +275,25 @@ static int step(struct pump *p, size_t room)
 
 int pump_run(struct pump *p)
 {
+	size_t scanned = 0;
 	int rc = 0;
 
 	while (rc == 0) {
 		size_t room = p->kind->room(p->ctx);
 		set_blocked(p, room == 0);
-		if (room == 0)
+		if (room == 0) {
+			p->waited = false;
 			return PUMP_DONE;
-		rc = step(p, room);
+		}
+		/* Looking for a key uses no credit: others of the loop have their turn all the same. */
+		if (scanned >= SCAN_BYTES_TURN) {
+			reader_again(p->reader);
+			return PUMP_DONE;
+		}
+		rc = step(p, room, &scanned);
 	}
-	p->parked = rc == READER_END;
+	if (rc == READER_END)
+		p->waited = true;
 	if (rc > 0)
 		return PUMP_DONE;
 	return rc == ERR_OVERLOADED || rc == ERR_NOMEM ? PUMP_AGAIN : rc;

@@ -47,7 +47,7 @@ struct pump {
 	struct pump_bufs *bufs;
 	struct reader *reader;
 	bool names_topic; /* of gaps: where there are several */
-	bool parked;      /* was at the end: what comes next is new */
+	bool waited;      /* was at the end, and has had credit since: what comes is new */
 	bool blocked;     /* out of credit */
 };
 

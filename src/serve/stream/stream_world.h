@@ -97,6 +97,7 @@ static inline void world_loop(struct world *w)
 	w->al.shard = metrics_shard_new(w->app.metrics);
 	queue.ingest = w->app.ingest;
 	queue.port = w->al.port;
+	queue.shard = w->al.shard;
 	assert_int_equal(ingest_queue_new(&queue, &w->al.queue), 0);
 }
 

@@ -41,7 +41,6 @@ struct ws_message {
 	int err;
 	bool done;
 	size_t bytes;
-	int64_t came_ns;
 	struct ingest_request request;
 };
 
@@ -176,13 +175,10 @@ static void on_done(struct ingest_request *r)
 {
 	struct ws_message *m = r->ctx;
 	struct ws *s = m->ws;
-	struct app_loop *al = s->loop->al;
 
 	m->done = true;
 	m->err = r->result.err;
 	m->detail = r->result.detail;
-	metric_observe(al->shard, METRIC_INGEST_SECONDS, ENTRY_WS,
-		       (uint64_t)(loop_now(al->loop) - m->came_ns));
 	if (m != s->publisher->first)
 		return;
 	give_answers(s);
@@ -289,6 +285,7 @@ static int read_message(struct ws_publisher *p, struct ws_message *m, enum ws_op
 {
 	ingest_request_init(&m->request, &m->arena, on_done, m);
 	m->request.topic = slice_str(p->topic);
+	m->request.entry = ENTRY_WS;
 	if (p->v1)
 		return read_v1(m, opcode, bytes);
 	m->request.body = bytes;
@@ -321,6 +318,7 @@ void ws_publish(struct ws *s, enum ws_opcode opcode, struct slice bytes)
 	int rc;
 
 	if (!m) {
+		ws_count_refusal(s, ERR_NOMEM);
 		ws_close(s, WS_CODE_TRY_LATER, "no memory for this message");
 		return;
 	}
@@ -331,12 +329,10 @@ void ws_publish(struct ws *s, enum ws_opcode opcode, struct slice bytes)
 	m->detail = NULL;
 	m->done = false;
 	m->bytes = bytes.len;
-	m->came_ns = loop_now(al->loop);
-	metric_observe(al->shard, METRIC_INGEST_BODY_BYTES, 0, bytes.len);
 	append(s->publisher, m);
 	rc = read_message(s->publisher, m, opcode, bytes);
 	if (rc)
-		metric_add(al->shard, METRIC_REFUSALS, metric_code(rc), 1);
+		ws_count_refusal(s, rc);
 	else
 		rc = enter(al, m);
 	if (rc == 0)

@@ -174,13 +174,18 @@ static void write_control(struct ws *s, enum ws_opcode opcode, struct slice payl
 
 /* ---- records ---- */
 
+void ws_count_refusal(struct ws *s, int err)
+{
+	metric_add(s->loop->al->shard, METRIC_REFUSALS, metric_code(err), 1);
+}
+
 static void fail(struct ws *s, int err)
 {
 	if (err == ERR_CANCELLED) {
 		ws_cut(s);
 		return;
 	}
-	metric_add(s->loop->al->shard, METRIC_REFUSALS, metric_code(err), 1);
+	ws_count_refusal(s, err);
 	ws_put_error(s, slice_null(), err, pump_error_text(err));
 	ws_write_json(s);
 	ws_close(s, err_row(err)->http_status >= 500 ? WS_CODE_INTERNAL : WS_CODE_POLICY,
@@ -231,20 +236,34 @@ static bool may_read(const struct ws *s)
 	return conn_pending(s->conn) <= s->loop->credit + ANSWER_BYTES_MAX;
 }
 
-static void count_fault(struct ws *s)
+/* The error that a close code stands for. */
+static int error_of(uint16_t code)
 {
-	metric_add(s->loop->al->shard, METRIC_REFUSALS, metric_code(ERR_PROTOCOL), 1);
+	switch (code) {
+	case WS_CODE_TOO_BIG:
+		return ERR_RECORD_TOO_LARGE;
+	case WS_CODE_INTERNAL:
+		return ERR_NOMEM;
+	default:
+		return ERR_PROTOCOL;
+	}
+}
+
+static void on_message(struct ws *s, const struct ws_event *event)
+{
+	if (s->publisher) {
+		ws_publish(s, event->opcode, event->bytes);
+		return;
+	}
+	ws_count_refusal(s, ERR_FORBIDDEN);
+	ws_close(s, WS_CODE_POLICY, "this connection subscribes: mode=publish or mode=both publishes");
 }
 
 static void on_event(struct ws *s, const struct ws_event *event)
 {
 	switch (event->kind) {
 	case WS_EVENT_MESSAGE:
-		if (s->publisher)
-			ws_publish(s, event->opcode, event->bytes);
-		else
-			ws_close(s, WS_CODE_POLICY,
-				 "this connection subscribes: mode=publish or mode=both publishes");
+		on_message(s, event);
 		break;
 	case WS_EVENT_PING:
 		write_control(s, WS_PONG, event->bytes);
@@ -253,7 +272,7 @@ static void on_event(struct ws *s, const struct ws_event *event)
 		ws_close(s, event->code, NULL);
 		break;
 	case WS_EVENT_FAIL:
-		count_fault(s);
+		ws_count_refusal(s, error_of(event->code));
 		ws_close(s, event->code, (const char *)event->bytes.ptr);
 		break;
 	case WS_EVENT_PONG:

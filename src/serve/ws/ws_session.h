@@ -78,6 +78,9 @@ int ws_start(struct exchange *x, const struct ws_ask *ask, const struct ws_hands
 /* Begins to close; only the first call counts. `reason` is static or NULL. */
 void ws_close(struct ws *s, uint16_t code, const char *reason);
 
+/* Counts a message, or the connection, as refused for this reason. */
+void ws_count_refusal(struct ws *s, int err);
+
 /* Cuts the connection: nothing more can be written. */
 void ws_cut(struct ws *s);
 
