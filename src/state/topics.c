@@ -127,6 +127,17 @@ static int keep_pointer(void ***list, uint32_t *count, uint32_t *cap, void *poin
 }
 
 /* Makes an object findable. Under the write lock. */
+/* Room for one more, so that add_slot cannot fail. Under the lock, for writing. */
+static int reserve_slot(struct topics *t)
+{
+	if (t->count >= t->bucket_count && grow_tables(t))
+		return ERR_NOMEM;
+	if (keep_pointer((void ***)&t->all, &t->all_count, &t->all_cap, NULL))
+		return ERR_NOMEM;
+	t->all_count--; /* kept for the place alone */
+	return 0;
+}
+
 static int add_slot(struct topics *t, struct slot *s)
 {
 	if (t->count >= t->bucket_count && grow_tables(t))
@@ -611,7 +622,11 @@ int topics_create(struct topics *t, struct slice name, const struct topic_config
 	s->topic.created_ms = sys_wall_ms(t->sys);
 	s->topic.config = *config;
 	s->topic.from_file = from_file;
-	rc = open_partitions(t, s, config);
+	(void)pthread_rwlock_wrlock(&t->lock);
+	rc = reserve_slot(t);
+	(void)pthread_rwlock_unlock(&t->lock);
+	if (rc == 0)
+		rc = open_partitions(t, s, config);
 	if (rc == 0)
 		rc = put_topic(t, &s->topic, config, from_file, done);
 	if (rc) { /* the partitions stay behind, empty and without a name */
