@@ -119,6 +119,11 @@ void exchange_forget(struct exchange *x)
 	session_forget(x);
 }
 
+void exchange_abort(struct exchange *x)
+{
+	session_abort(x);
+}
+
 /* ---- problems (RFC 9457) ---- */
 
 void exchange_make_room(struct exchange *x)

@@ -161,6 +161,12 @@ void exchange_waited(struct exchange *x);
 /* In on_cancel, in place of an answer: there is nobody to answer, and nothing that was answered. */
 void exchange_forget(struct exchange *x);
 
+/*
+ * Ends the exchange and its connection without an answer: for what was done and
+ * cannot be told, since a refusal would be a lie. Answers before it still leave.
+ */
+void exchange_abort(struct exchange *x);
+
 /* ---- streams ---- */
 
 /*

@@ -108,6 +108,7 @@ int session_upgrade(struct exchange *x, const char *protocol, const struct conn_
 
 /* As exchange_forget. */
 void session_forget(struct exchange *x);
+void session_abort(struct exchange *x);
 
 /* The connection, NULL once it has gone or is being closed. */
 struct conn *session_conn(const struct session *s);

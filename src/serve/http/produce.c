@@ -47,8 +47,12 @@ static int answer(struct exchange *x, const struct ingest_result *result)
 	buf_clear(out);
 	ingest_answer_json(result, out);
 	(void)buf_append_byte(out, '\n'); /* a terminal's prompt begins its own line */
-	if (buf_status(out))
+	if (buf_status(out) && result->err)
 		return exchange_problem(x, ERR_NOMEM, "there is no memory for the answer");
+	if (buf_status(out)) {
+		exchange_abort(x); /* it is stored: to say that it was refused would be wrong */
+		return 0;
+	}
 	if (result->replayed)
 		(void)exchange_add_header(x, SLICE_LIT("Idempotent-Replayed"), SLICE_LIT("true"));
 	if (wants_retry_after(result->err))

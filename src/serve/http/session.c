@@ -382,7 +382,7 @@ static int store_answer(struct exchange *x, const struct http_answer *head, cons
 
 static int write_stored(struct session *s, const struct exchange *x)
 {
-	int r = x->cut ? ERR_NOMEM : conn_write(s->conn, x->stored);
+	int r = conn_write(s->conn, x->stored);
 
 	if (r == 0 && x->blob)
 		r = conn_write_blob(s->conn, x->blob, x->blob_part);
@@ -400,6 +400,11 @@ static void first_written(struct session *s, int result)
 	}
 	dequeue_first(s);
 	while (!close && result == 0 && s->first && s->first->stage == EXCHANGE_ANSWERED) {
+		if (s->first->cut) {
+			start_closing(s,
+				      options_of(s)->linger_ns); /* what was written before it still leaves */
+			return;
+		}
 		close = s->first->close;
 		result = write_stored(s, s->first);
 		if (result == 0)
@@ -459,6 +464,23 @@ void session_forget(struct exchange *x)
 	check_may_answer(x);
 	CHECK(!x->session);
 	retire(http_loop_of(x->server, x->loop), x);
+}
+
+void session_abort(struct exchange *x)
+{
+	struct session *s = x->session;
+
+	check_may_answer(x);
+	if (!s) {
+		retire(http_loop_of(x->server, x->loop), x);
+		return;
+	}
+	x->stage = EXCHANGE_ANSWERED;
+	if (s->closing)
+		return;
+	x->cut = true;
+	if (x == s->first)
+		start_closing(s, options_of(s)->linger_ns);
 }
 
 int session_stream_start(struct exchange *x, int status, struct slice content_type)

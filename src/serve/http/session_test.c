@@ -131,9 +131,13 @@ static const struct route route_sub = {
 	.handle = on_item,
 };
 
-/* "full" uses up all the memory that a request may have. */
+/* "full" uses up all the memory that a request may have; "mute" is done and not answered. */
 static int on_fail(struct exchange *x)
 {
+	if (slice_eq_str(exchange_param(x, "a"), "mute")) {
+		exchange_abort(x);
+		return 0;
+	}
 	if (!slice_eq_str(exchange_param(x, "a"), "full"))
 		return ERR_UNKNOWN_TOPIC;
 	for (size_t n = 1 << 20; n > 0; n /= 2)
@@ -1165,6 +1169,15 @@ static void a_connection_too_many_is_told(void **state)
 	stop_server();
 }
 
+static void what_cannot_be_told_ends_the_connection(void **state)
+{
+	(void)state;
+	expect("DELETE /items/mute HTTP/1.1\r\n" HOST "\r\nGET /none HTTP/1.1\r\n" LAST "\r\n", "");
+	expect("GET /delay?ms=100&text=a HTTP/1.1\r\n" HOST "\r\nDELETE /items/mute HTTP/1.1\r\n" HOST
+	       "\r\nGET /none HTTP/1.1\r\n" LAST "\r\n",
+	       "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na");
+}
+
 /* Whichever allocation fails, it costs that request or connection, and nothing else. */
 static void an_allocation_that_fails_costs_one_request(void **state)
 {
@@ -1219,6 +1232,7 @@ int main(void)
 		cmocka_unit_test(an_upgrade_hands_over_what_follows),
 		cmocka_unit_test(bodies_of_answers_may_be_shared),
 		cmocka_unit_test(limits_of_the_head_are_named),
+		cmocka_unit_test(what_cannot_be_told_ends_the_connection),
 		cmocka_unit_test(an_allocation_that_fails_costs_one_request),
 		cmocka_unit_test(routes_that_clash_are_refused),
 	};

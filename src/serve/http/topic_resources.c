@@ -60,9 +60,12 @@ static int answer_topic(struct exchange *x, int status, struct topic *topic)
 
 	buf_clear(out);
 	put_topic(x->app, topic, out, true);
-	if (buf_append_byte(out, '\n'))
+	if (buf_append_byte(out, '\n') == 0)
+		return exchange_answer(x, status, "application/json", buf_slice(out));
+	if (x->request.method == HTTP_GET || x->request.method == HTTP_HEAD)
 		return exchange_problem(x, ERR_NOMEM, "there is no memory for the answer");
-	return exchange_answer(x, status, "application/json", buf_slice(out));
+	exchange_abort(x); /* it was done */
+	return 0;
 }
 
 struct listing {
