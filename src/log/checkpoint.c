@@ -34,8 +34,6 @@ struct writer {
 	struct buf out;
 	struct segment **dirty; /* shared */
 	uint32_t dirty_count, dirty_cap;
-	struct segment **expired; /* owned */
-	uint32_t expired_count, expired_cap;
 	uint32_t partitions;
 	int64_t now_ms;
 };
@@ -121,8 +119,7 @@ static int note_partition(void *ctx, struct partition *p)
 	}
 	(void)pthread_mutex_unlock(&p->lock);
 	for (uint32_t i = 0; i < count; i++) {
-		int kept_it = keep(&w->expired, &w->expired_count, &w->expired_cap, expired[i]);
-		if (kept_it)
+		if (keep(&w->l->expired, &w->l->expired_count, &w->l->expired_cap, expired[i]))
 			segment_unref(expired[i]); /* a start removes its files */
 	}
 	w->partitions++;
@@ -181,8 +178,8 @@ static int write_copy(struct log *l, char which, const struct buf *b)
 	if (rc == 0)
 		rc = l->sys->ops->fsync(l->sys->self, fd);
 	l->sys->ops->close(l->sys->self, fd);
-	if (rc ==
-	    0) /* each time: an old name costs nothing, and who made it may have failed or been killed */
+	/* Each time: an old name costs nothing, and who made it may have failed or been killed. */
+	if (rc == 0)
 		rc = l->sys->ops->sync_dir(l->sys->self, l->dir);
 	return rc;
 }
@@ -233,9 +230,6 @@ static void finish(struct writer *w, int rc)
 		segment_unref(w->dirty[i]);
 	}
 	mem_free(w->dirty);
-	w->l->expired = w->expired;
-	w->l->expired_count = w->expired_count;
-	w->l->expired_cap = w->expired_cap;
 	if (rc == 0)
 		unlink_expired(w->l);
 	buf_fini(&w->out);
@@ -276,11 +270,7 @@ static int say_failure(struct log *l, struct fault *fault, int rc)
 
 int checkpoint_write(struct log *l, struct fault *fault)
 {
-	struct writer w = {.l = l,
-			   .now_ms = sys_wall_ms(l->sys),
-			   .expired = l->expired,
-			   .expired_count = l->expired_count,
-			   .expired_cap = l->expired_cap};
+	struct writer w = {.l = l, .now_ms = sys_wall_ms(l->sys)};
 	uint64_t sequence = atomic_load(&l->durable);
 	int64_t before = sys_monotonic_ns(l->sys);
 	static const uint8_t head[CHECKPOINT_HEAD];

@@ -135,19 +135,16 @@ static void put_gap(struct poll *p, uint32_t partition, int64_t from, int64_t to
 /* The whole rest of a batch, shared with whoever else reads it in this turn. 1 where it was taken. */
 static int take_encoded(struct poll *p, struct reader_view *view, const struct batch_head *head)
 {
-	struct encode_stats before, after;
 	struct encoded e;
 	uint32_t first;
 	int rc;
 
 	if (reader_filters(p->reader) || head->bytes > CACHED_BATCH_MAX || head->count > p->limit - p->count)
 		return 0;
-	encode_cache_stats(loop_of(p)->cache, &before);
 	rc = encode_cache_get(loop_of(p)->cache, view, ENCODE_JSON, &e);
 	if (rc)
 		return rc;
-	encode_cache_stats(loop_of(p)->cache, &after);
-	if (after.misses != before.misses)
+	if (e.made)
 		p->encoded += e.count;
 	first = encoded_find(&e, view->from);
 	if (encoded_run(&e, first, e.count - first).len > bytes_max(p) - p->out->len) {

@@ -380,9 +380,11 @@ int encode_cache_get(struct encode_cache *cache, const struct reader_view *view,
 				.next = batch_last_offset(&head) + 1,
 				.batch_bytes = head.bytes};
 	rc = encode(cache, view, out);
-	if (rc == 0)
-		keep(cache, view->partition, out);
-	return rc;
+	if (rc)
+		return rc;
+	keep(cache, view->partition, out);
+	out->made = true; /* what is kept does not say so */
+	return 0;
 }
 
 void encoded_release(struct encoded *e)

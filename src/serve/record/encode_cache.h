@@ -40,6 +40,7 @@ struct encoded {
 	int64_t base;         /* base offset of the batch */
 	int64_t next;         /* offset behind the batch */
 	uint32_t batch_bytes; /* of the batch itself: the next one begins so far on */
+	bool made;            /* by this call: nobody had asked for it before */
 	bool broken;          /* records were left out that could not be read: tell a gap of the batch */
 };
 

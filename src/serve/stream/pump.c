@@ -196,25 +196,13 @@ static int give_batch(struct pump *p, const struct reader_view *view, const stru
 	return rc;
 }
 
-static void count_encoded(struct pump *p, uint64_t misses_before, const struct encoded *e)
-{
-	struct encode_stats stats;
-
-	encode_cache_stats(p->al->cache, &stats);
-	if (stats.misses != misses_before)
-		metric_add(p->al->shard, METRIC_ENCODED_RECORDS, p->kind->way, e->count);
-}
-
 static int encode_front(struct pump *p, const struct reader_view *view, struct encoded *e)
 {
 	bool whole = p->kind->part == p->kind->whole || reader_single(p->reader);
-	struct encode_stats stats;
-	int rc;
+	int rc = encode_cache_get(p->al->cache, view, whole ? p->kind->whole : p->kind->part, e);
 
-	encode_cache_stats(p->al->cache, &stats);
-	rc = encode_cache_get(p->al->cache, view, whole ? p->kind->whole : p->kind->part, e);
-	if (rc == 0)
-		count_encoded(p, stats.misses, e);
+	if (rc == 0 && e->made)
+		metric_add(p->al->shard, METRIC_ENCODED_RECORDS, p->kind->way, e->count);
 	return rc;
 }
 
