@@ -2,6 +2,8 @@
 #ifndef WEIR_PROTO_BATCH_BATCH_H
 #define WEIR_PROTO_BATCH_BATCH_H
 
+#include <stdbool.h>
+
 #include "base/err.h"
 #include "base/slice.h"
 
@@ -13,6 +15,13 @@
  */
 #define BATCH_HEAD_BYTES 61u
 #define BATCH_LOG_OVERHEAD 12u /* base offset and length, which the length does not count */
+
+#define BATCH_CODEC_MASK 7u /* of the attributes; the values below */
+/*
+ * weir's own, on a batch without records only (Kafka has no meaning for the bit
+ * and does not look at it): the offsets held records that damage has cost.
+ */
+#define BATCH_LOST 0x8000u
 
 enum batch_codec { BATCH_PLAIN, BATCH_GZIP, BATCH_SNAPPY, BATCH_LZ4, BATCH_ZSTD };
 
@@ -44,6 +53,31 @@ static inline int64_t batch_last_offset(const struct batch_head *h)
 {
 	return h->base_offset + h->last_offset_delta;
 }
+
+/*
+ * A batch without records stands in a segment for offsets whose records are no
+ * more: compacted away, or, with BATCH_LOST, damaged and set aside. So batches
+ * follow one another without a hole, and a hole is always damage. Kafka keeps
+ * such batches too (for the last sequence of a producer); clients step over them.
+ */
+static inline bool batch_is_empty(const struct batch_head *h)
+{
+	return h->count == 0;
+}
+
+static inline bool batch_is_lost(const struct batch_head *h)
+{
+	return h->count == 0 && (h->attributes & BATCH_LOST);
+}
+
+/* The most offsets that one batch can stand for. */
+#define BATCH_OFFSETS_MAX ((int64_t)INT32_MAX + 1)
+
+/*
+ * Writes one, BATCH_HEAD_BYTES long, for [base, last]: at most BATCH_OFFSETS_MAX
+ * of them. attributes: 0 or BATCH_LOST. Returns behind it.
+ */
+uint8_t *batch_put_empty(uint8_t *at, int64_t base, int64_t last, uint16_t attributes, int64_t timestamp_ms);
 
 /* Where a header of a record begins: names and values are borrowed from the batch. */
 struct batch_record {
