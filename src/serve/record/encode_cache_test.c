@@ -85,7 +85,7 @@ static void a_run_of_json_is_the_inside_of_an_array(void **state)
 	(void)state;
 	buf_init(&all, 1 << 16);
 	buf_init(&one, 1 << 16);
-	assert_int_equal(encode_cache_new(0, &c), 0);
+	assert_int_equal(encode_cache_new(0, NULL, &c), 0);
 	e = get(c, &view, ENCODE_JSON);
 	for (uint32_t i = 0; i < COUNT; i++) {
 		struct slice record = expected_json(&view, i, &one);
@@ -133,7 +133,7 @@ static void frames_hold_the_record_and_its_cursor(void **state)
 	view = view_of(bytes, 7, sized, COUNT, 0);
 	buf_init(&json, 1 << 20);
 	buf_init(&want, 1 << 20);
-	assert_int_equal(encode_cache_new(0, &c), 0);
+	assert_int_equal(encode_cache_new(0, NULL, &c), 0);
 	for (size_t f = 0; f < 2; f++) {
 		struct encoded e = get(c, &view, forms[f].form);
 		for (uint32_t i = 0; i < COUNT; i++) {
@@ -167,7 +167,7 @@ static void raw_frames_are_the_values(void **state)
 	struct encoded e;
 
 	(void)state;
-	assert_int_equal(encode_cache_new(0, &c), 0);
+	assert_int_equal(encode_cache_new(0, NULL, &c), 0);
 	e = get(c, &view, ENCODE_WS_RAW);
 	assert_true(slice_eq(encoded_run(&e, 0, 1), SLICE_LIT("\x81\x07{\"a\":1}")));
 	assert_true(slice_eq(encoded_run(&e, 3, 1), slice_make("\x81\x00", 2)));
@@ -187,7 +187,7 @@ static void events_carry_the_record_over_line_ends(void **state)
 
 	(void)state;
 	buf_init(&want, 4096);
-	assert_int_equal(encode_cache_new(0, &c), 0);
+	assert_int_equal(encode_cache_new(0, NULL, &c), 0);
 	e = get(c, &view, ENCODE_SSE);
 	data = get(c, &view, ENCODE_SSE_DATA);
 	for (uint32_t i = 0; i < COUNT; i++) {
@@ -221,7 +221,7 @@ static void a_batch_is_encoded_once_and_the_oldest_goes(void **state)
 	(void)state;
 	for (int i = 0; i < 64; i++)
 		views[i] = view_of(bytes[i], i * 10, values, COUNT, 0);
-	assert_int_equal(encode_cache_new(0, &c), 0);
+	assert_int_equal(encode_cache_new(0, NULL, &c), 0);
 	for (int i = 0; i < 1000; i++) {
 		e = get(c, &views[0], ENCODE_WS);
 		encoded_release(&e);
@@ -240,7 +240,7 @@ static void a_batch_is_encoded_once_and_the_oldest_goes(void **state)
 	assert_int_equal(stats.misses, 3);
 	encode_cache_free(c);
 
-	assert_int_equal(encode_cache_new((size_t)each * 8 + each / 2, &c), 0);
+	assert_int_equal(encode_cache_new((size_t)each * 8 + each / 2, NULL, &c), 0);
 	held = get(c, &views[0], ENCODE_WS);
 	for (int i = 1; i < 64; i++) {
 		e = get(c, &views[i], ENCODE_WS);
@@ -266,7 +266,7 @@ static void many_batches_stay_findable(void **state)
 	struct encode_stats stats;
 
 	(void)state;
-	assert_int_equal(encode_cache_new(0, &c), 0);
+	assert_int_equal(encode_cache_new(0, NULL, &c), 0);
 	for (int round = 0; round < 2; round++) {
 		for (int i = 0; i < 3000; i++) {
 			struct reader_view view = view_of(bytes, i, values, COUNT, 0);
@@ -292,7 +292,7 @@ static void what_cannot_be_read_is_left_out_and_told(void **state)
 	struct encoded e;
 
 	(void)state;
-	assert_int_equal(encode_cache_new(0, &c), 0);
+	assert_int_equal(encode_cache_new(0, NULL, &c), 0);
 	bytes[BATCH_HEAD_BYTES] = 0x7e; /* a length past the others */
 	assert_int_equal(encode_cache_get(c, &view, ENCODE_JSON, &e), 0);
 	assert_true(e.broken);
@@ -339,7 +339,7 @@ static void without_memory_nothing_is_kept_wrong(void **state)
 	for (uint64_t nth = 1; nth < 40; nth++) {
 		struct encode_cache *c;
 		struct encoded e;
-		assert_int_equal(encode_cache_new(0, &c), 0);
+		assert_int_equal(encode_cache_new(0, NULL, &c), 0);
 		mem_fail_at(nth);
 		rc = encode_cache_get(c, &view, ENCODE_SSE, &e);
 		mem_fail_at(0);
