@@ -78,7 +78,9 @@ int kafka_header_read(struct slice frame, struct kafka_header *header, struct sl
 	struct wire_reader r = wire_reader_make(frame);
 	const struct kafka_api *api;
 
-	*header = (struct kafka_header){.key = (int16_t)wire_u16(&r), .version = (int16_t)wire_u16(&r)};
+	*header = (struct kafka_header){0};
+	header->key = (int16_t)wire_u16(&r);
+	header->version = (int16_t)wire_u16(&r);
 	header->correlation = (int32_t)wire_u32(&r);
 	*body = slice_null();
 	if (r.bad)

@@ -100,7 +100,8 @@ static void *take_memory(struct reading *r, size_t n)
 
 	/* The arena gives multiples of 16, and does not say why it gives nothing. */
 	if (!memory && !r->error)
-		r->error = ((n + 15) & ~(size_t)15) > r->arena->bytes_max - r->arena->bytes ? ERR_LIMIT : ERR_NOMEM;
+		r->error = ((n + 15) & ~(size_t)15) > r->arena->bytes_max - r->arena->bytes ? ERR_LIMIT :
+											      ERR_NOMEM;
 	return memory;
 }
 
