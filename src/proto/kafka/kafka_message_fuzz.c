@@ -42,14 +42,14 @@ static void check_cuts(struct run *r, struct slice whole)
 		CHECK(to.len + cuts.bytes == whole.len);
 		for (size_t i = 0; i < cuts.count; i++) {
 			struct slice records = slice_make(list[i].records->ptr, list[i].records->len);
-			struct slice before = slice_make(to.ptr + at, list[i].at - at);
+			struct slice before = slice_make(slice_from(buf_slice(&to), at).ptr, list[i].at - at);
 			CHECK(slice_eq(before, slice_make(whole.ptr, before.len)));
 			whole = slice_from(whole, before.len);
 			CHECK(slice_eq(records, slice_make(whole.ptr, records.len)));
 			whole = slice_from(whole, records.len);
 			at = list[i].at;
 		}
-		CHECK(slice_eq(slice_make(to.ptr + at, to.len - at), whole));
+		CHECK(slice_eq(slice_from(buf_slice(&to), at), whole));
 	} else {
 		CHECK(cuts.count == CUTS_MAX);
 	}

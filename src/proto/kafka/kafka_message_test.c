@@ -706,6 +706,41 @@ static void a_text_is_at_most_32767_bytes(void **state)
 	mem_free(bytes);
 }
 
+/* A topic of Metadata 12 is at least 18 bytes: 1000 of them do not lie in 2000, and take no memory. */
+static void memory_is_taken_for_what_the_bytes_can_hold(void **state)
+{
+	static const uint8_t zeros[2000];
+	struct kafka_format format = {.version = 12, .flexible = true};
+	struct world *w = *state;
+	struct arena arena;
+
+	buf_clear(&w->wire);
+	buf_append(&w->wire, "\xe9\x07", 2);
+	buf_append(&w->wire, zeros, sizeof(zeros));
+	arena_init(&arena, 64, ARENA_BYTES_MAX);
+	assert_int_equal(kafka_layout_read(&kafka_metadata_request_layout, format, buf_slice(&w->wire),
+					   &arena, w->got),
+			 ERR_MALFORMED);
+	assert_int_equal(arena.bytes, 0);
+	arena_fini(&arena);
+}
+
+/* That the list may be null says nothing of its items. */
+static void items_are_never_written_as_null(void **state)
+{
+	struct slice keys[] = {{0}, SLICE_LIT("a")};
+	struct kafka_describe_configs_request_resource resource = {.configuration_keys = keys,
+								   .configuration_keys_count = 2};
+	struct kafka_describe_configs_request q = {.resources = &resource, .resources_count = 1};
+	struct world *w = *state;
+
+	buf_clear(&w->wire);
+	assert_int_equal(kafka_layout_write(&kafka_describe_configs_request_layout,
+					    (struct kafka_format){1, false}, &q, &w->wire, NULL),
+			 0);
+	assert_true(slice_eq(buf_slice(&w->wire), SLICE_LIT("\0\0\0\1\0\0\0\0\0\0\2\0\0\0\1a\0")));
+}
+
 static void null_is_written_where_there_is_null(void **state)
 {
 	struct kafka_metadata_request q = {0};
@@ -986,6 +1021,8 @@ int main(void)
 		cmocka_unit_test(a_known_tag_fills_its_size),
 		cmocka_unit_test(lengths_are_checked),
 		cmocka_unit_test(a_text_is_at_most_32767_bytes),
+		cmocka_unit_test(memory_is_taken_for_what_the_bytes_can_hold),
+		cmocka_unit_test(items_are_never_written_as_null),
 		cmocka_unit_test(null_is_written_where_there_is_null),
 		cmocka_unit_test(every_kind_can_stand_anywhere),
 		cmocka_unit_test(what_a_version_lacks_has_its_default),
