@@ -18,6 +18,7 @@
 #include "proto/batch/batch.h"
 
 #define JOURNAL_SPARE_BYTES 16384u
+#define CLOCK_HOLD_MS 86400000
 
 void core_say(struct log *l, int level, const char *event, const char *format, ...)
 {
@@ -197,6 +198,33 @@ static int keep_format(struct log *l, struct format *format, struct fault *fault
 			 sys_error_text(rc));
 }
 
+static int64_t clock_hold(int64_t ms)
+{
+	if (ms == 0)
+		return CLOCK_HOLD_MS;
+	return ms < 0 ? 0 : ms;
+}
+
+static int later_of(void *ctx, struct partition *p)
+{
+	int64_t *last_ms = ctx, ms = atomic_load(&p->last_time_ms);
+
+	if (ms > *last_ms)
+		*last_ms = ms;
+	return 0;
+}
+
+static void start_clock(struct log *l)
+{
+	int64_t last_ms = steady_kept_ms(l->sys, l->dir);
+	bool doubted = last_ms > 0;
+
+	if (!doubted)
+		(void)partitions_each(l, later_of, &last_ms);
+	l->clock_kept_ns = doubted;
+	steady_init(&l->steady, l->sys, clock_hold(l->options.clock_hold_ms), last_ms, doubted);
+}
+
 static int open_parts(struct log *l, struct format *format, struct fault *fault)
 {
 	struct journal_options journal = {.sys = l->sys,
@@ -231,6 +259,7 @@ static int open_parts(struct log *l, struct format *format, struct fault *fault)
 	l->internal->opened = true;
 	l->internal->options.segment_bytes = 64u << 20;
 	rc = recover(l, fault);
+	start_clock(l);
 	return rc ? rc : keep_format(l, format, fault);
 }
 
@@ -326,6 +355,17 @@ uint32_t log_files_max(const struct log *l)
 const struct sys *log_sys(const struct log *l)
 {
 	return l->sys;
+}
+
+int64_t log_now_ms(const struct log *l)
+{
+	return steady_now_ms(&l->steady);
+}
+
+void log_set_clock_hold(struct log *l, int64_t ms)
+{
+	atomic_store(&l->steady.hold_ms, clock_hold(ms));
+	maintain_wake(l);
 }
 
 struct partition *log_internal(struct log *l)
@@ -582,8 +622,15 @@ int log_enter(struct log *l, struct log_commit *c)
 
 /* ---- figures ---- */
 
+static int64_t least_zero(int64_t n)
+{
+	return n > 0 ? n : 0;
+}
+
 void log_stats(struct log *l, struct log_stats *out)
 {
+	if (steady_wants_look(&l->steady))
+		maintain_wake(l);
 	*out = (struct log_stats){
 		.commits = atomic_load(&l->counts.commits),
 		.groups = atomic_load(&l->counts.groups),
@@ -603,6 +650,7 @@ void log_stats(struct log *l, struct log_stats *out)
 		.reads_tail = atomic_load(&l->counts.reads_tail),
 		.recovered_groups = l->recovered_groups,
 		.truncated_bytes = l->truncated_bytes,
+		.clock_ahead_ms = least_zero(atomic_load(&l->steady.ahead_ms)),
 		.last_checkpoint_ns = atomic_load(&l->counts.checkpoint_ns),
 	};
 	for (size_t i = 0; i < LOG_BUCKETS; i++) {
