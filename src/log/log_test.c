@@ -14,12 +14,13 @@
 
 #include "log/log.h"
 #include "proto/batch/batch.h"
+#include "sys/test_dir.h"
 
 static const struct topic_id topic_a = {{1}};
 static const struct partition_options keep_all = {.retention_ms = -1, .retention_bytes = -1};
 
 struct fixture {
-	char dir[64];
+	char dir[TEST_DIR_BYTES];
 	struct log_options options;
 	struct log *log;
 	struct log_port *port;
@@ -80,8 +81,7 @@ static int set_up(void **state)
 {
 	struct fixture *f = calloc(1, sizeof(*f));
 
-	(void)snprintf(f->dir, sizeof(f->dir), "/tmp/weir-log-test-XXXXXX");
-	if (!mkdtemp(f->dir))
+	if (!test_dir_make(f->dir, "log-test"))
 		return -1;
 	(void)pthread_mutex_init(&f->lock, NULL);
 	(void)pthread_cond_init(&f->cond, NULL);
@@ -94,10 +94,8 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
 	struct fixture *f = *state;
-	char command[128];
 
-	(void)snprintf(command, sizeof(command), "rm -rf %s", f->dir);
-	(void)!system(command);
+	(void)test_dir_remove(f->dir);
 	free(f);
 	return 0;
 }
@@ -316,10 +314,10 @@ static void steps_do_what_threads_do(void **state)
 /* Copies the directory as a kill would leave it, and opens the copy. */
 static void copy_dir(const struct fixture *f, struct fixture *copy)
 {
-	char command[256];
+	char command[4 * TEST_DIR_BYTES];
 
 	*copy = *f;
-	(void)snprintf(copy->dir, sizeof(copy->dir), "%.50s-copy", f->dir);
+	(void)snprintf(copy->dir, sizeof(copy->dir), "%.100s-copy", f->dir);
 	(void)snprintf(command, sizeof(command), "rm -rf %s; cp -a --sparse=never %s %s", copy->dir, f->dir,
 		       copy->dir);
 	assert_int_equal(system(command), 0);
@@ -327,10 +325,7 @@ static void copy_dir(const struct fixture *f, struct fixture *copy)
 
 static void remove_copy(const struct fixture *copy)
 {
-	char command[256];
-
-	(void)snprintf(command, sizeof(command), "rm -rf %s", copy->dir);
-	(void)!system(command);
+	(void)test_dir_remove(copy->dir);
 }
 
 static void what_is_answered_is_read_after_a_kill(void **state)

@@ -54,7 +54,7 @@ int batch_check(struct slice s, struct batch_head *out)
 /* What stands in the head and depends on the records' bytes, but for the checksum. */
 static void put_form(uint8_t *batch, size_t bytes, const struct batch_head *head, enum batch_codec codec)
 {
-	uint16_t attributes = (uint16_t)((head->attributes & ~BATCH_CODEC_BITS) | codec);
+	uint16_t attributes = (uint16_t)((head->attributes & ~BATCH_CODEC_MASK) | codec);
 
 	(void)wire_put_u32(batch + AT_LENGTH, (uint32_t)bytes - BATCH_LOG_OVERHEAD);
 	(void)wire_put_u16(batch + AT_ATTRIBUTES, attributes);
@@ -114,6 +114,8 @@ int batch_recode(struct codec *c, struct slice batch, enum batch_codec to, int l
 	if (rc)
 		return rc;
 	(void)batch_head_read(plain, &head);
+	if (batch_is_empty(&head))
+		to = BATCH_PLAIN; /* there is nothing to compress */
 	if (out->bytes_max - begin < BATCH_HEAD_BYTES)
 		return ERR_LIMIT;
 	rc = buf_append(out, plain.ptr, BATCH_HEAD_BYTES);
@@ -269,26 +271,62 @@ void batch_build_put(struct batch_build *b, const struct batch_record *r)
 	b->count++;
 }
 
+/* Everything before the records; the CRC is put when they are there. */
+static void put_head(uint8_t *batch, const struct batch_head *h)
+{
+	uint8_t *at = batch;
+
+	at = wire_put_u64(at, (uint64_t)h->base_offset);
+	at = wire_put_u32(at, h->bytes - BATCH_LOG_OVERHEAD);
+	at = wire_put_u32(at, 0); /* leader epoch */
+	at = wire_put_u8(at, 2);
+	at = wire_put_u32(at, 0); /* CRC */
+	at = wire_put_u16(at, h->attributes);
+	at = wire_put_u32(at, (uint32_t)h->last_offset_delta);
+	at = wire_put_u64(at, (uint64_t)h->base_timestamp);
+	at = wire_put_u64(at, (uint64_t)h->max_timestamp);
+	at = wire_put_u64(at, (uint64_t)h->producer_id);
+	at = wire_put_u16(at, (uint16_t)h->producer_epoch);
+	at = wire_put_u32(at, (uint32_t)h->base_sequence);
+	at = wire_put_u32(at, h->count);
+	CHECK(at == batch + BATCH_HEAD_BYTES);
+}
+
 struct slice batch_build_finish(struct batch_build *b)
 {
 	size_t bytes = (size_t)(b->at - b->begin);
-	uint8_t *at = b->begin;
+	struct batch_head head = {.base_offset = b->base_offset,
+				  .bytes = (uint32_t)bytes,
+				  .attributes = BATCH_PLAIN,
+				  .last_offset_delta = (int32_t)(b->count - 1),
+				  .base_timestamp = b->base_timestamp,
+				  .max_timestamp = b->max_timestamp,
+				  .producer_id = -1,
+				  .producer_epoch = -1,
+				  .base_sequence = -1,
+				  .count = b->count};
 
 	CHECK(b->count > 0 && bytes <= INT32_MAX);
-	at = wire_put_u64(at, (uint64_t)b->base_offset);
-	at = wire_put_u32(at, (uint32_t)bytes - BATCH_LOG_OVERHEAD);
-	at = wire_put_u32(at, 0); /* leader epoch */
-	at = wire_put_u8(at, 2);
-	at = wire_put_u32(at, 0); /* crc, below */
-	at = wire_put_u16(at, BATCH_PLAIN);
-	at = wire_put_u32(at, b->count - 1);
-	at = wire_put_u64(at, (uint64_t)b->base_timestamp);
-	at = wire_put_u64(at, (uint64_t)b->max_timestamp);
-	at = wire_put_u64(at, UINT64_MAX); /* no producer id */
-	at = wire_put_u16(at, UINT16_MAX);
-	at = wire_put_u32(at, UINT32_MAX);
-	at = wire_put_u32(at, b->count);
-	CHECK(at == b->begin + BATCH_HEAD_BYTES);
+	put_head(b->begin, &head);
 	put_crc(b->begin, bytes);
 	return slice_make(b->begin, bytes);
+}
+
+uint8_t *batch_put_empty(uint8_t *at, int64_t base, int64_t last, uint16_t attributes, int64_t timestamp_ms)
+{
+	struct batch_head head = {.base_offset = base,
+				  .bytes = BATCH_HEAD_BYTES,
+				  .attributes = attributes,
+				  .last_offset_delta = (int32_t)(last - base),
+				  .base_timestamp = timestamp_ms,
+				  .max_timestamp = timestamp_ms,
+				  .producer_id = -1,
+				  .producer_epoch = -1,
+				  .base_sequence = -1};
+
+	CHECK(base >= 0 && last >= base && last - base < BATCH_OFFSETS_MAX);
+	CHECK((attributes & ~BATCH_LOST) == 0);
+	put_head(at, &head);
+	put_crc(at, BATCH_HEAD_BYTES);
+	return at + BATCH_HEAD_BYTES;
 }

@@ -2,6 +2,8 @@
 #ifndef WEIR_PROTO_BATCH_BATCH_H
 #define WEIR_PROTO_BATCH_BATCH_H
 
+#include <stdbool.h>
+
 #include "base/err.h"
 #include "base/slice.h"
 #include "proto/batch/codec.h"
@@ -15,10 +17,15 @@
 #define BATCH_HEAD_BYTES 61u
 #define BATCH_LOG_OVERHEAD 12u /* base offset and length, which the length does not count */
 
-#define BATCH_CODEC_BITS 0x07u       /* of the attributes: an enum batch_codec */
+#define BATCH_CODEC_MASK 0x07u       /* of the attributes: an enum batch_codec */
 #define BATCH_TIME_IS_APPEND 0x08u   /* each record has the batch's max timestamp */
 #define BATCH_IS_TRANSACTIONAL 0x10u /* the producer's commit or abort decides */
 #define BATCH_IS_CONTROL 0x20u       /* not records but such a decision */
+/*
+ * weir's own, on a batch without records only (Kafka has no meaning for the bit
+ * and does not look at it): the offsets held records that damage has cost.
+ */
+#define BATCH_LOST 0x8000u
 
 struct batch_head {
 	int64_t base_offset;
@@ -51,7 +58,7 @@ static inline int64_t batch_last_offset(const struct batch_head *h)
 
 static inline enum batch_codec batch_codec(const struct batch_head *h)
 {
-	return (enum batch_codec)(h->attributes & BATCH_CODEC_BITS);
+	return (enum batch_codec)(h->attributes & BATCH_CODEC_MASK);
 }
 
 /*
@@ -75,12 +82,38 @@ int batch_inflate(struct codec *c, struct slice batch, struct buf *out, struct s
 /*
  * Appends to `out` the same batch with its records in another codec (level: see
  * codec_deflate), or the same one anew: offsets, timestamps, producer and all other
- * attributes stay; length and checksum are made again. The records are not looked at. `scratch`
+ * attributes stay; length and checksum are made again. The records are not looked at; a
+ * batch without any stays plain. `scratch`
  * holds them plain meanwhile. It may come out larger: the caller compares. Not for batches
  * with BATCH_IS_CONTROL, which stay plain. Errors: as codec_inflate and codec_deflate; `out` is then as it was.
  */
 int batch_recode(struct codec *c, struct slice batch, enum batch_codec to, int level, struct buf *scratch,
 		 struct buf *out);
+
+/*
+ * A batch without records stands in a segment for offsets whose records are no
+ * more: compacted away, or, with BATCH_LOST, damaged and set aside. So batches
+ * follow one another without a hole, and a hole is always damage. Kafka keeps
+ * such batches too (for the last sequence of a producer); clients step over them.
+ */
+static inline bool batch_is_empty(const struct batch_head *h)
+{
+	return h->count == 0;
+}
+
+static inline bool batch_is_lost(const struct batch_head *h)
+{
+	return h->count == 0 && (h->attributes & BATCH_LOST);
+}
+
+/* The most offsets that one batch can stand for. */
+#define BATCH_OFFSETS_MAX ((int64_t)INT32_MAX + 1)
+
+/*
+ * Writes one, BATCH_HEAD_BYTES long, for [base, last]: at most BATCH_OFFSETS_MAX
+ * of them. attributes: 0 or BATCH_LOST. Returns behind it.
+ */
+uint8_t *batch_put_empty(uint8_t *at, int64_t base, int64_t last, uint16_t attributes, int64_t timestamp_ms);
 
 /* Where a header of a record begins: names and values are borrowed from the batch. */
 struct batch_record {

@@ -71,6 +71,32 @@ static void every_flipped_bit_is_seen_or_outside_the_crc(void **state)
 	assert_int_equal(batch_check(batch, &head), 0);
 }
 
+static void an_empty_batch_stands_for_offsets_and_has_no_records(void **state)
+{
+	uint8_t memory[BATCH_HEAD_BYTES];
+	int64_t base = (int64_t)1 << 40;
+	struct slice batch = slice_make(memory, sizeof(memory));
+	struct batch_head head;
+	struct batch_walk walk;
+	struct batch_record r;
+
+	(void)state;
+	assert_ptr_equal(batch_put_empty(memory, base, base + BATCH_OFFSETS_MAX - 1, BATCH_LOST, 77),
+			 memory + sizeof(memory));
+	assert_int_equal(batch_check(batch, &head), 0);
+	assert_int_equal(head.bytes, BATCH_HEAD_BYTES);
+	assert_true(batch_is_empty(&head) && batch_is_lost(&head));
+	assert_true(batch_last_offset(&head) == base + BATCH_OFFSETS_MAX - 1);
+	assert_int_equal(head.max_timestamp, 77);
+	assert_int_equal(batch_walk_start(&walk, batch), 0);
+	assert_int_equal(batch_walk_next(&walk, &r), 0);
+
+	(void)batch_put_empty(memory, 7, 7, 0, -1);
+	assert_int_equal(batch_check(batch, &head), 0);
+	assert_true(batch_is_empty(&head) && !batch_is_lost(&head));
+	assert_int_equal(batch_last_offset(&head), 7);
+}
+
 static void a_cut_batch_asks_for_more(void **state)
 {
 	uint8_t memory[512];
@@ -87,6 +113,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_built_batch_reads_back),
 		cmocka_unit_test(every_flipped_bit_is_seen_or_outside_the_crc),
+		cmocka_unit_test(an_empty_batch_stands_for_offsets_and_has_no_records),
 		cmocka_unit_test(a_cut_batch_asks_for_more),
 	};
 
