@@ -103,11 +103,10 @@ static int room_make(struct room *r, struct buf *out)
 	if (rc)
 		return rc;
 	r->bytes = least(out->cap - out->len, 1u << 30); /* zlib counts in 32 bits */
-	r->at = out->ptr + out->len;
-	if (r->bytes == 0) {
-		r->at = &r->beyond;
-		r->bytes = 1;
-	}
+	if (r->bytes == 0)
+		*r = (struct room){.at = &r->beyond, .bytes = 1};
+	else
+		r->at = out->ptr + out->len;
 	return 0;
 }
 
@@ -252,6 +251,8 @@ static int unsnappy_raw(struct slice in, struct buf *out)
 		return ERR_LIMIT;
 	if (n / SNAPPY_RATIO_MAX > in.len)
 		return ERR_MALFORMED;
+	if (n == 0)
+		return in.len == 1 ? 0 : ERR_MALFORMED;
 	rc = buf_reserve(out, n);
 	if (rc)
 		return rc;
@@ -320,8 +321,17 @@ static int ready_unlz4(struct codec *c)
 		c->unlz4 = NULL;
 		return ERR_NOMEM;
 	}
-	LZ4F_resetDecompressionContext(c->unlz4);
 	return 0;
+}
+
+/*
+ * After a frame that was not read to its end: its reset leaves, in lz4 1.9.4, what was still to come of a
+ * frame that told its length, and the next one that does not tell is refused for it.
+ */
+static void drop_unlz4(struct codec *c)
+{
+	(void)LZ4F_freeDecompressionContext(c->unlz4);
+	c->unlz4 = NULL;
 }
 
 /* Reads the frame's head off the front; the content's size, where it is told, is known before a byte is inflated. */
@@ -369,7 +379,9 @@ static int unlz4(struct codec *c, struct slice in, struct buf *out)
 		rc = unlz4_head(c, &in, out);
 	while (rc == 0)
 		rc = unlz4_step(c->unlz4, &in, out);
-	if (rc == 1)
+	if (rc != 1)
+		drop_unlz4(c);
+	else
 		rc = in.len ? ERR_MALFORMED : 0;
 	return rc;
 }
@@ -474,6 +486,8 @@ static int unzstd(struct codec *c, struct slice in, struct buf *out)
 		return ERR_LIMIT;
 	if (told != ZSTD_CONTENTSIZE_UNKNOWN && told > 0)
 		want = (size_t)told;
+	if (room == 0)
+		return ERR_LIMIT;
 	for (;; want *= 2) {
 		want = least(want, room);
 		rc = buf_reserve(out, want);
@@ -495,6 +509,8 @@ static int zstd(struct codec *c, int level, struct slice in, struct buf *out)
 		c->zstd = ZSTD_createCCtx();
 		rc = c->zstd ? 0 : ERR_NOMEM;
 	}
+	if (rc == 0 && room == 0)
+		rc = ERR_LIMIT;
 	if (rc)
 		return rc;
 	n = ZSTD_compressCCtx(c->zstd, out->ptr + out->len, room, in.ptr, in.len,

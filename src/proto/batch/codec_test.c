@@ -250,6 +250,26 @@ static void a_stream_cut_short_or_with_more_behind_is_refused(void **state)
 	}
 }
 
+/* Each vector cut short or refused, then each other read with the same memory. */
+static void what_was_refused_leaves_nothing_behind(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < VECTORS * VECTORS; i++) {
+		uint8_t memory[1024];
+		struct slice in = slice_from(unhex(codec_vectors[i / VECTORS].hex, memory), BATCH_HEAD_BYTES);
+		enum batch_codec kind = (enum batch_codec)codec_vectors[i / VECTORS].codec;
+		struct buf out;
+
+		buf_init(&out, 100);
+		assert_int_equal(codec_inflate(codec, kind, in, &out), ERR_LIMIT);
+		buf_fini(&out);
+		buf_init(&out, KIB(4));
+		assert_int_not_equal(codec_inflate(codec, kind, slice_make(in.ptr, in.len - 5), &out), 0);
+		buf_fini(&out);
+		check_twelve(unhex(codec_vectors[i % VECTORS].hex, memory));
+	}
+}
+
 static void members_and_frames_in_a_row_are_one_stream(void **state)
 {
 	static const enum batch_codec kinds[] = {BATCH_GZIP, BATCH_ZSTD};
@@ -392,6 +412,7 @@ int main(void)
 		cmocka_unit_test(an_emptied_batch_inflates_to_nothing),
 		cmocka_unit_test(what_is_compressed_comes_back),
 		cmocka_unit_test(a_stream_cut_short_or_with_more_behind_is_refused),
+		cmocka_unit_test(what_was_refused_leaves_nothing_behind),
 		cmocka_unit_test(members_and_frames_in_a_row_are_one_stream),
 		cmocka_unit_test(a_bomb_costs_the_limit_at_most),
 		cmocka_unit_test(a_claim_that_the_codec_cannot_keep_gets_no_memory),
