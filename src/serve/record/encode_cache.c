@@ -32,6 +32,7 @@ struct entry {
 	struct entry *newer, *older;
 	const struct partition *partition;
 	struct encoded encoded; /* its blob is the cache's reference */
+	uint32_t crc;           /* of the batch: compaction leaves another one at the same base */
 	size_t bytes;
 };
 
@@ -332,7 +333,7 @@ static struct entry *find(struct encode_cache *c, const struct partition *p, int
 }
 
 /* Keeps what was made, where there is memory for that; *made stays the caller's either way. */
-static void keep(struct encode_cache *c, const struct partition *p, const struct encoded *made)
+static void keep(struct encode_cache *c, const struct partition *p, uint32_t crc, const struct encoded *made)
 {
 	struct entry *e = mem_alloc(sizeof(*e));
 	uint32_t at;
@@ -343,6 +344,7 @@ static void keep(struct encode_cache *c, const struct partition *p, const struct
 		grow_table(c);
 	*e = (struct entry){.partition = p,
 			    .encoded = *made,
+			    .crc = crc,
 			    .bytes = sizeof(*e) + sizeof(struct blob) + made->blob->cap};
 	(void)blob_ref(made->blob);
 	at = bucket_of_entry(c, e);
@@ -366,6 +368,10 @@ int encode_cache_get(struct encode_cache *cache, const struct reader_view *view,
 	if (batch_head_read(view->batches, &head) || head.bytes > view->batches.len)
 		return ERR_MALFORMED;
 	e = find(cache, view->partition, head.base_offset, form);
+	if (e && e->crc != head.crc) {
+		drop(cache, e);
+		e = NULL;
+	}
 	if (e) {
 		cache->stats.hits++;
 		take_off_order(cache, e);
@@ -382,7 +388,7 @@ int encode_cache_get(struct encode_cache *cache, const struct reader_view *view,
 	rc = encode(cache, view, out);
 	if (rc)
 		return rc;
-	keep(cache, view->partition, out);
+	keep(cache, view->partition, head.crc, out);
 	out->made = true; /* what is kept does not say so */
 	return 0;
 }
