@@ -14,8 +14,10 @@
 #include "base/mem.h"
 #include "base/wire.h"
 #include "log/checkpoint.h"
+#include "log/format.h"
 #include "log/frame.h"
 #include "log/journal.h"
+#include "log/segment.h"
 #include "proto/batch/batch.h"
 
 #define WINDOW_BYTES (4u << 20)
@@ -29,6 +31,7 @@ struct verify {
 	struct checkpoint_partition partition;
 	int64_t expected; /* next base offset of the partition */
 	uint64_t sequence;
+	struct format format;
 	uint8_t *bytes;
 	size_t cap;
 };
@@ -197,7 +200,8 @@ static void check_index(struct verify *v, const char *log_path, int log_fd,
 	int64_t got = 0;
 	int fd;
 
-	(void)snprintf(path, sizeof(path), "%.*s.index", (int)(strlen(log_path) - 4), log_path);
+	(void)snprintf(path, sizeof(path), "%.*s.index", (int)(strlen(log_path) - 4),
+		       log_path); /* of any revision */
 	fd = begin_file(v, path, &bytes);
 	if (fd < 0)
 		return; /* there is none: it is made when it is needed */
@@ -222,13 +226,13 @@ static void check_index(struct verify *v, const char *log_path, int log_fd,
 static int check_segment(void *ctx, const struct checkpoint_segment *s)
 {
 	struct verify *v = ctx;
-	char path[760], id[37];
+	char path[760], id[37], name[SEGMENT_NAME_BYTES];
 	uint64_t bytes;
 	int fd;
 
 	topic_id_text(&v->partition.topic, id);
-	(void)snprintf(path, sizeof(path), "%s/%s/%u/%020lld.log", v->topic_dir, id, v->partition.number,
-		       (long long)s->base);
+	segment_file_name(s->base, s->revision, SEGMENT_LOG, name);
+	(void)snprintf(path, sizeof(path), "%s/%s/%u/%s", v->topic_dir, id, v->partition.number, name);
 	if (v->expected != s->base && v->expected >= 0)
 		tell(v, path, 0, false, v->expected, s->base, "the segment before it ends at offset %lld",
 		     (long long)v->expected);
@@ -307,6 +311,9 @@ static uint64_t see_frame(struct verify *v, int fd, uint64_t at, uint64_t genera
 	got = read_at(v, fd, at, head->bytes);
 	if (got < (int64_t)head->bytes || frame_check(slice_make(v->bytes, (size_t)got), head))
 		return 0;
+	if (v->format.version == FORMAT_VERSION && generation > v->format.unmarked_to &&
+	    head->tag != frame_tag(&v->format.journal_key, head))
+		return 0; /* a record's bytes, made to look like a group */
 	return head->bytes;
 }
 
@@ -425,6 +432,20 @@ static int lock_dir(struct verify *v, int *fd)
 	return rc ? fault_set(v->fault, ERR_IO, "cannot lock %s: %s", path, sys_error_text(rc)) : 0;
 }
 
+static int check_format(struct verify *v)
+{
+	struct fault fault = {0};
+	char path[512];
+	int rc = format_read(v->sys, v->options->dir, &v->format, &fault);
+
+	if (rc != ERR_CORRUPT)
+		return rc ? fault_set(v->fault, rc, "%s", fault.text) : 0;
+	(void)snprintf(path, sizeof(path), "%s/FORMAT", v->options->dir);
+	tell(v, path, 0, false, 0, 0, "damaged: its key and checksum do not fit");
+	v->format.version = 0;
+	return 0;
+}
+
 static int check_partitions(struct verify *v)
 {
 	struct checkpoint_sink sink = {.partition = begin_partition, .segment = check_segment, .ctx = v};
@@ -460,6 +481,8 @@ int log_verify(const struct verify_options *options, struct verify_result *out, 
 	(void)snprintf(v.topic_dir, sizeof(v.topic_dir), "%s/topics", options->dir);
 	v.bytes = mem_alloc(v.cap);
 	rc = v.bytes ? lock_dir(&v, &fd) : fault_set(fault, ERR_NOMEM, "no memory");
+	if (rc == 0)
+		rc = check_format(&v);
 	if (rc == 0)
 		rc = check_partitions(&v);
 	if (rc == 0)
