@@ -5,6 +5,7 @@
  * can be read is written again and read as the same.
  */
 #include "base/check.h"
+#include "base/err.h"
 #include "base/hash.h"
 #include "base/mem.h"
 #include "base/rand.h"
@@ -23,29 +24,53 @@ struct trace {
 	uint64_t events;
 };
 
-static void check_request(struct slice frame)
+/* A response of defaults to a request that could be read, written and read. */
+static void check_answer(const struct kafka_header *h, const void *response, struct arena *arena)
 {
 	_Alignas(16) uint8_t body[STRUCT_BYTES_MAX];
-	struct kafka_header h, again;
-	struct slice bytes;
-	struct arena arena;
 	struct buf to;
+
+	buf_init(&to, 1u << 20);
+	CHECK(kafka_response_write(h, response, &to, NULL) == 0);
+	CHECK(kafka_response_read(h, slice_from(buf_slice(&to), 4), arena, body) == 0);
+	buf_fini(&to);
+}
+
+static void check_request(const struct kafka_header *h, struct slice bytes, struct arena *arena)
+{
+	_Alignas(16) uint8_t body[STRUCT_BYTES_MAX];
+	struct kafka_header again;
+	struct buf to;
+
+	if (kafka_request_read(h, bytes, arena, body))
+		return;
+	buf_init(&to, 1u << 20);
+	CHECK(kafka_request_write(h, body, &to) == 0);
+	CHECK(kafka_header_read(slice_from(buf_slice(&to), 4), &again, &bytes) == 0);
+	CHECK(again.key == h->key && again.version == h->version && again.correlation == h->correlation);
+	CHECK(slice_eq(again.client_id, h->client_id) && !again.client_id.ptr == !h->client_id.ptr);
+	CHECK(kafka_request_read(&again, bytes, arena, body) == 0);
+	check_answer(h, kafka_layout_array(h->api->response, arena, 1), arena);
+	buf_fini(&to);
+}
+
+static void check_frame(struct slice frame)
+{
+	struct kafka_api_versions_response versions;
+	struct kafka_header h;
+	struct arena arena;
+	struct slice bytes;
 	int rc = kafka_header_read(frame, &h, &bytes);
 
 	for (int16_t version = 3; version < 9; version += 5)
 		(void)kafka_records_check(frame, version);
-	if (rc)
-		return;
 	arena_init(&arena, 4096, 1u << 20);
-	buf_init(&to, 1u << 20);
-	if (kafka_request_read(&h, bytes, &arena, body) == 0) {
-		CHECK(kafka_request_write(&h, body, &to) == 0);
-		CHECK(kafka_header_read(slice_from(buf_slice(&to), 4), &again, &bytes) == 0);
-		CHECK(again.key == h.key && again.version == h.version && again.correlation == h.correlation);
-		CHECK(slice_eq(again.client_id, h.client_id) && !again.client_id.ptr == !h.client_id.ptr);
-		CHECK(kafka_request_read(&again, bytes, &arena, body) == 0);
+	if (rc == 0)
+		check_request(&h, bytes, &arena);
+	if (rc == ERR_UNSUPPORTED_API && h.key == KAFKA_API_VERSIONS) {
+		kafka_versions_unsupported(&h, &versions);
+		check_answer(&h, &versions, &arena);
 	}
-	buf_fini(&to);
 	arena_fini(&arena);
 }
 
@@ -64,7 +89,7 @@ static void feed(struct kafka_framer *f, struct slice piece, struct trace *t)
 		t->key.k0 = hash_sip13(&t->key, frame) + (uint64_t)event + (uint64_t)f->error;
 		t->events++;
 		if (event == KAFKA_FRAME_GIVEN)
-			check_request(frame);
+			check_frame(frame);
 		else
 			(void)kafka_framer_stranger(f);
 	}
