@@ -286,8 +286,12 @@ static int start_threads(struct parts *p)
 	struct fault fault = {.err = ERR_NOMEM};
 
 	for (uint32_t i = 0; i < p->loop_count; i++) {
-		if (pthread_create(&p->threads[i], NULL, run_loop, p->loops[i]))
+		int err = pthread_create(&p->threads[i], NULL, run_loop, p->loops[i]);
+		if (err) {
+			(void)fault_set(&fault, ERR_NOMEM, "a thread cannot be started: %s",
+					sys_error_text(-err));
 			return failed("threads", &fault);
+		}
 		p->thread_count++;
 	}
 	return 0;

@@ -215,10 +215,14 @@ static void on_pause_over(void *ctx)
 
 	if (!a->active)
 		a->active = uv_poll_init_socket(&a->loop->uv, &a->poll, a->fd) == 0;
-	if (!a->active || uv_poll_start(&a->poll, UV_READABLE, on_acceptable) != 0)
+	if (!a->active || uv_poll_start(&a->poll, UV_READABLE, on_acceptable) != 0) {
 		loop_timer_set(a->loop, &a->pause, PAUSE_NS);
-	else
+	} else if (loop_watch(a->loop, a->fd) < 0) {
+		(void)uv_poll_stop(&a->poll);
+		loop_timer_set(a->loop, &a->pause, PAUSE_NS);
+	} else {
 		atomic_store_explicit(&a->paused, false, memory_order_relaxed);
+	}
 }
 
 static bool is_exhaustion(int err)

@@ -102,6 +102,8 @@ static inline void loop_is_awake(struct loop *loop)
 }
 
 /* Wakes the loop where it sleeps. Any thread. */
+/* Makes epoll know a descriptor before libuv does, which cannot stand a failure of that. ERR_NOMEM, ERR_IO. On the loop. */
+int loop_watch(struct loop *loop, int fd);
 void loop_alert(struct loop *loop);
 
 /* ---- mailbox (mailbox.c) ---- */
