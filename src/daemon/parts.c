@@ -256,6 +256,11 @@ static int build_http(struct parts *p)
 	struct http_options options;
 	struct listener_options listen = {.address = p->conf->http.listen,
 					  .connections_max = connections_allowed(p),
+					  .per_address_max =
+						  (uint32_t)p->conf->http.max_connections_per_address,
+					  .sys = p->sys,
+					  .peer_timeout_ms = (uint32_t)p->conf->http.peer_timeout_ms,
+					  .on_full = http_server_spare,
 					  .on_accept = http_server_accept,
 					  .on_refuse = http_server_refuse,
 					  .on_exhausted = on_exhausted};

@@ -229,7 +229,7 @@ void conn_terminate(struct conn *c, enum conn_close_reason reason)
 	drop_filters(c);
 	(void)c->tcp.ops->free(&c->tcp);
 	if (c->acceptor)
-		acceptor_conn_gone(c->acceptor);
+		acceptor_conn_gone(c->acceptor, c);
 }
 
 struct conn *conn_new(struct loop *loop, struct acceptor *acceptor, int fd, const struct sockaddr *peer)

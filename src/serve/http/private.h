@@ -19,7 +19,8 @@ struct http_loop {
 	uint32_t pool_count;
 	uint32_t connections; /* upgraded ones too */
 	bool dated;
-	int64_t dated_at_ns; /* loop_now when the date was made */
+	int64_t spare_again_ns; /* not before is looked for connections to spare */
+	int64_t dated_at_ns;    /* loop_now when the date was made */
 	uint8_t date[HTTP_DATE_BYTES];
 	struct http_header scratch[HTTP_HEADERS_MAX]; /* for the head being parsed */
 };
@@ -120,5 +121,8 @@ int session_start(struct http_loop *ctx, struct conn *c);
 
 /* Closes those of a loop that wait for a request. */
 void session_close_idle(struct http_loop *ctx);
+
+/* Cuts some of those: without a request so far, or idle for long. How many. */
+uint32_t session_spare(struct http_loop *ctx, int64_t now_ns);
 
 #endif

@@ -1174,3 +1174,45 @@ void session_close_idle(struct http_loop *ctx)
 			start_closing(s, 0);
 	}
 }
+
+/* ---- at the cap of connections ---- */
+
+#define SPARED_MAX 16u
+#define SPARE_FRESH_NS 1000000000LL /* time to send what one came for */
+#define SPARE_IDLE_NS 10000000000LL /* a client between two requests comes back sooner, mostly */
+
+static bool waits_for_request(const struct session *s)
+{
+	return !s->closing && !s->first && s->phase == PHASE_HEAD && s->backlog == 0;
+}
+
+/* Those that never asked anything are let go before those that did. */
+static bool is_sooner(const struct session *a, const struct session *b)
+{
+	return a->fresh != b->fresh ? a->fresh : a->since_ns < b->since_ns;
+}
+
+static void keep_place(struct session **chosen, uint32_t *count, struct session *s)
+{
+	uint32_t at = *count < SPARED_MAX ? (*count)++ : SPARED_MAX;
+
+	for (; at > 0 && is_sooner(s, chosen[at - 1]); at--)
+		if (at < SPARED_MAX)
+			chosen[at] = chosen[at - 1];
+	if (at < SPARED_MAX)
+		chosen[at] = s;
+}
+
+uint32_t session_spare(struct http_loop *ctx, int64_t now_ns)
+{
+	struct session *chosen[SPARED_MAX];
+	uint32_t count = 0;
+
+	for (struct session *s = ctx->sessions; s; s = s->next)
+		if (waits_for_request(s) &&
+		    now_ns - s->since_ns >= (s->fresh ? SPARE_FRESH_NS : SPARE_IDLE_NS))
+			keep_place(chosen, &count, s);
+	for (uint32_t i = 0; i < count; i++)
+		cut(chosen[i]);
+	return count;
+}
