@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/check.h"
 #include "base/mem.h"
-#include "serve/http/private.h"
+#include "serve/http/session.h"
+#include "serve/http/spare.h"
 #include "serve/record/record_json.h"
 
 /*
@@ -247,7 +248,7 @@ uint32_t http_server_spare(void *server, struct loop *loop)
 
 	if (loop_now(loop) < ctx->spare_again_ns)
 		return 0; /* a moment ago there were none: a flood must not have them looked for each time */
-	count = session_spare(ctx, loop_now(loop));
+	count = spare_connections(ctx, loop_now(loop));
 	if (count == 0)
 		ctx->spare_again_ns = loop_now(loop) + SPARE_PAUSE_NS;
 	else if (s->options.observer.spared)
