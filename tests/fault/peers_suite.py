@@ -267,7 +267,9 @@ def _():
         half.sendall(b"GET /healthz HT")
         kept = Raw(w).send(GET % w.host)
         eq(kept.response().status, 200)
-        mute = [Raw(w) for _ in range(47)]
+        mute = [Raw(w) for _ in range(24)]
+        time.sleep(0.3)
+        mute += [Raw(w) for _ in range(23)]
         time.sleep(0.2)
         with Raw(w) as over:
             eq(over.response().status, 503, "a moment later: all may have something to say yet")
@@ -281,8 +283,8 @@ def _():
                     pass
         check(served >= 110, "only %d of 120 were served" % served)
         check(w.metrics()['weir_connections_spared_total{listener="http"}'] >= 16, "nobody was spared")
-        first_gone = [i for i, c in enumerate(mute) if ended(c.sock)]
-        eq(first_gone, list(range(len(first_gone))), "who went were not those who waited longest")
+        gone = [i for i, c in enumerate(mute) if ended(c.sock)]
+        check(len(gone) >= 16 and max(gone[:16]) < 24, "who went first were not those who waited longest: %r" % gone)
         half.sendall(b"TP/1.1\r\nHost: localhost\r\n\r\n")
         check(half.recv(100).startswith(b"HTTP/1.1 200"), "who was in the middle of a request was cut")
         eq(kept.send(GET % w.host).response().status, 200)
