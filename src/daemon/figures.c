@@ -129,6 +129,8 @@ static void put_log(struct metrics_scrape *s, struct log *l)
 	metrics_put(s, METRIC_LOG_FILES, 0, (int64_t)st.files_open);
 	metrics_put(s, METRIC_LOG_RECOVERED_GROUPS, 0, (int64_t)st.recovered_groups);
 	metrics_put(s, METRIC_LOG_TRUNCATED_BYTES, 0, (int64_t)st.truncated_bytes);
+	metrics_put(s, METRIC_LOG_DAMAGED_RANGES, 0, (int64_t)st.damaged_ranges);
+	metrics_put(s, METRIC_LOG_DAMAGED_RECORDS, 0, (int64_t)st.damaged_offsets);
 }
 
 static void put_seen(struct metrics_scrape *s, struct seen *seen)

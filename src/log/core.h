@@ -181,7 +181,7 @@ struct log {
 	bool started;
 	struct {
 		_Atomic uint64_t commits, groups, records, bytes_entered, bytes_journal, syncs, sync_ns_sum,
-			checkpoints, reads_disk, reads_tail, checkpoint_ns;
+			checkpoints, reads_disk, reads_tail, checkpoint_ns, damaged_ranges, damaged_offsets;
 		_Atomic uint64_t group_ns_sum, sync_us[LOG_BUCKETS], group_us[LOG_BUCKETS],
 			group_commits[LOG_BUCKETS];
 	} counts;

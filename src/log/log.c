@@ -611,6 +611,8 @@ void log_stats(struct log *l, struct log_stats *out)
 		.reads_disk = atomic_load(&l->counts.reads_disk),
 		.reads_tail = atomic_load(&l->counts.reads_tail),
 		.recovered_groups = l->recovered_groups,
+		.damaged_ranges = atomic_load(&l->counts.damaged_ranges),
+		.damaged_offsets = atomic_load(&l->counts.damaged_offsets),
 		.truncated_bytes = l->truncated_bytes,
 		.last_checkpoint_ns = atomic_load(&l->counts.checkpoint_ns),
 	};

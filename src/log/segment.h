@@ -107,6 +107,7 @@ struct segment_read {
 	struct slice batches;
 	int64_t next_offset;
 	int64_t gap_from, gap_to; /* equal: no damage */
+	bool set_aside;           /* the gap is one that a repair has told (BATCH_LOST) */
 };
 
 /*
