@@ -82,10 +82,10 @@ static void on_fault(void *ctx, const struct verify_fault *f)
 	printf("%s: %s: byte %llu: %s", f->harmless ? "note" : "fault", f->file,
 	       (unsigned long long)f->position, f->text);
 	if (f->offset_from + 1 == f->offset_to)
-		printf("; offset %lld %s", (long long)f->offset_from, f->harmless ? "" : "is lost");
+		printf("; offset %lld%s", (long long)f->offset_from, f->harmless ? "" : " is lost");
 	else if (f->offset_from != f->offset_to)
-		printf("; offsets %lld to %lld %s", (long long)f->offset_from, (long long)f->offset_to - 1,
-		       f->harmless ? "" : "are lost");
+		printf("; offsets %lld to %lld%s", (long long)f->offset_from, (long long)f->offset_to - 1,
+		       f->harmless ? "" : " are lost");
 	if (f->mend && (r->repair || r->dry_run))
 		printf("; %s%s", r->repair ? "repair: " : "a repair would do this: ", f->mend);
 	else if (!f->mend && !f->harmless && (r->repair || r->dry_run))

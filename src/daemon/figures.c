@@ -24,6 +24,7 @@ static enum metric_ROUTE label_of(const struct route *route)
 		{"/v1/topics", ROUTE_TOPICS},
 		{"/v1/topics/{topic}", ROUTE_TOPIC},
 		{"/v1/topics/{topic}/trim", ROUTE_TRIM},
+		{"/v1/backup", ROUTE_BACKUP},
 		{"/healthz", ROUTE_HEALTHZ},
 		{"/readyz", ROUTE_READYZ},
 		{"/metrics", ROUTE_METRICS},

@@ -241,7 +241,7 @@ static void finish(struct writer *w, int rc)
 		segment_unref(w->dirty[i]);
 	}
 	mem_free(w->dirty);
-	if (rc == 0)
+	if (rc == 0 && !atomic_load(&w->l->held))
 		unlink_expired(w->l);
 	buf_fini(&w->out);
 }
@@ -317,7 +317,8 @@ int checkpoint_write(struct log *l, struct fault *fault)
 	l->checkpoint_sequence = sequence;
 	journal_recycle(l->journal, sequence);
 	finish(&w, 0);
-	(void)partitions_each(l, drop_if_dead, (void *)(uintptr_t)l->sys);
+	if (!atomic_load(&l->held))
+		(void)partitions_each(l, drop_if_dead, (void *)(uintptr_t)l->sys);
 	atomic_fetch_add(&l->counts.checkpoints, 1);
 	atomic_store(&l->counts.checkpoint_ns, (uint64_t)(sys_monotonic_ns(l->sys) - before));
 	return 0;

@@ -201,7 +201,8 @@ static int check_format(struct log *l, struct fault *fault)
 static void init_locks(struct log *l)
 {
 	pthread_mutex_t *const locks[] = {&l->entry,         &l->table,     &l->tail_lock,
-					  &l->maintain_lock, &l->read_lock, &l->ports_lock};
+					  &l->maintain_lock, &l->read_lock, &l->ports_lock,
+					  &l->backup_lock};
 	pthread_cond_t *const conds[] = {&l->entered, &l->movable, &l->moved, &l->maintain, &l->read_cond};
 
 	for (size_t i = 0; i < sizeof(locks) / sizeof(locks[0]); i++)
@@ -319,6 +320,7 @@ void log_close(struct log *l)
 		l->sys->ops->close(l->sys->self, l->lock_fd);
 	mem_free(l->buckets);
 	mem_free(l->ranges);
+	mem_free(l->backup);
 	mem_free(l);
 }
 
@@ -453,6 +455,7 @@ int log_stop(struct log *l, struct fault *fault)
 		return stop_by_steps(l, fault ? fault : &local);
 	if (!l->started)
 		return 0;
+	backup_stop(l);
 	refuse_entry(l);
 	(void)pthread_join(l->committer_thread, NULL);
 	rc = log_checkpoint(l, fault ? fault : &local);

@@ -13,6 +13,7 @@
 
 #include "base/mem.h"
 #include "base/wire.h"
+#include "log/backup.h"
 #include "log/verify_inner.h"
 
 #define WINDOW_BYTES (512u << 10)
@@ -573,10 +574,17 @@ static int check_format(struct verify *v)
 	return 0;
 }
 
+static void tell_backup(void *ctx, const char *path, const char *text)
+{
+	verify_tell(ctx, path, 0, false, 0, 0, NULL, "%s", text);
+}
+
 static int check_all(struct verify *v)
 {
 	int rc = check_format(v);
 
+	if (rc == 0)
+		rc = backup_check(v->sys, v->options->dir, tell_backup, v, v->fault);
 	if (rc == 0)
 		rc = check_partitions(v);
 	if (rc == 0 && v->options->repair)

@@ -54,7 +54,8 @@ struct verify {
 	uint32_t slot_count;
 	uint32_t now; /* index of the partition whose segments are being read */
 	int64_t expected; /* next base offset of it; -1: its first segment is still to come */
-	bool state_hurt;  /* rows of state are lost */
+	bool state_hurt; /* rows of state are lost */
+	bool keys_hurt;  /* groups of the journal, with their keys, are lost */
 	bool journal_has_more; /* groups behind the checkpoint */
 
 	char quarantine[VERIFY_QUARANTINE_BYTES];

@@ -392,11 +392,13 @@ static void tell_gap(struct scan *s, const struct gap *g)
 			    (unsigned long long)behind->sequence, (unsigned long long)behind->at);
 	for (uint32_t i = 0; i < g->lost_count; i++) {
 		const struct verify_known *k = &v->known[g->lost[i].known];
-		verify_segment_path(v, &k->public.topic, k->public.number, g->lost[i].from, "log", where);
+		verify_segment_path(v, &k->public.topic, k->public.number,
+				    k->active_behind ? k->active_base : g->lost[i].from, "log", where);
 		if (k->internal)
 			v->state_hurt = true;
 		verify_tell(v, where, 0, false, g->lost[i].from, g->lost[i].to, MEND_GAP,
-			    "%s that was in groups %llu to %llu of the journal", k->internal ? "state" : "what",
+			    "lacks %s that were in groups %llu to %llu of the journal",
+			    k->internal ? "rows of state" : "records",
 			    (unsigned long long)g->sequence_from, (unsigned long long)g->sequence_to - 1);
 	}
 }
@@ -603,6 +605,7 @@ static int mend(struct scan *s)
 {
 	int rc = keep_neighbours(s);
 
+	s->v->keys_hurt = true; /* those of the lost groups stand in what segments have of them */
 	if (rc == 0 && s->v->has_checkpoint)
 		rc = take_in_beyond(s);
 	for (uint32_t i = 0; i < s->file_count && rc == 0; i++)

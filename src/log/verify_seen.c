@@ -424,6 +424,8 @@ int verify_seen(struct verify *v)
 	}
 	if (rc == 0 && v->options->repair)
 		rc = k.secret_bad ? mend_secret(&k) : mend_runs(&k);
+	if (rc == 0 && v->options->repair && v->keys_hurt && !k.secret_bad && !k.secret_missing)
+		rc = verify_write_keys(v, &k.runs, 0, k.runs.number_max + 1);
 	free_keys(&k);
 	return rc;
 }

@@ -22,6 +22,7 @@
 struct bad_range {
 	uint64_t from, to;
 	int64_t offset_from, offset_to;
+	int64_t max; /* the highest timestamp before */
 };
 
 /* Both index files, and how far the scan has compared them. */
@@ -153,6 +154,12 @@ static int64_t entry_offset(const struct check *c, uint32_t i)
 	return c->s->base + wire_load_u32(c->index.places + (size_t)i * INDEX_ENTRY_BYTES);
 }
 
+/* What was in a bad range may have been later than all that could be read. */
+static bool time_fits(const struct check *c, int64_t time)
+{
+	return c->bad_count ? time >= c->max : time == c->max;
+}
+
 /* The scan has come to a batch at `at`: what do the entries that point here, or before, say? */
 static void compare_index(struct check *c, uint64_t at, int64_t offset)
 {
@@ -164,7 +171,7 @@ static void compare_index(struct check *c, uint64_t at, int64_t offset)
 			tell_index(c, "index", (uint64_t)x->next * INDEX_ENTRY_BYTES,
 				   "an entry points at no batch of its offset");
 		} else if (x->times && (wire_load_u32(time + 8) != (uint32_t)(offset - c->s->base) ||
-					(int64_t)wire_load_u64(time) != c->max)) {
+					!time_fits(c, (int64_t)wire_load_u64(time)))) {
 			tell_index(c, "timeindex", (uint64_t)x->next * TIME_ENTRY_BYTES,
 				   "an entry has not the highest time before its batch");
 		}
@@ -325,7 +332,11 @@ static int keep_bad(struct check *c, uint64_t to, int64_t offset_to)
 		c->bad_cap = cap;
 	}
 	c->bad[c->bad_count++] = (struct bad_range){
-		.from = c->at, .to = to, .offset_from = c->v->expected, .offset_to = offset_to};
+		.from = c->at,
+						.to = to,
+						.offset_from = c->v->expected,
+						.offset_to = offset_to,
+						.max = c->max > 0 ? c->max : 0};
 	return 0;
 }
 
@@ -399,7 +410,10 @@ static int tell_short(struct check *c)
 	struct verify *v = c->v;
 	int rc = 0;
 
-	if (v->expected < c->s->next_offset) {
+	if (c->w.fd < 0) {
+		verify_tell(v, c->path, 0, false, v->expected, c->s->next_offset, MEND_SEGMENT, "is missing");
+		rc = keep_bad(c, 0, c->s->next_offset);
+	} else if (v->expected < c->s->next_offset) {
 		verify_tell(v, c->path, c->at, false, v->expected, c->s->next_offset, MEND_SEGMENT,
 			    "ends with offset %lld, the checkpoint says %lld", (long long)v->expected - 1,
 			    (long long)c->s->next_offset - 1);
@@ -481,7 +495,7 @@ static int write_anew(struct check *c)
 	for (uint32_t i = 0; i < c->bad_count && rc == 0; i++) {
 		rc = c->w.fd < 0 ? 0 : verify_new_copy(v, &n, c->w.fd, from, c->bad[i].from - from);
 		if (rc == 0)
-			rc = put_lost(v, &n, c->bad[i].offset_from, c->bad[i].offset_to, c->s->max_timestamp);
+			rc = put_lost(v, &n, c->bad[i].offset_from, c->bad[i].offset_to, c->bad[i].max);
 		from = c->bad[i].to;
 	}
 	if (rc == 0 && from < c->at)
