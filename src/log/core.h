@@ -189,6 +189,7 @@ struct log {
 	pthread_t committer_thread, mover_thread, maintain_thread, read_threads[16];
 	uint32_t read_thread_count;
 	bool started;
+	bool recovering; /* files of the life before are written over, and cut afterwards */
 	struct {
 		_Atomic uint64_t commits, groups, records, bytes_entered, bytes_journal, syncs, sync_ns_sum,
 			checkpoints, reads_disk, reads_tail, checkpoint_ns, damaged_ranges, damaged_offsets;

@@ -183,7 +183,7 @@ static int pin_for_append(struct segment *s)
 	if (rc)
 		return rc;
 	segment_path(s, SEGMENT_LOG, path);
-	fd = files_pin(s->place.files, &s->file, path, SYS_CREATE | SYS_TRUNCATE);
+	fd = files_pin(s->place.files, &s->file, path, SYS_CREATE | (s->uncut ? 0 : SYS_TRUNCATE));
 	if (fd >= 0)
 		s->created = true;
 	return fd;
@@ -412,7 +412,7 @@ int segment_cut(struct segment *s, uint64_t bytes, struct fault *fault)
 	const struct sys *sys = s->place.sys;
 	char path[SEGMENT_PATH_BYTES];
 	struct sys_stat st;
-	int fd, rc;
+	int rc;
 
 	segment_path(s, SEGMENT_LOG, path);
 	rc = sys->ops->stat(sys->self, path, &st);
@@ -429,15 +429,27 @@ int segment_cut(struct segment *s, uint64_t bytes, struct fault *fault)
 	if (st.bytes > bytes)
 		s->beyond = look_beyond(s, bytes, st.bytes);
 	atomic_store(&s->bytes, bytes);
-	if (st.bytes == bytes)
+	s->uncut = st.bytes > bytes;
+	return 0;
+}
+
+int segment_cut_rest(struct segment *s, struct fault *fault)
+{
+	const struct sys *sys = s->place.sys;
+	char path[SEGMENT_PATH_BYTES];
+	int fd, rc;
+
+	if (!s->uncut)
 		return 0;
+	segment_path(s, SEGMENT_LOG, path);
 	fd = pin(s, true);
 	if (fd < 0)
 		return fault_set(fault, ERR_IO, "cannot open %s: %s", path, sys_error_text(fd));
-	rc = sys->ops->truncate(sys->self, fd, bytes);
+	rc = sys->ops->truncate(sys->self, fd, atomic_load(&s->bytes));
 	unpin(s);
 	if (rc)
 		return fault_set(fault, ERR_IO, "cannot cut %s: %s", path, sys_error_text(rc));
+	s->uncut = false;
 	s->dirty = true;
 	return 0;
 }
