@@ -148,6 +148,8 @@ int verify_new_put(struct verify *v, struct verify_new *n, struct slice bytes);
 int verify_new_copy(struct verify *v, struct verify_new *n, int from, uint64_t at, uint64_t bytes);
 /* Synced, renamed, directory synced. Ends n in any case. */
 int verify_new_finish(struct verify *v, struct verify_new *n);
+/* All of it at once: put and finish. */
+int verify_new_write(struct verify *v, struct verify_new *n, struct slice bytes);
 void verify_new_drop(struct verify *v, struct verify_new *n);
 
 /* A failure of the disk (or memory) in a repair, as a fault. */

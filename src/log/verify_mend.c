@@ -96,6 +96,16 @@ void verify_new_drop(struct verify *v, struct verify_new *n)
 	(void)v->sys->ops->unlink(v->sys->self, n->temporary);
 }
 
+int verify_new_write(struct verify *v, struct verify_new *n, struct slice bytes)
+{
+	int rc = verify_new_put(v, n, bytes);
+
+	if (rc == 0)
+		return verify_new_finish(v, n);
+	verify_new_drop(v, n);
+	return rc;
+}
+
 /* ---- the quarantine ---- */
 
 static int make_dir(struct verify *v, const char *path)
@@ -143,9 +153,7 @@ static int write_manifest(struct verify *v, const char *name, uint64_t position,
 		return verify_failed(v, "write the manifest of", v->quarantine, -ENOMEM);
 	(void)snprintf(path, sizeof(path), "%s/MANIFEST", v->quarantine);
 	rc = verify_new_open(v, &n, path);
-	if (rc == 0)
-		rc = verify_new_put(v, &n, buf_slice(&v->manifest));
-	return rc ? rc : verify_new_finish(v, &n);
+	return rc ? rc : verify_new_write(v, &n, buf_slice(&v->manifest));
 }
 
 /* The folders of `name` below the quarantine. */

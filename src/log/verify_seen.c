@@ -356,9 +356,7 @@ static int make_secret(struct keys *k)
 	(void)wire_put_u32(secret + 40, crc32c(0, secret, 40));
 	rc = verify_new_open(v, &n, k->secret_path);
 	if (rc == 0)
-		rc = verify_new_put(v, &n, slice_make(secret, sizeof(secret)));
-	if (rc == 0)
-		rc = verify_new_finish(v, &n);
+		rc = verify_new_write(v, &n, slice_make(secret, sizeof(secret)));
 	k->runs.secret = (struct hash_key){wire_load_u64(secret + 8), wire_load_u64(secret + 16)};
 	return rc;
 }

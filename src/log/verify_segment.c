@@ -107,13 +107,33 @@ static uint8_t *read_file(struct verify *v, const char *path, uint64_t *bytes)
 	return all;
 }
 
-static void tell_index(struct check *c, const char *ending, uint64_t position, const char *what)
+static void tell_index(struct check *c, const char *ending, uint64_t position, bool harmless, const char *what)
 {
 	char path[VERIFY_PATH_BYTES];
 
 	c->index.wrong = true;
 	(void)snprintf(path, sizeof(path), "%.*s.%s", (int)(strlen(c->path) - 4), c->path, ending);
-	verify_tell(c->v, path, position, false, 0, 0, MEND_INDEX, "%s", what);
+	verify_tell(c->v, path, position, harmless, 0, 0, MEND_INDEX, "%s", what);
+}
+
+/* Readers see it too, and make it anew: indexes are not synced, so a power loss may leave them in part. */
+static bool has_form(const struct index *x, uint64_t places_bytes, uint64_t times_bytes)
+{
+	uint32_t last_place = 0, last_offset = 0;
+
+	if (!x->places || !x->times || places_bytes == 0 || places_bytes % INDEX_ENTRY_BYTES ||
+	    times_bytes != places_bytes / INDEX_ENTRY_BYTES * TIME_ENTRY_BYTES)
+		return false;
+	for (uint32_t i = 0; i < places_bytes / INDEX_ENTRY_BYTES; i++) {
+		uint32_t offset = wire_load_u32(x->places + (size_t)i * INDEX_ENTRY_BYTES);
+		uint32_t place = wire_load_u32(x->places + (size_t)i * INDEX_ENTRY_BYTES + 4);
+		if (wire_load_u32(x->times + (size_t)i * TIME_ENTRY_BYTES + 8) != offset ||
+		    (i == 0 ? place != 0 : place <= last_place || offset <= last_offset))
+			return false;
+		last_place = place;
+		last_offset = offset;
+	}
+	return true;
 }
 
 /* Loads what there is: a missing index is made when it is needed. */
@@ -129,19 +149,10 @@ static void load_index(struct check *c)
 	x->places = read_file(c->v, path, &places_bytes);
 	(void)snprintf(path, sizeof(path), "%.*s.timeindex", (int)(strlen(c->path) - 4), c->path);
 	x->times = read_file(c->v, path, &times_bytes);
-	if (!x->places && !x->times)
-		return;
-	x->count = (uint32_t)(places_bytes / INDEX_ENTRY_BYTES);
-	if (x->count == 0 || places_bytes % INDEX_ENTRY_BYTES)
-		tell_index(c, "index", places_bytes, "its length is not that of whole entries");
-	else if (times_bytes != (uint64_t)x->count * TIME_ENTRY_BYTES)
-		tell_index(c, "timeindex", times_bytes, "it has not as many entries as the index beside it");
-	if (x->wrong && (!x->places || places_bytes % INDEX_ENTRY_BYTES))
-		x->count = 0;
-	if (times_bytes != (uint64_t)x->count * TIME_ENTRY_BYTES) {
-		mem_free(x->times);
-		x->times = NULL;
-	}
+	if (has_form(x, places_bytes, times_bytes))
+		x->count = (uint32_t)(places_bytes / INDEX_ENTRY_BYTES);
+	else if (x->places || x->times)
+		tell_index(c, "index", 0, true, "it and the time index do not go together: they are made anew when they are needed");
 }
 
 static uint32_t entry_position(const struct index *x, uint32_t i)
@@ -168,11 +179,10 @@ static void compare_index(struct check *c, uint64_t at, int64_t offset)
 	while (!x->wrong && x->next < x->count && entry_position(x, x->next) <= at) {
 		const uint8_t *time = x->times + (size_t)x->next * TIME_ENTRY_BYTES;
 		if (entry_position(x, x->next) < at || entry_offset(c, x->next) != offset) {
-			tell_index(c, "index", (uint64_t)x->next * INDEX_ENTRY_BYTES,
+			tell_index(c, "index", (uint64_t)x->next * INDEX_ENTRY_BYTES, false,
 				   "an entry points at no batch of its offset");
-		} else if (x->times && (wire_load_u32(time + 8) != (uint32_t)(offset - c->s->base) ||
-					!time_fits(c, (int64_t)wire_load_u64(time)))) {
-			tell_index(c, "timeindex", (uint64_t)x->next * TIME_ENTRY_BYTES,
+		} else if (!time_fits(c, (int64_t)wire_load_u64(time))) {
+			tell_index(c, "timeindex", (uint64_t)x->next * TIME_ENTRY_BYTES, false,
 				   "an entry has not the highest time before its batch");
 		}
 		x->next++;
@@ -234,9 +244,7 @@ static int make_index(struct verify *v, const char *path, int64_t base)
 			       i ? "timeindex" : "index");
 		rc = verify_new_open(v, &n, index_path);
 		if (rc == 0)
-			rc = verify_new_put(v, &n, i ? buf_slice(&times) : buf_slice(&places));
-		if (rc == 0)
-			rc = verify_new_finish(v, &n);
+			rc = verify_new_write(v, &n, i ? buf_slice(&times) : buf_slice(&places));
 	}
 	buf_fini(&places);
 	buf_fini(&times);
@@ -572,6 +580,8 @@ static int run(struct check *c)
 	}
 	load_index(c);
 	rc = scan(c);
+	if (rc == 0 && !c->index.wrong && c->index.next < c->index.count)
+		tell_index(c, "index", (uint64_t)c->index.next * INDEX_ENTRY_BYTES, false, "an entry points behind the records");
 	if (rc == 0)
 		rc = tell_short(c);
 	if (rc == 0 && c->s->last)
