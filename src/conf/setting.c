@@ -126,6 +126,9 @@ const struct setting setting_table[] = {
 	{"log.files_max", "auto", "Segment files kept open; auto follows the limit of the process.",
 	 .type = SETTING_INT, .word = "auto", .word_value = 0, .min = 16, .max = 10000000,
 	 .flags = SETTING_RESTART, IN_FILE(log.files_max)},
+	{"log.clock_hold", "1d",
+	 "How long a clock that jumped ahead is doubted before retention and the life of keys go by it; 0 believes it at once.",
+	 .type = SETTING_DURATION, .min = 0, .max = DAYS(366), IN_FILE(log.clock_hold_ms)},
 	{"log.readers", "2", "Threads that read from disk what is not in memory.", .type = SETTING_INT,
 	 .min = 1, .max = 64, .flags = SETTING_RESTART, IN_FILE(log.readers)},
 

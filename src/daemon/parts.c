@@ -44,6 +44,7 @@ static struct log_options log_settings(const struct parts *p)
 		.index_interval_bytes = (uint32_t)c->log.index_interval_bytes,
 		.files_max = (uint32_t)c->log.files_max,
 		.readers = (uint32_t)c->log.readers,
+		.clock_hold_ms = c->log.clock_hold_ms ? c->log.clock_hold_ms : -1,
 		.say = say_text,
 	};
 }

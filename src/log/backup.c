@@ -19,6 +19,7 @@
 #include "log/checkpoint.h"
 #include "log/frame.h"
 #include "log/journal.h"
+#include "log/segment.h"
 
 #define PIECE_BYTES (1u << 20)
 #define MANIFEST "BACKUP"
@@ -266,13 +267,13 @@ static int plan_segment(void *ctx, const struct checkpoint_segment *s)
 {
 	struct planner *plan = ctx;
 	struct backup *b = plan->b;
-	char path[200], id[37];
+	char path[200], id[37], name[SEGMENT_NAME_BYTES];
 	int64_t bytes;
 	int rc;
 
 	topic_id_text(&plan->partition.topic, id);
-	(void)snprintf(path, sizeof(path), "topics/%s/%u/%020lld.log", id, plan->partition.number,
-		       (long long)s->base);
+	segment_file_name(s->base, s->revision, SEGMENT_LOG, name);
+	(void)snprintf(path, sizeof(path), "topics/%s/%u/%s", id, plan->partition.number, name);
 	bytes = size_of(b, path);
 	if (bytes < (int64_t)s->bytes)
 		return fault_set(b->fault, ERR_CORRUPT,
@@ -281,8 +282,8 @@ static int plan_segment(void *ctx, const struct checkpoint_segment *s)
 				 (unsigned long long)s->bytes);
 	rc = add_file(b, path, s->bytes, s->last || bytes != (int64_t)s->bytes ? BACKUP_COPY : BACKUP_LINK);
 	for (int i = 0; i < 2 && rc == 0 && !s->last; i++) {
-		(void)snprintf(path, sizeof(path), "topics/%s/%u/%020lld.%s", id, plan->partition.number,
-			       (long long)s->base, i ? "timeindex" : "index");
+		segment_file_name(s->base, s->revision, i ? SEGMENT_TIMEINDEX : SEGMENT_INDEX, name);
+		(void)snprintf(path, sizeof(path), "topics/%s/%u/%s", id, plan->partition.number, name);
 		rc = add_if_there(b, path);
 	}
 	return rc;
@@ -326,9 +327,11 @@ static int plan_seen(struct backup *b)
 {
 	struct planner plan = {.b = b};
 	char full[BACKUP_PATH_BYTES];
-	int rc = add_if_there(b, "seen/secret");
+	int rc = add_if_there(b, "FORMAT"); /* the journal's key is in it */
 
 	(void)snprintf(full, sizeof(full), "%.600s/seen", b->options.data);
+	if (rc == 0)
+		rc = add_if_there(b, "seen/secret");
 	if (rc == 0)
 		rc = b->options.sys->ops->list(b->options.sys->self, full, plan_bucket, &plan);
 	if (rc && !b->fault->err)
@@ -520,7 +523,7 @@ static int take_file(struct backup *b, const struct backup_file *f)
 
 static int put_checkpoint(struct backup *b)
 {
-	int rc = put_file(b, "FORMAT", SLICE_LIT("weir 1\n"));
+	int rc = 0;
 
 	for (int i = 0; i < 2 && rc == 0 && b->checkpoint.len; i++)
 		rc = put_file(b, i ? "CHECKPOINT.b" : "CHECKPOINT.a", buf_slice(&b->checkpoint));

@@ -18,7 +18,6 @@
 
 #define WINDOW_BYTES (512u << 10)
 #define TELL_BYTES (64u << 20)
-#define FORMAT_TEXT "weir 1\n"
 
 /* ---- telling ---- */
 
@@ -224,13 +223,13 @@ struct verify_known *verify_find(struct verify *v, const struct topic_id *topic,
 }
 
 void verify_segment_path(const struct verify *v, const struct topic_id *topic, uint32_t number, int64_t base,
-			 const char *ending, char *path)
+			 uint32_t revision, char *path)
 {
-	char id[37];
+	char id[37], name[SEGMENT_NAME_BYTES];
 
 	topic_id_text(topic, id);
-	(void)snprintf(path, VERIFY_PATH_BYTES, "%s/%s/%u/%020lld.%s", v->topics_dir, id, number,
-		       (long long)base, ending);
+	segment_file_name(base, revision, SEGMENT_LOG, name);
+	(void)snprintf(path, VERIFY_PATH_BYTES, "%s/%s/%u/%s", v->topics_dir, id, number, name);
 }
 
 void verify_rows(struct verify *v, const char *path, uint64_t at, struct slice batch, int64_t from)
@@ -264,7 +263,7 @@ static int begin_partition(void *ctx, const struct checkpoint_partition *p)
 	v->expected = -1;
 	if (p->start > p->next_offset || p->start < 0) {
 		char path[VERIFY_PATH_BYTES];
-		verify_segment_path(v, &p->topic, p->number, 0, "log", path);
+		verify_segment_path(v, &p->topic, p->number, 0, 0, path);
 		verify_tell(v, path, 0, false, 0, 0, NULL, "the checkpoint says it begins at %lld and ends at %lld",
 			    (long long)p->start, (long long)p->next_offset);
 	}
@@ -279,7 +278,7 @@ static int each_segment(void *ctx, const struct checkpoint_segment *s)
 
 	if (rc == 0 && s->last && s->next_offset != k->public.end) {
 		char path[VERIFY_PATH_BYTES];
-		verify_segment_path(v, &k->public.topic, k->public.number, s->base, "log", path);
+		verify_segment_path(v, &k->public.topic, k->public.number, s->base, s->revision, path);
 		verify_tell(v, path, s->bytes, false, s->next_offset, k->public.end, NULL,
 			    "ends at offset %lld, the checkpoint says that its partition ends at %lld",
 			    (long long)s->next_offset, (long long)k->public.end);
@@ -415,7 +414,7 @@ static int check_state(struct verify *v)
 		const char *wrong = k->internal ? NULL : state->partition(state->ctx, &k->public);
 		if (!wrong)
 			continue;
-		verify_segment_path(v, &k->public.topic, k->public.number, k->public.start, "log", path);
+		verify_segment_path(v, &k->public.topic, k->public.number, k->public.start, 0, path);
 		verify_tell(v, path, 0, false, 0, 0, NULL, "%s", wrong);
 	}
 	state->end(state->ctx, !v->journal_has_more && v->has_checkpoint, tell_state, v);
@@ -429,14 +428,17 @@ struct listed {
 	uint32_t number;
 };
 
+/* <base>.log, <base>.<revision>.log, and likewise the indexes. */
 static bool is_segment(const char *name)
 {
+	const char *rest = name + 20;
 	uint64_t base;
 
 	if (strlen(name) < 24 || !slice_to_u64(slice_make(name, 20), &base))
 		return false;
-	return strcmp(name + 20, ".log") == 0 || strcmp(name + 20, ".index") == 0 ||
-	       strcmp(name + 20, ".timeindex") == 0;
+	if (rest[1] >= '0' && rest[1] <= '9')
+		rest += 1 + strspn(rest + 1, "0123456789");
+	return strcmp(rest, ".log") == 0 || strcmp(rest, ".index") == 0 || strcmp(rest, ".timeindex") == 0;
 }
 
 /* A topic that state does not know: what becomes of its files at a start, and with repair, where state was hurt. */
@@ -549,29 +551,20 @@ static int lock_dir(struct verify *v, int *fd)
 
 static int check_format(struct verify *v)
 {
-	char path[VERIFY_PATH_BYTES], text[64] = {0};
-	uint64_t bytes;
-	int64_t got;
-	int fd;
+	char path[VERIFY_PATH_BYTES];
+	int rc = format_read(v->sys, v->options->dir, &v->format, v->fault);
 
 	(void)snprintf(path, sizeof(path), "%s/FORMAT", v->options->dir);
-	fd = verify_begin_file(v, path, &bytes);
-	if (fd == -ENOENT) {
-		verify_tell(v, path, 0, true, 0, 0, NULL, "is missing: a start writes it");
-		return 0;
+	v->out->files++;
+	if (rc == ERR_CORRUPT) {
+		verify_tell(v, path, 0, false, 0, 0, NULL,
+			    "is damaged: its key and checksum do not fit, and without it nobody can tell groups of the journal from their imitation");
+		v->format = (struct format){0};
+		v->fault->err = rc = 0;
+	} else if (rc == 0 && v->format.version == 0) {
+		verify_tell(v, path, 0, true, 0, 0, NULL, "is missing or empty: a start writes it");
 	}
-	if (fd < 0)
-		return verify_failed(v, "open", path, fd);
-	got = v->sys->ops->pread(v->sys->self, fd, text, sizeof(text) - 1, 0);
-	v->sys->ops->close(v->sys->self, fd);
-	if (got < 0)
-		return verify_failed(v, "read", path, (int)got);
-	if (got == 0)
-		verify_tell(v, path, 0, true, 0, 0, NULL, "is empty: a start writes it");
-	else if (strcmp(text, FORMAT_TEXT) != 0)
-		return fault_set(v->fault, ERR_BAD_VERSION, "%s says \"%.20s\"; this weir reads \"weir 1\"", path,
-				 text);
-	return 0;
+	return rc;
 }
 
 static void tell_backup(void *ctx, const char *path, const char *text)

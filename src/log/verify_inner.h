@@ -5,6 +5,8 @@
 #include "base/buf.h"
 #include "base/hash.h"
 #include "log/checkpoint.h"
+#include "log/format.h"
+#include "log/segment.h"
 #include "log/verify.h"
 #include "proto/batch/batch.h"
 
@@ -22,6 +24,7 @@ struct verify_known {
 	int64_t beyond;                    /* offset behind the last of them */
 	int64_t beyond_timestamp;
 	int64_t active_base;
+	uint32_t active_revision;
 };
 
 /* A window over a file that moves forward. */
@@ -47,6 +50,7 @@ struct verify {
 	bool has_checkpoint, checkpoint_changed;
 	bool checkpoint_unknown; /* both copies are broken */
 	uint64_t sequence;
+	struct format format;
 
 	struct verify_known *known;
 	uint32_t known_count, known_cap;
@@ -79,7 +83,7 @@ int verify_see(struct verify *v, struct verify_window *w, uint64_t at, size_t n,
 struct verify_known *verify_find(struct verify *v, const struct topic_id *topic, uint32_t number, bool make);
 
 void verify_segment_path(const struct verify *v, const struct topic_id *topic, uint32_t number, int64_t base,
-			 const char *ending, char *path);
+			 uint32_t revision, char *path);
 
 /* A name list of a folder, sorted; free with verify_names_free. 0, -errno or -ENOMEM. */
 struct verify_names {

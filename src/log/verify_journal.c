@@ -129,6 +129,9 @@ static int see_group(struct scan *s, const struct file *f, struct verify_window 
 		return rc;
 	if (frame_check(*frame, head))
 		return 1;
+	if (s->v->format.version == FORMAT_VERSION && f->generation > s->v->format.unmarked_to &&
+	    head->tag != frame_tag(&s->v->format.journal_key, head))
+		return 1; /* a record's bytes, made to look like a group */
 	*frame = slice_make(frame->ptr, head->bytes);
 	return sections_fit(*frame) ? 0 : 1;
 }
@@ -393,7 +396,7 @@ static void tell_gap(struct scan *s, const struct gap *g)
 	for (uint32_t i = 0; i < g->lost_count; i++) {
 		const struct verify_known *k = &v->known[g->lost[i].known];
 		verify_segment_path(v, &k->public.topic, k->public.number,
-				    k->active_behind ? k->active_base : g->lost[i].from, "log", where);
+				    k->active_behind ? k->active_base : g->lost[i].from, k->active_revision, where);
 		if (k->internal)
 			v->state_hurt = true;
 		verify_tell(v, where, 0, false, g->lost[i].from, g->lost[i].to, MEND_GAP,
@@ -421,7 +424,8 @@ static void tell_beyond(struct scan *s)
 		struct verify_known *k = &v->known[i];
 		if (k->beyond <= k->public.end || !k->active_behind)
 			continue;
-		verify_segment_path(v, &k->public.topic, k->public.number, k->active_base, "log", path);
+		verify_segment_path(v, &k->public.topic, k->public.number, k->active_base, k->active_revision,
+				    path);
 		verify_tell(v, path, 0, false, k->public.end, k->beyond, "the checkpoint takes them in",
 			    "stand here, but neither the checkpoint nor the journal has them: a start cuts them off");
 		k->public.end = k->beyond;
@@ -494,6 +498,8 @@ static int put_gap(struct scan *s, struct verify_new *n, const struct gap *g)
 					  .bytes = FRAME_HEAD_BYTES};
 		if (sequence == g->sequence_from)
 			head.bytes = (uint32_t)put_lost_batches(s, g, frame, time_ms, &head.sections);
+		if (s->v->format.version == FORMAT_VERSION && head.generation > s->v->format.unmarked_to)
+			head.tag = frame_tag(&s->v->format.journal_key, &head);
 		frame_seal(frame, &head);
 		rc = put_padded(s->v, n, slice_make(frame, head.bytes));
 	}

@@ -92,7 +92,7 @@ static int gather_segment(void *ctx, const struct checkpoint_segment *s)
 
 	if (k->internal || s->last_append_ms + life <= g->now_ms)
 		return 0;
-	verify_segment_path(v, &k->public.topic, k->public.number, s->base, "log", path);
+	verify_segment_path(v, &k->public.topic, k->public.number, s->base, s->revision, path);
 	w.fd = v->sys->ops->open(v->sys->self, path, SYS_READ);
 	if (w.fd < 0)
 		return 0;

@@ -444,6 +444,7 @@ static void look_beyond(struct check *c)
 
 	k->active_behind = c->s->behind;
 	k->active_base = c->s->base;
+	k->active_revision = c->s->revision;
 	k->beyond_bytes = c->at;
 	k->beyond = c->s->next_offset;
 	k->beyond_timestamp = c->s->max_timestamp;
@@ -601,7 +602,7 @@ int verify_segment(struct verify *v, const struct checkpoint_segment *s)
 	const struct verify_partition *p = &v->known[v->now].public;
 	int rc;
 
-	verify_segment_path(v, &p->topic, p->number, s->base, "log", c.path);
+	verify_segment_path(v, &p->topic, p->number, s->base, s->revision, c.path);
 	if (v->expected != s->base && v->expected >= 0)
 		verify_tell(v, c.path, 0, false, v->expected, s->base, NULL,
 			    "the segment before it ends at offset %lld", (long long)v->expected);
