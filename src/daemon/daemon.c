@@ -80,8 +80,10 @@ int daemon_run(const struct conf *conf, const struct daemon_options *options)
 	sigset_t set;
 	int rc;
 
-	if (!p)
+	if (!p) {
+		say(SAY_ERROR, "start_failed", "no memory to start");
 		return 1;
+	}
 	memset(p, 0, sizeof(*p));
 	p->conf = conf;
 	p->options = options;

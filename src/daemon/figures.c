@@ -24,6 +24,7 @@ static enum metric_ROUTE label_of(const struct route *route)
 		{"/v1/topics", ROUTE_TOPICS},
 		{"/v1/topics/{topic}", ROUTE_TOPIC},
 		{"/v1/topics/{topic}/trim", ROUTE_TRIM},
+		{"/v1/backup", ROUTE_BACKUP},
 		{"/healthz", ROUTE_HEALTHZ},
 		{"/readyz", ROUTE_READYZ},
 		{"/metrics", ROUTE_METRICS},
@@ -90,12 +91,20 @@ static void on_connections(void *ctx, uint32_t loop, int change)
 		metric_add(shard, METRIC_CONNECTIONS_ACCEPTED, LISTENER_HTTP, 1);
 }
 
+static void on_spared(void *ctx, uint32_t loop, uint32_t count)
+{
+	struct parts *p = ctx;
+
+	metric_add(p->app.loops[loop].shard, METRIC_CONNECTIONS_SPARED, LISTENER_HTTP, count);
+}
+
 void figures_observe(struct parts *p, struct http_observer *out)
 {
 	*out = (struct http_observer){.ctx = p,
 				      .answered = on_answered,
 				      .refused = on_refused,
-				      .connections = on_connections};
+				      .connections = on_connections,
+				      .spared = on_spared};
 }
 
 /* ---- sources ---- */
@@ -129,6 +138,9 @@ static void put_log(struct metrics_scrape *s, struct log *l)
 	metrics_put(s, METRIC_LOG_FILES, 0, (int64_t)st.files_open);
 	metrics_put(s, METRIC_LOG_RECOVERED_GROUPS, 0, (int64_t)st.recovered_groups);
 	metrics_put(s, METRIC_LOG_TRUNCATED_BYTES, 0, (int64_t)st.truncated_bytes);
+	metrics_put(s, METRIC_LOG_DAMAGED_RANGES, 0, (int64_t)st.damaged_ranges);
+	metrics_put(s, METRIC_LOG_DAMAGED_RECORDS, 0, (int64_t)st.damaged_offsets);
+	metrics_put(s, METRIC_LOG_CLOCK_AHEAD, 0, st.clock_ahead_ms * 1000000);
 }
 
 static void put_seen(struct metrics_scrape *s, struct seen *seen)
@@ -151,6 +163,7 @@ static void put_listener(struct metrics_scrape *s, enum metric_LISTENER label, c
 
 	listener_figures(l, &f);
 	metrics_put(s, METRIC_CONNECTIONS_REFUSED, label, (int64_t)f.refused);
+	metrics_put(s, METRIC_CONNECTIONS_CROWDED, label, (int64_t)f.crowded);
 	metrics_put(s, METRIC_RECEIVED_BYTES, label, (int64_t)f.bytes_received);
 	metrics_put(s, METRIC_SENT_BYTES, label, (int64_t)f.bytes_sent);
 }

@@ -388,7 +388,7 @@ static int claim_under_lock(struct ingest_queue *q, struct ingest_request *r)
 	for (uint32_t i = 0; r->own_key_count && i < r->draft_count; i++)
 		r->items[i].seen.expires_ms = r->unit_seen.expires_ms;
 	log_waiter_init(&r->waiter, q->port, on_waiter, r);
-	verdict = claim_all(q, r, now_ms, seen_claim, &r->waiter.waiter, &q->woken);
+	verdict = claim_all(q, r, log_now_ms(q->ingest->log), seen_claim, &r->waiter.waiter, &q->woken);
 	return verdict < 0 ? ingest_refuse_plainly(r, verdict) : verdict;
 }
 
@@ -481,7 +481,7 @@ static void read_keys(void *arg)
 	struct ingest_queue *q = r->queue;
 	struct seen_waiter *woken = NULL;
 
-	r->claim_result = claim_all(q, r, sys_wall_ms(q->ingest->sys), seen_read, NULL, &woken);
+	r->claim_result = claim_all(q, r, log_now_ms(q->ingest->log), seen_read, NULL, &woken);
 	log_wake_waiters(woken);
 }
 

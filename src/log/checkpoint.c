@@ -27,7 +27,10 @@
 #define CHECKPOINT_BYTES_MAX (1u << 30)
 #define CHECKPOINT_HEAD 40u
 #define SYNC_EACH_MAX 64u
-static const uint8_t magic[8] = {'W', 'E', 'I', 'R', 'C', 'K', 'P', '1'};
+#define MAGIC_BYTES 8u
+static const uint8_t magic[MAGIC_BYTES] = {'W', 'E', 'I', 'R', 'C', 'K', 'P', '2'};
+/* Without revisions, and without what compaction knows. */
+static const uint8_t magic_first[MAGIC_BYTES] = {'W', 'E', 'I', 'R', 'C', 'K', 'P', '1'};
 
 struct writer {
 	struct log *l;
@@ -49,6 +52,21 @@ static int keep(struct segment ***list, uint32_t *count, uint32_t *cap, struct s
 		*cap = grown_cap;
 	}
 	(*list)[(*count)++] = s;
+	return 0;
+}
+
+int checkpoint_reserve_expired(struct log *l, uint32_t count)
+{
+	uint32_t cap = l->expired_count + count + 64;
+	struct segment **grown;
+
+	if (l->expired_count + count <= l->expired_cap)
+		return 0;
+	grown = mem_realloc(l->expired, cap * sizeof(struct segment *));
+	if (!grown)
+		return ERR_NOMEM;
+	l->expired = grown;
+	l->expired_cap = cap;
 	return 0;
 }
 
@@ -75,6 +93,7 @@ static void put_segment(struct buf *b, struct segment *s)
 	put_u64(b, (uint64_t)atomic_load(&s->next_offset));
 	put_u64(b, (uint64_t)atomic_load(&s->max_timestamp));
 	put_u64(b, (uint64_t)atomic_load(&s->last_append_ms));
+	put_u32(b, s->revision);
 }
 
 /*
@@ -103,6 +122,8 @@ static int note_partition(void *ctx, struct partition *p)
 	put_u32(&w->out, p->number);
 	put_u64(&w->out, (uint64_t)(p->start < next ? p->start : next));
 	put_u64(&w->out, (uint64_t)next);
+	put_u64(&w->out, (uint64_t)p->clean);
+	put_u64(&w->out, (uint64_t)p->tombstone_ms);
 	put_u32(&w->out, kept);
 	for (uint32_t i = 0; i < p->segment_count && rc == 0; i++) {
 		struct segment *s = p->segments[i];
@@ -126,24 +147,13 @@ static int note_partition(void *ctx, struct partition *p)
 	return rc ? rc : buf_status(&w->out);
 }
 
-static int sync_directories(struct writer *w, struct segment *s)
+static int sync_directories(struct segment *s)
 {
-	const struct sys *sys = w->l->sys;
-	char path[SEGMENT_PATH_BYTES];
-	char *slash;
-	int rc;
+	int rc = segment_sync_directories(s);
 
-	segment_path(s, SEGMENT_LOG, path);
-	for (int level = 0; level < 3; level++) {
-		slash = strrchr(path, '/');
-		CHECK(slash);
-		*slash = '\0';
-		rc = sys->ops->sync_dir(sys->self, path);
-		if (rc)
-			return rc;
-	}
-	s->created = false;
-	return 0;
+	if (rc == 0)
+		s->created = false;
+	return rc;
 }
 
 /* Many dirty files: one syncfs takes them all, directories too. */
@@ -157,31 +167,42 @@ static int sync_segments(struct writer *w)
 	for (uint32_t i = 0; i < w->dirty_count && rc == 0; i++) {
 		rc = segment_sync(w->dirty[i]);
 		if (rc == 0 && w->dirty[i]->created)
-			rc = sync_directories(w, w->dirty[i]);
+			rc = sync_directories(w->dirty[i]);
 	}
+	return rc;
+}
+
+int checkpoint_write_copy(const struct sys *sys, const char *dir, char which, struct slice checkpoint)
+{
+	char path[512];
+	struct iovec iov = {.iov_base = (void *)(uintptr_t)checkpoint.ptr, .iov_len = checkpoint.len};
+	int fd, rc;
+
+	(void)snprintf(path, sizeof(path), "%s/CHECKPOINT.%c", dir, which);
+	fd = sys->ops->open(sys->self, path, SYS_CREATE);
+	if (fd < 0)
+		return fd;
+	rc = sys->ops->pwritev(sys->self, fd, &iov, 1, 0);
+	if (rc == 0)
+		rc = sys->ops->truncate(sys->self, fd, checkpoint.len);
+	if (rc == 0)
+		rc = sys->ops->fsync(sys->self, fd);
+	sys->ops->close(sys->self, fd);
+	/* Each time: an old name costs nothing, and who made it may have failed or been killed. */
+	if (rc == 0)
+		rc = sys->ops->sync_dir(sys->self, dir);
 	return rc;
 }
 
 static int write_copy(struct log *l, char which, const struct buf *b)
 {
-	char path[512];
-	struct iovec iov = {.iov_base = b->ptr, .iov_len = b->len};
-	int fd, rc;
+	return checkpoint_write_copy(l->sys, l->dir, which, buf_slice(b));
+}
 
-	(void)snprintf(path, sizeof(path), "%s/CHECKPOINT.%c", l->dir, which);
-	fd = l->sys->ops->open(l->sys->self, path, SYS_CREATE);
-	if (fd < 0)
-		return fd;
-	rc = l->sys->ops->pwritev(l->sys->self, fd, &iov, 1, 0);
-	if (rc == 0)
-		rc = l->sys->ops->truncate(l->sys->self, fd, b->len);
-	if (rc == 0)
-		rc = l->sys->ops->fsync(l->sys->self, fd);
-	l->sys->ops->close(l->sys->self, fd);
-	/* Each time: an old name costs nothing, and who made it may have failed or been killed. */
-	if (rc == 0)
-		rc = l->sys->ops->sync_dir(l->sys->self, l->dir);
-	return rc;
+void checkpoint_seal_again(struct buf *checkpoint)
+{
+	(void)wire_put_u64(checkpoint->ptr + 16, wire_load_u64(checkpoint->ptr + 16) + 1);
+	(void)wire_put_u32(checkpoint->ptr + 8, crc32c(0, checkpoint->ptr + 12, checkpoint->len - 12));
 }
 
 /* The older one first; one that fails is the first of the next time. */
@@ -219,6 +240,7 @@ static void unlink_expired(struct log *l)
 		segment_unref(l->expired[i]);
 	}
 	l->expired_count = 0;
+	l->replaced_bytes = 0;
 }
 
 /* After a failure what retention took off waits for the next time: the checkpoint on disk still names it. */
@@ -230,7 +252,7 @@ static void finish(struct writer *w, int rc)
 		segment_unref(w->dirty[i]);
 	}
 	mem_free(w->dirty);
-	if (rc == 0)
+	if (rc == 0 && !atomic_load(&w->l->held))
 		unlink_expired(w->l);
 	buf_fini(&w->out);
 }
@@ -245,6 +267,7 @@ static int drop_if_dead(void *ctx, struct partition *p)
 	if (!p->unlisted || !atomic_load(&p->dropped))
 		return 0;
 	p->unlisted = false;
+	rewrites_forget(p->log, p);
 	for (;;) {
 		(void)pthread_mutex_lock(&p->lock);
 		s = p->moved == p->ring_count && p->segment_count ? p->segments[--p->segment_count] : NULL;
@@ -270,7 +293,7 @@ static int say_failure(struct log *l, struct fault *fault, int rc)
 
 int checkpoint_write(struct log *l, struct fault *fault)
 {
-	struct writer w = {.l = l, .now_ms = sys_wall_ms(l->sys)};
+	struct writer w = {.l = l, .now_ms = log_now_ms(l)};
 	uint64_t sequence = atomic_load(&l->durable);
 	int64_t before = sys_monotonic_ns(l->sys);
 	static const uint8_t head[CHECKPOINT_HEAD];
@@ -306,7 +329,8 @@ int checkpoint_write(struct log *l, struct fault *fault)
 	l->checkpoint_sequence = sequence;
 	journal_recycle(l->journal, sequence);
 	finish(&w, 0);
-	(void)partitions_each(l, drop_if_dead, (void *)(uintptr_t)l->sys);
+	if (!atomic_load(&l->held))
+		(void)partitions_each(l, drop_if_dead, (void *)(uintptr_t)l->sys);
 	atomic_fetch_add(&l->counts.checkpoints, 1);
 	atomic_store(&l->counts.checkpoint_ns, (uint64_t)(sys_monotonic_ns(l->sys) - before));
 	return 0;
@@ -317,6 +341,11 @@ int checkpoint_write(struct log *l, struct fault *fault)
 static int read_failed(struct fault *fault, const char *path, int rc)
 {
 	return fault_set(fault, ERR_IO, "cannot read %s: %s", path, sys_error_text(rc));
+}
+
+static bool has_magic(const uint8_t *bytes, const uint8_t *which)
+{
+	return memcmp(bytes, which, MAGIC_BYTES) == 0;
 }
 
 /* 0 whole, 1 broken, 2 not there, ERR_*. */
@@ -345,7 +374,9 @@ static int read_copy(const struct sys *sys, const char *dir, char which, struct 
 	if (got < (int64_t)CHECKPOINT_HEAD)
 		return got < 0 ? read_failed(fault, path, (int)got) : 1;
 	out->len = (size_t)got;
-	if (memcmp(out->ptr, magic, sizeof(magic)) != 0 || wire_load_u32(out->ptr + 12) != out->len ||
+	if (!has_magic(out->ptr, magic) && !has_magic(out->ptr, magic_first))
+		return 1;
+	if (wire_load_u32(out->ptr + 12) != out->len ||
 	    crc32c(0, out->ptr + 12, out->len - 12) != wire_load_u32(out->ptr + 8))
 		return 1;
 	*number = wire_load_u64(out->ptr + 16);
@@ -384,9 +415,9 @@ int checkpoint_read(const struct sys *sys, const char *dir, struct buf *out, str
 	return 1;
 }
 
-static int walk_partition(struct wire_reader *r, const struct checkpoint_sink *sink)
+static int walk_partition(struct wire_reader *r, bool first_version, const struct checkpoint_sink *sink)
 {
-	struct checkpoint_partition p = {0};
+	struct checkpoint_partition p = {.tombstone_ms = INT64_MAX};
 	struct slice id = wire_bytes(r, sizeof(p.topic.bytes));
 	int rc;
 
@@ -395,16 +426,23 @@ static int walk_partition(struct wire_reader *r, const struct checkpoint_sink *s
 	memcpy(p.topic.bytes, id.ptr, id.len);
 	p.number = wire_u32(r);
 	p.start = (int64_t)wire_u64(r);
+	p.behind = wire_left(r);
 	p.next_offset = (int64_t)wire_u64(r);
+	if (!first_version) {
+		p.clean = (int64_t)wire_u64(r);
+		p.tombstone_ms = (int64_t)wire_u64(r);
+	}
 	p.segments = wire_u32(r);
 	rc = r->bad ? ERR_CORRUPT : sink->partition(sink->ctx, &p);
 	for (uint32_t i = 0; i < p.segments && rc == 0; i++) {
 		struct checkpoint_segment s = {.last = i + 1 == p.segments};
 		s.base = (int64_t)wire_u64(r);
+		s.behind = wire_left(r);
 		s.bytes = wire_u64(r);
 		s.next_offset = (int64_t)wire_u64(r);
 		s.max_timestamp = (int64_t)wire_u64(r);
 		s.last_append_ms = (int64_t)wire_u64(r);
+		s.revision = first_version ? 0 : wire_u32(r);
 		rc = r->bad ? ERR_CORRUPT : sink->segment(sink->ctx, &s);
 	}
 	return rc;
@@ -414,6 +452,7 @@ int checkpoint_walk(struct slice checkpoint, uint64_t *number, uint64_t *sequenc
 		    const struct checkpoint_sink *sink)
 {
 	struct wire_reader r = wire_reader_make(slice_from(checkpoint, 16));
+	bool first_version = has_magic(checkpoint.ptr, magic_first);
 	uint32_t partitions;
 	int rc = 0;
 
@@ -422,7 +461,7 @@ int checkpoint_walk(struct slice checkpoint, uint64_t *number, uint64_t *sequenc
 	partitions = wire_u32(&r);
 	(void)wire_u32(&r);
 	for (uint32_t i = 0; i < partitions && rc == 0; i++)
-		rc = walk_partition(&r, sink);
+		rc = walk_partition(&r, first_version, sink);
 	return rc;
 }
 
@@ -442,6 +481,8 @@ static int load_partition(void *ctx, const struct checkpoint_partition *from)
 		return fault_set(load->fault, ERR_NOMEM, "no memory for a partition");
 	load->p->start = from->start;
 	load->p->end = load->p->next_offset = from->next_offset;
+	load->p->clean = from->clean;
+	load->p->tombstone_ms = from->tombstone_ms;
 	return 0;
 }
 
@@ -479,6 +520,7 @@ static int load_segment(void *ctx, const struct checkpoint_segment *from)
 		segment_unref(s);
 		return fault_set(load->fault, ERR_NOMEM, "no memory for a segment");
 	}
+	s->revision = from->revision;
 	atomic_store(&s->next_offset, from->next_offset);
 	atomic_store(&s->max_timestamp, from->max_timestamp);
 	atomic_store(&s->last_append_ms, from->last_append_ms);

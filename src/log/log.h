@@ -41,11 +41,14 @@ struct log_options {
 	uint32_t files_max;            /* open segment files, 0: from RLIMIT_NOFILE */
 	uint32_t readers;              /* threads of the reader pool, 0: 2 */
 	_Atomic int64_t *read_gauge;   /* bytes that reads from disk hold (blob.h); NULL: not counted */
+	uint64_t rewrite_rate; /* bytes a second that rewriting segments may read and write, 0: no bound */
+	uint64_t compaction_bytes_max; /* memory for the keys of one pass, 0: 64 MiB */
 	/*
 	 * log_start starts no thread, and nothing waits for one: the caller runs
 	 * log_step() instead. For what must be repeatable, such as the simulator.
 	 */
 	bool steps;
+	int64_t clock_hold_ms; /* how long a clock that jumped is doubted; 0: a day, -1: not at all */
 	/* Log lines of the log itself (recovery, checkpoints, damage). level: 0 error, 1 warning, 2 info, 3 debug. */
 	void (*say)(void *ctx, int level, const char *event, const char *text);
 	void *say_ctx;
@@ -82,6 +85,15 @@ struct seen *log_seen(struct log *l);
 /* How many segment files are kept open at most. */
 uint32_t log_files_max(const struct log *l);
 
+/*
+ * The time by which is forgotten: retention, and whether a key is over. The wall
+ * clock, or where that jumped ahead what it should be. Any thread.
+ */
+int64_t log_now_ms(const struct log *l);
+
+/* As the option of that name. Any thread. */
+void log_set_clock_hold(struct log *l, int64_t ms);
+
 /* The files and clocks it runs over. */
 const struct sys *log_sys(const struct log *l);
 
@@ -92,6 +104,12 @@ struct partition_options {
 	int64_t retention_ms;    /* by append time, -1: for ever */
 	int64_t retention_bytes; /* -1: no bound */
 	uint64_t cookie;         /* the caller's (the topic's object) */
+	/* Compaction, where `compact`: docs/internals/compaction.md. */
+	bool compact;
+	uint32_t dirty_percent; /* a pass begins when so much of what is sealed is dirty */
+	int64_t max_lag_ms;     /* or when something dirty is so old, -1: never for that */
+	int64_t tombstone_ms;   /* how long a tombstone stays after the first pass over it */
+	int64_t recompress_ms;  /* segments this old are written again with zstd, -1: never */
 };
 
 /* The partition of weir's own state. Open as soon as log_open returns. */
@@ -116,6 +134,7 @@ struct partition_range {
 	int64_t start; /* first offset retained */
 	int64_t end;   /* high watermark: one past the last durable record */
 	uint64_t bytes;
+	int64_t clean; /* compacted up to here, 0: never */
 };
 void partition_range(struct partition *p, struct partition_range *out);
 uint32_t partition_number(const struct partition *p);
@@ -245,7 +264,8 @@ struct log_view {
 	int64_t entered_ns;  /* monotonic, of the oldest commit in it; 0: not known any more */
 	struct {
 		int64_t from, to;
-	} gap; /* damaged range skipped, from == to: none */
+		bool set_aside; /* known: a repair has put it here in place of what was damaged */
+	} gap;                  /* damaged range skipped, from == to: none */
 };
 
 enum log_read_result {
@@ -296,10 +316,17 @@ struct log_stats {
 	uint64_t syncs, sync_ns_sum, group_ns_sum, checkpoints;
 	uint64_t entered_bytes, pinned_bytes, tail_bytes, free_bytes;
 	uint64_t partitions, files_open, reads_disk, reads_tail, recovered_groups, truncated_bytes;
-	uint64_t sync_us_buckets[LOG_BUCKETS];  /* fdatasync alone */
-	uint64_t group_us_buckets[LOG_BUCKETS]; /* write and fdatasync */
+	uint64_t damaged_ranges, damaged_offsets; /* that readers met since the start */
+	uint64_t sync_us_buckets[LOG_BUCKETS];    /* fdatasync alone */
+	uint64_t group_us_buckets[LOG_BUCKETS];   /* write and fdatasync */
 	uint64_t group_commits_buckets[LOG_BUCKETS];
 	uint64_t last_checkpoint_ns;
+	int64_t clock_ahead_ms; /* the wall clock is doubted, and so much ahead of what is believed; else 0 */
+	uint64_t compactions;   /* passes over a partition that came to their end */
+	uint64_t compacted_records;    /* left out, because a later one has their key */
+	uint64_t compacted_tombstones; /* left out, because their time was over */
+	uint64_t rewritten_segments, rewrite_read_bytes, rewrite_written_bytes;
+	uint64_t dirty_bytes; /* of compacted partitions: sealed and not compacted, when last looked at */
 };
 void log_stats(struct log *l, struct log_stats *out);
 

@@ -10,6 +10,7 @@
 #define LOOK_MS 1000
 #define RESERVE_BYTES (16 << 20)
 #define IDLE_MS 3600000
+#define CLOCK_KEEP_NS (600 * 1000000000LL)
 
 void maintain_wake(struct log *l)
 {
@@ -84,6 +85,53 @@ static int run_checkpoint(struct log *l, uint64_t wanted)
 	return rc;
 }
 
+struct maintain_call {
+	struct maintain_call *next;
+	int (*fn)(void *ctx, struct log *l);
+	void *ctx;
+	int result;
+	bool done;
+};
+
+static void run_call(struct log *l, bool refuse)
+{
+	struct maintain_call *call;
+	int rc;
+
+	(void)pthread_mutex_lock(&l->maintain_lock);
+	call = l->call;
+	if (call)
+		l->call = call->next;
+	(void)pthread_mutex_unlock(&l->maintain_lock);
+	if (!call)
+		return;
+	rc = refuse ? ERR_SHUTTING_DOWN : call->fn(call->ctx, l);
+	(void)pthread_mutex_lock(&l->maintain_lock);
+	call->result = rc;
+	call->done = true;
+	(void)pthread_cond_broadcast(&l->maintain);
+	(void)pthread_mutex_unlock(&l->maintain_lock);
+}
+
+int maintain_call(struct log *l, int (*fn)(void *ctx, struct log *l), void *ctx)
+{
+	struct maintain_call call = {.fn = fn, .ctx = ctx};
+
+	(void)pthread_mutex_lock(&l->maintain_lock);
+	if (l->maintain_stop) {
+		(void)pthread_mutex_unlock(&l->maintain_lock);
+		return ERR_SHUTTING_DOWN;
+	}
+	call.next = l->call;
+	l->call = &call;
+	l->maintain_asked = true;
+	(void)pthread_cond_broadcast(&l->maintain);
+	while (!call.done)
+		(void)pthread_cond_wait(&l->maintain, &l->maintain_lock);
+	(void)pthread_mutex_unlock(&l->maintain_lock);
+	return call.result;
+}
+
 /* What can be given back at once: journal files that a checkpoint makes unnecessary. */
 static void make_room(struct log *l)
 {
@@ -95,14 +143,81 @@ static void make_room(struct log *l)
 	maintain_look_at_space(l);
 }
 
+static void say_clock(struct log *l, enum steady_news news)
+{
+	long long ahead_s = atomic_load(&l->steady.ahead_ms) / 1000;
+
+	if (news == STEADY_DOUBTED && ahead_s > 0)
+		core_say(
+			l, LOG_WARN, "clock_jumped",
+			"the clock is %lld s ahead of what it should be: retention and keys go by the time before until it has stayed so for %lld s, or log.clock_hold is 0",
+			ahead_s, (long long)atomic_load(&l->steady.hold_ms) / 1000);
+	else if (news == STEADY_DOUBTED)
+		core_say(l, LOG_WARN, "clock_jumped",
+			 "the clock went back by %lld s: retention and keys wait for it", -ahead_s);
+	else
+		core_say(l, LOG_INFO, "clock_believed",
+			 news == STEADY_RETURNED ? "the clock is back where it should be" :
+						   "retention and keys go by the clock as it is now");
+}
+
+/* Before anything is forgotten. */
+static void look_at_clock(struct log *l)
+{
+	enum steady_news news = steady_look(&l->steady);
+	bool ahead = atomic_load(&l->steady.ahead_ms) > 0;
+	int64_t now_ns = sys_monotonic_ns(l->sys);
+	int rc;
+
+	if (news != STEADY_NONE)
+		say_clock(l, news);
+	if (ahead ? l->clock_kept_ns && now_ns - l->clock_kept_ns < CLOCK_KEEP_NS : !l->clock_kept_ns)
+		return;
+	rc = steady_keep(&l->steady, l->dir);
+	l->clock_kept_ns = ahead || rc ? now_ns : 0;
+	if (rc)
+		core_say(l, LOG_WARN, "clock_not_kept", "cannot write %s/CLOCK: %s", l->dir,
+			 sys_error_text(rc));
+}
+
+static int64_t least(int64_t a, int64_t b)
+{
+	return a < b ? a : b;
+}
+
+/*
+ * A piece of what writes segments again, as the I/O budget allows: after so many
+ * bytes as take so long, the next one comes so much later. Moves *due_ms to when there will be more.
+ */
+static int rewrite_some(struct log *l, int64_t now_ms, int64_t *due_ms)
+{
+	int64_t now_ns = sys_monotonic_ns(l->sys), ahead_ns = l->rewrite_ready_ns - now_ns, due = INT64_MAX;
+	uint64_t bytes = 0, rate = l->options.rewrite_rate;
+	int rc = 0;
+
+	if (ahead_ns > 0) {
+		due = now_ms + ahead_ns / 1000000;
+	} else if (!atomic_load(&l->full)) {
+		rc = compact_step(l, &bytes, &due);
+		if (rate)
+			l->rewrite_ready_ns = now_ns + (int64_t)(bytes * 1000000 / rate) * 1000;
+	}
+	if (due < *due_ms)
+		*due_ms = due;
+	return rc;
+}
+
 int maintain_step(struct log *l, int64_t *wait_ms)
 {
 	struct fault fault = {0};
-	int64_t now_ms = sys_wall_ms(l->sys), expiry = INT64_MAX;
+	int64_t now_ms, expiry = INT64_MAX;
 	uint64_t wanted;
 	bool wish = take_wish(l, &wanted);
 	int rc;
 
+	run_call(l, false);
+	look_at_clock(l);
+	now_ms = log_now_ms(l);
 	maintain_look_at_space(l);
 	if (atomic_load(&l->full))
 		make_room(l);
@@ -118,15 +233,24 @@ int maintain_step(struct log *l, int64_t *wait_ms)
 		/* What fails now fails again at once: the next attempt comes with the next look. */
 		return run_checkpoint(l, wanted) == 0;
 	}
-	rc = seen_step(l->seen, now_ms, &fault);
+	rc = atomic_load(&l->held) ? 0 : seen_step(l->seen, now_ms, &fault);
 	if (rc < 0)
 		core_say(l, LOG_ERROR, "seen_failed", "%s", fault.text);
 	if (rc > 0)
 		return 1;
+	rc = rewrite_some(l, now_ms, &expiry);
+	if (rc > 0)
+		return 1;
 	*wait_ms = expiry == INT64_MAX || expiry - now_ms > IDLE_MS ? IDLE_MS : expiry - now_ms + 1;
+	*wait_ms = least(*wait_ms, steady_wait_ms(&l->steady));
 	if (atomic_exchange(&l->active, false) || atomic_load(&l->full) || atomic_load(&l->move_failing))
-		*wait_ms = LOOK_MS;
+		*wait_ms = least(*wait_ms, LOOK_MS);
 	return 0;
+}
+
+void rewrites_forget(struct log *l, const struct partition *p)
+{
+	compact_forget(l, p);
 }
 
 static bool sleep_for(struct log *l, int64_t ms)
@@ -155,6 +279,7 @@ void *maintain_main(void *arg)
 		if (wait_ms <= 0)
 			wait_ms = LOOK_MS;
 	} while (sleep_for(l, wait_ms));
+	run_call(l, true);
 	return NULL;
 }
 

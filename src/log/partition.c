@@ -56,6 +56,7 @@ static struct partition *new_partition(struct log *l, const struct topic_id *top
 	p->number = number;
 	p->options = (struct partition_options){.retention_ms = -1, .retention_bytes = -1};
 	p->last_time_ms = -1;
+	p->tombstone_ms = INT64_MAX;
 	(void)pthread_mutex_init(&p->lock, NULL);
 	return p;
 }
@@ -168,6 +169,7 @@ void partition_range(struct partition *p, struct partition_range *out)
 	(void)pthread_mutex_lock(&p->lock);
 	out->start = p->start;
 	out->end = p->end;
+	out->clean = p->clean;
 	out->bytes = 0;
 	for (uint32_t i = 0; i < p->segment_count; i++)
 		out->bytes += atomic_load(&p->segments[i]->bytes);
@@ -248,6 +250,16 @@ static const struct tail_ref *ring_find(const struct partition *p, int64_t offse
 
 /* ---- reading ---- */
 
+/* What `weir verify --repair` has put into the journal for groups that were gone. */
+static bool is_lost(const struct tail_ref *ref)
+{
+	struct batch_head head;
+
+	return ref->bytes == BATCH_HEAD_BYTES &&
+	       batch_head_read(slice_make(ref->group->blob->bytes + ref->at, ref->bytes), &head) == 0 &&
+	       batch_is_lost(&head);
+}
+
 /*
  * The next batch of this partition in the same group often stands right behind
  * (a large commit makes several): they go together only where nothing stands
@@ -261,9 +273,15 @@ static bool read_tail(struct partition *p, int64_t offset, struct log_view *out)
 	ref = ring_find(p, offset, &index);
 	if (!ref)
 		return false;
+	out->next_offset = ref->last + 1;
+	if (is_lost(ref)) {
+		out->gap.from = offset;
+		out->gap.to = ref->last + 1;
+		out->gap.set_aside = true;
+		return true;
+	}
 	out->blob = blob_ref(ref->group->blob);
 	out->batches = slice_make(ref->group->blob->bytes + ref->at, ref->bytes);
-	out->next_offset = ref->last + 1;
 	out->entered_ns = ref->group->entered_ns;
 	return true;
 }
@@ -305,6 +323,8 @@ static void say_damage(struct partition *p, struct segment *s, const struct segm
 
 	if (atomic_exchange(&s->told_gap, r->gap_to) == r->gap_to)
 		return;
+	atomic_fetch_add(&p->log->counts.damaged_ranges, 1);
+	atomic_fetch_add(&p->log->counts.damaged_offsets, (uint64_t)(r->gap_to - r->gap_from));
 	segment_path(s, SEGMENT_LOG, path);
 	core_say(
 		p->log, LOG_ERROR, "segment_damaged",
@@ -334,18 +354,29 @@ static int read_segment(struct partition *p, struct segment *s, int64_t offset, 
 	out->next_offset = r.next_offset;
 	out->gap.from = r.gap_from;
 	out->gap.to = r.gap_to;
-	if (r.gap_from != r.gap_to)
+	out->gap.set_aside = r.lost;
+	if (r.gap_from != r.gap_to && !r.lost && !atomic_load(&s->replaced))
 		say_damage(p, s, &r);
 	return LOG_READ_OK;
 }
 
-static int read_partition(struct partition *p, int64_t offset, size_t bytes_max, bool wait,
-			  struct log_view *out)
+/*
+ * A segment that a rewrite has replaced may be gone from the disk by the time
+ * that its reader opens it: then what looks like damage or failure is none.
+ */
+static bool is_out_of_date(const struct segment *s, int rc, const struct log_view *out)
+{
+	return atomic_load(&s->replaced) && (rc < 0 || out->gap.from != out->gap.to);
+}
+
+static int read_once(struct partition *p, int64_t offset, size_t bytes_max, bool wait, struct log_view *out,
+		     bool *again)
 {
 	struct segment *s = NULL;
 	int rc = LOG_READ_OK;
 	bool hit = false;
 
+	*again = false;
 	*out = (struct log_view){0};
 	(void)pthread_mutex_lock(&p->lock);
 	if (atomic_load(&p->dropped))
@@ -370,7 +401,22 @@ static int read_partition(struct partition *p, int64_t offset, size_t bytes_max,
 	}
 	atomic_fetch_add_explicit(&p->log->counts.reads_disk, 1, memory_order_relaxed);
 	rc = read_segment(p, s, offset, bytes_max, wait, out);
+	*again = is_out_of_date(s, rc, out);
 	segment_unref(s);
+	return rc;
+}
+
+static int read_partition(struct partition *p, int64_t offset, size_t bytes_max, bool wait,
+			  struct log_view *out)
+{
+	bool again;
+	int rc;
+
+	do {
+		rc = read_once(p, offset, bytes_max, wait, out, &again);
+		if (again)
+			blob_unref(out->blob);
+	} while (again);
 	return rc;
 }
 
@@ -385,22 +431,6 @@ int log_read_wait(struct partition *p, int64_t offset, size_t bytes_max, struct 
 }
 
 /* ---- times ---- */
-
-static int find_in_batch(struct slice batch, int64_t from, int64_t time_ms, int64_t *offset)
-{
-	struct batch_walk walk;
-	struct batch_record r;
-
-	if (batch_walk_start(&walk, batch))
-		return 1;
-	while (batch_walk_next(&walk, &r) == 1) {
-		if (r.offset >= from && r.timestamp >= time_ms) {
-			*offset = r.offset;
-			return 0;
-		}
-	}
-	return 1;
-}
 
 /* Segments that may hold such a timestamp, tried in order; each is shared while it is read. */
 static int find_in_segments(struct partition *p, int64_t time_ms, int64_t *offset)
@@ -422,24 +452,49 @@ static int find_in_segments(struct partition *p, int64_t time_ms, int64_t *offse
 			return 1;
 		after = s->base;
 		rc = segment_find_time(s, start, time_ms, offset);
+		if (rc < 0 && atomic_load(&s->replaced)) {
+			after--; /* what took its place */
+			rc = 1;
+		}
 		segment_unref(s);
 		if (rc <= 0)
 			return rc;
 	}
 }
 
-static int find_in_tail(struct partition *p, int64_t time_ms, int64_t *offset)
+/* The first batch in memory alone, behind `after`, that may hold such a timestamp; shares its blob. False: none. */
+static bool next_in_tail(struct partition *p, int64_t after, int64_t time_ms, struct blob **blob,
+			 struct tail_ref *out, int64_t *start)
 {
-	int rc = 1;
+	bool found = false;
 
 	(void)pthread_mutex_lock(&p->lock);
-	for (uint32_t i = p->moved; i < p->ring_count && rc; i++) {
+	*start = p->start;
+	for (uint32_t i = p->moved; i < p->ring_count && !found; i++) {
 		const struct tail_ref *ref = ring_at(p, i);
-		if (ref->max_timestamp >= time_ms)
-			rc = find_in_batch(slice_make(ref->group->blob->bytes + ref->at, ref->bytes),
-					   p->start, time_ms, offset);
+		found = ref->base > after && ref->max_timestamp >= time_ms;
+		if (found) {
+			*out = *ref;
+			*blob = blob_ref(ref->group->blob);
+		}
 	}
 	(void)pthread_mutex_unlock(&p->lock);
+	return found;
+}
+
+/* A batch that must be inflated takes its time: not with the lock held, which appends wait for. */
+static int find_in_tail(struct partition *p, int64_t time_ms, int64_t *offset)
+{
+	struct tail_ref ref = {.base = -1};
+	struct blob *blob;
+	int64_t start;
+	int rc = 1;
+
+	while (rc == 1 && next_in_tail(p, ref.base, time_ms, &blob, &ref, &start)) {
+		rc = segment_batch_find_time(slice_make(blob->bytes + ref.at, ref.bytes), start, time_ms,
+					     offset);
+		blob_unref(blob);
+	}
 	return rc;
 }
 

@@ -13,12 +13,13 @@
 #include "base/crc32c.h"
 #include "base/mem.h"
 #include "base/wire.h"
+#include "log/seen_format.h"
 #include "log/seen_inner.h"
 
 #define FILES_MAX 64u
 #define TABLE_BYTES_MAX (96ull << 20)
-#define SECRET_MAGIC "weirkey1"
-#define SECRET_BYTES 44u
+#define SECRET_MAGIC SEEN_SECRET_MAGIC
+#define SECRET_BYTES SEEN_SECRET_BYTES
 #define NAMES_MAX 65536u
 
 /* ---- paths ---- */
@@ -120,7 +121,10 @@ static int list_names(struct seen *s, const char *path, struct names *n, struct 
 	int got = s->sys->ops->list(s->sys->self, path, add_name, n);
 
 	if (n->err)
-		return fault_set(fault, n->err, "%s: too many names to open it", path);
+		return fault_set(fault, n->err,
+				 n->err == ERR_NOMEM ? "%s: no memory to open it" :
+						       "%s: too many names to open it",
+				 path);
 	return got < 0 ? say(fault, path, "listing", got) : 0;
 }
 

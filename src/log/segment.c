@@ -4,9 +4,11 @@
  * index gives a position at or before the batch; batches are read from there,
  * checked, and those before the offset are dropped.
  *
- * After damage the next whole batch is looked for byte by byte: a head that
- * fits, with an offset that can follow, and a CRC that matches. That is slow and
- * happens once a damaged range and read; the range is told as a gap.
+ * After damage the next index entry whose batch holds is where reading goes on
+ * in any case; before it, batches are looked for byte by byte, and one counts only
+ * if whole batches lead from it to the entry. So a range costs what it hits and
+ * at most an index interval, and a value that looks like a batch is not taken for
+ * one. The range is told as a gap, and so is a batch that says BATCH_LOST.
  */
 #include "log/segment.h"
 
@@ -60,14 +62,25 @@ void segment_unref(struct segment *s)
 	mem_free(s);
 }
 
-void segment_path(const struct segment *s, enum segment_file kind, char *out)
+void segment_file_name(int64_t base, uint32_t revision, enum segment_file kind, char *out)
 {
 	static const char *const endings[] = {"log", "index", "timeindex"};
-	char id[37];
+
+	if (revision == 0)
+		(void)snprintf(out, SEGMENT_NAME_BYTES, "%020lld.%s", (long long)base, endings[kind]);
+	else
+		(void)snprintf(out, SEGMENT_NAME_BYTES, "%020lld.%u.%s", (long long)base, revision,
+			       endings[kind]);
+}
+
+void segment_path(const struct segment *s, enum segment_file kind, char *out)
+{
+	char id[37], name[SEGMENT_NAME_BYTES];
 
 	topic_id_text(&s->place.topic, id);
-	(void)snprintf(out, SEGMENT_PATH_BYTES, "%s/%s/%u/%020lld.%s", s->place.topics_dir, id,
-		       s->place.number, (long long)s->base, endings[kind]);
+	segment_file_name(s->base, s->revision, kind, name);
+	(void)snprintf(out, SEGMENT_PATH_BYTES, "%s/%s/%u/%s", s->place.topics_dir, id, s->place.number,
+		       name);
 }
 
 static int pin(struct segment *s, bool wait)
@@ -181,7 +194,7 @@ static int pin_for_append(struct segment *s)
 	if (rc)
 		return rc;
 	segment_path(s, SEGMENT_LOG, path);
-	fd = files_pin(s->place.files, &s->file, path, SYS_CREATE | SYS_TRUNCATE);
+	fd = files_pin(s->place.files, &s->file, path, SYS_CREATE | (s->uncut ? 0 : SYS_TRUNCATE));
 	if (fd >= 0)
 		s->created = true;
 	return fd;
@@ -224,6 +237,8 @@ int segment_append(struct segment *s, const struct segment_piece *pieces, uint32
 		return rc;
 	note_pieces(s, pieces, count, at);
 	atomic_store(&s->last_append_ms, now_ms);
+	if (atomic_load(&s->first_append_ms) == 0)
+		atomic_store(&s->first_append_ms, now_ms);
 	return 0;
 }
 
@@ -236,6 +251,33 @@ int segment_sync(struct segment *s)
 		return fd;
 	rc = s->place.sys->ops->fdatasync(s->place.sys->self, fd);
 	unpin(s);
+	return rc;
+}
+
+void segment_write_back(struct segment *s, uint64_t at, uint64_t bytes)
+{
+	const struct sys *sys = s->place.sys;
+	int fd = pin(s, true);
+
+	if (fd < 0)
+		return;
+	(void)sys->ops->write_back(sys->self, fd, at, bytes);
+	unpin(s);
+}
+
+int segment_sync_directories(struct segment *s)
+{
+	const struct sys *sys = s->place.sys;
+	char path[SEGMENT_PATH_BYTES];
+	int rc = 0;
+
+	segment_path(s, SEGMENT_LOG, path);
+	for (int level = 0; level < 3 && rc == 0; level++) {
+		char *slash = strrchr(path, '/');
+		CHECK(slash);
+		*slash = '\0';
+		rc = sys->ops->sync_dir(sys->self, path);
+	}
 	return rc;
 }
 
@@ -383,30 +425,61 @@ static int window_batch(struct window *w, uint64_t position, struct batch_head *
 	return rc ? ERR_CORRUPT : 0;
 }
 
-/* The next whole batch behind damage: 0, *position and its head; 1 where there is none. */
-static int window_resync(struct window *w, int64_t offset_from, uint64_t *position, struct batch_head *found)
-{
-	struct batch_head head;
-	struct slice bytes;
+static int window_resync(struct window *w, int64_t offset_from, bool indexed, uint64_t *position,
+			 struct batch_head *found);
 
-	for (uint64_t at = *position + 1; at + BATCH_HEAD_BYTES <= w->end; at++) {
-		int64_t got = window_see(w, at, BATCH_HEAD_BYTES, &bytes);
-		if (got < 0)
-			return (int)got;
-		if (bytes.len < BATCH_HEAD_BYTES)
-			break; /* the file is shorter than it was */
-		if (bytes.ptr[16] != 2 || batch_head_read(bytes, &head))
-			continue;
-		if (head.base_offset < offset_from || head.base_offset >= atomic_load(&w->s->next_offset))
-			continue;
-		if (window_batch(w, at, &head, &bytes) == 0) {
-			*position = at;
-			*found = head;
-			return 0;
-		}
+/* ---- all of it, in order ---- */
+
+struct segment_scan {
+	struct window window;
+	uint64_t at;
+	int64_t expect; /* base offset of the next batch: the one field that no checksum covers */
+};
+
+int segment_scan_open(struct segment *s, struct segment_scan **out)
+{
+	struct segment_scan *scan = mem_zalloc(1, sizeof(*scan));
+	int rc;
+
+	if (!scan)
+		return ERR_NOMEM;
+	rc = window_open(&scan->window, s);
+	if (rc) {
+		mem_free(scan);
+		return rc;
 	}
-	*position = w->end;
-	return 1;
+	scan->expect = s->base;
+	(void)segment_ref(s);
+	*out = scan;
+	return 0;
+}
+
+void segment_scan_close(struct segment_scan *scan)
+{
+	struct segment *s;
+
+	if (!scan)
+		return;
+	s = scan->window.s;
+	window_close(&scan->window);
+	segment_unref(s);
+	mem_free(scan);
+}
+
+int segment_scan_next(struct segment_scan *scan, struct batch_head *head, struct slice *batch)
+{
+	int rc = window_batch(&scan->window, scan->at, head, batch);
+
+	if (rc == 1 && scan->expect != atomic_load(&scan->window.s->next_offset))
+		return ERR_CORRUPT;
+	if (rc)
+		return rc;
+	if (head->base_offset != scan->expect)
+		return ERR_CORRUPT;
+	scan->at += head->bytes;
+	scan->expect = batch_last_offset(head) + 1;
+	*batch = slice_make(batch->ptr, head->bytes);
+	return 0;
 }
 
 /* Follows whole batches from `from` on, of which the checkpoint does not know: gives the offset behind the last. */
@@ -433,7 +506,7 @@ int segment_cut(struct segment *s, uint64_t bytes, struct fault *fault)
 	const struct sys *sys = s->place.sys;
 	char path[SEGMENT_PATH_BYTES];
 	struct sys_stat st;
-	int fd, rc;
+	int rc;
 
 	segment_path(s, SEGMENT_LOG, path);
 	rc = sys->ops->stat(sys->self, path, &st);
@@ -450,15 +523,27 @@ int segment_cut(struct segment *s, uint64_t bytes, struct fault *fault)
 	if (st.bytes > bytes)
 		s->beyond = look_beyond(s, bytes, st.bytes);
 	atomic_store(&s->bytes, bytes);
-	if (st.bytes == bytes)
+	s->uncut = st.bytes > bytes;
+	return 0;
+}
+
+int segment_cut_rest(struct segment *s, struct fault *fault)
+{
+	const struct sys *sys = s->place.sys;
+	char path[SEGMENT_PATH_BYTES];
+	int fd, rc;
+
+	if (!s->uncut)
 		return 0;
+	segment_path(s, SEGMENT_LOG, path);
 	fd = pin(s, true);
 	if (fd < 0)
 		return fault_set(fault, ERR_IO, "cannot open %s: %s", path, sys_error_text(fd));
-	rc = sys->ops->truncate(sys->self, fd, bytes);
+	rc = sys->ops->truncate(sys->self, fd, atomic_load(&s->bytes));
 	unpin(s);
 	if (rc)
 		return fault_set(fault, ERR_IO, "cannot cut %s: %s", path, sys_error_text(rc));
+	s->uncut = false;
 	s->dirty = true;
 	return 0;
 }
@@ -476,7 +561,7 @@ static int scan_index(struct segment *s, struct segment_index *x)
 		return rc;
 	while ((rc = window_batch(&w, at, &head, &batch)) <= 0) {
 		if (rc == ERR_CORRUPT || (rc == 0 && head.base_offset < next)) {
-			rc = window_resync(&w, next, &at, &head);
+			rc = window_resync(&w, next, false, &at, &head);
 			if (rc)
 				break;
 			next = head.base_offset;
@@ -543,6 +628,131 @@ static bool load_index(struct segment *s, struct segment_index *x)
 	if (!fits)
 		x->count = 0;
 	return fits;
+}
+
+/* ---- over damage ---- */
+
+/* A place that an index names, behind damage: where its batch holds, reading goes on there. */
+struct goal {
+	uint64_t position;
+	int64_t offset;
+};
+#define GOALS 16u
+
+/* The next entries behind a position; how many. From the index in memory, else from the files. */
+static uint32_t goals_behind(struct segment *s, uint64_t position, struct goal *out)
+{
+	struct segment_index loaded = {0};
+	const struct segment_index *x = &s->index;
+	uint32_t count = 0;
+
+	(void)pthread_mutex_lock(&s->lock);
+	if (x->count == 0) {
+		(void)pthread_mutex_unlock(&s->lock);
+		(void)load_index(s, &loaded);
+		x = &loaded;
+		(void)pthread_mutex_lock(&s->lock);
+	}
+	for (uint32_t i = 0; i < x->count && count < GOALS; i++)
+		if (x->entries[i].position > position)
+			out[count++] = (struct goal){.position = x->entries[i].position,
+						     .offset = s->base + x->entries[i].offset};
+	(void)pthread_mutex_unlock(&s->lock);
+	mem_free(loaded.entries);
+	return count;
+}
+
+/* The first of them whose batch is whole and begins with its offset; false where none does. */
+static bool find_goal(struct window *w, uint64_t position, struct goal *goal)
+{
+	struct goal goals[GOALS];
+	struct batch_head head;
+	struct slice bytes;
+	uint32_t count;
+
+	while ((count = goals_behind(w->s, position, goals)) > 0) {
+		for (uint32_t i = 0; i < count; i++) {
+			if (goals[i].position < w->end &&
+			    window_batch(w, goals[i].position, &head, &bytes) == 0 &&
+			    head.base_offset == goals[i].offset) {
+				*goal = goals[i];
+				return true;
+			}
+		}
+		position = goals[count - 1].position;
+	}
+	return false;
+}
+
+/* Whole batches, one behind the other, from `at` to the goal. */
+static bool leads_to(struct window *w, uint64_t at, const struct goal *goal)
+{
+	struct batch_head head;
+	struct slice bytes;
+	int64_t expect = -1;
+
+	while (at < goal->position) {
+		if (window_batch(w, at, &head, &bytes) || (expect >= 0 && head.base_offset != expect))
+			return false;
+		expect = batch_last_offset(&head) + 1;
+		at += head.bytes;
+	}
+	return at == goal->position && expect == goal->offset;
+}
+
+/* The next place from `at` on, before `end`, where a head may stand: that of its magic byte is looked for. */
+static int64_t find_head(struct window *w, uint64_t at, uint64_t end, uint64_t *found)
+{
+	while (at + BATCH_HEAD_BYTES <= end) {
+		struct slice bytes;
+		const uint8_t *hit;
+		size_t want = end - at < SCAN_BYTES / 4 ? (size_t)(end - at) : SCAN_BYTES / 4;
+		int64_t got = window_see(w, at, want, &bytes);
+		if (got < 0)
+			return got;
+		if (bytes.len < BATCH_HEAD_BYTES)
+			break; /* the file is shorter than it was */
+		hit = memchr(bytes.ptr + 16, 2, bytes.len - BATCH_HEAD_BYTES + 1);
+		if (hit) {
+			*found = at + (uint64_t)(hit - bytes.ptr) - 16;
+			return 0;
+		}
+		at += bytes.len - BATCH_HEAD_BYTES + 1;
+	}
+	return 1;
+}
+
+/*
+ * The next whole batch behind damage: 0, *position and its head; 1 where there is
+ * none. indexed: the index says where to go on; not for who makes it.
+ */
+static int window_resync(struct window *w, int64_t offset_from, bool indexed, uint64_t *position,
+			 struct batch_head *found)
+{
+	struct goal goal = {.position = w->end, .offset = atomic_load(&w->s->next_offset)};
+	struct batch_head head;
+	struct slice bytes;
+	uint64_t at = *position + 1;
+	int64_t got;
+
+	indexed = indexed && find_goal(w, *position, &goal);
+	for (; (got = find_head(w, at, goal.position, &at)) == 0; at++) {
+		got = window_see(w, at, BATCH_HEAD_BYTES, &bytes);
+		if (got < 0)
+			break;
+		if (batch_head_read(bytes, &head) || head.base_offset < offset_from ||
+		    batch_last_offset(&head) >= goal.offset || (indexed && !leads_to(w, at, &goal)))
+			continue;
+		if (window_batch(w, at, &head, &bytes) == 0) {
+			*position = at;
+			*found = head;
+			return 0;
+		}
+	}
+	if (got < 0)
+		return (int)got;
+	*position = goal.position;
+	return indexed ? (window_batch(w, goal.position, found, &bytes) ? ERR_IO : 0) : 1;
 }
 
 /*
@@ -658,14 +868,16 @@ static int fill_blob(struct segment *s, int fd, uint64_t position, size_t n, boo
  * Whole, right batches in `bytes`: steps over those before `offset`, then takes
  * as many as there are. *used is where it stopped, *need what the batch there
  * wants. ERR_CORRUPT where that batch is damaged, or does not begin with
- * *expect: the base offset is the one field that no checksum covers.
+ * *expect: the base offset is the one field that no checksum covers. *lost is
+ * the offset behind the batch there where it stands for lost records, else -1.
  */
 static int take_batches(struct slice bytes, int64_t offset, int64_t *expect, size_t *from, size_t *used,
-			size_t *need, int64_t *next)
+			size_t *need, int64_t *next, int64_t *lost)
 {
 	struct batch_head head;
 	int rc = 0;
 
+	*lost = *next = -1;
 	*from = *used = 0;
 	*need = BATCH_HEAD_BYTES;
 	while (*used < bytes.len) {
@@ -676,6 +888,10 @@ static int take_batches(struct slice bytes, int64_t offset, int64_t *expect, siz
 			rc = ERR_CORRUPT;
 		if (rc)
 			break;
+		if (batch_is_lost(&head) && batch_last_offset(&head) >= offset) {
+			*lost = *next < 0 ? batch_last_offset(&head) + 1 : -1;
+			return 0; /* what stands before it first */
+		}
 		*expect = batch_last_offset(&head) + 1;
 		*used += head.bytes;
 		if (batch_last_offset(&head) < offset)
@@ -694,7 +910,7 @@ static int read_over_damage(struct segment *s, uint64_t position, int64_t offset
 
 	if (rc)
 		return rc;
-	rc = window_resync(&w, offset, &position, &head);
+	rc = window_resync(&w, offset, true, &position, &head);
 	window_close(&w);
 	if (rc < 0)
 		return rc;
@@ -702,6 +918,17 @@ static int read_over_damage(struct segment *s, uint64_t position, int64_t offset
 	out->gap_to = rc == 1 ? atomic_load(&s->next_offset) : head.base_offset;
 	out->next_offset = out->gap_to;
 	give_hint(s, out->gap_to, position);
+	return 0;
+}
+
+/* A batch that stands for lost records: the same gap as the damage was that it took the place of. */
+static int tell_lost(struct segment *s, int64_t offset, int64_t next, uint64_t position,
+		     struct segment_read *out)
+{
+	out->gap_from = offset;
+	out->gap_to = out->next_offset = next;
+	out->lost = true;
+	give_hint(s, next, position);
 	return 0;
 }
 
@@ -714,12 +941,12 @@ static int read_from(struct segment *s, int fd, struct place place, int64_t offs
 
 	while (position < atomic_load(&s->bytes)) {
 		size_t from, used, need;
-		int64_t next = -1;
+		int64_t next, lost;
 		bool cut_off;
 		int rc = fill_blob(s, fd, position, want, wait, &out->blob);
 		if (rc)
 			return rc;
-		rc = take_batches(blob_slice(out->blob), offset, &expect, &from, &used, &need, &next);
+		rc = take_batches(blob_slice(out->blob), offset, &expect, &from, &used, &need, &next, &lost);
 		if (next >= 0) {
 			out->batches = slice_make(out->blob->bytes + from, used - from);
 			out->next_offset = next;
@@ -730,6 +957,8 @@ static int read_from(struct segment *s, int fd, struct place place, int64_t offs
 			  out->blob->len < atomic_load(&s->bytes) - position; /* nothing more will come */
 		blob_unref(out->blob);
 		out->blob = NULL;
+		if (lost >= 0)
+			return tell_lost(s, offset, lost, position + used + BATCH_HEAD_BYTES, out);
 		if (rc == ERR_CORRUPT || cut_off)
 			return wait ? read_over_damage(s, position + used, offset, out) : -EAGAIN;
 		if (used == 0 && need > atomic_load(&s->bytes) - position)
@@ -796,18 +1025,18 @@ int segment_read(struct segment *s, int64_t offset, size_t bytes_max, bool wait,
 	if (fd < 0)
 		return fd == -EAGAIN ? fd : read_nothing(s, offset, out);
 	rc = read_from(s, fd, place, offset, bytes_max, wait, out);
-	if (rc == 0 && out->gap_from != out->gap_to && place.position > 0)
+	if (rc == 0 && out->gap_from != out->gap_to && !out->lost && place.position > 0)
 		rc = read_again(s, fd, place, offset, bytes_max, out);
 	unpin(s);
 	return rc;
 }
 
-static int first_in_batch(struct slice batch, int64_t from, int64_t time_ms, int64_t *offset)
+static int walk_to_time(struct slice plain, int64_t from, int64_t time_ms, int64_t *offset)
 {
 	struct batch_record r;
 	struct batch_walk walk;
 
-	if (batch_walk_start(&walk, batch))
+	if (batch_walk_start(&walk, plain))
 		return 1;
 	while (batch_walk_next(&walk, &r) == 1) {
 		if (r.offset >= from && r.timestamp >= time_ms) {
@@ -816,6 +1045,38 @@ static int first_in_batch(struct slice batch, int64_t from, int64_t time_ms, int
 		}
 	}
 	return 1;
+}
+
+/* Memory for the one call: such a search is rare, and meets one such batch as a rule. */
+static int inflate_to_time(struct slice batch, int64_t from, int64_t time_ms, int64_t *offset)
+{
+	struct codec *codec;
+	struct slice plain;
+	struct buf bytes;
+	int rc = codec_new(&codec);
+
+	if (rc)
+		return rc;
+	buf_init(&bytes, BATCH_PLAIN_BYTES_MAX);
+	rc = batch_inflate(codec, batch, &bytes, &plain);
+	if (rc == 0)
+		rc = walk_to_time(plain, from, time_ms, offset);
+	else if (rc != ERR_NOMEM)
+		rc = 1;
+	buf_fini(&bytes);
+	codec_free(codec);
+	return rc;
+}
+
+int segment_batch_find_time(struct slice batch, int64_t from, int64_t time_ms, int64_t *offset)
+{
+	struct batch_head head;
+
+	if (batch_head_read(batch, &head))
+		return 1;
+	if (batch_codec(&head) == BATCH_PLAIN)
+		return walk_to_time(batch, from, time_ms, offset);
+	return inflate_to_time(batch, from, time_ms, offset);
 }
 
 int segment_find_time(struct segment *s, int64_t from, int64_t time_ms, int64_t *offset)
@@ -836,13 +1097,15 @@ int segment_find_time(struct segment *s, int64_t from, int64_t time_ms, int64_t 
 		return rc;
 	while ((rc = window_batch(&w, at, &head, &batch)) <= 0) {
 		if (rc == ERR_CORRUPT) {
-			if (window_resync(&w, s->base, &at, &head))
+			rc = window_resync(&w, s->base, true, &at, &head);
+			if (rc)
 				break;
 			continue;
 		}
-		if (rc < 0)
+		if (rc)
 			break;
-		if (head.max_timestamp >= time_ms && first_in_batch(batch, from, time_ms, offset) == 0)
+		rc = head.max_timestamp < time_ms ? 1 : segment_batch_find_time(batch, from, time_ms, offset);
+		if (rc <= 0)
 			break;
 		at += head.bytes;
 	}

@@ -61,6 +61,11 @@ struct sys_ops {
 	int (*set_direct)(void *self, int fd, bool on);
 	int (*stat)(void *self, const char *path, struct sys_stat *out);
 	int (*rename)(void *self, const char *from, const char *to);
+	/*
+	 * A second name for a file, which must not be there yet. May be NULL; -EXDEV,
+	 * -EPERM, -EMLINK or -EOPNOTSUPP where that cannot be: then it is to be copied.
+	 */
+	int (*link)(void *self, const char *from, const char *to);
 	int (*unlink)(void *self, const char *path);
 	int (*mkdir)(void *self, const char *path); /* 0 also where it is there */
 	int (*rmdir)(void *self, const char *path);
@@ -68,8 +73,10 @@ struct sys_ops {
 	/* Locks a file for this process; -EWOULDBLOCK and *holder (pid or 0) where another holds it. */
 	int (*lock)(void *self, int fd, int *holder);
 	int (*space)(void *self, const char *path, uint64_t *free_bytes, uint64_t *total_bytes);
-	int64_t (*wall_ns)(void *self);                   /* since 1970 */
-	int64_t (*monotonic_ns)(void *self);              /* never goes back */
+	int64_t (*wall_ns)(void *self);      /* since 1970 */
+	int64_t (*monotonic_ns)(void *self); /* never goes back */
+	/* The same, but goes on while the machine sleeps. NULL: as monotonic_ns. */
+	int64_t (*elapsed_ns)(void *self);
 	int (*random)(void *self, void *bytes, size_t n); /* secrets and UUIDs */
 };
 

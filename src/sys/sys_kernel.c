@@ -229,6 +229,12 @@ static int kernel_rename(void *self, const char *from, const char *to)
 	return rename(from, to) < 0 ? -errno : 0;
 }
 
+static int kernel_link(void *self, const char *from, const char *to)
+{
+	(void)self;
+	return link(from, to) < 0 ? -errno : 0;
+}
+
 static int kernel_unlink(void *self, const char *path)
 {
 	(void)self;
@@ -351,6 +357,12 @@ static int64_t kernel_monotonic_ns(void *self)
 	return clock_ns(CLOCK_MONOTONIC);
 }
 
+static int64_t kernel_elapsed_ns(void *self)
+{
+	(void)self;
+	return clock_ns(CLOCK_BOOTTIME);
+}
+
 static int kernel_random(void *self, void *bytes, size_t n)
 {
 	size_t done = 0;
@@ -383,6 +395,7 @@ static const struct sys_ops kernel_ops = {
 	.set_direct = kernel_set_direct,
 	.stat = kernel_stat,
 	.rename = kernel_rename,
+	.link = kernel_link,
 	.unlink = kernel_unlink,
 	.mkdir = kernel_mkdir,
 	.rmdir = kernel_rmdir,
@@ -391,6 +404,7 @@ static const struct sys_ops kernel_ops = {
 	.space = kernel_space,
 	.wall_ns = kernel_wall_ns,
 	.monotonic_ns = kernel_monotonic_ns,
+	.elapsed_ns = kernel_elapsed_ns,
 	.random = kernel_random,
 };
 

@@ -10,8 +10,8 @@
  * that says caught_up=false is one that was full. What was gathered before moves
  * out of the loop's scratch meanwhile, if it is small; a large page goes as it is.
  *
- * With a key much may have to be looked through for nothing: a turn looks at
- * SCAN_BYTES_TURN, then others have theirs.
+ * With a key, or where compaction has taken records away, much may have to be
+ * looked through for nothing: a turn looks at SCAN_BYTES_TURN, then others have theirs.
  *
  * A batch that goes out whole comes from the encode cache: of a thousand long
  * polls woken by one commit one encodes. What a limit or a key cuts is encoded
@@ -38,16 +38,21 @@
 #define GAPS_BYTES_FULL 32768u
 #define PARTITIONS_MAX 1024u /* more, and the cursor would not fit a request target */
 #define CACHED_BATCH_MAX (256u << 10)
-#define KEPT_BYTES_MAX (1u << 20) /* of a page that waits for the disk */
+#define CACHED_PACKED_MAX (32u << 10) /* compressed: how large it is plain is not known yet */
+#define KEPT_BYTES_MAX (1u << 20)     /* of a page that waits for the disk */
 #define SCAN_BYTES_TURN (256u << 10)
 #define VIEW_BYTES_MIN (16u << 10)
 #define VIEW_BYTES_MAX (256u << 10)
-#define CONTROL_BATCH 0x20u
 #define PAGE_BEGIN "{\"records\":["
 
 static struct app_loop *loop_of(const struct poll *p)
 {
 	return app_loop(p->x->app, p->x->loop);
+}
+
+static struct unpacker *unpacker_of(const struct poll *p)
+{
+	return encode_cache_unpacker(loop_of(p)->cache);
 }
 
 static enum metric_WAY way_of(const struct poll *p)
@@ -139,15 +144,20 @@ static void put_gap(struct poll *p, uint32_t partition, int64_t from, int64_t to
 /* The whole rest of a batch, shared with whoever else reads it in this turn. 1 where it was taken. */
 static int take_encoded(struct poll *p, struct reader_view *view, const struct batch_head *head)
 {
+	uint32_t bytes_max_here = batch_codec(head) == BATCH_PLAIN ? CACHED_BATCH_MAX : CACHED_PACKED_MAX;
 	struct encoded e;
 	uint32_t first;
 	int rc;
 
-	if (reader_filters(p->reader) || head->bytes > CACHED_BATCH_MAX || head->count > p->limit - p->count)
+	if (reader_filters(p->reader) || head->bytes > bytes_max_here || head->count > p->limit - p->count)
 		return 0;
 	rc = encode_cache_get(loop_of(p)->cache, view, ENCODE_JSON, &e);
 	if (rc)
 		return rc;
+	if (e.batch_bytes == 0) { /* a part of it */
+		encoded_release(&e);
+		return 0;
+	}
 	if (e.made)
 		p->encoded += e.count;
 	first = encoded_find(&e, view->from);
@@ -189,14 +199,14 @@ static int put_record(struct poll *p, const struct reader_view *view, const stru
 	return rc;
 }
 
-/* One by one, up to the limit. */
+/* One by one, up to the limit. 1 where the batch was taken to its end, 0 where it was cut. */
 static int take_records(struct poll *p, const struct reader_view *view, const struct batch_head *head)
 {
 	struct batch_walk walk;
 	struct batch_record r;
-	int rc = batch_walk_start(&walk, view->batches);
+	int rc = unpacker_walk(unpacker_of(p), view, &walk);
 
-	if (head->attributes & CONTROL_BATCH)
+	if (head->attributes & BATCH_IS_CONTROL)
 		rc = 1;
 	while (rc == 0 && (rc = batch_walk_next(&walk, &r)) == 1) {
 		rc = 0;
@@ -212,13 +222,27 @@ static int take_records(struct poll *p, const struct reader_view *view, const st
 		put_gap(p, view->number, view->from > head->base_offset ? view->from : head->base_offset,
 			batch_last_offset(head) + 1);
 	reader_consumed(p->reader, batch_last_offset(head) + 1);
-	return 0;
+	return 1;
+}
+
+/* Offsets whose records are gone: stepped over, also behind the last record that fits, so that the end is seen. */
+static bool pass_empty(struct poll *p, struct reader_view *view)
+{
+	struct batch_head head;
+
+	if (batch_head_read(view->batches, &head) || !batch_is_empty(&head) || head.bytes > view->batches.len)
+		return false;
+	reader_consumed(p->reader, batch_last_offset(&head) + 1);
+	view->batches = slice_from(view->batches, head.bytes);
+	return true;
 }
 
 static int take_view(struct poll *p, struct reader_view *view)
 {
 	int rc = 0;
 
+	while (pass_empty(p, view))
+		;
 	while (view->batches.len && rc == 0 && !is_full(p)) {
 		struct batch_head head;
 		if (batch_head_read(view->batches, &head) || head.bytes > view->batches.len)
@@ -226,9 +250,12 @@ static int take_view(struct poll *p, struct reader_view *view)
 		rc = take_encoded(p, view, &head);
 		if (rc == 0)
 			rc = take_records(p, view, &head);
-		else if (rc == 1)
-			rc = 0;
+		if (rc != 1)
+			return rc;
+		rc = 0;
 		view->batches = slice_from(view->batches, head.bytes);
+		while (pass_empty(p, view))
+			;
 	}
 	if (rc == 0 && view->batches.len == 0 && !is_full(p))
 		reader_consumed(p->reader, view->next_offset);
@@ -249,13 +276,15 @@ static size_t view_bytes(const struct poll *p)
 }
 
 /* Until the page is full: READER_BATCH then, else READER_END, READER_WAIT (it will be called) or an error. */
-static int gather(struct poll *p)
+static int gather_page(struct poll *p)
 {
+	uint64_t inflated = unpacker_of(p)->inflated;
 	size_t scanned = 0;
 
 	while (!is_full(p) && p->gaps.len < GAPS_BYTES_FULL) {
 		struct reader_view view;
 		uint32_t before = p->count;
+		size_t scan;
 		int rc;
 		if (scanned >= SCAN_BYTES_TURN) {
 			reader_again(p->reader);
@@ -268,8 +297,11 @@ static int gather(struct poll *p)
 		}
 		if (rc != READER_BATCH)
 			return rc;
-		scanned += reader_filters(p->reader) ? view.batches.len : 0;
+		scan = view.batches.len;
 		rc = take_view(p, &view);
+		scanned += reader_filters(p->reader) || p->count == before ? scan : 0;
+		scanned += (size_t)(unpacker_of(p)->inflated - inflated) / 8; /* as pump_run counts it */
+		inflated = unpacker_of(p)->inflated;
 		app_observe_delivery(loop_of(p), way_of(p), p->waited ? view.entered_ns : 0,
 				     p->count - before);
 		reader_view_release(&view);
@@ -277,6 +309,14 @@ static int gather(struct poll *p)
 			return rc;
 	}
 	return READER_BATCH;
+}
+
+static int gather(struct poll *p)
+{
+	int rc = gather_page(p);
+
+	unpacker_trim(unpacker_of(p));
+	return rc;
 }
 
 /* ---- validators ---- */
