@@ -86,6 +86,7 @@ int daemon_run(const struct conf *conf, const struct daemon_options *options)
 	}
 	memset(p, 0, sizeof(*p));
 	p->conf = conf;
+	p->started = conf;
 	p->options = options;
 	p->sys = sys_kernel();
 	block_signals(&set);

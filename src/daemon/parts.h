@@ -18,7 +18,8 @@
 
 struct parts {
 	const struct daemon_options *options;
-	const struct conf *conf; /* in force; owned where it came from a reload */
+	const struct conf *conf;    /* read last; owned where it came from a reload */
+	const struct conf *started; /* what was started with: in force still where a restart is needed */
 	bool conf_owned;
 	const struct sys *sys;
 	struct budget budget; /* `memory`: what grows with what clients do */

@@ -32,12 +32,16 @@ static void change_limits(struct parts *p, const struct conf *conf)
 	limits.record_bytes_max = (size_t)conf->http.record_bytes_max;
 	limits.records_max = (uint32_t)conf->http.records_max;
 	ingest_set_limits(p->app.ingest, &limits);
+	budget_set_max(&p->budget, conf->memory_bytes);
 }
 
-static void say_changes(const struct conf_changes *changes)
+/* Of the changes those that need a restart, or the others. */
+static void say_changes(const struct conf_changes *changes, bool restart)
 {
 	for (uint32_t i = 0; i < changes->count; i++) {
 		const struct conf_change *c = &changes->list[i];
+		if (c->restart != restart)
+			continue;
 		say(c->restart ? SAY_WARNING : SAY_INFO,
 		    c->restart ? "setting_needs_restart" : "setting_changed",
 		    "%s setting=%s before=%s after=%s",
@@ -58,13 +62,19 @@ static void say_problems(const struct conf_problems *problems)
 
 static int apply(struct parts *p, struct conf *fresh)
 {
-	struct conf_changes changes;
+	struct conf_changes changes, waiting;
 	struct topic_config defaults;
 	struct fault fault = {0};
 	int rc = conf_diff(p->conf, fresh, &changes);
 
 	if (rc)
 		return rc;
+	/* A setting that was changed and changed back waits for nothing. */
+	rc = conf_diff(p->started, fresh, &waiting);
+	if (rc) {
+		conf_changes_fini(&changes);
+		return rc;
+	}
 	rc = file_topics_apply(p, fresh, &fault);
 	if (rc) {
 		say(SAY_ERROR, "reload_failed", "%s", fault.text);
@@ -74,11 +84,13 @@ static int apply(struct parts *p, struct conf *fresh)
 		change_limits(p, fresh);
 		log_set_clock_hold(p->app.log, fresh->log.clock_hold_ms ? fresh->log.clock_hold_ms : -1);
 		parts_apply_say(p, fresh);
-		say_changes(&changes);
+		say_changes(&changes, false);
+		say_changes(&waiting, true);
 		say(SAY_INFO, "reloaded", "the configuration was read again changes=%u restart=%u",
-		    changes.count, changes.restart_count);
+		    changes.count, waiting.restart_count);
 	}
 	conf_changes_fini(&changes);
+	conf_changes_fini(&waiting);
 	return rc;
 }
 

@@ -288,39 +288,60 @@ def _():
 
 # ---- slow peers ----
 
-@test("%d subscribers that stop reading: memory stays within its budget, one that reads gets everything, a stopped one goes on "
-      "where it was" % (10000 if WHOLE else 1000), own=True, timeout=240)
-def _():
-    count = 10000 if WHOLE else 1000
+CACHES = 32 << 20  # log.tail_bytes and log.pinned_bytes as they are set below
+FREED = 16 << 20   # what the allocator has not given back yet
+
+
+def charged(w):
+    return int(w.metrics()["weir_memory_used_bytes"])
+
+
+def stop_reading(w, t, count):
+    """That many subscribers, SSE and WebSocket in turns, whose sockets nobody reads."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard < count + 200:
         raise Skip("only %d descriptors are allowed" % hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    stopped = []
+    for i in range(count):
+        s = socket.socket()
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        s.settimeout(20)
+        s.connect((w.host, w.port))
+        way = "sse" if i % 2 else "ws"
+        s.sendall(("GET /v1/topics/%s/%s?cursor=earliest HTTP/1.1\r\nHost: %s\r\n%s\r\n" % (
+            t, way, w.authority, "" if i % 2 else "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+            "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n")).encode())
+        stopped.append(s)
+    ways = ('weir_readers{way="sse"}', 'weir_readers{way="ws"}')
+    until(lambda: sum(w.metrics().get(way, 0) for way in ways) >= count, 60, "the readers")
+    return stopped
+
+
+def check_memory(w, idle, count, memory):
+    """Resident memory is what is charged, within the budget, what is cached, and 4 KiB for each connection."""
+    used, grown = charged(w), w.rss() - idle
+    check(used <= memory, "%d MiB are charged" % (used >> 20))
+    check(grown <= used + CACHES + FREED + count * (4 << 10),
+          "memory grew by %d MiB, of which %d are charged" % (grown >> 20, used >> 20))
+
+
+@test("%d subscribers that stop reading: memory stays within its budget, one that reads gets everything, a stopped one goes on "
+      "where it was" % (10000 if WHOLE else 1000), own=True, timeout=240)
+def _():
+    count = 10000 if WHOLE else 1000
     with Weir("memory: 128MiB\nlog: { tail_bytes: 16MiB, pinned_bytes: 16MiB }\n") as w:
         t = w.topic()
         w.push(t, b"0")
-        stopped = []
-        for i in range(count):
-            s = socket.socket()
-            s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            s.settimeout(20)
-            s.connect((w.host, w.port))
-            way = "sse" if i % 2 else "ws"
-            s.sendall(("GET /v1/topics/%s/%s?cursor=earliest HTTP/1.1\r\nHost: %s\r\n%s\r\n" % (
-                t, way, w.authority, "" if i % 2 else "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-                "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n")).encode())
-            stopped.append(s)
-        until(lambda: w.metrics().get('weir_stream_readers{way="sse"}', count) > 0, 30, "the readers")
-        time.sleep(1)
-        before = w.rss()
+        idle = w.rss()
+        stopped = stop_reading(w, t, count)
+        check_memory(w, idle, count, 128 << 20)
         with Sse(w, "/v1/topics/%s/sse?cursor=earliest" % t, timeout=30) as reader:
             for i in range(1, 401):
                 w.push(t, json.dumps({"n": i, "pad": "x" * 100000}))
             eq([e.json()["value"] if i == 0 else e.json()["value"]["n"] for i, e in enumerate(reader.take(401, 30))],
                list(range(401)))
-        grown = w.rss() - before
-        # The budget, what is kept in memory for all of them, and what a connection costs beside.
-        check(grown < (160 << 20) + count * (16 << 10), "memory grew by %d MiB" % (grown >> 20))
+        check_memory(w, idle, count, 128 << 20)
         # A stopped one reads on.
         s = stopped[1]
         data = b""
@@ -334,7 +355,68 @@ def _():
         for s in stopped:
             s.close()
         until(lambda: quietly(lambda: w.get("/healthz").status == 200), 20, "health")
+        until(lambda: charged(w) < 24 << 20, 20, "what they held")
         w.stop()
+
+
+@test("%d subscribers that stop reading small records, of which each needs a copy: all of them together have half of the budget, "
+      "and others are served as before" % (4000 if WHOLE else 400), own=True, timeout=240)
+def _():
+    count = 4000 if WHOLE else 400
+    with Weir("memory: 64MiB\nlog: { tail_bytes: 16MiB, pinned_bytes: 16MiB }\n") as w:
+        t = w.topic()
+        w.push(t, b"0")
+        idle = w.rss()
+        stopped = stop_reading(w, t, count)
+        body = b"\n".join(b'{"n":%d,"pad":"%s"}' % (i, b"y" * 150) for i in range(100))
+        for _ in range(60):
+            expect(w.post("/v1/topics/%s/records" % t, body, {"Content-Type": "application/x-ndjson"}), 200)
+            expect(w.post("/v1/topics/%s/records" % t, b"1", JSON), 200)
+        check_memory(w, idle, count, 64 << 20)
+        check(charged(w) < 48 << 20, "they have more than their half: %d MiB" % (charged(w) >> 20))
+        eq(w.count_records(t), 1 + 60 * 101)
+        for s in stopped:
+            s.close()
+        until(lambda: charged(w) < 16 << 20, 20, "what they held")
+        w.stop()
+
+
+@test("many large batches at once: what they become is charged before it is made; the others get 503, and all of them get through",
+      own=True, timeout=120)
+def _():
+    batch = json.dumps({"records": [{"key": "k%d" % i, "value": {"n": i, "pad": "x" * 40}} for i in range(60000)]}).encode()
+    lines = b"\n".join(b'{"n":%d,"pad":"%s"}' % (i, b"x" * 30) for i in range(90000))
+    for kind, body, count in (("application/vnd.weir.batch+json", batch, 60000), ("application/x-ndjson", lines, 90000)):
+        with Weir("memory: 16MiB\nlog: { tail_bytes: 16MiB, pinned_bytes: 16MiB }\n") as w:
+            t = w.topic()
+            w.push(t, b"0")
+            idle, most, done = w.rss(), [0], []
+
+            def send():
+                for _ in range(200):
+                    r = w.post("/v1/topics/%s/records" % t, body, {"Content-Type": kind}, timeout=30)
+                    if r.status == 200:
+                        return
+                    eq((r.status, r.json()["code"], r.headers.get("Retry-After")), (503, "overloaded", "1"))
+                    time.sleep(0.1)
+                raise Failed("never taken")
+
+            def watch():
+                while not done:
+                    most[0] = max(most[0], w.rss())
+                    time.sleep(0.01)
+            watching = Later(watch)
+            sending = [Later(send) for _ in range(6)]
+            [s.get(100) for s in sending]
+            done.append(1)
+            watching.get()
+            grown = most[0] - idle
+            # The budget, what one such body becomes beside it, and the caches.
+            check(grown < (16 << 20) + CACHES + FREED, "memory grew by %d MiB" % (grown >> 20))
+            eq(sum(r["next_offset"] for r in [w.get("/v1/topics/%s/partitions/0/records?offset=%d" % (
+                t, 6 * count + 1)).json()]), 6 * count + 1)
+            until(lambda: charged(w) < 4 << 20, 20, "what they held")
+            w.stop()
 
 
 @test("senders that trickle a byte a second (head and body) are cut with 408, and others notice nothing", own=True, timeout=90)

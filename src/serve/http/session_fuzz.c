@@ -16,6 +16,7 @@
  */
 struct loop {
 	int64_t now;
+	struct budget_share share;
 };
 
 struct conn {
@@ -42,6 +43,11 @@ struct loop *conn_loop(const struct conn *c)
 uint32_t loop_number(const struct loop *loop)
 {
 	return loop->now < 0;
+}
+
+struct budget_share *loop_share(struct loop *loop)
+{
+	return &loop->share;
 }
 
 int64_t loop_now(const struct loop *loop)
@@ -263,7 +269,7 @@ static void run(struct http_server *server, struct slice bytes, size_t step, str
 		c.session->on_closed(c.ctx, CONN_CLOSED_BY_US);
 	}
 	CHECK(exchanges == 0 && server->loops[0].connections == 0);
-	CHECK(atomic_load(&server->body_bytes) == 0);
+	CHECK(the_loop.share.used == 0);
 	buf_fini(&c.kept);
 	*out = c.out;
 }

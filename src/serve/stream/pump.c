@@ -174,10 +174,10 @@ static int give_each(struct pump *p, const struct reader_view *view, const struc
 }
 
 /* The batch at the front. *all: it was given to its end. */
-static int give_batch(struct pump *p, const struct reader_view *view, const struct encoded *e, bool *all)
+static int give_batch(struct pump *p, const struct reader_view *view, const struct encoded *e, size_t room,
+		      bool *all)
 {
 	uint32_t first = encoded_find(e, view->from), count = 0;
-	size_t room = p->kind->room(p->ctx);
 	int rc = 0;
 
 	*all = false;
@@ -246,10 +246,21 @@ static void count_inflated(struct pump *p, uint64_t *before, size_t *scanned)
 	*before = now;
 }
 
+/*
+ * There was room when this was read and encoded, which takes memory and so may take the
+ * room away. What was made is given all the same: else it would be made again and again.
+ */
+static size_t room_for(const struct pump *p, bool given)
+{
+	size_t room = p->kind->room(p->ctx);
+
+	return room == 0 && !given ? 1 : room;
+}
+
 static int give_view(struct pump *p, struct reader_view *view, size_t *scanned)
 {
 	uint64_t inflated = encode_cache_unpacker(p->al->cache)->inflated;
-	bool all = true;
+	bool all = true, given = false;
 	int rc = 0;
 
 	while (view->batches.len && rc == 0 && all) {
@@ -264,7 +275,8 @@ static int give_view(struct pump *p, struct reader_view *view, size_t *scanned)
 		rc = encode_front(p, view, &e);
 		if (rc)
 			break;
-		rc = give_batch(p, view, &e, &all);
+		rc = give_batch(p, view, &e, room_for(p, given), &all);
+		given = true;
 		if (e.batch_bytes == 0)
 			view->from = e.next; /* the batch goes on */
 		view->batches = slice_from(view->batches, e.batch_bytes);
