@@ -44,6 +44,8 @@ static struct log_options log_settings(const struct parts *p)
 		.index_interval_bytes = (uint32_t)c->log.index_interval_bytes,
 		.files_max = (uint32_t)c->log.files_max,
 		.readers = (uint32_t)c->log.readers,
+		.rewrite_rate = (uint64_t)c->log.rewrite_rate,
+		.compaction_bytes_max = (uint64_t)c->log.compaction_memory,
 		.say = say_text,
 	};
 }

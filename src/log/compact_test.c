@@ -32,8 +32,7 @@ static const struct partition_options compacted = {.retention_ms = -1,
 						   .compact = true,
 						   .dirty_percent = 50,
 						   .max_lag_ms = -1,
-						   .tombstone_ms = DAY_MS,
-						   .recompress_ms = -1};
+						   .tombstone_ms = DAY_MS};
 
 struct known {
 	int32_t key; /* -1: none */
