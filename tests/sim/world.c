@@ -72,7 +72,7 @@ static void choose_profile(struct world *w)
 	if (p->compacting) {
 		p->maintains += 10;
 		p->moves += 3;
-		p->segment_bytes = 500 + below(w, 2000);
+		p->segment_bytes = 1000 + below(w, 2000);
 		p->steps *= 2;
 	}
 	p->dirty_percent = 1 + below(w, 80);
@@ -131,7 +131,7 @@ void world_run(struct world *w, uint64_t seed)
 	rand_seed(&w->rand, seed);
 	if (!w->sim) {
 		struct sim_options o = {.on_call = on_call,
-					.files_max = 2048,
+					.files_max = 8192,
 					.ctx = w,
 					.trace = w->tracing ? on_trace : NULL};
 		CHECK(sim_new(&o, &w->sim) == 0);
