@@ -100,6 +100,7 @@ struct conf {
 		int64_t pinned_bytes;
 		int64_t index_interval_bytes;
 		int64_t files_max; /* 0: the log chooses */
+		int64_t clock_hold_ms;
 		int64_t readers;
 		int64_t rewrite_rate; /* bytes a second; 0: no bound */
 		int64_t compaction_memory;

@@ -136,6 +136,7 @@ static void put_log(struct metrics_scrape *s, struct log *l)
 	metrics_put(s, METRIC_LOG_FILES, 0, (int64_t)st.files_open);
 	metrics_put(s, METRIC_LOG_RECOVERED_GROUPS, 0, (int64_t)st.recovered_groups);
 	metrics_put(s, METRIC_LOG_TRUNCATED_BYTES, 0, (int64_t)st.truncated_bytes);
+	metrics_put(s, METRIC_LOG_CLOCK_AHEAD, 0, st.clock_ahead_ms * 1000000);
 }
 
 static void put_seen(struct metrics_scrape *s, struct seen *seen)

@@ -46,6 +46,7 @@ static struct log_options log_settings(const struct parts *p)
 		.readers = (uint32_t)c->log.readers,
 		.rewrite_rate = (uint64_t)c->log.rewrite_rate,
 		.compaction_bytes_max = (uint64_t)c->log.compaction_memory,
+		.clock_hold_ms = c->log.clock_hold_ms ? c->log.clock_hold_ms : -1,
 		.say = say_text,
 	};
 }

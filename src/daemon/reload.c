@@ -72,6 +72,7 @@ static int apply(struct parts *p, struct conf *fresh)
 		topic_conf_to(&fresh->topic_defaults, &defaults);
 		topics_set_defaults(p->app.topics, &defaults, fresh->topic_defaults.auto_create);
 		change_limits(p, fresh);
+		log_set_clock_hold(p->app.log, fresh->log.clock_hold_ms ? fresh->log.clock_hold_ms : -1);
 		parts_apply_say(p, fresh);
 		say_changes(&changes);
 		say(SAY_INFO, "reloaded", "the configuration was read again changes=%u restart=%u",

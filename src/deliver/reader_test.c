@@ -8,7 +8,6 @@
 #include <cmocka.h>
 
 #include <errno.h>
-#include <ftw.h>
 #include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,6 +18,7 @@
 #include "base/mem.h"
 #include "deliver/inner.h"
 #include "proto/batch/batch.h"
+#include "sys/test_dir.h"
 
 static const struct topic_config plain = {.partitions = 1,
 					  .retention_ms = -1,
@@ -28,7 +28,7 @@ static const struct cursor earliest = {.kind = CURSOR_EARLIEST};
 static const struct cursor latest = {.kind = CURSOR_LATEST};
 
 struct world {
-	char dir[64];
+	char dir[TEST_DIR_BYTES];
 	struct sys_ops ops;
 	struct sys sys;
 	struct log *log;
@@ -98,8 +98,7 @@ static int set_up(void **state)
 {
 	struct world *w = mem_zalloc(1, sizeof(*w));
 
-	(void)snprintf(w->dir, sizeof(w->dir), "/tmp/weir-reader-test-XXXXXX");
-	assert_non_null(mkdtemp(w->dir));
+	assert_true(test_dir_make(w->dir, "reader-test"));
 	w->ops = *sys_kernel()->ops;
 	w->sys = (struct sys){.ops = &w->ops, .self = sys_kernel()->self};
 	(void)sem_init(&w->woken, 0, 0);
@@ -109,21 +108,13 @@ static int set_up(void **state)
 	return 0;
 }
 
-static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-	(void)st;
-	(void)type;
-	(void)ftw;
-	return remove(path);
-}
-
 static int tear_down(void **state)
 {
 	struct world *w = *state;
 
 	down(w);
 	arena_fini(&w->arena);
-	(void)nftw(w->dir, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
+	(void)test_dir_remove(w->dir);
 	mem_free(w);
 	return 0;
 }

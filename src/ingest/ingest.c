@@ -20,12 +20,10 @@
  */
 #include "ingest/ingest.h"
 
-#include <stdlib.h>
-
 #include "base/check.h"
-#include "base/hash.h"
 #include "base/mem.h"
-#include "ingest/ingest_inner.h"
+#include "ingest/ingest_claim.h"
+#include "ingest/ingest_commit.h"
 
 /* ---- the whole ---- */
 
@@ -280,13 +278,6 @@ static void count_result(struct ingest_queue *q, const struct ingest_request *r)
 
 /* ---- the topic ---- */
 
-static int refuse_partition(struct ingest_request *r)
-{
-	return ingest_refuse(r, ERR_PARTITION_RANGE,
-			     "Partition %lld is out of range: the topic has %u, from 0 on",
-			     (long long)r->partition, r->partition_limit);
-}
-
 static void set_topic(struct ingest_request *r, struct topic *topic)
 {
 	r->topic_found = topic;
@@ -318,7 +309,7 @@ static int look_up_topic(struct ingest_queue *q, struct ingest_request *r)
 		if (!r->topic_name.ptr)
 			return ingest_refuse_plainly(r, ERR_NOMEM);
 	}
-	return r->partition >= r->partition_limit ? refuse_partition(r) : 0;
+	return r->partition >= r->partition_limit ? commit_refuse_partition(r) : 0;
 }
 
 static int create_topic(struct ingest_queue *q, struct ingest_request *r, struct slice name)
@@ -343,324 +334,7 @@ static int create_topic(struct ingest_queue *q, struct ingest_request *r, struct
 	return 0;
 }
 
-/* ---- keys ---- */
-
-static struct hash128 fingerprint(struct ingest_queue *q, const struct topic *topic, struct slice key)
-{
-	return seen_fingerprint(q->ingest->seen, slice_make(topic->id.bytes, sizeof(topic->id.bytes)), key);
-}
-
-static bool same_fingerprint(const struct seen_key *a, const struct seen_key *b)
-{
-	return a->fingerprint.lo == b->fingerprint.lo && a->fingerprint.hi == b->fingerprint.hi;
-}
-
-/* Finds keys that come several times in one body, by a table of drafts in the arena. */
-static int find_repeats(struct ingest_request *r)
-{
-	uint32_t mask = 1;
-	uint32_t *table;
-
-	while (mask < r->own_key_count * 2)
-		mask *= 2;
-	table = arena_zalloc(r->arena, mask, sizeof(*table));
-	if (!table)
-		return ingest_refuse_plainly(r, ERR_NOMEM);
-	mask--;
-	for (uint32_t i = 0; i < r->draft_count; i++) {
-		struct ingest_item *item = &r->items[i];
-		uint32_t at = (uint32_t)item->seen.fingerprint.lo & mask;
-		if (!item->key.ptr)
-			continue;
-		while (table[at] && !same_fingerprint(&r->items[table[at] - 1].seen, &item->seen))
-			at = (at + 1) & mask;
-		if (!table[at]) {
-			table[at] = i + 1;
-			continue;
-		}
-		item->repeats = table[at] - 1;
-		item->conflict = r->items[item->repeats].seen.payload != item->seen.payload;
-	}
-	return 0;
-}
-
-/* Fingerprints for the topic as it is now. Before the lock where the topic was there, else under it. */
-static int prepare_keys(struct ingest_queue *q, struct ingest_request *r)
-{
-	struct topic *topic = r->topic_found;
-
-	if (r->keys_for == topic)
-		return 0;
-	r->keys_for = topic;
-	if (r->unit_key.ptr)
-		r->unit_seen.fingerprint = fingerprint(q, topic, r->unit_key);
-	if (!r->own_key_count)
-		return 0;
-	for (uint32_t i = 0; i < r->draft_count; i++)
-		if (r->items[i].key.ptr)
-			r->items[i].seen.fingerprint = fingerprint(q, topic, r->items[i].key);
-	return r->own_key_count > 1 ? find_repeats(r) : 0;
-}
-
-typedef int ask_fn(struct seen *s, const struct seen_key *key, int64_t now_ms, struct seen_claim *claim,
-		   struct seen_answer *answer, struct seen_waiter *waiter);
-
-static void release_claim(struct ingest_queue *q, struct seen_claim *claim, struct seen_waiter **woken)
-{
-	struct seen_waiter *list = seen_release(q->ingest->seen, claim);
-	struct seen_waiter **end = &list;
-
-	while (*end)
-		end = &(*end)->next;
-	*end = *woken;
-	*woken = list;
-}
-
-static void release_claims(struct ingest_queue *q, struct ingest_request *r, struct seen_waiter **woken)
-{
-	for (uint32_t i = 0; i < r->key_count; i++)
-		release_claim(q, &r->keys[i].claim, woken);
-	r->key_count = 0;
-	r->claims_held = false;
-}
-
-static int claim_unit(struct ingest_queue *q, struct ingest_request *r, int64_t now_ms, ask_fn *ask,
-		      struct seen_waiter *waiter)
-{
-	int verdict = ask(q->ingest->seen, &r->unit_seen, now_ms, &r->keys[0].claim, &r->unit_answer, waiter);
-
-	r->unit_verdict = verdict;
-	r->key_count = verdict == SEEN_NEW;
-	return verdict == SEEN_DUPLICATE || verdict == SEEN_REUSED ? SEEN_NEW : verdict;
-}
-
-static int claim_items(struct ingest_queue *q, struct ingest_request *r, int64_t now_ms, ask_fn *ask,
-		       struct seen_waiter *waiter, struct seen_waiter **woken)
-{
-	static const uint8_t states[] = {
-		[SEEN_NEW] = ITEM_NEW,
-		[SEEN_DUPLICATE] = ITEM_DUPLICATE,
-		[SEEN_REUSED] = ITEM_REUSED,
-	};
-
-	for (uint32_t i = 0; i < r->draft_count; i++) {
-		struct ingest_item *item = &r->items[i];
-		struct seen_answer answer = {.ranges = &item->range, .ranges_max = 1};
-		int verdict;
-		item->state = item->repeats == UINT32_MAX ? ITEM_NEW :
-			      item->conflict              ? ITEM_REUSED :
-							    ITEM_REPEAT;
-		if (!item->key.ptr || item->repeats != UINT32_MAX)
-			continue;
-		verdict = ask(q->ingest->seen, &item->seen, now_ms, &r->keys[r->key_count].claim, &answer,
-			      waiter);
-		if (verdict < 0 || verdict == SEEN_IN_FLIGHT || verdict == SEEN_READ)
-			return verdict;
-		item->state = states[verdict];
-		if (verdict == SEEN_NEW && r->needs_key && !r->drafts[i].key.ptr) {
-			release_claim(q, &r->keys[r->key_count].claim, woken);
-			item->state = ITEM_KEYLESS;
-		}
-		r->key_count += item->state == ITEM_NEW;
-	}
-	return SEEN_NEW;
-}
-
-/*
- * Claims every key of the request or none. SEEN_NEW: all are claimed or
- * decided; SEEN_IN_FLIGHT, SEEN_READ, or an error: nothing is held.
- */
-static int claim_all(struct ingest_queue *q, struct ingest_request *r, int64_t now_ms, ask_fn *ask,
-		     struct seen_waiter *waiter, struct seen_waiter **woken)
-{
-	int verdict = SEEN_NEW;
-
-	r->key_count = 0;
-	if (r->unit_key.ptr && r->draft_count)
-		verdict = claim_unit(q, r, now_ms, ask, waiter);
-	else if (r->own_key_count)
-		verdict = claim_items(q, r, now_ms, ask, waiter, woken);
-	if (verdict == SEEN_NEW)
-		r->claims_held = true;
-	else
-		release_claims(q, r, woken);
-	return verdict;
-}
-
-static int compare_errors(const void *a, const void *b)
-{
-	const struct ingest_error *x = a, *y = b;
-
-	return x->index < y->index ? -1 : x->index > y->index;
-}
-
-/* A repeat of a record shares its fate where that was refused. */
-static bool is_reused(const struct ingest_request *r, const struct ingest_item *item)
-{
-	return item->state == ITEM_REUSED ||
-	       (item->state == ITEM_REPEAT && r->items[item->repeats].state == ITEM_REUSED);
-}
-
-/* New, without a key, and the topic is compacted. What is a duplicate by its idempotency key was taken before. */
-static bool is_keyless(const struct ingest_request *r, uint32_t draft)
-{
-	const struct ingest_item *item = r->items ? &r->items[draft] : NULL;
-
-	if (r->drafts[draft].key.ptr)
-		return false;
-	if (item && item->state == ITEM_REPEAT)
-		return r->items[item->repeats].state == ITEM_KEYLESS;
-	return !item || item->state == ITEM_NEW || item->state == ITEM_KEYLESS;
-}
-
-/* Compaction could never tell such a record's successor. */
-static int reject_keyless(struct ingest_request *r, uint32_t *good)
-{
-	uint32_t keyless = 0;
-	int rc = 0;
-
-	if (!r->needs_key || (r->unit_key.ptr && r->unit_verdict == SEEN_DUPLICATE))
-		return 0;
-	for (uint32_t i = 0; i < r->draft_count; i++)
-		keyless += is_keyless(r, i);
-	if (keyless && (!r->items || r->index_count == 1))
-		return ingest_refuse(r, ERR_KEY_REQUIRED,
-				     "Topic %s is compacted: each of its records needs a key, and %s none",
-				     r->topic_found->name,
-				     r->draft_count == 1 ? "this one has" : "these have");
-	for (uint32_t i = 0; keyless && rc == 0 && i < r->draft_count; i++) {
-		struct ingest_error error = {
-			.index = r->drafts[i].tag,
-			.err = ERR_KEY_REQUIRED,
-			.what = "the topic is compacted: the record needs a key",
-		};
-		if (!is_keyless(r, i))
-			continue;
-		r->items[i].state = ITEM_KEYLESS;
-		(*good)--;
-		rc = ingest_reject(r, &error);
-	}
-	return rc;
-}
-
-/* All keys are known: refuses what used one with another payload, and records without a key of their own where one is needed. */
-static int judge(struct ingest_request *r)
-{
-	uint32_t good = r->draft_count;
-	int rc = 0;
-
-	if (r->unit_key.ptr && r->draft_count && r->unit_verdict == SEEN_REUSED)
-		return ingest_refuse(
-			r, ERR_KEY_REUSED,
-			"The idempotency key was used for another payload: send a new key with a new payload");
-	r->result.error_count = r->body_error_count;
-	for (uint32_t i = 0; r->own_key_count && rc == 0 && i < r->draft_count; i++) {
-		struct ingest_error error = {
-			.index = r->drafts[i].tag,
-			.err = ERR_KEY_REUSED,
-			.what = "the idempotency key was used for another payload",
-		};
-		if (!is_reused(r, &r->items[i]))
-			continue;
-		r->items[i].state = ITEM_REUSED;
-		good--;
-		rc = ingest_reject(r, &error);
-	}
-	if (rc == 0)
-		rc = reject_keyless(r, &good);
-	if (rc)
-		return rc;
-	if (r->result.error_count > 1)
-		qsort(r->result.errors, r->result.error_count, sizeof(*r->result.errors), compare_errors);
-	return ingest_check_errors(r, good);
-}
-
 /* ---- entering ---- */
-
-/* Hands out partitions in order; remembers the last key, which a whole body may share. */
-struct spreading {
-	struct partition **partitions;
-	uint32_t count;
-	uint32_t next;
-	struct slice last_key;
-	uint32_t last;
-};
-
-static struct partition *choose_partition(struct spreading *s, struct slice key, int64_t wanted)
-{
-	if (wanted >= 0)
-		return wanted < s->count ? s->partitions[wanted] : NULL;
-	if (s->count == 1)
-		return s->partitions[0];
-	if (!key.ptr)
-		return s->partitions[s->next++ % s->count];
-	if (key.ptr != s->last_key.ptr || key.len != s->last_key.len) {
-		s->last_key = key;
-		s->last = hash_partition(key, s->count);
-	}
-	return s->partitions[s->last];
-}
-
-/* Puts what is new of the drafts into the commit, each with its partition. */
-static int fill_commit(struct ingest_request *r)
-{
-	struct topic *topic = r->topic_found;
-	struct spreading s = {
-		.count = atomic_load_explicit(&topic->partition_count, memory_order_acquire),
-		.next = atomic_load_explicit(&topic->spread, memory_order_relaxed),
-	};
-	uint32_t n = 0, k = 0;
-
-	s.partitions = atomic_load_explicit(&topic->partitions, memory_order_acquire);
-	r->partition_limit = s.count;
-	for (uint32_t i = 0; i < r->draft_count; i++) {
-		struct ingest_item *item = r->items ? &r->items[i] : NULL;
-		struct log_record *record = &r->commit.records[n];
-		if (item && item->state != ITEM_NEW)
-			continue;
-		if (record != &r->drafts[i])
-			*record = r->drafts[i];
-		record->partition = choose_partition(&s, record->key, item ? item->partition : r->partition);
-		if (!record->partition)
-			return refuse_partition(r);
-		if (item)
-			item->slot = n;
-		if (item && item->key.ptr) {
-			r->keys[k].first = n;
-			r->keys[k++].count = 1;
-		}
-		n++;
-	}
-	atomic_store_explicit(&topic->spread, s.next, memory_order_relaxed);
-	r->commit.record_count = n;
-	if (r->unit_key.ptr) {
-		r->keys[0].first = 0;
-		r->keys[0].count = n;
-	}
-	return 0;
-}
-
-/* Memory for the result, while the request can still be refused for want of it. */
-static int reserve_result(struct ingest_request *r)
-{
-	uint32_t records = r->commit.record_count;
-	uint32_t ranges = records < r->partition_limit ? records : r->partition_limit;
-
-	r->range_slots = NULL;
-	ranges += r->own_key_count + r->unit_answer.range_count;
-	r->result.ranges = arena_alloc(r->arena, ranges * sizeof(*r->result.ranges));
-	if (!r->result.ranges)
-		return ingest_refuse_plainly(r, ERR_NOMEM);
-	if (records > 8 && r->partition_limit > 8) {
-		r->range_slots = arena_zalloc(r->arena, r->partition_limit, sizeof(*r->range_slots));
-		if (!r->range_slots)
-			return ingest_refuse_plainly(r, ERR_NOMEM);
-	}
-	if (r->results != INGEST_RECORDS)
-		return 0;
-	r->result.outcomes = arena_alloc(r->arena, r->index_count * sizeof(*r->result.outcomes));
-	return r->result.outcomes ? 0 : ingest_refuse_plainly(r, ERR_NOMEM);
-}
 
 static log_done_fn on_committed;
 
@@ -668,13 +342,13 @@ static log_done_fn on_committed;
 static int enter_claimed(struct ingest_queue *q, struct ingest_request *r)
 {
 	bool unit_done = r->unit_key.ptr && r->draft_count && r->unit_verdict == SEEN_DUPLICATE;
-	int rc = judge(r);
+	int rc = claim_judge(r);
 
 	r->commit.record_count = 0;
 	if (rc == 0 && !unit_done)
-		rc = fill_commit(r);
+		rc = commit_fill(r);
 	if (rc == 0)
-		rc = reserve_result(r);
+		rc = commit_reserve_result(r);
 	if (rc || r->commit.record_count == 0)
 		return rc;
 	r->commit.keys = r->keys;
@@ -698,26 +372,9 @@ static int enter_claimed(struct ingest_queue *q, struct ingest_request *r)
 
 static log_waiter_fn on_waiter;
 
-/*
- * The first answer of a unit may have more ranges than this body has records:
- * the same bytes under another Content-Type are the same payload. True where
- * it was cut, with room for all of it; nothing is held then, so the key is asked for again.
- */
-static bool answer_was_cut(struct ingest_request *r)
+static bool has_keys(const struct ingest_request *r)
 {
-	struct seen_answer *answer = &r->unit_answer;
-	struct seen_range *ranges;
-
-	if (!r->unit_key.ptr || r->unit_verdict != SEEN_DUPLICATE ||
-	    answer->range_count <= answer->ranges_max)
-		return false;
-	ranges = arena_alloc(r->arena, answer->range_count * sizeof(*ranges));
-	if (!ranges)
-		return false;
-	answer->ranges = ranges;
-	answer->ranges_max = answer->range_count;
-	r->claims_held = false;
-	return true;
+	return r->unit_key.ptr || r->own_key_count;
 }
 
 /* Topic and keys under the lock. Gives claim_all's verdict, or a refusal that stands in the result. */
@@ -730,7 +387,7 @@ static int claim_under_lock(struct ingest_queue *q, struct ingest_request *r)
 	for (uint32_t i = 0; r->own_key_count && i < r->draft_count; i++)
 		r->items[i].seen.expires_ms = r->unit_seen.expires_ms;
 	log_waiter_init(&r->waiter, q->port, on_waiter, r);
-	verdict = claim_all(q, r, now_ms, seen_claim, &r->waiter.waiter, &q->woken);
+	verdict = claim_all(q, r, log_now_ms(q->ingest->log), seen_claim, &r->waiter.waiter, &q->woken);
 	return verdict < 0 ? ingest_refuse_plainly(r, verdict) : verdict;
 }
 
@@ -741,17 +398,16 @@ static void enter_one(struct ingest_queue *q, struct ingest_request *r)
 
 	if (!r->topic_found || atomic_load(&r->topic_found->deleted)) {
 		struct slice name = r->topic_found ? slice_str(r->topic_found->name) : r->topic_name;
-		release_claims(q, r, &q->woken);
+		claim_release(q, r, &q->woken);
 		rc = create_topic(q, r, name);
 	}
-	if (rc == 0)
-		rc = prepare_keys(q, r);
 	if (rc == 0 && !r->claims_held)
 		r->needs_key = topic_is_compacted(&r->topic_found->config);
-	if (rc == 0 && (r->unit_key.ptr || r->own_key_count)) {
-		if (!r->claims_held)
+	if (rc == 0 && has_keys(r)) {
+		rc = claim_prepare(q, r);
+		if (rc == 0 && !r->claims_held)
 			rc = claim_under_lock(q, r);
-		if (rc == SEEN_NEW && answer_was_cut(r))
+		if (rc == SEEN_NEW && claim_answer_was_cut(r))
 			rc = claim_under_lock(q, r);
 		if (rc == SEEN_IN_FLIGHT) {
 			count_waiting(q, 1);
@@ -765,7 +421,7 @@ static void enter_one(struct ingest_queue *q, struct ingest_request *r)
 	if (rc == 0)
 		rc = enter_claimed(q, r);
 	if (rc)
-		release_claims(q, r, &q->woken);
+		claim_release(q, r, &q->woken);
 	if (!r->entered || r->ack == INGEST_ACK_NONE)
 		list_append(&q->decided, r);
 }
@@ -826,7 +482,7 @@ static void read_keys(void *arg)
 	struct ingest_queue *q = r->queue;
 	struct seen_waiter *woken = NULL;
 
-	r->claim_result = claim_all(q, r, sys_wall_ms(q->ingest->sys), seen_read, NULL, &woken);
+	r->claim_result = claim_all(q, r, log_now_ms(q->ingest->log), seen_read, NULL, &woken);
 	log_wake_waiters(woken);
 }
 
@@ -890,27 +546,6 @@ void ingest_flush(struct ingest_queue *q)
 
 /* ---- starting ---- */
 
-/* Arrays for keys and commit, whose sizes are known now. */
-static int reserve_commit(struct ingest_request *r)
-{
-	uint32_t ranges = r->draft_count < r->partition_limit ? r->draft_count : r->partition_limit;
-
-	r->commit.records = r->drafts;
-	r->keys = &r->one_key;
-	r->unit_answer = (struct seen_answer){.ranges = &r->unit_range, .ranges_max = 1};
-	if (r->own_key_count) {
-		r->commit.records = arena_alloc(r->arena, r->draft_count * sizeof(*r->commit.records));
-		r->keys = arena_alloc(r->arena, r->own_key_count * sizeof(*r->keys));
-	}
-	if (r->unit_key.ptr && ranges > 1) {
-		r->unit_answer.ranges = arena_alloc(r->arena, ranges * sizeof(*r->unit_answer.ranges));
-		r->unit_answer.ranges_max = ranges;
-	}
-	if ((r->draft_count && !r->commit.records) || !r->keys || !r->unit_answer.ranges)
-		return ingest_refuse_plainly(r, ERR_NOMEM);
-	return 0;
-}
-
 #define EARLY_CHECK_BYTES 65536u
 
 /* A large body is not parsed for nothing; a small one is told by log_enter. */
@@ -936,9 +571,9 @@ int ingest_start(struct ingest_queue *q, struct ingest_request *r)
 	if (rc == 0)
 		rc = ingest_parse(q, r);
 	if (rc == 0)
-		rc = reserve_commit(r);
-	if (rc == 0 && r->topic_found)
-		rc = prepare_keys(q, r);
+		rc = commit_reserve(r);
+	if (rc == 0 && r->topic_found && has_keys(r))
+		rc = claim_prepare(q, r);
 	if (rc) {
 		r->result.rejected = r->result.error_count;
 		count_refusal(q, r);

@@ -12,15 +12,22 @@
 #include "ingest/ingest_inner.h"
 #include "json/json.h"
 #include "proto/batch/batch.h"
+#include "sys/test_dir.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static struct ingest door;
 static struct ingest_queue queue;
 
+static char dir[TEST_DIR_BYTES];
+
+static void clean_up(void)
+{
+	(void)test_dir_remove(dir);
+}
+
 static void set_up(void)
 {
-	static char dir[] = "/tmp/weir-ingest-fuzz-XXXXXX";
 	struct seen_options options = {.sys = sys_kernel(), .dir = dir};
 	struct ingest_limits limits = {
 		.record_bytes_max = 3000,
@@ -32,7 +39,8 @@ static void set_up(void)
 
 	if (door.seen)
 		return;
-	CHECK(mkdtemp(dir));
+	CHECK(test_dir_make(dir, "ingest-fuzz"));
+	(void)atexit(clean_up);
 	CHECK(seen_open(&options, &door.seen, &fault) == 0);
 	ingest_set_limits(&door, &limits);
 	queue.ingest = &door;

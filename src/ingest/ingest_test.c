@@ -14,6 +14,7 @@
 
 #include "base/mem.h"
 #include "proto/batch/batch.h"
+#include "sys/test_dir.h"
 
 static const struct topic_config plain = {
 	.partitions = 1,
@@ -24,7 +25,7 @@ static const struct topic_config plain = {
 
 struct world {
 	struct metrics *metrics;
-	char dir[64];
+	char dir[TEST_DIR_BYTES];
 	struct log *log;
 	struct state *state;
 	struct topics *topics;
@@ -122,8 +123,7 @@ static int set_up_on(const struct sys *sys)
 	struct metrics_options metrics = {.sys = sys_kernel(), .version = "test"};
 	struct fault fault = {0};
 
-	(void)snprintf(w.dir, sizeof(w.dir), "/tmp/weir-ingest-test-XXXXXX");
-	assert_non_null(mkdtemp(w.dir));
+	assert_true(test_dir_make(w.dir, "ingest-test"));
 	assert_int_equal(log_open(&options, &w.log, &fault), 0);
 	assert_int_equal(state_new(w.log, &w.state), 0);
 	assert_int_equal(topics_new(w.log, w.state, &plain, true, &w.topics), 0);
@@ -163,7 +163,6 @@ static int set_up_slow(void **state)
 
 static int tear_down(void **state)
 {
-	char command[128];
 	struct fault fault;
 
 	(void)state;
@@ -175,8 +174,7 @@ static int tear_down(void **state)
 	topics_free(w.topics);
 	state_free(w.state);
 	log_close(w.log);
-	(void)snprintf(command, sizeof(command), "rm -rf %s", w.dir);
-	return system(command);
+	return test_dir_remove(w.dir) ? 0 : -1;
 }
 
 /* ---- posting ---- */

@@ -282,7 +282,7 @@ static int say_failure(struct log *l, struct fault *fault, int rc)
 
 int checkpoint_write(struct log *l, struct fault *fault)
 {
-	struct writer w = {.l = l, .now_ms = sys_wall_ms(l->sys)};
+	struct writer w = {.l = l, .now_ms = log_now_ms(l)};
 	uint64_t sequence = atomic_load(&l->durable);
 	int64_t before = sys_monotonic_ns(l->sys);
 	static const uint8_t head[CHECKPOINT_HEAD];

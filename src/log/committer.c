@@ -111,7 +111,8 @@ static void build_or_die(struct log *l, struct group *g, struct log_commit *firs
 
 static void wake_maintenance(struct log *l)
 {
-	if (journal_wants_file(l->journal) || seen_wants_checkpoint(l->seen) ||
+	if (steady_wants_look(&l->steady) || journal_wants_file(l->journal) ||
+	    seen_wants_checkpoint(l->seen) ||
 	    journal_live_bytes(l->journal) > l->options.journal_bytes_max / 2)
 		maintain_wake(l);
 }

@@ -611,7 +611,7 @@ static int look_for_work(struct log *l, int64_t now_ms, int64_t *due_ms)
 
 int compact_step(struct log *l, uint64_t *bytes, int64_t *due_ms)
 {
-	int64_t now_ms = sys_wall_ms(l->sys);
+	int64_t now_ms = log_now_ms(l);
 	struct compaction *c = l->compaction;
 	int rc;
 

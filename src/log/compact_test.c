@@ -100,6 +100,7 @@ static int set_up(void **state)
 	clock_ns = 1700000000000 * 1000000ll;
 	f->topic = compacted;
 	f->options = (struct log_options){.sys = &f->sys,
+					  .clock_hold_ms = -1, /* the test's clock jumps */
 					  .journal_file_bytes = 1u << 20,
 					  .tail_bytes_max = 1,
 					  .steps = true};

@@ -9,6 +9,7 @@
 #include "log/journal.h"
 #include "log/log.h"
 #include "log/segment.h"
+#include "log/steady.h"
 
 /*
  * What the files of this folder share: the log, its partitions and groups. Only
@@ -116,6 +117,8 @@ struct log {
 	char dir[400];
 	char topics_dir[420];
 	int lock_fd;
+	struct steady steady;  /* what retention and keys go by */
+	int64_t clock_kept_ns; /* maintenance's: when CLOCK was last written; 0: it is not there */
 	struct seen *seen;
 	struct journal *journal;
 	struct files *files;

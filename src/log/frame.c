@@ -42,6 +42,22 @@ uint8_t *frame_put_key(uint8_t *at, const struct seen_key *key, const struct see
 	return at;
 }
 
+uint64_t frame_tag(const struct hash_key *key, const struct frame_head *head)
+{
+	uint8_t bytes[44];
+	uint8_t *at = bytes;
+
+	at = wire_put_u64(at, head->generation);
+	at = wire_put_u64(at, head->sequence);
+	at = wire_put_u64(at, head->durable);
+	at = wire_put_u64(at, (uint64_t)head->time_ms);
+	at = wire_put_u32(at, head->bytes);
+	at = wire_put_u32(at, head->sections);
+	at = wire_put_u32(at, head->commits);
+	CHECK(at == bytes + sizeof(bytes));
+	return hash_sip24_128(key, slice_make(bytes, sizeof(bytes))).lo;
+}
+
 void frame_seal(uint8_t *frame, const struct frame_head *head)
 {
 	uint8_t *at = frame;
@@ -55,7 +71,7 @@ void frame_seal(uint8_t *frame, const struct frame_head *head)
 	at = wire_put_u64(at, (uint64_t)head->time_ms);
 	at = wire_put_u32(at, head->sections);
 	at = wire_put_u32(at, head->commits);
-	at = wire_put_u64(at, 0);
+	at = wire_put_u64(at, head->tag);
 	CHECK(at == frame + FRAME_HEAD_BYTES);
 	(void)wire_put_u32(frame + AT_CRC, crc32c(0, frame + CRC_FROM, head->bytes - CRC_FROM));
 }
@@ -86,6 +102,7 @@ int frame_head_read(struct slice s, struct frame_head *out)
 	out->time_ms = (int64_t)wire_u64(&r);
 	out->sections = wire_u32(&r);
 	out->commits = wire_u32(&r);
+	out->tag = wire_u64(&r);
 	if (out->bytes < FRAME_HEAD_BYTES || out->bytes > FRAME_BYTES_MAX || out->durable >= out->sequence)
 		return ERR_MALFORMED;
 	return 0;

@@ -2,6 +2,7 @@
 #ifndef WEIR_LOG_FRAME_H
 #define WEIR_LOG_FRAME_H
 
+#include "base/hash.h"
 #include "log/seen.h"
 #include "log/topic_id.h"
 
@@ -21,6 +22,7 @@ struct frame_head {
 	uint32_t bytes; /* head and sections, without the padding behind */
 	uint32_t sections;
 	uint32_t commits;
+	uint64_t tag; /* frame_tag() of all the others; 0 in files of version 1 */
 };
 
 enum frame_section_kind { FRAME_BATCH = 1, FRAME_KEYS = 2 };
@@ -44,6 +46,12 @@ uint8_t *frame_put_batch_head(uint8_t *at, const struct topic_id *topic, uint32_
 uint8_t *frame_put_keys_head(uint8_t *at, size_t keys_bytes);
 uint8_t *frame_put_key(uint8_t *at, const struct seen_key *key, const struct seen_range *ranges,
 		       uint32_t count);
+
+/*
+ * What a head bears so that bytes of a record are never taken for a group: only
+ * who has the key of the journal can make it.
+ */
+uint64_t frame_tag(const struct hash_key *key, const struct frame_head *head);
 
 /* Writes the head with its CRC over frame[0..head->bytes). */
 void frame_seal(uint8_t *frame, const struct frame_head *head);

@@ -6,7 +6,9 @@
  * A free file beyond the bound is unlinked.
  *
  * Frames of an older generation that stand in a used-again file cannot be taken
- * for new ones: the generation is in the frame's head and under its CRC.
+ * for new ones: the generation is in the frame's head and under its CRC. Nor can
+ * bytes of a record that somebody has made to look like a frame of a generation
+ * to come: a head bears a tag under a key that never leaves the machine.
  *
  * Small groups are copied into aligned memory and written past the page cache:
  * that halves the processor time of a sync, as no page has to be found, marked
@@ -27,6 +29,7 @@
 #define PATH_BYTES 512u
 #define FILL_BYTES (1u << 20)
 #define HEAD_READ 4096u
+#define FOREIGN 2
 #define FIRST_BYTES (16u << 20)
 #define DIRECT_BYTES_MAX (128u << 10) /* a group of more goes through the page cache */
 
@@ -45,6 +48,8 @@ struct journal {
 	const struct sys *sys;
 	char dir[PATH_BYTES - 64];
 	uint64_t file_bytes, bytes_max;
+	struct hash_key key;
+	uint64_t unmarked_to; /* files up to this generation have no tags */
 	pthread_mutex_t lock;
 	pthread_mutex_t making;        /* held while a file is made ready; taken before lock */
 	struct journal_file *oldest;   /* under lock: the list */
@@ -160,6 +165,7 @@ int journal_open(const struct journal_options *options, struct journal **out, st
 	(void)snprintf(j->dir, sizeof(j->dir), "%s", options->dir);
 	j->file_bytes = options->file_bytes;
 	j->bytes_max = options->bytes_max;
+	j->key = options->key;
 	if (j->sys->ops->set_direct)
 		j->aligned = mem_aligned(FRAME_ALIGN, DIRECT_BYTES_MAX);
 	(void)pthread_mutex_init(&j->lock, NULL);
@@ -173,8 +179,14 @@ int journal_open(const struct journal_options *options, struct journal **out, st
 		journal_close(j);
 		return fault && fault->err ? fault->err : ERR_IO;
 	}
+	j->unmarked_to = options->unmarked_to == UINT64_MAX ? j->generation : options->unmarked_to;
 	*out = j;
 	return 0;
+}
+
+uint64_t journal_unmarked_to(const struct journal *j)
+{
+	return j->unmarked_to;
 }
 
 void journal_close(struct journal *j)
@@ -209,9 +221,15 @@ struct scanner {
 	struct fault *fault;
 };
 
+static bool is_own(const struct scanner *s, const struct frame_head *head)
+{
+	return s->file->generation <= s->j->unmarked_to || head->tag == frame_tag(&s->j->key, head);
+}
+
 /*
  * Reads the frame at `at`. 0 whole, 1 none there (zeros, an older generation, a
- * cut one), negative where the disk fails.
+ * cut one), FOREIGN whole and not written by who has the key, negative where
+ * the disk fails.
  */
 static int read_frame(struct scanner *s, uint64_t at, struct frame_head *head)
 {
@@ -244,7 +262,9 @@ static int read_frame(struct scanner *s, uint64_t at, struct frame_head *head)
 		got += more;
 	}
 	rc = frame_check(slice_make(s->bytes, (size_t)got), head);
-	return rc ? 1 : 0;
+	if (rc)
+		return 1;
+	return is_own(s, head) ? 0 : FOREIGN;
 }
 
 static uint64_t padded(uint64_t bytes)
@@ -323,6 +343,10 @@ static int scan_file(struct scanner *s, journal_group_fn *fn, void *ctx, struct 
 	file_path(s->j, s->file->generation, path);
 	while (at + FRAME_HEAD_BYTES <= s->file->bytes) {
 		rc = read_frame(s, at, &head);
+		/* Nobody's record ever stands at the very start: a whole group there is weir's. */
+		if (rc == FOREIGN && at == 0)
+			return fault_set(s->fault, ERR_CORRUPT,
+					 "%s was written under another key than the one in FORMAT", path);
 		if (rc)
 			break;
 		if (head.sequence > s->expect)
@@ -674,6 +698,7 @@ int journal_append(struct journal *j, uint8_t *frame, struct frame_head *head, s
 	}
 	head->generation = j->current->generation;
 	head->durable = j->durable;
+	head->tag = frame_tag(&j->key, head);
 	frame_seal(frame, head);
 	rc = write_frame(j, frame, head->bytes, bytes);
 	if (rc)

@@ -23,11 +23,20 @@ struct journal_options {
 	const struct sys *sys;
 	const char *dir; /* of the journal; made where missing */
 	uint64_t file_bytes;
-	uint64_t bytes_max; /* of all files together */
+	uint64_t bytes_max;  /* of all files together */
+	struct hash_key key; /* of the groups' tags */
+	/*
+	 * Files up to this generation were written without tags; UINT64_MAX: all that
+	 * are found, and those of later generations alone bear them.
+	 */
+	uint64_t unmarked_to;
 };
 
 int journal_open(const struct journal_options *options, struct journal **out, struct fault *fault);
 void journal_close(struct journal *j);
+
+/* The generation up to which files may be without tags, to be kept for the next start. */
+uint64_t journal_unmarked_to(const struct journal *j);
 
 /*
  * Recovery: calls fn for every whole group with a sequence above `after`, in

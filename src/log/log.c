@@ -14,10 +14,11 @@
 
 #include "base/check.h"
 #include "base/mem.h"
+#include "log/format.h"
 #include "proto/batch/batch.h"
 
-#define FORMAT_TEXT "weir 1\n"
 #define JOURNAL_SPARE_BYTES 16384u
+#define CLOCK_HOLD_MS 86400000
 
 void core_say(struct log *l, int level, const char *event, const char *format, ...)
 {
@@ -153,52 +154,6 @@ static int lock_directory(struct log *l, struct fault *fault)
 	return 0;
 }
 
-/* Under another name first, so that FORMAT is whole whenever the power goes. */
-static int write_format(struct log *l, const char *path)
-{
-	const struct sys *sys = l->sys;
-	struct iovec iov = {.iov_base = (void *)(uintptr_t)FORMAT_TEXT, .iov_len = sizeof(FORMAT_TEXT) - 1};
-	char temporary[520];
-	int fd, rc;
-
-	(void)snprintf(temporary, sizeof(temporary), "%s.tmp", path);
-	fd = sys->ops->open(sys->self, temporary, SYS_CREATE | SYS_TRUNCATE);
-	if (fd < 0)
-		return fd;
-	rc = sys->ops->pwritev(sys->self, fd, &iov, 1, 0);
-	if (rc == 0)
-		rc = sys->ops->fsync(sys->self, fd);
-	sys->ops->close(sys->self, fd);
-	if (rc == 0)
-		rc = sys->ops->rename(sys->self, temporary, path);
-	return rc ? rc : sys->ops->sync_dir(sys->self, l->dir);
-}
-
-static int check_format(struct log *l, struct fault *fault)
-{
-	const struct sys *sys = l->sys;
-	char path[512], text[64] = {0};
-	int64_t got = 0;
-	int fd, rc = 0;
-
-	(void)snprintf(path, sizeof(path), "%s/FORMAT", l->dir);
-	fd = sys->ops->open(sys->self, path, SYS_READ);
-	if (fd < 0 && fd != -ENOENT)
-		return fault_set(fault, ERR_IO, "cannot open %s: %s", path, sys_error_text(fd));
-	if (fd >= 0) {
-		got = sys->ops->pread(sys->self, fd, text, sizeof(text) - 1, 0);
-		sys->ops->close(sys->self, fd);
-	}
-	if (got < 0)
-		return fault_set(fault, ERR_IO, "cannot read %s: %s", path, sys_error_text((int)got));
-	if (got > 0 && strcmp(text, FORMAT_TEXT) != 0)
-		return fault_set(fault, ERR_BAD_VERSION, "%s says \"%.20s\"; this weir reads \"weir 1\"",
-				 path, text);
-	if (got == 0)
-		rc = write_format(l, path);
-	return rc ? fault_set(fault, ERR_IO, "cannot write %s: %s", path, sys_error_text(rc)) : 0;
-}
-
 static void init_locks(struct log *l)
 {
 	pthread_mutex_t *const locks[] = {&l->entry,         &l->table,     &l->tail_lock,
@@ -211,11 +166,73 @@ static void init_locks(struct log *l)
 		(void)pthread_cond_init(conds[i], NULL);
 }
 
-static int open_parts(struct log *l, struct fault *fault)
+/* One of version 1, or none: what is there bears no tags. */
+static int make_format(struct log *l, struct format *format, struct fault *fault)
+{
+	int rc = format_read(l->sys, l->dir, format, fault);
+
+	if (rc || format->version == FORMAT_VERSION)
+		return rc;
+	format->unmarked_to = UINT64_MAX;
+	rc = l->sys->ops->random(l->sys->self, &format->journal_key, sizeof(format->journal_key));
+	return rc ? fault_set(fault, ERR_IO, "no random bytes for a key: %s", sys_error_text(rc)) : 0;
+}
+
+/*
+ * Only once everything has been read: until then an older weir could take the
+ * directory back. It need not be there before the first group with a tag, since
+ * without it a start asks for none. On a full disk that is left to the next start.
+ */
+static int keep_format(struct log *l, struct format *format, struct fault *fault)
+{
+	char path[512];
+	int rc;
+
+	if (format->version == FORMAT_VERSION)
+		return 0;
+	format->unmarked_to = journal_unmarked_to(l->journal);
+	rc = format_write(l->sys, l->dir, format);
+	if (rc == 0 || (rc == -ENOSPC && format->version))
+		return 0;
+	(void)snprintf(path, sizeof(path), "%s/FORMAT", l->dir);
+	return fault_set(fault, rc == -ENOSPC ? ERR_DISK_FULL : ERR_IO, "cannot write %s: %s", path,
+			 sys_error_text(rc));
+}
+
+static int64_t clock_hold(int64_t ms)
+{
+	if (ms == 0)
+		return CLOCK_HOLD_MS;
+	return ms < 0 ? 0 : ms;
+}
+
+static int later_of(void *ctx, struct partition *p)
+{
+	int64_t *last_ms = ctx, ms = atomic_load(&p->last_time_ms);
+
+	if (ms > *last_ms)
+		*last_ms = ms;
+	return 0;
+}
+
+static void start_clock(struct log *l)
+{
+	int64_t last_ms = steady_kept_ms(l->sys, l->dir);
+	bool doubted = last_ms > 0;
+
+	if (!doubted)
+		(void)partitions_each(l, later_of, &last_ms);
+	l->clock_kept_ns = doubted;
+	steady_init(&l->steady, l->sys, clock_hold(l->options.clock_hold_ms), last_ms, doubted);
+}
+
+static int open_parts(struct log *l, struct format *format, struct fault *fault)
 {
 	struct journal_options journal = {.sys = l->sys,
 					  .file_bytes = l->options.journal_file_bytes,
-					  .bytes_max = l->options.journal_bytes_max};
+					  .bytes_max = l->options.journal_bytes_max,
+					  .key = format->journal_key,
+					  .unmarked_to = format->unmarked_to};
 	struct seen_options seen = {.sys = l->sys};
 	static const struct topic_id internal = {{0}};
 	char path[512], seen_path[512];
@@ -242,12 +259,15 @@ static int open_parts(struct log *l, struct fault *fault)
 		return fault_set(fault, rc, "no memory for the log");
 	l->internal->opened = true;
 	l->internal->options.segment_bytes = 64u << 20;
-	return recover(l, fault);
+	rc = recover(l, fault);
+	start_clock(l);
+	return rc ? rc : keep_format(l, format, fault);
 }
 
 int log_open(const struct log_options *options, struct log **out, struct fault *fault)
 {
 	struct fault local = {0};
+	struct format format;
 	struct log *l = mem_zalloc(1, sizeof(*l));
 	int rc;
 
@@ -271,9 +291,9 @@ int log_open(const struct log_options *options, struct log **out, struct fault *
 	if (rc == 0)
 		fill_options(l, options);
 	if (rc == 0)
-		rc = check_format(l, fault);
+		rc = make_format(l, &format, fault);
 	if (rc == 0)
-		rc = open_parts(l, fault);
+		rc = open_parts(l, &format, fault);
 	if (rc) {
 		log_close(l);
 		return rc;
@@ -337,6 +357,17 @@ uint32_t log_files_max(const struct log *l)
 const struct sys *log_sys(const struct log *l)
 {
 	return l->sys;
+}
+
+int64_t log_now_ms(const struct log *l)
+{
+	return steady_now_ms(&l->steady);
+}
+
+void log_set_clock_hold(struct log *l, int64_t ms)
+{
+	atomic_store(&l->steady.hold_ms, clock_hold(ms));
+	maintain_wake(l);
 }
 
 struct partition *log_internal(struct log *l)
@@ -593,8 +624,15 @@ int log_enter(struct log *l, struct log_commit *c)
 
 /* ---- figures ---- */
 
+static int64_t least_zero(int64_t n)
+{
+	return n > 0 ? n : 0;
+}
+
 void log_stats(struct log *l, struct log_stats *out)
 {
+	if (steady_wants_look(&l->steady))
+		maintain_wake(l);
 	*out = (struct log_stats){
 		.commits = atomic_load(&l->counts.commits),
 		.groups = atomic_load(&l->counts.groups),
@@ -614,6 +652,7 @@ void log_stats(struct log *l, struct log_stats *out)
 		.reads_tail = atomic_load(&l->counts.reads_tail),
 		.recovered_groups = l->recovered_groups,
 		.truncated_bytes = l->truncated_bytes,
+		.clock_ahead_ms = least_zero(atomic_load(&l->steady.ahead_ms)),
 		.last_checkpoint_ns = atomic_load(&l->counts.checkpoint_ns),
 		.compactions = atomic_load(&l->counts.compactions),
 		.compacted_records = atomic_load(&l->counts.compacted_records),

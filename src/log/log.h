@@ -47,6 +47,7 @@ struct log_options {
 	 * log_step() instead. For what must be repeatable, such as the simulator.
 	 */
 	bool steps;
+	int64_t clock_hold_ms; /* how long a clock that jumped is doubted; 0: a day, -1: not at all */
 	/* Log lines of the log itself (recovery, checkpoints, damage). level: 0 error, 1 warning, 2 info, 3 debug. */
 	void (*say)(void *ctx, int level, const char *event, const char *text);
 	void *say_ctx;
@@ -82,6 +83,15 @@ struct seen *log_seen(struct log *l);
 
 /* How many segment files are kept open at most. */
 uint32_t log_files_max(const struct log *l);
+
+/*
+ * The time by which is forgotten: retention, and whether a key is over. The wall
+ * clock, or where that jumped ahead what it should be. Any thread.
+ */
+int64_t log_now_ms(const struct log *l);
+
+/* As the option of that name. Any thread. */
+void log_set_clock_hold(struct log *l, int64_t ms);
 
 /* The files and clocks it runs over. */
 const struct sys *log_sys(const struct log *l);
@@ -308,7 +318,8 @@ struct log_stats {
 	uint64_t group_us_buckets[LOG_BUCKETS]; /* write and fdatasync */
 	uint64_t group_commits_buckets[LOG_BUCKETS];
 	uint64_t last_checkpoint_ns;
-	uint64_t compactions;          /* passes over a partition that came to their end */
+	int64_t clock_ahead_ms; /* the wall clock is doubted, and so much ahead of what is believed; else 0 */
+	uint64_t compactions;   /* passes over a partition that came to their end */
 	uint64_t compacted_records;    /* left out, because a later one has their key */
 	uint64_t compacted_tombstones; /* left out, because their time was over */
 	uint64_t rewritten_segments, rewrite_read_bytes, rewrite_written_bytes;

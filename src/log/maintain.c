@@ -10,6 +10,7 @@
 #define LOOK_MS 1000
 #define RESERVE_BYTES (16 << 20)
 #define IDLE_MS 3600000
+#define CLOCK_KEEP_NS (600 * 1000000000LL)
 
 void maintain_wake(struct log *l)
 {
@@ -95,6 +96,48 @@ static void make_room(struct log *l)
 	maintain_look_at_space(l);
 }
 
+static void say_clock(struct log *l, enum steady_news news)
+{
+	long long ahead_s = atomic_load(&l->steady.ahead_ms) / 1000;
+
+	if (news == STEADY_DOUBTED && ahead_s > 0)
+		core_say(
+			l, LOG_WARN, "clock_jumped",
+			"the clock is %lld s ahead of what it should be: retention and keys go by the time before until it has stayed so for %lld s, or log.clock_hold is 0",
+			ahead_s, (long long)atomic_load(&l->steady.hold_ms) / 1000);
+	else if (news == STEADY_DOUBTED)
+		core_say(l, LOG_WARN, "clock_jumped",
+			 "the clock went back by %lld s: retention and keys wait for it", -ahead_s);
+	else
+		core_say(l, LOG_INFO, "clock_believed",
+			 news == STEADY_RETURNED ? "the clock is back where it should be" :
+						   "retention and keys go by the clock as it is now");
+}
+
+/* Before anything is forgotten. */
+static void look_at_clock(struct log *l)
+{
+	enum steady_news news = steady_look(&l->steady);
+	bool ahead = atomic_load(&l->steady.ahead_ms) > 0;
+	int64_t now_ns = sys_monotonic_ns(l->sys);
+	int rc;
+
+	if (news != STEADY_NONE)
+		say_clock(l, news);
+	if (ahead ? l->clock_kept_ns && now_ns - l->clock_kept_ns < CLOCK_KEEP_NS : !l->clock_kept_ns)
+		return;
+	rc = steady_keep(&l->steady, l->dir);
+	l->clock_kept_ns = ahead || rc ? now_ns : 0;
+	if (rc)
+		core_say(l, LOG_WARN, "clock_not_kept", "cannot write %s/CLOCK: %s", l->dir,
+			 sys_error_text(rc));
+}
+
+static int64_t least(int64_t a, int64_t b)
+{
+	return a < b ? a : b;
+}
+
 /*
  * A piece of what writes segments again, as the I/O budget allows: after so many
  * bytes as take so long, the next one comes so much later. Moves *due_ms to when there will be more.
@@ -120,11 +163,13 @@ static int rewrite_some(struct log *l, int64_t now_ms, int64_t *due_ms)
 int maintain_step(struct log *l, int64_t *wait_ms)
 {
 	struct fault fault = {0};
-	int64_t now_ms = sys_wall_ms(l->sys), expiry = INT64_MAX;
+	int64_t now_ms, expiry = INT64_MAX;
 	uint64_t wanted;
 	bool wish = take_wish(l, &wanted);
 	int rc;
 
+	look_at_clock(l);
+	now_ms = log_now_ms(l);
 	maintain_look_at_space(l);
 	if (atomic_load(&l->full))
 		make_room(l);
@@ -149,9 +194,9 @@ int maintain_step(struct log *l, int64_t *wait_ms)
 	if (rc > 0)
 		return 1;
 	*wait_ms = expiry == INT64_MAX || expiry - now_ms > IDLE_MS ? IDLE_MS : expiry - now_ms + 1;
-	if ((atomic_exchange(&l->active, false) || atomic_load(&l->full) || atomic_load(&l->move_failing)) &&
-	    *wait_ms > LOOK_MS)
-		*wait_ms = LOOK_MS;
+	*wait_ms = least(*wait_ms, steady_wait_ms(&l->steady));
+	if (atomic_exchange(&l->active, false) || atomic_load(&l->full) || atomic_load(&l->move_failing))
+		*wait_ms = least(*wait_ms, LOOK_MS);
 	return 0;
 }
 

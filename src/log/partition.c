@@ -415,22 +415,6 @@ int log_read_wait(struct partition *p, int64_t offset, size_t bytes_max, struct 
 
 /* ---- times ---- */
 
-static int find_in_batch(struct slice batch, int64_t from, int64_t time_ms, int64_t *offset)
-{
-	struct batch_walk walk;
-	struct batch_record r;
-
-	if (batch_walk_start(&walk, batch))
-		return 1;
-	while (batch_walk_next(&walk, &r) == 1) {
-		if (r.offset >= from && r.timestamp >= time_ms) {
-			*offset = r.offset;
-			return 0;
-		}
-	}
-	return 1;
-}
-
 /* Segments that may hold such a timestamp, tried in order; each is shared while it is read. */
 static int find_in_segments(struct partition *p, int64_t time_ms, int64_t *offset)
 {
@@ -461,18 +445,39 @@ static int find_in_segments(struct partition *p, int64_t time_ms, int64_t *offse
 	}
 }
 
-static int find_in_tail(struct partition *p, int64_t time_ms, int64_t *offset)
+/* The first batch in memory alone, behind `after`, that may hold such a timestamp; shares its blob. False: none. */
+static bool next_in_tail(struct partition *p, int64_t after, int64_t time_ms, struct blob **blob,
+			 struct tail_ref *out, int64_t *start)
 {
-	int rc = 1;
+	bool found = false;
 
 	(void)pthread_mutex_lock(&p->lock);
-	for (uint32_t i = p->moved; i < p->ring_count && rc; i++) {
+	*start = p->start;
+	for (uint32_t i = p->moved; i < p->ring_count && !found; i++) {
 		const struct tail_ref *ref = ring_at(p, i);
-		if (ref->max_timestamp >= time_ms)
-			rc = find_in_batch(slice_make(ref->group->blob->bytes + ref->at, ref->bytes),
-					   p->start, time_ms, offset);
+		found = ref->base > after && ref->max_timestamp >= time_ms;
+		if (found) {
+			*out = *ref;
+			*blob = blob_ref(ref->group->blob);
+		}
 	}
 	(void)pthread_mutex_unlock(&p->lock);
+	return found;
+}
+
+/* A batch that must be inflated takes its time: not with the lock held, which appends wait for. */
+static int find_in_tail(struct partition *p, int64_t time_ms, int64_t *offset)
+{
+	struct tail_ref ref = {.base = -1};
+	struct blob *blob;
+	int64_t start;
+	int rc = 1;
+
+	while (rc == 1 && next_in_tail(p, ref.base, time_ms, &blob, &ref, &start)) {
+		rc = segment_batch_find_time(slice_make(blob->bytes + ref.at, ref.bytes), start, time_ms,
+					     offset);
+		blob_unref(blob);
+	}
 	return rc;
 }
 

@@ -21,14 +21,15 @@
 #include "base/mem.h"
 #include "base/rand.h"
 #include "log/seen_inner.h"
+#include "sys/test_dir.h"
 
 #define DAY 86400000ll
 
 /* ---- a folder and a seen for each test ---- */
 
 struct fixture {
-	char root[64];
-	char dir[96];
+	char root[TEST_DIR_BYTES];
+	char dir[TEST_DIR_BYTES + 8];
 	struct sys sys;
 	struct sys_ops ops;
 	struct seen *seen;
@@ -76,8 +77,7 @@ static int set_up(void **state)
 {
 	struct fixture *f = calloc(1, sizeof(*f));
 
-	(void)snprintf(f->root, sizeof(f->root), "/tmp/seen-test-XXXXXX");
-	assert_non_null(mkdtemp(f->root));
+	assert_true(test_dir_make(f->root, "seen-test"));
 	(void)snprintf(f->dir, sizeof(f->dir), "%s/seen", f->root);
 	f->ops = *sys_kernel()->ops;
 	f->ops.pread_nowait = read_nowait;
@@ -90,20 +90,12 @@ static int set_up(void **state)
 	return 0;
 }
 
-static int remove_one(const char *path, const struct stat *st, int flag, struct FTW *ftw)
-{
-	(void)st;
-	(void)flag;
-	(void)ftw;
-	return remove(path);
-}
-
 static int tear_down(void **state)
 {
 	struct fixture *f = *state;
 
 	seen_close(f->seen);
-	(void)nftw(f->root, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	(void)test_dir_remove(f->root);
 	free(f);
 	return 0;
 }
@@ -958,7 +950,7 @@ static void behaves_as_a_plain_map_does(void **state)
 		print_message("seed %llu\n", (unsigned long long)seed);
 		run_model(f, seed);
 		seen_close(f->seen);
-		(void)nftw(f->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+		(void)test_dir_remove(f->dir);
 		open_seen(f);
 	}
 }

@@ -915,12 +915,12 @@ int segment_read(struct segment *s, int64_t offset, size_t bytes_max, bool wait,
 	return rc;
 }
 
-static int first_in_batch(struct slice batch, int64_t from, int64_t time_ms, int64_t *offset)
+static int walk_to_time(struct slice plain, int64_t from, int64_t time_ms, int64_t *offset)
 {
 	struct batch_record r;
 	struct batch_walk walk;
 
-	if (batch_walk_start(&walk, batch))
+	if (batch_walk_start(&walk, plain))
 		return 1;
 	while (batch_walk_next(&walk, &r) == 1) {
 		if (r.offset >= from && r.timestamp >= time_ms) {
@@ -929,6 +929,38 @@ static int first_in_batch(struct slice batch, int64_t from, int64_t time_ms, int
 		}
 	}
 	return 1;
+}
+
+/* Memory for the one call: such a search is rare, and meets one such batch as a rule. */
+static int inflate_to_time(struct slice batch, int64_t from, int64_t time_ms, int64_t *offset)
+{
+	struct codec *codec;
+	struct slice plain;
+	struct buf bytes;
+	int rc = codec_new(&codec);
+
+	if (rc)
+		return rc;
+	buf_init(&bytes, BATCH_PLAIN_BYTES_MAX);
+	rc = batch_inflate(codec, batch, &bytes, &plain);
+	if (rc == 0)
+		rc = walk_to_time(plain, from, time_ms, offset);
+	else if (rc != ERR_NOMEM)
+		rc = 1;
+	buf_fini(&bytes);
+	codec_free(codec);
+	return rc;
+}
+
+int segment_batch_find_time(struct slice batch, int64_t from, int64_t time_ms, int64_t *offset)
+{
+	struct batch_head head;
+
+	if (batch_head_read(batch, &head))
+		return 1;
+	if (batch_codec(&head) == BATCH_PLAIN)
+		return walk_to_time(batch, from, time_ms, offset);
+	return inflate_to_time(batch, from, time_ms, offset);
 }
 
 int segment_find_time(struct segment *s, int64_t from, int64_t time_ms, int64_t *offset)
@@ -949,13 +981,15 @@ int segment_find_time(struct segment *s, int64_t from, int64_t time_ms, int64_t 
 		return rc;
 	while ((rc = window_batch(&w, at, &head, &batch)) <= 0) {
 		if (rc == ERR_CORRUPT) {
-			if (window_resync(&w, s->base, &at, &head))
+			rc = window_resync(&w, s->base, &at, &head);
+			if (rc)
 				break;
 			continue;
 		}
-		if (rc < 0)
+		if (rc)
 			break;
-		if (head.max_timestamp >= time_ms && first_in_batch(batch, from, time_ms, offset) == 0)
+		rc = head.max_timestamp < time_ms ? 1 : segment_batch_find_time(batch, from, time_ms, offset);
+		if (rc <= 0)
 			break;
 		at += head.bytes;
 	}

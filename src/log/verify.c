@@ -14,6 +14,7 @@
 #include "base/mem.h"
 #include "base/wire.h"
 #include "log/checkpoint.h"
+#include "log/format.h"
 #include "log/frame.h"
 #include "log/journal.h"
 #include "log/segment.h"
@@ -30,6 +31,7 @@ struct verify {
 	struct checkpoint_partition partition;
 	int64_t expected; /* next base offset of the partition */
 	uint64_t sequence;
+	struct format format;
 	uint8_t *bytes;
 	size_t cap;
 };
@@ -309,6 +311,9 @@ static uint64_t see_frame(struct verify *v, int fd, uint64_t at, uint64_t genera
 	got = read_at(v, fd, at, head->bytes);
 	if (got < (int64_t)head->bytes || frame_check(slice_make(v->bytes, (size_t)got), head))
 		return 0;
+	if (v->format.version == FORMAT_VERSION && generation > v->format.unmarked_to &&
+	    head->tag != frame_tag(&v->format.journal_key, head))
+		return 0; /* a record's bytes, made to look like a group */
 	return head->bytes;
 }
 
@@ -427,6 +432,20 @@ static int lock_dir(struct verify *v, int *fd)
 	return rc ? fault_set(v->fault, ERR_IO, "cannot lock %s: %s", path, sys_error_text(rc)) : 0;
 }
 
+static int check_format(struct verify *v)
+{
+	struct fault fault = {0};
+	char path[512];
+	int rc = format_read(v->sys, v->options->dir, &v->format, &fault);
+
+	if (rc != ERR_CORRUPT)
+		return rc ? fault_set(v->fault, rc, "%s", fault.text) : 0;
+	(void)snprintf(path, sizeof(path), "%s/FORMAT", v->options->dir);
+	tell(v, path, 0, false, 0, 0, "damaged: its key and checksum do not fit");
+	v->format.version = 0;
+	return 0;
+}
+
 static int check_partitions(struct verify *v)
 {
 	struct checkpoint_sink sink = {.partition = begin_partition, .segment = check_segment, .ctx = v};
@@ -462,6 +481,8 @@ int log_verify(const struct verify_options *options, struct verify_result *out, 
 	(void)snprintf(v.topic_dir, sizeof(v.topic_dir), "%s/topics", options->dir);
 	v.bytes = mem_alloc(v.cap);
 	rc = v.bytes ? lock_dir(&v, &fd) : fault_set(fault, ERR_NOMEM, "no memory");
+	if (rc == 0)
+		rc = check_format(&v);
 	if (rc == 0)
 		rc = check_partitions(&v);
 	if (rc == 0)

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "state/topics.h"
+#include "sys/test_dir.h"
 
 static const struct topic_config plain = {.partitions = 1,
 					  .retention_ms = 1000,
@@ -17,7 +18,7 @@ static const struct topic_config plain = {.partitions = 1,
 					  .idempotency_ttl_ms = 1000};
 
 struct world {
-	char dir[64];
+	char dir[TEST_DIR_BYTES];
 	struct log *log;
 	struct state *state;
 	struct topics *topics;
@@ -66,8 +67,7 @@ static void topics_survive_a_restart(void **state)
 	struct topic_id id;
 
 	(void)state;
-	(void)snprintf(w.dir, sizeof(w.dir), "/tmp/weir-topics-test-XXXXXX");
-	assert_non_null(mkdtemp(w.dir));
+	assert_true(test_dir_make(w.dir, "topics-test"));
 	up(&w);
 	id = create(&w, "orders", 4)->id;
 	topic = create(&w, "gone", 1);
@@ -96,6 +96,7 @@ static void topics_survive_a_restart(void **state)
 		assert_null(topics_find(w.topics, slice_str("gone")));
 	}
 	down(&w);
+	assert_true(test_dir_remove(w.dir));
 }
 
 static void a_long_state_is_written_again_shorter(void **state)
@@ -106,8 +107,7 @@ static void a_long_state_is_written_again_shorter(void **state)
 	char name[32];
 
 	(void)state;
-	(void)snprintf(w.dir, sizeof(w.dir), "/tmp/weir-topics-test-XXXXXX");
-	assert_non_null(mkdtemp(w.dir));
+	assert_true(test_dir_make(w.dir, "topics-test"));
 	up(&w);
 	(void)create(&w, "kept", 2);
 	for (int i = 0; i < 3000; i++) {
@@ -130,6 +130,7 @@ static void a_long_state_is_written_again_shorter(void **state)
 	assert_int_equal(topics_count(w.topics), 1);
 	assert_int_equal(topics_find(w.topics, slice_str("kept"))->partition_count, 2);
 	down(&w);
+	assert_true(test_dir_remove(w.dir));
 }
 
 static void names_are_checked(void **state)

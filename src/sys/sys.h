@@ -68,8 +68,10 @@ struct sys_ops {
 	/* Locks a file for this process; -EWOULDBLOCK and *holder (pid or 0) where another holds it. */
 	int (*lock)(void *self, int fd, int *holder);
 	int (*space)(void *self, const char *path, uint64_t *free_bytes, uint64_t *total_bytes);
-	int64_t (*wall_ns)(void *self);                   /* since 1970 */
-	int64_t (*monotonic_ns)(void *self);              /* never goes back */
+	int64_t (*wall_ns)(void *self);      /* since 1970 */
+	int64_t (*monotonic_ns)(void *self); /* never goes back */
+	/* The same, but goes on while the machine sleeps. NULL: as monotonic_ns. */
+	int64_t (*elapsed_ns)(void *self);
 	int (*random)(void *self, void *bytes, size_t n); /* secrets and UUIDs */
 };
 

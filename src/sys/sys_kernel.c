@@ -351,6 +351,12 @@ static int64_t kernel_monotonic_ns(void *self)
 	return clock_ns(CLOCK_MONOTONIC);
 }
 
+static int64_t kernel_elapsed_ns(void *self)
+{
+	(void)self;
+	return clock_ns(CLOCK_BOOTTIME);
+}
+
 static int kernel_random(void *self, void *bytes, size_t n)
 {
 	size_t done = 0;
@@ -391,6 +397,7 @@ static const struct sys_ops kernel_ops = {
 	.space = kernel_space,
 	.wall_ns = kernel_wall_ns,
 	.monotonic_ns = kernel_monotonic_ns,
+	.elapsed_ns = kernel_elapsed_ns,
 	.random = kernel_random,
 };
 

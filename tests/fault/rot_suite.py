@@ -301,7 +301,7 @@ def _():
 def _():
     golden = Golden()
     try:
-        for text in (b"weir 2\n", b"weir 1", b"\0" * 7, b"something else"):
+        for text in (b"weir 3\n", b"weir 1", b"weir 2\n", b"\0" * 7, b"something else"):
             def damage(path, text=text):
                 with open(path, "wb") as f:
                     f.write(text)

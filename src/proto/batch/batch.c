@@ -5,6 +5,7 @@
 #include "base/crc32c.h"
 #include "base/wire.h"
 
+#define AT_LENGTH 8u
 #define AT_CRC 17u
 #define AT_ATTRIBUTES 21u
 
@@ -50,13 +51,94 @@ int batch_check(struct slice s, struct batch_head *out)
 	return 0;
 }
 
+/* What stands in the head and depends on the records' bytes, but for the checksum. */
+static void put_form(uint8_t *batch, size_t bytes, const struct batch_head *head, enum batch_codec codec)
+{
+	uint16_t attributes = (uint16_t)((head->attributes & ~BATCH_CODEC_MASK) | codec);
+
+	(void)wire_put_u32(batch + AT_LENGTH, (uint32_t)bytes - BATCH_LOG_OVERHEAD);
+	(void)wire_put_u16(batch + AT_ATTRIBUTES, attributes);
+}
+
+static void put_crc(uint8_t *batch, size_t bytes)
+{
+	(void)wire_put_u32(batch + AT_CRC, crc32c(0, batch + AT_ATTRIBUTES, bytes - AT_ATTRIBUTES));
+}
+
+/* A batch that compaction has emptied may have no records' bytes at all, whatever its codec. */
+static int inflate_records(struct codec *c, const struct batch_head *head, struct slice records,
+			   struct buf *out)
+{
+	if (head->count == 0 && records.len == 0)
+		return 0;
+	return codec_inflate(c, batch_codec(head), records, out);
+}
+
+int batch_inflate(struct codec *c, struct slice batch, struct buf *out, struct slice *plain)
+{
+	struct batch_head head;
+	int rc = batch_head_read(batch, &head);
+
+	if (rc || batch.len < head.bytes)
+		return ERR_MALFORMED;
+	if (batch_codec(&head) == BATCH_PLAIN) {
+		*plain = slice_make(batch.ptr, head.bytes);
+		return 0;
+	}
+	buf_clear(out);
+	if (out->bytes_max < BATCH_HEAD_BYTES)
+		return ERR_LIMIT;
+	rc = buf_append(out, batch.ptr, BATCH_HEAD_BYTES);
+	if (rc == 0)
+		rc = inflate_records(c, &head,
+				     slice_make(batch.ptr + BATCH_HEAD_BYTES, head.bytes - BATCH_HEAD_BYTES),
+				     out);
+	if (rc == 0 && out->len > INT32_MAX)
+		rc = ERR_LIMIT;
+	if (rc)
+		return rc;
+	put_form(out->ptr, out->len, &head, BATCH_PLAIN);
+	(void)wire_put_u32(out->ptr + AT_CRC, 0);
+	*plain = buf_slice(out);
+	return 0;
+}
+
+int batch_recode(struct codec *c, struct slice batch, enum batch_codec to, int level, struct buf *scratch,
+		 struct buf *out)
+{
+	size_t begin = out->len;
+	struct batch_head head;
+	struct slice plain;
+	int rc = batch_inflate(c, batch, scratch, &plain);
+
+	if (rc)
+		return rc;
+	(void)batch_head_read(plain, &head);
+	if (batch_is_empty(&head))
+		to = BATCH_PLAIN; /* there is nothing to compress */
+	if (out->bytes_max - begin < BATCH_HEAD_BYTES)
+		return ERR_LIMIT;
+	rc = buf_append(out, plain.ptr, BATCH_HEAD_BYTES);
+	if (rc == 0)
+		rc = codec_deflate(c, to, level, slice_from(plain, BATCH_HEAD_BYTES), out);
+	if (rc == 0 && out->len - begin > INT32_MAX)
+		rc = ERR_LIMIT;
+	if (rc) {
+		out->len = begin;
+		return rc;
+	}
+	put_form(out->ptr + begin, out->len - begin, &head, to);
+	put_crc(out->ptr + begin, out->len - begin);
+	return 0;
+}
+
 int batch_walk_start(struct batch_walk *w, struct slice batch)
 {
 	int rc = batch_head_read(batch, &w->head);
 
 	if (rc || batch.len < w->head.bytes)
 		return ERR_MALFORMED;
-	if ((w->head.attributes & BATCH_CODEC_MASK) != BATCH_PLAIN)
+	if (batch_codec(&w->head) != BATCH_PLAIN)
 		return ERR_NOT_IMPLEMENTED;
 	w->at = batch.ptr + BATCH_HEAD_BYTES;
 	w->end = batch.ptr + w->head.bytes;
@@ -98,6 +180,8 @@ int batch_walk_next(struct batch_walk *w, struct batch_record *out)
 	(void)wire_u8(&body); /* attributes, unused */
 	if (__builtin_add_overflow(w->head.base_timestamp, wire_varint(&body), &out->timestamp))
 		return ERR_MALFORMED;
+	if (w->head.attributes & BATCH_TIME_IS_APPEND)
+		out->timestamp = w->head.max_timestamp;
 	delta = wire_varint(&body);
 	if (delta < 0 || delta > w->head.last_offset_delta)
 		return ERR_MALFORMED;
@@ -206,11 +290,6 @@ static void put_head(uint8_t *batch, const struct batch_head *h)
 	at = wire_put_u32(at, (uint32_t)h->base_sequence);
 	at = wire_put_u32(at, h->count);
 	CHECK(at == batch + BATCH_HEAD_BYTES);
-}
-
-static void put_crc(uint8_t *batch, size_t bytes)
-{
-	(void)wire_put_u32(batch + AT_CRC, crc32c(0, batch + AT_ATTRIBUTES, bytes - AT_ATTRIBUTES));
 }
 
 void batch_head_put(uint8_t *batch, const struct batch_head *h)

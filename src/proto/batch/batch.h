@@ -6,6 +6,7 @@
 
 #include "base/err.h"
 #include "base/slice.h"
+#include "proto/batch/codec.h"
 
 /*
  * Kafka's record batch v2 (magic 2): the one form of records in the journal, in
@@ -16,14 +17,15 @@
 #define BATCH_HEAD_BYTES 61u
 #define BATCH_LOG_OVERHEAD 12u /* base offset and length, which the length does not count */
 
-#define BATCH_CODEC_MASK 7u /* of the attributes; the values below */
+#define BATCH_CODEC_MASK 0x07u       /* of the attributes: an enum batch_codec */
+#define BATCH_TIME_IS_APPEND 0x08u   /* each record has the batch's max timestamp */
+#define BATCH_IS_TRANSACTIONAL 0x10u /* the producer's commit or abort decides */
+#define BATCH_IS_CONTROL 0x20u       /* not records but such a decision */
 /*
  * weir's own, on a batch without records only (Kafka has no meaning for the bit
  * and does not look at it): the offsets held records that damage has cost.
  */
 #define BATCH_LOST 0x8000u
-
-enum batch_codec { BATCH_PLAIN, BATCH_GZIP, BATCH_SNAPPY, BATCH_LZ4, BATCH_ZSTD };
 
 struct batch_head {
 	int64_t base_offset;
@@ -53,6 +55,40 @@ static inline int64_t batch_last_offset(const struct batch_head *h)
 {
 	return h->base_offset + h->last_offset_delta;
 }
+
+static inline enum batch_codec batch_codec(const struct batch_head *h)
+{
+	return (enum batch_codec)(h->attributes & BATCH_CODEC_MASK);
+}
+
+/*
+ * The most that a batch is inflated to: room for the largest record that may be configured, 64 MiB,
+ * with its key and headers.
+ */
+#define BATCH_PLAIN_BYTES_MAX ((size_t)72 << 20)
+
+/*
+ * The same batch without compression, to be walked: *plain is the batch itself
+ * where it is plain already, else what `out` holds then (cleared before; out->bytes_max is the
+ * bound, BATCH_PLAIN_BYTES_MAX a good one), with no checksum. `batch` (borrowed) begins
+ * with a whole batch that was checked. Errors: as codec_inflate.
+ *
+ *	rc = batch_inflate(codec, batch, &out, &plain);
+ *	if (rc == 0)
+ *		rc = batch_walk_start(&walk, plain);
+ */
+int batch_inflate(struct codec *c, struct slice batch, struct buf *out, struct slice *plain);
+
+/*
+ * Appends to `out` the same batch with its records in another codec (level: see
+ * codec_deflate), or the same one anew: offsets, timestamps, producer and all other
+ * attributes stay; length and checksum are made again. The records are not looked at; a
+ * batch without any stays plain. `scratch`
+ * holds them plain meanwhile. It may come out larger: the caller compares. Not for batches
+ * with BATCH_IS_CONTROL, which stay plain. Errors: as codec_inflate and codec_deflate; `out` is then as it was.
+ */
+int batch_recode(struct codec *c, struct slice batch, enum batch_codec to, int level, struct buf *scratch,
+		 struct buf *out);
 
 /*
  * A batch without records stands in a segment for offsets whose records are no
@@ -100,7 +136,7 @@ struct batch_walk {
 	uint32_t left;
 };
 
-/* `batch` begins with a whole batch that was checked. ERR_MALFORMED, ERR_NOT_IMPLEMENTED for a compressed one. */
+/* `batch` begins with a whole batch that was checked. ERR_MALFORMED, ERR_NOT_IMPLEMENTED for a compressed one (batch_inflate). */
 int batch_walk_start(struct batch_walk *w, struct slice batch);
 
 /* 1 and a record, 0 at the end, ERR_MALFORMED where a record does not fit. */

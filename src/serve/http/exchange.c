@@ -4,9 +4,10 @@
 
 #include "base/check.h"
 #include "json/json_write.h"
-#include "serve/http/private.h"
+#include "serve/http/answer.h"
+#include "serve/http/stream.h"
 
-/* The handler's side of a request; what touches the connection is session.c's. */
+/* The handler's side of a request; what touches the connection is answer.c's and stream.c's. */
 #define ADDED_MAX 16u
 #define DETAIL_BYTES_MAX 500u
 #define PROBLEM_BYTES 65536u /* fields and a copy of the document, where its turn has not come */
@@ -64,7 +65,7 @@ void exchange_park(struct exchange *x)
 
 bool exchange_ended(const struct exchange *x)
 {
-	return exchange_cancelled(x) || session_ended(x->session);
+	return exchange_cancelled(x) || x->session->intake.ended;
 }
 
 /* ---- answering ---- */
@@ -93,7 +94,7 @@ int exchange_answer(struct exchange *x, int status, const char *content_type, st
 {
 	struct answer a = {.status = status, .content_type = slice_str(content_type), .body = body};
 
-	session_answer(x, &a);
+	answer_give(x, &a);
 	return 0;
 }
 
@@ -105,7 +106,7 @@ int exchange_answer_blob(struct exchange *x, int status, const char *content_typ
 			   .body = part,
 			   .blob = blob};
 
-	session_answer(x, &a);
+	answer_give(x, &a);
 	return 0;
 }
 
@@ -116,12 +117,12 @@ void exchange_waited(struct exchange *x)
 
 void exchange_forget(struct exchange *x)
 {
-	session_forget(x);
+	answer_forget(x);
 }
 
 void exchange_abort(struct exchange *x)
 {
-	session_abort(x);
+	answer_abort(x);
 }
 
 /* ---- problems (RFC 9457) ---- */
@@ -225,40 +226,17 @@ int exchange_problem_with(struct exchange *x, int err, struct slice members, con
 int exchange_stream_start(struct exchange *x, int status, const char *content_type, exchange_fn *on_room)
 {
 	x->on_room = on_room;
-	return session_stream_start(x, status, slice_str(content_type));
-}
-
-/* One piece with its chunk framing; `blob` NULL copies. */
-static int write_piece(struct exchange *x, struct blob *blob, struct slice piece)
-{
-	struct conn *c = x->session ? session_conn(x->session) : NULL;
-	uint8_t head[HTTP_CHUNK_HEAD_MAX];
-	int r = 0;
-
-	CHECK(x->stage == EXCHANGE_STREAM);
-	if (!c)
-		return ERR_CANCELLED;
-	if (x->request.method == HTTP_HEAD || piece.len == 0)
-		return 0;
-	if (x->chunked)
-		r = conn_write(c, slice_make(head, (size_t)(http_chunk_head_put(head, piece.len) - head)));
-	if (r == 0)
-		r = blob ? conn_write_blob(c, blob, piece) : conn_write(c, piece);
-	if (r == 0 && x->chunked)
-		r = conn_write(c, SLICE_LIT("\r\n"));
-	/* A chunk that is half written cannot be ended: what follows would be read as its data. */
-	x->cut = x->cut || r < 0;
-	return r;
+	return stream_start(x, status, slice_str(content_type));
 }
 
 int exchange_stream_write(struct exchange *x, struct slice bytes)
 {
-	return write_piece(x, NULL, bytes);
+	return stream_write(x, NULL, bytes);
 }
 
 int exchange_stream_write_blob(struct exchange *x, struct blob *blob, struct slice part)
 {
-	return write_piece(x, blob, part);
+	return stream_write(x, blob, part);
 }
 
 size_t exchange_stream_room(const struct exchange *x)
@@ -272,16 +250,16 @@ size_t exchange_stream_room(const struct exchange *x)
 
 void exchange_stream_end(struct exchange *x)
 {
-	session_stream_end(x, x->cut);
+	stream_end(x, x->cut);
 }
 
 void exchange_stream_abort(struct exchange *x)
 {
-	session_stream_end(x, true);
+	stream_end(x, true);
 }
 
 int exchange_upgrade(struct exchange *x, const char *protocol, const struct conn_session *session, void *ctx,
 		     struct conn **conn)
 {
-	return session_upgrade(x, protocol, session, ctx, conn);
+	return stream_upgrade(x, protocol, session, ctx, conn);
 }

@@ -37,16 +37,21 @@
 #define GAPS_BYTES_FULL 32768u
 #define PARTITIONS_MAX 1024u /* more, and the cursor would not fit a request target */
 #define CACHED_BATCH_MAX (256u << 10)
-#define KEPT_BYTES_MAX (1u << 20) /* of a page that waits for the disk */
+#define CACHED_PACKED_MAX (32u << 10) /* compressed: how large it is plain is not known yet */
+#define KEPT_BYTES_MAX (1u << 20)     /* of a page that waits for the disk */
 #define SCAN_BYTES_TURN (256u << 10)
 #define VIEW_BYTES_MIN (16u << 10)
 #define VIEW_BYTES_MAX (256u << 10)
-#define CONTROL_BATCH 0x20u
 #define PAGE_BEGIN "{\"records\":["
 
 static struct app_loop *loop_of(const struct poll *p)
 {
 	return app_loop(p->x->app, p->x->loop);
+}
+
+static struct unpacker *unpacker_of(const struct poll *p)
+{
+	return encode_cache_unpacker(loop_of(p)->cache);
 }
 
 static enum metric_WAY way_of(const struct poll *p)
@@ -135,15 +140,20 @@ static void put_gap(struct poll *p, uint32_t partition, int64_t from, int64_t to
 /* The whole rest of a batch, shared with whoever else reads it in this turn. 1 where it was taken. */
 static int take_encoded(struct poll *p, struct reader_view *view, const struct batch_head *head)
 {
+	uint32_t bytes_max_here = batch_codec(head) == BATCH_PLAIN ? CACHED_BATCH_MAX : CACHED_PACKED_MAX;
 	struct encoded e;
 	uint32_t first;
 	int rc;
 
-	if (reader_filters(p->reader) || head->bytes > CACHED_BATCH_MAX || head->count > p->limit - p->count)
+	if (reader_filters(p->reader) || head->bytes > bytes_max_here || head->count > p->limit - p->count)
 		return 0;
 	rc = encode_cache_get(loop_of(p)->cache, view, ENCODE_JSON, &e);
 	if (rc)
 		return rc;
+	if (e.batch_bytes == 0) { /* a part of it */
+		encoded_release(&e);
+		return 0;
+	}
 	if (e.made)
 		p->encoded += e.count;
 	first = encoded_find(&e, view->from);
@@ -190,9 +200,9 @@ static int take_records(struct poll *p, const struct reader_view *view, const st
 {
 	struct batch_walk walk;
 	struct batch_record r;
-	int rc = batch_walk_start(&walk, view->batches);
+	int rc = unpacker_walk(unpacker_of(p), view, &walk);
 
-	if (head->attributes & CONTROL_BATCH)
+	if (head->attributes & BATCH_IS_CONTROL)
 		rc = 1;
 	while (rc == 0 && (rc = batch_walk_next(&walk, &r)) == 1) {
 		rc = 0;
@@ -262,8 +272,9 @@ static size_t view_bytes(const struct poll *p)
 }
 
 /* Until the page is full: READER_BATCH then, else READER_END, READER_WAIT (it will be called) or an error. */
-static int gather(struct poll *p)
+static int gather_page(struct poll *p)
 {
+	uint64_t inflated = unpacker_of(p)->inflated;
 	size_t scanned = 0;
 
 	while (!is_full(p) && p->gaps.len < GAPS_BYTES_FULL) {
@@ -285,6 +296,8 @@ static int gather(struct poll *p)
 		scan = view.batches.len;
 		rc = take_view(p, &view);
 		scanned += reader_filters(p->reader) || p->count == before ? scan : 0;
+		scanned += (size_t)(unpacker_of(p)->inflated - inflated) / 8; /* as pump_run counts it */
+		inflated = unpacker_of(p)->inflated;
 		app_observe_delivery(loop_of(p), way_of(p), p->waited ? view.entered_ns : 0,
 				     p->count - before);
 		reader_view_release(&view);
@@ -292,6 +305,14 @@ static int gather(struct poll *p)
 			return rc;
 	}
 	return READER_BATCH;
+}
+
+static int gather(struct poll *p)
+{
+	int rc = gather_page(p);
+
+	unpacker_trim(unpacker_of(p));
+	return rc;
 }
 
 /* ---- validators ---- */

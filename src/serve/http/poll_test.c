@@ -8,7 +8,6 @@
 #include <cmocka.h>
 
 #include <arpa/inet.h>
-#include <ftw.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -22,6 +21,7 @@
 #include "serve/http/poll.h"
 #include "serve/http/server.h"
 #include "state/topics.h"
+#include "sys/test_dir.h"
 
 #define CONNECTIONS 2000
 
@@ -31,7 +31,7 @@ static const struct topic_config plain = {.partitions = 1,
 					  .idempotency_ttl_ms = 1000};
 
 struct world {
-	char dir[64];
+	char dir[TEST_DIR_BYTES];
 	struct app app;
 	struct app_loop al;
 	struct state *state;
@@ -73,8 +73,7 @@ static int set_up(void **state)
 	struct fault fault = {0};
 	char bound[64];
 
-	(void)snprintf(w->dir, sizeof(w->dir), "/tmp/weir-poll-test-XXXXXX");
-	assert_non_null(mkdtemp(w->dir));
+	assert_true(test_dir_make(w->dir, "poll-test"));
 	start_log(w);
 	w->app.sys = sys_kernel();
 	w->app.loops = &w->al;
@@ -88,14 +87,6 @@ static int set_up(void **state)
 	assert_int_equal(pthread_create(&w->thread, NULL, run_loop, w->loop), 0);
 	*state = w;
 	return 0;
-}
-
-static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-	(void)st;
-	(void)type;
-	(void)ftw;
-	return remove(path);
 }
 
 static int tear_down(void **state)
@@ -113,7 +104,7 @@ static int tear_down(void **state)
 	topics_free(w->app.topics);
 	state_free(w->state);
 	log_close(w->app.log);
-	(void)nftw(w->dir, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
+	(void)test_dir_remove(w->dir);
 	mem_free(w);
 	return 0;
 }

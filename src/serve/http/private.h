@@ -75,7 +75,7 @@ int query_parse(struct exchange *x, const char **detail);
 /* "GET, HEAD, POST" into room for 64 bytes. */
 struct slice methods_text(uint32_t methods, char *room);
 
-/* ---- exchange.c and session.c ---- */
+/* ---- where an exchange stands ---- */
 
 enum exchange_stage {
 	EXCHANGE_COMING,   /* head there, body on its way */
@@ -84,41 +84,5 @@ enum exchange_stage {
 	EXCHANGE_ANSWERED, /* the answer waits for its turn */
 	EXCHANGE_DONE,     /* nothing is left to do but to wait for the handler to return */
 };
-
-/* What an answer is made of; borrowed. */
-struct answer {
-	int status;
-	struct slice content_type;
-	struct slice body;
-	struct blob *blob; /* shares body, which is a part of it; NULL: body is copied */
-};
-
-/* Gives the answer: written where it is its turn, else kept. Ends x. */
-void session_answer(struct exchange *x, const struct answer *answer);
-
-/* Sends the head of a stream. 0 or ERR_CANCELLED. */
-int session_stream_start(struct exchange *x, int status, struct slice content_type);
-
-/* Ends a stream that was started, and x. With `cut` the connection is cut. */
-void session_stream_end(struct exchange *x, bool cut);
-
-/* As exchange_upgrade. */
-int session_upgrade(struct exchange *x, const char *protocol, const struct conn_session *session, void *ctx,
-		    struct conn **conn);
-
-/* As exchange_forget. */
-void session_forget(struct exchange *x);
-void session_abort(struct exchange *x);
-
-/* The connection, NULL once it has gone or is being closed. */
-struct conn *session_conn(const struct session *s);
-/* The peer will send no more. */
-bool session_ended(const struct session *s);
-
-/* Starts a session on c. 0 or ERR_NOMEM. */
-int session_start(struct http_loop *ctx, struct conn *c);
-
-/* Closes those of a loop that wait for a request. */
-void session_close_idle(struct http_loop *ctx);
 
 #endif

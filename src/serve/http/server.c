@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/check.h"
 #include "base/mem.h"
-#include "serve/http/private.h"
+#include "serve/http/session.h"
 #include "serve/record/record_json.h"
 
 /*

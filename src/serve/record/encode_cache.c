@@ -9,7 +9,11 @@
  * there are line ends), so each record is written as in the usual case and moved
  * or written again where it was not.
  *
- * Keyed by partition, base offset and form. A per-record cache was rejected:
+ * Of a batch that is large when it is plain (one of megabytes that was sent
+ * compressed) a part at a time is encoded, from where the reader stands. Else a
+ * subscriber that is slow would hold on to all of it, and each one to its own.
+ *
+ * Keyed by partition, base offset (of the batch or the part) and form. A per-record cache was rejected:
  * subscribers who are caught up all need the same run of records, and one slice
  * of one blob is one entry in a writev.
  */
@@ -25,14 +29,18 @@
 #define SCRATCH_MAX (RECORD_JSON_BYTES_MAX + (16u << 20))
 #define SCRATCH_KEPT (4u << 20)
 #define BUCKETS_FIRST 256u
-#define CONTROL_BATCH 0x20u
+#define WHOLE_BYTES_MAX (2u << 20) /* of records, plain, that are encoded at once whatever becomes of them */
+#define PART_BYTES (2u << 20)      /* encoded bytes after which a part of more ends */
 
 struct entry {
 	struct entry *next_hash;
 	struct entry *newer, *older;
 	const struct partition *partition;
 	struct encoded encoded; /* its blob is the cache's reference */
-	uint32_t crc;           /* of the batch: compaction leaves another one at the same base */
+	struct {
+		int64_t base;
+		uint32_t bytes, crc;
+	} of; /* the batch that it was made of: compaction and recompression write others at the same offset */
 	size_t bytes;
 };
 
@@ -41,6 +49,7 @@ struct encode_cache {
 	struct buf text; /* the records of one batch */
 	struct buf body; /* one record, where it must be written twice */
 	struct buf marks;
+	struct unpacker unpacker;
 	struct entry **buckets;
 	uint32_t bucket_count, entry_count;
 	struct entry *newest, *oldest;
@@ -172,44 +181,66 @@ static int put_mark(struct encode_cache *c, uint32_t delta)
 	return buf_append(&c->marks, &mark, sizeof(mark));
 }
 
-/* Broken records are left out and told; only want of memory or room is an error. */
-static int put_records(struct encoding *e, struct batch_walk *walk, struct encoded *out)
+/* 0, 1 where it was left out, or want of memory or room. */
+static int put_marked(struct encoding *e, const struct batch_record *r, struct encoded *out)
+{
+	struct encode_cache *c = e->cache;
+	size_t begin = c->text.len;
+	int rc = put_mark(c, (uint32_t)(r->offset - out->base));
+
+	if (rc == 0)
+		rc = put_record(e, r, &c->text);
+	if (rc != ERR_MALFORMED)
+		return rc;
+	c->text.len = begin;
+	c->marks.len -= sizeof(struct encode_mark);
+	return 1;
+}
+
+/* Records at or behind out->base; broken ones are left out and told. Ends a part where it has enough. */
+static int put_records(struct encoding *e, struct batch_walk *walk, bool in_parts, struct encoded *out)
 {
 	struct encode_cache *c = e->cache;
 	struct batch_record r;
 	int rc;
 
 	while ((rc = batch_walk_next(walk, &r)) == 1) {
-		size_t begin = c->text.len;
-		rc = put_mark(c, (uint32_t)(r.offset - out->base));
-		if (rc == 0)
-			rc = put_record(e, &r, &c->text);
-		if (rc == ERR_MALFORMED) {
-			c->text.len = begin;
-			c->marks.len -= sizeof(struct encode_mark);
-			out->broken = true;
-		} else if (rc) {
-			return rc;
-		} else {
-			out->count++;
+		if (r.offset < out->base)
+			continue;
+		if (in_parts && c->text.len >= PART_BYTES) {
+			out->next = r.offset;
+			out->batch_bytes = 0;
+			break;
 		}
+		rc = put_marked(e, &r, out);
+		if (rc < 0)
+			return rc;
+		out->count += rc == 0;
+		out->broken |= rc == 1;
 	}
-	if (rc)
+	if (rc < 0)
 		out->broken = true;
 	return put_mark(c, 0);
 }
 
-static int fill_text(struct encoding *e, struct slice batch, struct encoded *out)
+/* out->base is the batch's; a part moves it to where the reader stands. */
+static int fill_text(struct encoding *e, const struct reader_view *view, struct encoded *out)
 {
 	struct batch_walk walk;
-	int rc = batch_walk_start(&walk, batch);
+	bool in_parts;
+	int rc = unpacker_walk(&e->cache->unpacker, view, &walk);
 
 	buf_clear(&e->cache->text);
 	buf_clear(&e->cache->marks);
-	if (rc == 0 && (walk.head.attributes & CONTROL_BATCH) == 0)
-		return put_records(e, &walk, out);
+	if (rc == ERR_NOMEM)
+		return rc;
 	out->broken = rc != 0;
-	return put_mark(e->cache, 0);
+	if (rc || (walk.head.attributes & BATCH_IS_CONTROL))
+		return put_mark(e->cache, 0);
+	in_parts = (size_t)(walk.end - walk.at) > WHOLE_BYTES_MAX;
+	if (in_parts && view->from > out->base)
+		out->base = view->from;
+	return put_records(e, &walk, in_parts, out);
 }
 
 static size_t aligned(size_t n)
@@ -251,7 +282,7 @@ static int encode(struct encode_cache *c, const struct reader_view *view, struct
 	int rc;
 
 	cursor_stem_init(&e.stem, &view->topic->id, cursor_name_hash(name), view->number);
-	rc = fill_text(&e, view->batches, out);
+	rc = fill_text(&e, view, out);
 	if (rc == 0)
 		rc = make_blob(c, out);
 	keep_scratch_small(&c->text);
@@ -332,8 +363,38 @@ static struct entry *find(struct encode_cache *c, const struct partition *p, int
 	return e;
 }
 
+static bool is_of(const struct entry *e, const struct batch_head *head)
+{
+	return e->of.base == head->base_offset && e->of.bytes == head->bytes && e->of.crc == head->crc;
+}
+
+/* What was made of another batch than the one that is there now is let go. */
+static struct entry *find_of(struct encode_cache *c, const struct partition *p, int64_t base,
+			     enum encode_form form, const struct batch_head *head)
+{
+	struct entry *e = find(c, p, base, form);
+
+	if (!e || is_of(e, head))
+		return e;
+	drop(c, e);
+	return NULL;
+}
+
+/* The whole batch, or a part that holds view->from. */
+static struct entry *find_for(struct encode_cache *c, const struct reader_view *view,
+			      const struct batch_head *head, enum encode_form form)
+{
+	struct entry *e = find_of(c, view->partition, head->base_offset, form, head);
+
+	if (view->from <= head->base_offset ||
+	    (e && (e->encoded.batch_bytes || view->from < e->encoded.next)))
+		return e;
+	return find_of(c, view->partition, view->from, form, head);
+}
+
 /* Keeps what was made, where there is memory for that; *made stays the caller's either way. */
-static void keep(struct encode_cache *c, const struct partition *p, uint32_t crc, const struct encoded *made)
+static void keep(struct encode_cache *c, const struct partition *p, const struct batch_head *head,
+		 const struct encoded *made)
 {
 	struct entry *e = mem_alloc(sizeof(*e));
 	uint32_t at;
@@ -344,7 +405,7 @@ static void keep(struct encode_cache *c, const struct partition *p, uint32_t crc
 		grow_table(c);
 	*e = (struct entry){.partition = p,
 			    .encoded = *made,
-			    .crc = crc,
+			    .of = {.base = head->base_offset, .bytes = head->bytes, .crc = head->crc},
 			    .bytes = sizeof(*e) + sizeof(struct blob) + made->blob->cap};
 	(void)blob_ref(made->blob);
 	at = bucket_of_entry(c, e);
@@ -367,11 +428,7 @@ int encode_cache_get(struct encode_cache *cache, const struct reader_view *view,
 
 	if (batch_head_read(view->batches, &head) || head.bytes > view->batches.len)
 		return ERR_MALFORMED;
-	e = find(cache, view->partition, head.base_offset, form);
-	if (e && e->crc != head.crc) {
-		drop(cache, e);
-		e = NULL;
-	}
+	e = find_for(cache, view, &head, form);
 	if (e) {
 		cache->stats.hits++;
 		take_off_order(cache, e);
@@ -388,7 +445,7 @@ int encode_cache_get(struct encode_cache *cache, const struct reader_view *view,
 	rc = encode(cache, view, out);
 	if (rc)
 		return rc;
-	keep(cache, view->partition, head.crc, out);
+	keep(cache, view->partition, &head, out);
 	out->made = true; /* what is kept does not say so */
 	return 0;
 }
@@ -449,10 +506,11 @@ struct slice encoded_open(const struct encoded *e, uint32_t i)
 
 /* ---- keys ---- */
 
-int encode_filter_start(struct encode_filter *f, const struct reader *r, struct slice batches)
+int encode_filter_start(struct encode_filter *f, struct encode_cache *cache, const struct reader *r,
+			const struct reader_view *view)
 {
 	f->reader = r;
-	return batch_walk_start(&f->walk, batches);
+	return unpacker_walk(&cache->unpacker, view, &f->walk);
 }
 
 bool encode_filter_wants(struct encode_filter *f, int64_t offset)
@@ -479,6 +537,7 @@ int encode_cache_new(size_t bytes_max, struct encode_cache **out)
 	buf_init(&c->text, SCRATCH_MAX);
 	buf_init(&c->body, SCRATCH_MAX);
 	buf_init(&c->marks, SCRATCH_MAX);
+	unpacker_init(&c->unpacker);
 	if (!c->buckets) {
 		mem_free(c);
 		return ERR_NOMEM;
@@ -496,8 +555,14 @@ void encode_cache_free(struct encode_cache *cache)
 	buf_fini(&cache->text);
 	buf_fini(&cache->body);
 	buf_fini(&cache->marks);
+	unpacker_fini(&cache->unpacker);
 	mem_free(cache->buckets);
 	mem_free(cache);
+}
+
+struct unpacker *encode_cache_unpacker(struct encode_cache *cache)
+{
+	return &cache->unpacker;
 }
 
 void encode_cache_stats(const struct encode_cache *cache, struct encode_stats *out)

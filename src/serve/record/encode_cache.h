@@ -5,6 +5,7 @@
 #include "base/blob.h"
 #include "deliver/reader.h"
 #include "proto/batch/batch.h"
+#include "serve/record/unpack.h"
 
 /*
  * What many subscribers need in the same form is made once a loop: a batch in
@@ -37,9 +38,9 @@ struct encoded {
 	const struct encode_mark *marks; /* count + 1; the last says where the bytes end. In the blob */
 	uint32_t count;                  /* records; 0 for a batch without any (control, damage) */
 	enum encode_form form;
-	int64_t base;         /* base offset of the batch */
-	int64_t next;         /* offset behind the batch */
-	uint32_t batch_bytes; /* of the batch itself: the next one begins so far on */
+	int64_t base;         /* base offset of the batch, or where its part begins */
+	int64_t next;         /* offset behind the batch, or behind its part */
+	uint32_t batch_bytes; /* of the batch itself: the next one begins so far on. 0: the batch goes on at `next` */
 	bool made;            /* by this call: nobody had asked for it before */
 	bool broken;          /* records were left out that could not be read: tell a gap of the batch */
 };
@@ -49,8 +50,10 @@ int encode_cache_new(size_t bytes_max, struct encode_cache **out);
 void encode_cache_free(struct encode_cache *cache);
 
 /*
- * The batch at the front of view->batches (not empty) in a form. 0 and *out;
- * ERR_LIMIT (a batch that grows past 256 MiB), ERR_NOMEM, ERR_MALFORMED (no batch).
+ * The batch at the front of view->batches (not empty) in a form, compressed or not. Of one
+ * that is large when it is plain only a part, from view->from on (batch_bytes 0), so that no
+ * reader holds on to more than it can take. 0 and *out;
+ * ERR_LIMIT (a record that grows past 448 MiB), ERR_NOMEM, ERR_MALFORMED (no batch).
  *
  *	while (view.batches.len) {
  *		encode_cache_get(cache, &view, form, &e);
@@ -58,6 +61,7 @@ void encode_cache_free(struct encode_cache *cache);
  *		n = encoded_fit(&e, i, room);
  *		conn_write_blob(conn, e.blob, encoded_run(&e, i, n));
  *		reader_consumed(r, encoded_after(&e, i + n));
+ *		view.from = e.next;
  *		view.batches = slice_from(view.batches, e.batch_bytes);
  *		encoded_release(&e);
  *	}
@@ -65,6 +69,9 @@ void encode_cache_free(struct encode_cache *cache);
 int encode_cache_get(struct encode_cache *cache, const struct reader_view *view, enum encode_form form,
 		     struct encoded *out);
 void encoded_release(struct encoded *e);
+
+/* For who goes over batches one by one: unpacker_walk, and unpacker_trim when it is done. */
+struct unpacker *encode_cache_unpacker(struct encode_cache *cache);
 
 /* The first record at or after an offset; count where there is none. */
 uint32_t encoded_find(const struct encoded *e, int64_t offset);
@@ -92,9 +99,9 @@ static inline int64_t encoded_after(const struct encoded *e, uint32_t i)
 
 /*
  * For readers with a key (reader_filters): looks at the keys of the batch at the
- * front of `batches`, beside its encoding. Plain memory: nothing to free.
+ * front of view->batches, beside its encoding. Plain memory: nothing to free.
  *
- *	encode_filter_start(&f, reader, view.batches);
+ *	encode_filter_start(&f, cache, reader, &view);
  *	for (i = encoded_find(&e, view.from); i < e.count; i++)
  *		if (encode_filter_wants(&f, encoded_offset(&e, i)))
  *			conn_write_blob(conn, e.blob, encoded_run(&e, i, 1));
@@ -103,8 +110,9 @@ struct encode_filter {
 	struct batch_walk walk;
 	const struct reader *reader;
 };
-/* 0, or ERR_MALFORMED, ERR_NOT_IMPLEMENTED (then the encoding has no records either). Borrows both. */
-int encode_filter_start(struct encode_filter *f, const struct reader *r, struct slice batches);
+/* 0, or ERR_CORRUPT (then the encoding has no records either), ERR_NOMEM. Borrows all, as unpacker_walk does. */
+int encode_filter_start(struct encode_filter *f, struct encode_cache *cache, const struct reader *r,
+			const struct reader_view *view);
 /* Is the record at this offset wanted? Offsets must rise from call to call. */
 bool encode_filter_wants(struct encode_filter *f, int64_t offset);
 

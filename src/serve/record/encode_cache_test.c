@@ -36,6 +36,34 @@ static struct reader_view view_of(uint8_t *bytes, int64_t base, const char *cons
 				    .next_offset = base + count};
 }
 
+/* A batch in another codec; the memory is the test's. */
+struct packed {
+	struct codec *codec;
+	struct buf scratch, bytes;
+};
+
+static struct reader_view pack(struct packed *p, const struct reader_view *view, enum batch_codec codec)
+{
+	struct reader_view out = *view;
+
+	if (!p->codec) {
+		assert_int_equal(codec_new(&p->codec), 0);
+		buf_init(&p->scratch, BATCH_PLAIN_BYTES_MAX);
+		buf_init(&p->bytes, BATCH_PLAIN_BYTES_MAX);
+	}
+	buf_clear(&p->bytes);
+	assert_int_equal(batch_recode(p->codec, view->batches, codec, 0, &p->scratch, &p->bytes), 0);
+	out.batches = buf_slice(&p->bytes);
+	return out;
+}
+
+static void packed_fini(struct packed *p)
+{
+	codec_free(p->codec);
+	buf_fini(&p->scratch);
+	buf_fini(&p->bytes);
+}
+
 static const char *const values[] = {"{\"a\":1}", "text", "[1,\n2]", NULL, "\xff\xfe"};
 #define COUNT 5u
 
@@ -318,15 +346,184 @@ static void a_filter_asks_for_the_key(void **state)
 	struct reader_view view = view_of(bytes, 20, values, COUNT, 0);
 	struct reader_extra extra = {.has_key = true, .key = (uint8_t *)(uintptr_t) "odd", .key_len = 3};
 	struct reader reader = {.extra = &extra};
+	struct encode_cache *c;
 	struct encode_filter f;
+	struct packed packed = {0};
 
 	(void)state;
-	assert_int_equal(encode_filter_start(&f, &reader, view.batches), 0);
-	assert_false(encode_filter_wants(&f, 20));
-	assert_true(encode_filter_wants(&f, 21));
-	assert_true(encode_filter_wants(&f, 23));
-	assert_false(encode_filter_wants(&f, 24));
-	assert_false(encode_filter_wants(&f, 25));
+	assert_int_equal(encode_cache_new(0, &c), 0);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(encode_filter_start(&f, c, &reader, &view), 0);
+		assert_false(encode_filter_wants(&f, 20));
+		assert_true(encode_filter_wants(&f, 21));
+		assert_true(encode_filter_wants(&f, 23));
+		assert_false(encode_filter_wants(&f, 24));
+		assert_false(encode_filter_wants(&f, 25));
+		view = pack(&packed, &view, BATCH_LZ4);
+	}
+	packed_fini(&packed);
+	encode_cache_free(c);
+}
+
+/* ---- compressed batches ---- */
+
+static void compressed_batches_are_encoded_as_plain_ones(void **state)
+{
+	uint8_t bytes[4096];
+	struct reader_view view = view_of(bytes, 7, values, COUNT, 0), other;
+	struct packed packed = {0};
+
+	(void)state;
+	for (int i = 0; i < 4 * ENCODE_FORMS; i++) {
+		enum encode_form form = (enum encode_form)(i % ENCODE_FORMS);
+		struct encode_cache *c;
+		struct encoded plain, e;
+		assert_int_equal(encode_cache_new(0, &c), 0);
+		plain = get(c, &view, form);
+		other = pack(&packed, &view, (enum batch_codec)(1 + i / ENCODE_FORMS));
+		other.partition = (struct partition *)(void *)&ground[1];
+		e = get(c, &other, form);
+		assert_true(slice_eq(blob_slice(plain.blob), blob_slice(e.blob)));
+		for (uint32_t k = 0; k < COUNT; k++)
+			assert_int_equal(encoded_offset(&e, k), encoded_offset(&plain, k));
+		encoded_release(&plain);
+		encoded_release(&e);
+		encode_cache_free(c);
+	}
+	packed_fini(&packed);
+}
+
+static void what_cannot_be_inflated_is_told(void **state)
+{
+	uint8_t bytes[4096];
+	struct reader_view plain = view_of(bytes, 7, values, COUNT, 0), view;
+	struct packed packed = {0};
+	struct encode_cache *c;
+	struct encoded e;
+
+	(void)state;
+	assert_int_equal(encode_cache_new(0, &c), 0);
+	for (enum batch_codec codec = BATCH_GZIP; codec <= BATCH_ZSTD; codec++) {
+		view = pack(&packed, &plain, codec);
+		packed.bytes.ptr[BATCH_HEAD_BYTES + 1] ^= 0xff;
+		view.from = 9;
+		assert_int_equal(encode_cache_get(c, &view, ENCODE_JSON, &e), 0);
+		assert_true(e.broken);
+		assert_int_equal(e.count, 0);
+		assert_int_equal(e.next, 7 + COUNT);
+		assert_int_equal(e.batch_bytes, view.batches.len);
+		encoded_release(&e);
+	}
+	(void)batch_put_empty(bytes, 30, 39, BATCH_LOST, 0);
+	plain.batches = slice_make(bytes, BATCH_HEAD_BYTES);
+	assert_int_equal(encode_cache_get(c, &plain, ENCODE_JSON, &e), 0);
+	assert_true(e.broken && e.next == 40);
+	encoded_release(&e);
+	packed_fini(&packed);
+	encode_cache_free(c);
+}
+
+static void a_batch_written_anew_is_not_taken_for_the_old_one(void **state)
+{
+	uint8_t bytes[4096], fewer_bytes[4096];
+	struct reader_view view = view_of(bytes, 7, values, COUNT, 0);
+	struct reader_view fewer = view_of(fewer_bytes, 7, values, 3, 0), other;
+	struct packed packed = {0};
+	struct encode_cache *c;
+	struct encoded e;
+
+	(void)state;
+	assert_int_equal(encode_cache_new(0, &c), 0);
+	e = get(c, &view, ENCODE_JSON);
+	encoded_release(&e);
+	other = pack(&packed, &view, BATCH_GZIP);
+	e = get(c, &other, ENCODE_JSON); /* batch_bytes are of this one */
+	encoded_release(&e);
+	assert_int_equal(encode_cache_get(c, &fewer, ENCODE_JSON, &e), 0);
+	assert_int_equal(e.count, 3);
+	assert_int_equal(e.batch_bytes, fewer.batches.len);
+	encoded_release(&e);
+	packed_fini(&packed);
+	encode_cache_free(c);
+}
+
+/* One tenant's batch may have the checksum of another's: it is still another. */
+static void what_was_inflated_is_known_by_its_topic(void **state)
+{
+	struct topic other_topic = {.name = "o", .id = {{9}}};
+	uint8_t bytes[4096], others_bytes[4096];
+	static const char *const others[] = {"secret"};
+	struct reader_view view = view_of(bytes, 7, values, 1, 0),
+			   other = view_of(others_bytes, 7, others, 1, 1);
+	struct packed packed = {0}, other_packed = {0};
+	struct encode_cache *c;
+	struct batch_walk walk;
+	struct batch_record r;
+
+	(void)state;
+	assert_int_equal(encode_cache_new(0, &c), 0);
+	view = pack(&packed, &view, BATCH_GZIP);
+	other = pack(&other_packed, &other, BATCH_GZIP);
+	other.topic = &other_topic;
+	memcpy(other_packed.bytes.ptr + 17, packed.bytes.ptr + 17, 4);
+	memcpy(other_packed.bytes.ptr, packed.bytes.ptr, 8);
+	assert_int_equal(unpacker_walk(encode_cache_unpacker(c), &other, &walk), 0);
+	assert_int_equal(unpacker_walk(encode_cache_unpacker(c), &view, &walk), 0);
+	assert_int_equal(batch_walk_next(&walk, &r), 1);
+	assert_true(slice_eq_str(r.value, values[0]));
+	packed_fini(&packed);
+	packed_fini(&other_packed);
+	encode_cache_free(c);
+}
+
+#define MANY 6000
+
+/* Six megabytes that compress to nearly nothing: in parts, from wherever a reader stands. */
+static void a_large_batch_is_encoded_in_parts(void **state)
+{
+	static char text[1000];
+	static const char *many[MANY];
+	uint8_t *bytes = mem_alloc((size_t)MANY * 1100);
+	struct packed packed = {0};
+	struct reader_view view;
+	struct encode_cache *c;
+	struct encoded e;
+
+	(void)state;
+	assert_non_null(bytes);
+	memset(text, 'x', sizeof(text) - 1);
+	for (int i = 0; i < MANY; i++)
+		many[i] = text;
+	assert_int_equal(encode_cache_new(0, &c), 0);
+	view = view_of(bytes, 100, many, MANY, 0);
+	view = pack(&packed, &view, BATCH_ZSTD);
+	assert_true(view.batches.len < 100000);
+	for (int from = 100; from <= 100 + 3333; from += 3333) {
+		int parts = 0;
+		view.from = from;
+		do {
+			assert_int_equal(encode_cache_get(c, &view, ENCODE_JSON, &e), 0);
+			assert_int_equal(encoded_offset(&e, 0), view.from);
+			assert_int_equal(encoded_find(&e, view.from), 0);
+			assert_true(e.blob->len < (3u << 20));
+			assert_int_equal(encoded_offset(&e, e.count - 1), e.next - 1);
+			view.from = e.next;
+			encoded_release(&e);
+			parts++;
+		} while (e.batch_bytes == 0);
+		assert_int_equal(e.batch_bytes, view.batches.len);
+		assert_int_equal(e.next, 100 + MANY);
+		assert_true(parts >= 2);
+	}
+	view.from = 100;
+	assert_int_equal(encode_cache_get(c, &view, ENCODE_JSON, &e), 0);
+	assert_false(e.made);
+	encoded_release(&e);
+	unpacker_trim(encode_cache_unpacker(c));
+	assert_int_equal(encode_cache_unpacker(c)->bytes.cap, 0);
+	packed_fini(&packed);
+	encode_cache_free(c);
+	mem_free(bytes);
 }
 
 static void without_memory_nothing_is_kept_wrong(void **state)
@@ -365,6 +562,11 @@ int main(void)
 		cmocka_unit_test(many_batches_stay_findable),
 		cmocka_unit_test(what_cannot_be_read_is_left_out_and_told),
 		cmocka_unit_test(a_filter_asks_for_the_key),
+		cmocka_unit_test(compressed_batches_are_encoded_as_plain_ones),
+		cmocka_unit_test(what_cannot_be_inflated_is_told),
+		cmocka_unit_test(a_batch_written_anew_is_not_taken_for_the_old_one),
+		cmocka_unit_test(what_was_inflated_is_known_by_its_topic),
+		cmocka_unit_test(a_large_batch_is_encoded_in_parts),
 		cmocka_unit_test(without_memory_nothing_is_kept_wrong),
 	};
 

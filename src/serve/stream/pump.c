@@ -154,7 +154,7 @@ static int give_each(struct pump *p, const struct reader_view *view, const struc
 	bool whole = e->form == p->kind->whole;
 	bool filters = reader_filters(p->reader);
 	uint32_t given = 0, i;
-	int rc = filters ? encode_filter_start(&filter, p->reader, view->batches) : 0;
+	int rc = filters ? encode_filter_start(&filter, p->al->cache, p->reader, view) : 0;
 
 	reset_out(p);
 	for (i = first; rc == 0 && i < e->count; i++) {
@@ -206,6 +206,14 @@ static int encode_front(struct pump *p, const struct reader_view *view, struct e
 	return rc;
 }
 
+/* As it is in the log, compressed or not. */
+static uint32_t bytes_of_front(const struct reader_view *view)
+{
+	struct batch_head head;
+
+	return batch_head_read(view->batches, &head) ? 0 : head.bytes;
+}
+
 /* Of a batch without records, or in which the key does not occur, its size; 0 where it may, or where it cannot be told. */
 static uint32_t nothing_wanted(const struct pump *p, const struct reader_view *view)
 {
@@ -213,8 +221,9 @@ static uint32_t nothing_wanted(const struct pump *p, const struct reader_view *v
 	struct batch_record r;
 	int rc;
 
-	if (batch_walk_start(&walk, view->batches) ||
-	    (!reader_filters(p->reader) && !batch_is_empty(&walk.head)))
+	if (batch_head_read(view->batches, &walk.head) ||
+	    (!reader_filters(p->reader) && !batch_is_empty(&walk.head)) ||
+	    unpacker_walk(encode_cache_unpacker(p->al->cache), view, &walk))
 		return 0;
 	while ((rc = batch_walk_next(&walk, &r)) == 1)
 		if (r.offset >= view->from && reader_wants(p->reader, r.key))
@@ -222,27 +231,46 @@ static uint32_t nothing_wanted(const struct pump *p, const struct reader_view *v
 	if (rc)
 		return 0;
 	reader_consumed(p->reader, batch_last_offset(&walk.head) + 1);
-	return walk.head.bytes;
+	return bytes_of_front(view);
 }
 
-static int give_view(struct pump *p, struct reader_view *view)
+/*
+ * What is inflated uses no credit either where nothing of it is given. It is
+ * quicker than looking through: eight of its bytes count as one.
+ */
+static void count_inflated(struct pump *p, uint64_t *before, size_t *scanned)
 {
+	uint64_t now = encode_cache_unpacker(p->al->cache)->inflated;
+
+	*scanned += (size_t)(now - *before) / 8;
+	*before = now;
+}
+
+static int give_view(struct pump *p, struct reader_view *view, size_t *scanned)
+{
+	uint64_t inflated = encode_cache_unpacker(p->al->cache)->inflated;
 	bool all = true;
 	int rc = 0;
 
 	while (view->batches.len && rc == 0 && all) {
 		struct encoded e;
 		uint32_t passed = nothing_wanted(p, view);
+		count_inflated(p, &inflated, scanned);
 		if (passed) {
 			view->batches = slice_from(view->batches, passed);
+			all = *scanned < SCAN_BYTES_TURN;
 			continue;
 		}
 		rc = encode_front(p, view, &e);
 		if (rc)
 			break;
 		rc = give_batch(p, view, &e, &all);
+		if (e.batch_bytes == 0)
+			view->from = e.next; /* the batch goes on */
 		view->batches = slice_from(view->batches, e.batch_bytes);
 		encoded_release(&e);
+		count_inflated(p, &inflated, scanned);
+		all = all && *scanned < SCAN_BYTES_TURN;
 	}
 	return rc;
 }
@@ -269,12 +297,12 @@ static int step(struct pump *p, size_t room, size_t *scanned)
 		return rc;
 	empty = has_no_record(&view);
 	*scanned += reader_filters(p->reader) || empty ? view.batches.len : 0;
-	rc = give_view(p, &view);
+	rc = give_view(p, &view, scanned);
 	reader_view_release(&view);
 	return rc;
 }
 
-int pump_run(struct pump *p)
+static int run(struct pump *p)
 {
 	size_t scanned = 0;
 	int rc = 0;
@@ -298,6 +326,14 @@ int pump_run(struct pump *p)
 	if (rc > 0)
 		return PUMP_DONE;
 	return rc == ERR_OVERLOADED || rc == ERR_NOMEM ? PUMP_AGAIN : rc;
+}
+
+int pump_run(struct pump *p)
+{
+	int rc = run(p);
+
+	unpacker_trim(encode_cache_unpacker(p->al->cache));
+	return rc;
 }
 
 const char *pump_error_text(int err)

@@ -27,12 +27,13 @@
 #include "serve/app.h"
 #include "serve/http/resources.h"
 #include "serve/http/server.h"
+#include "sys/test_dir.h"
 
 #define WORLD_ROUTES_MAX 16u
 #define MS 1000000ll
 
 struct world {
-	char dir[64], address[64];
+	char dir[TEST_DIR_BYTES], address[64];
 	struct state *state;
 	struct app app;
 	struct app_loop al;
@@ -69,8 +70,7 @@ static inline void world_log(struct world *w, bool auto_create)
 	struct log_options options = {.sys = sys_kernel(), .dir = w->dir, .journal_file_bytes = 1u << 22};
 	struct fault fault = {0};
 
-	(void)snprintf(w->dir, sizeof(w->dir), "/tmp/weir-stream-test-XXXXXX");
-	assert_non_null(mkdtemp(w->dir));
+	assert_true(test_dir_make(w->dir, "stream-test"));
 	assert_int_equal(log_open(&options, &w->app.log, &fault), 0);
 	assert_int_equal(state_new(w->app.log, &w->state), 0);
 	assert_int_equal(topics_new(w->app.log, w->state, &plain, auto_create, &w->app.topics), 0);
@@ -127,14 +127,6 @@ static inline void world_up(struct world *w, const struct route *const *routes, 
 	assert_int_equal(pthread_create(&w->thread, NULL, world_run, w->loop), 0);
 }
 
-static inline int world_remove(const char *path, const struct stat *st, int kind, struct FTW *at)
-{
-	(void)st;
-	(void)kind;
-	(void)at;
-	return remove(path);
-}
-
 static inline void world_down(struct world *w)
 {
 	struct fault fault = {0};
@@ -157,7 +149,7 @@ static inline void world_down(struct world *w)
 	topics_free(w->app.topics);
 	state_free(w->state);
 	log_close(w->app.log);
-	assert_int_equal(nftw(w->dir, world_remove, 16, FTW_DEPTH | FTW_PHYS), 0);
+	assert_true(test_dir_remove(w->dir));
 }
 
 struct world_msg {

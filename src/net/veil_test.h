@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef WEIR_NET_VEIL_H
-#define WEIR_NET_VEIL_H
+#ifndef WEIR_NET_VEIL_TEST_H
+#define WEIR_NET_VEIL_TEST_H
 
 /*
  * For the tests of net alone: a filter that does all that TLS will do to its

@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "log/format.h"
+#include "log/journal.h"
+
+/*
+ * Somebody sends records that are made of groups: heads of a generation and a
+ * sequence to come, with a right checksum, on each 4 KiB boundary. All that he
+ * cannot know is the key.
+ */
+#define FILE_BYTES (1u << 20)
+#define BLOCKS 100u
+#define GROUP_BYTES (FRAME_ALIGN * BLOCKS)
+
+struct fixture {
+	char dir[64];
+	struct journal_options options;
+	struct journal *journal;
+	uint8_t *group;
+	uint64_t sequence;
+	uint64_t found[64]; /* sequences that a scan gave */
+	uint32_t count, forged;
+};
+
+static int note_group(void *ctx, const struct frame_head *head, struct slice frame)
+{
+	struct fixture *f = ctx;
+
+	assert_true(f->count < 64);
+	f->found[f->count++] = head->sequence;
+	f->forged += frame.len == FRAME_HEAD_BYTES; /* none that is written here is so short */
+	return 0;
+}
+
+/* A forged group in each block but the first, as if it stood in the file `generation`. */
+static void fill_with_forgeries(uint8_t *group, uint64_t generation, uint64_t sequence)
+{
+	memset(group, 'x', GROUP_BYTES);
+	for (uint32_t i = 1; i < BLOCKS; i++) {
+		struct frame_head head = {.generation = generation,
+					  .sequence = sequence,
+					  .durable = sequence - 1,
+					  .bytes = FRAME_HEAD_BYTES,
+					  .tag = (uint64_t)rand()};
+		frame_seal(group + (size_t)i * FRAME_ALIGN, &head);
+	}
+}
+
+static void append(struct fixture *f, uint32_t bytes)
+{
+	struct frame_head head = {.sequence = ++f->sequence, .bytes = bytes};
+	struct fault fault = {0};
+
+	if (journal_append(f->journal, f->group, &head, &fault) || journal_sync(f->journal, &fault))
+		fail_msg("%s", fault.text);
+}
+
+static void open_journal(struct fixture *f)
+{
+	struct fault fault = {0};
+
+	if (journal_open(&f->options, &f->journal, &fault))
+		fail_msg("%s", fault.text);
+}
+
+static int scan(struct fixture *f, uint64_t after, struct journal_scan *out, struct fault *fault)
+{
+	f->count = f->forged = 0;
+	*fault = (struct fault){0};
+	return journal_scan(f->journal, after, note_group, f, out, fault);
+}
+
+static int set_up(void **state)
+{
+	struct fixture *f = calloc(1, sizeof(*f));
+	struct journal_scan out;
+	struct fault fault = {0};
+
+	(void)snprintf(f->dir, sizeof(f->dir), "/tmp/weir-journal-test-XXXXXX");
+	if (!mkdtemp(f->dir))
+		return -1;
+	f->options = (struct journal_options){.sys = sys_kernel(),
+					      .dir = f->dir,
+					      .file_bytes = FILE_BYTES,
+					      .bytes_max = 4 * FILE_BYTES,
+					      .key = {.k0 = 0x1234567890abcdef, .k1 = 0xfedcba0987654321}};
+	f->group = calloc(1, GROUP_BYTES);
+	open_journal(f);
+	assert_int_equal(scan(f, 0, &out, &fault), 0);
+	assert_int_equal(journal_begin(f->journal, slice_null(), &fault), 0);
+	*state = f;
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	struct fixture *f = *state;
+	char command[128];
+
+	if (f->journal)
+		journal_close(f->journal);
+	(void)snprintf(command, sizeof(command), "rm -rf %s", f->dir);
+	(void)!system(command);
+	free(f->group);
+	free(f);
+	return 0;
+}
+
+/* Overwrites bytes of the file of that generation. */
+static void damage(const struct fixture *f, uint64_t generation, off_t at, const void *bytes, size_t n)
+{
+	char path[128];
+	int fd;
+
+	(void)snprintf(path, sizeof(path), "%s/%016llx.wal", f->dir, (unsigned long long)generation);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	assert_true(fd >= 0);
+	assert_int_equal(pwrite(fd, bytes, n, at), n);
+	(void)close(fd);
+}
+
+static void what_a_used_again_file_held_is_not_taken_for_groups(void **state)
+{
+	struct fixture *f = *state;
+	struct journal_scan out;
+	struct fault fault;
+
+	/* Two files full of groups of generation 3, with the sequence that will be the fifth. */
+	fill_with_forgeries(f->group, 3, 6);
+	for (int i = 0; i < 4; i++)
+		append(f, GROUP_BYTES);
+	journal_recycle(f->journal, f->sequence);
+	assert_true(journal_prepare(f->journal, &fault) >= 0);
+	memset(f->group, 'y', GROUP_BYTES);
+	append(f,
+	       GROUP_BYTES -
+		       FRAME_ALIGN); /* the fifth, in file 1, which is generation 3 now: a block behind it stands the sixth */
+	journal_close(f->journal);
+	open_journal(f);
+	assert_int_equal(scan(f, 4, &out, &fault), 0);
+	assert_int_equal(f->count, 1);
+	assert_int_equal(f->found[0], 5);
+	assert_int_equal(f->forged, 0);
+}
+
+static void a_torn_group_that_holds_groups_is_torn_and_no_damage(void **state)
+{
+	struct fixture *f = *state;
+	struct journal_scan out;
+	struct fault fault;
+	uint8_t zeros[512] = {0};
+
+	append(f, FRAME_HEAD_BYTES + 100);
+	fill_with_forgeries(f->group, 1, 3);
+	append(f, GROUP_BYTES);
+	/* All of it reached the disk but one sector: within, and where the head is. */
+	for (off_t at = 8192; at >= 4096; at -= 4096) {
+		damage(f, 1, at + 1024 * (at == 8192), zeros, sizeof(zeros));
+		journal_close(f->journal);
+		open_journal(f);
+		if (scan(f, 0, &out, &fault))
+			fail_msg("refused: %s", fault.text);
+		assert_int_equal(f->count, 1);
+		assert_int_equal(f->forged, 0);
+	}
+}
+
+static void groups_of_another_key_are_refused_and_not_lost(void **state)
+{
+	struct fixture *f = *state;
+	struct journal_scan out;
+	struct fault fault;
+
+	append(f, FRAME_HEAD_BYTES + 100);
+	journal_close(f->journal);
+	f->options.key.k0++;
+	open_journal(f);
+	assert_int_equal(scan(f, 0, &out, &fault), ERR_CORRUPT);
+	assert_non_null(strstr(fault.text, "FORMAT"));
+}
+
+static void files_of_version_1_are_read_without_tags_and_later_ones_are_not(void **state)
+{
+	struct fixture *f = *state;
+	struct journal_scan out;
+	struct fault fault;
+
+	append(f, FRAME_HEAD_BYTES + 100);
+	journal_close(f->journal);
+	f->options.key.k0++;
+	f->options.unmarked_to = UINT64_MAX;
+	open_journal(f);
+	assert_int_equal(journal_unmarked_to(f->journal), 1);
+	assert_int_equal(scan(f, 0, &out, &fault), 0);
+	assert_int_equal(f->count, 1);
+	assert_int_equal(journal_begin(f->journal, slice_null(), &fault), 0); /* generation 2 */
+	append(f, FRAME_HEAD_BYTES + 100);
+	journal_close(f->journal);
+	f->options.unmarked_to = 1;
+	open_journal(f);
+	assert_int_equal(scan(f, 0, &out, &fault), 0);
+	assert_int_equal(f->count, 2);
+	journal_close(f->journal);
+	f->options.key.k0++;
+	open_journal(f);
+	assert_int_equal(scan(f, 0, &out, &fault), ERR_CORRUPT);
+}
+
+static void a_format_comes_back_as_it_was_and_a_flipped_bit_is_told(void **state)
+{
+	struct fixture *f = *state;
+	struct format out,
+		in = {.version = 2, .journal_key = {.k0 = 7, .k1 = UINT64_MAX}, .unmarked_to = 0x1f};
+	struct fault fault = {0};
+	char path[128], text[128];
+	ssize_t n;
+	int fd;
+
+	assert_int_equal(format_read(sys_kernel(), f->dir, &out, &fault), 0);
+	assert_int_equal(out.version, 0);
+	assert_int_equal(format_write(sys_kernel(), f->dir, &in), 0);
+	assert_int_equal(format_read(sys_kernel(), f->dir, &out, &fault), 0);
+	assert_int_equal(out.version, 2);
+	assert_memory_equal(&out.journal_key, &in.journal_key, sizeof(in.journal_key));
+	assert_int_equal(out.unmarked_to, in.unmarked_to);
+	(void)snprintf(path, sizeof(path), "%s/FORMAT", f->dir);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	n = pread(fd, text, sizeof(text), 0);
+	assert_true(n > 60);
+	for (ssize_t at = 0; at < n; at++) {
+		for (int bit = 0; bit < 8; bit++) {
+			char other = (char)(text[at] ^ (1 << bit));
+			int rc;
+			assert_int_equal(pwrite(fd, &other, 1, at), 1);
+			rc = format_read(sys_kernel(), f->dir, &out, &fault);
+			assert_true(rc == ERR_CORRUPT || rc == ERR_BAD_VERSION);
+		}
+		assert_int_equal(pwrite(fd, text + at, 1, at), 1);
+	}
+	for (ssize_t left = n - 1; left > 0; left--) {
+		assert_int_equal(ftruncate(fd, left), 0);
+		assert_int_not_equal(format_read(sys_kernel(), f->dir, &out, &fault), 0);
+	}
+	(void)close(fd);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(what_a_used_again_file_held_is_not_taken_for_groups),
+		TEST(a_torn_group_that_holds_groups_is_torn_and_no_damage),
+		TEST(groups_of_another_key_are_refused_and_not_lost),
+		TEST(files_of_version_1_are_read_without_tags_and_later_ones_are_not),
+		TEST(a_format_comes_back_as_it_was_and_a_flipped_bit_is_told),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
