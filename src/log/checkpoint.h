@@ -18,8 +18,11 @@ struct checkpoint_partition {
 	int64_t tombstone_ms; /* when the first tombstone may go; INT64_MAX: there is none */
 };
 
+#define CHECKPOINT_PACKED 1u /* recompression has been here */
+
 struct checkpoint_segment {
 	int64_t base;
+	uint32_t flags;    /* CHECKPOINT_PACKED */
 	uint32_t revision; /* its files are segment_file_name(base, revision, …) */
 	uint64_t bytes;
 	int64_t next_offset;

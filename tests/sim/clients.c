@@ -504,6 +504,7 @@ static void config_of(const struct world *w, const char *name, uint32_t parts, s
 		config->retention_bytes = 20000;
 	if (name[0] == 'h')
 		config->retention_ms = 3600000;
+	config->recompress_after_ms = w->profile.recompress_ms;
 	if (name[0] != 'c')
 		return;
 	config->cleanup = TOPIC_COMPACT;

@@ -98,3 +98,24 @@ void model_scan_compacted(struct model *m, uint32_t topic, uint32_t part, int64_
 				   k->text, k->last, t->name, part, k->present);
 	}
 }
+
+int model_walk_start(struct model_walk *w, struct slice batch)
+{
+	struct batch_head head;
+	struct slice plain = batch;
+	int rc = batch_head_read(batch, &head);
+
+	*w = (struct model_walk){0};
+	buf_init(&w->plain, BATCH_PLAIN_BYTES_MAX);
+	if (rc == 0 && batch_codec(&head) != BATCH_PLAIN)
+		rc = codec_new(&w->codec);
+	if (rc == 0 && w->codec)
+		rc = batch_inflate(w->codec, batch, &w->plain, &plain);
+	return rc ? rc : batch_walk_start(&w->walk, plain);
+}
+
+void model_walk_end(struct model_walk *w)
+{
+	codec_free(w->codec);
+	buf_fini(&w->plain);
+}

@@ -51,6 +51,7 @@ static int each_row(void *ctx, state_row_fn *fn, void *fn_ctx)
 static void on_say(void *ctx, int level, const char *event, const char *text)
 {
 	((struct world *)ctx)->compactions += strcmp(event, "compacted") == 0;
+	((struct world *)ctx)->recompressions += strcmp(event, "recompressed") == 0;
 	world_say(ctx, "log %d %s: %s", level, event, text);
 }
 
@@ -153,14 +154,14 @@ static void scan_batches(struct world *w, const struct log_view *view, uint32_t 
 
 	while (rest.len) {
 		struct batch_record record;
-		struct batch_walk walk;
+		struct model_walk walk;
 		struct batch_head head;
-		if (batch_check(rest, &head) || batch_walk_start(&walk, rest))
+		if (batch_check(rest, &head) || model_walk_start(&walk, rest))
 			model_fail("a batch of %s/%u is not whole", w->model.topics[topic].name, part);
 		if (head.base_offset > *at)
 			model_fail("a batch of %s/%u begins at %" PRId64 " instead of %" PRId64,
 				   w->model.topics[topic].name, part, head.base_offset, *at);
-		while (batch_walk_next(&walk, &record) == 1) {
+		while (batch_walk_next(&walk.walk, &record) == 1) {
 			if (record.offset < *at)
 				continue;
 			if (record.offset != *at && !w->model.topics[topic].compacted)
@@ -171,6 +172,7 @@ static void scan_batches(struct world *w, const struct log_view *view, uint32_t 
 		}
 		if (w->model.topics[topic].compacted && batch_last_offset(&head) >= *at)
 			*at = batch_last_offset(&head) + 1;
+		model_walk_end(&walk);
 		rest = slice_from(rest, head.bytes);
 	}
 }

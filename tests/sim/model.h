@@ -121,6 +121,18 @@ void model_read(struct model *m, uint32_t topic, uint32_t part, const struct bat
 /* Everything in flight is lost with the machine. */
 void model_power_cut(struct model *m);
 
+/*
+ * Walks the records of a batch, compressed or not; what it is inflated to lives until the end,
+ * with no call of the disk between. Non-zero: it cannot be read.
+ */
+struct model_walk {
+	struct batch_walk walk;
+	struct codec *codec;
+	struct buf plain;
+};
+int model_walk_start(struct model_walk *w, struct slice batch);
+void model_walk_end(struct model_walk *w);
+
 /* ---- the whole log read anew ---- */
 
 void model_scan_start(struct model *m);

@@ -79,6 +79,7 @@ static void choose_profile(struct world *w)
 	p->max_lag_ms = chance(w, 3) ? -1 : 1 + (int64_t)below(w, 4000);
 	p->tombstone_ms = chance(w, 2) ? (int64_t)below(w, 3) : (int64_t)below(w, 1u << 22);
 	p->compaction_bytes = 1;
+	p->recompress_ms = chance(w, 2) ? 1 + (int64_t)below(w, 200) : 0;
 	p->faults.cold_one_in = chance(w, 2) ? 2 + below(w, 5) : 0;
 	p->faults.drift_one_in = 1u << below(w, 12);
 	if (chance(w, 3)) {
