@@ -196,7 +196,6 @@ struct log {
 	struct {
 		_Atomic uint64_t commits, groups, records, bytes_entered, bytes_journal, syncs, sync_ns_sum,
 			checkpoints, reads_disk, reads_tail, checkpoint_ns;
-		_Atomic uint64_t recompressed_segments;
 		_Atomic uint64_t compactions, compacted_records, compacted_tombstones, rewritten_segments,
 			rewrite_read_bytes, rewrite_written_bytes, dirty_bytes;
 		_Atomic uint64_t group_ns_sum, sync_us[LOG_BUCKETS], group_us[LOG_BUCKETS],

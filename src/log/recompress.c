@@ -45,21 +45,24 @@ struct choice {
 	int64_t now_ms, now_ns, due_ms;
 	struct partition *partition;
 	struct segment *segment; /* shared */
+	bool wants_checkpoint;   /* one is old enough, and in no checkpoint yet */
 };
 
 static void look_at_segment(struct choice *c, struct partition *p, struct segment *s)
 {
 	int64_t at = atomic_load(&s->last_append_ms) + p->options.recompress_ms;
 
-	if (s->packed || s->damaged || s->dirty)
+	if (s->packed || s->damaged)
 		return;
 	if (at > c->now_ms) {
 		if (at < c->due_ms)
 			c->due_ms = at;
-		return;
+	} else if (s->dirty) {
+		c->wants_checkpoint = true;
+	} else {
+		c->partition = p;
+		c->segment = segment_ref(s);
 	}
-	c->partition = p;
-	c->segment = segment_ref(s);
 }
 
 /* The first that is old enough and sealed, and in the checkpoint. */
@@ -124,7 +127,6 @@ static void finish(struct log *l, struct recompression *r)
 	result.out->packed = true;
 	atomic_fetch_add(&l->counts.rewrite_read_bytes, result.bytes_before);
 	if (result.changed) {
-		atomic_fetch_add(&l->counts.recompressed_segments, 1);
 		atomic_fetch_add(&l->counts.rewritten_segments, 1);
 		atomic_fetch_add(&l->counts.rewrite_written_bytes, result.bytes_after);
 		topic_id_text(&r->partition->topic, id);
@@ -160,6 +162,10 @@ int recompress_step(struct log *l, uint64_t *bytes, int64_t *due_ms)
 		rc = partitions_each(l, look_at_partition, &c);
 		if (c.due_ms < *due_ms)
 			*due_ms = c.due_ms;
+		if (rc == 0 && c.wants_checkpoint) {
+			atomic_store(&l->let_go, true);
+			return 1;
+		}
 		if (rc <= 0)
 			return rc;
 		rc = begin(l, c.partition, c.segment);

@@ -344,3 +344,24 @@ def _():
         expect(w.put("/v1/topics/" + t, b'{"cleanup":"delete"}', JSON), 200)
         w.push(t, b"1")
         eq(len(w.all(t)), 22)
+
+
+@test("segments past recompress_after become small; all ways read them as before, over a kill too", own=True, timeout=60)
+def _():
+    with Weir(CONFIG) as w:
+        t = w.topic(recompress_after="1s")
+        fill(w, t, 0, 2000, 30)
+        size = w.get("/v1/topics/" + t).json()["offsets"][0]["bytes"]
+        want = w.all(t)
+        until(lambda: w.get("/v1/topics/" + t).json()["offsets"][0]["bytes"] < size // 2, 30, "segments to shrink")
+        for hard in (None, True):
+            if hard:
+                w.restart(hard=True)
+            eq(w.all(t), want)
+            with Sse(w, "/v1/topics/%s/sse?cursor=earliest" % t) as s:
+                eq([s.next().json() for _ in range(700)], want[:700])
+            eq([r["offset"] for r in w.partition(t, 0, offset=333, limit=5)["records"]], [333, 334, 335, 336, 337])
+            eq([r["offset"] for r in w.poll(t, key="k7", limit=10000)["records"]], [r["offset"] for r in want if r["key"] == "k7"])
+        w.stop()
+        r = subprocess.run([BIN, "verify", w.data], capture_output=True, text=True, timeout=60)
+        eq(r.returncode, 0, r.stdout + r.stderr)
