@@ -383,7 +383,7 @@ static int window_batch(struct window *w, uint64_t position, struct batch_head *
 	return rc ? ERR_CORRUPT : 0;
 }
 
-/* The next whole batch behind damage: 0, *position and its head; 1 where there is none. */
+/* The next whole batch behind damage that has `offset_from` or later ones: 0, *position and its head; 1 where there is none. */
 static int window_resync(struct window *w, int64_t offset_from, uint64_t *position, struct batch_head *found)
 {
 	struct batch_head head;
@@ -397,7 +397,8 @@ static int window_resync(struct window *w, int64_t offset_from, uint64_t *positi
 			break; /* the file is shorter than it was */
 		if (bytes.ptr[16] != 2 || batch_head_read(bytes, &head))
 			continue;
-		if (head.base_offset < offset_from || head.base_offset >= atomic_load(&w->s->next_offset))
+		if (head.base_offset < w->s->base || batch_last_offset(&head) < offset_from ||
+		    head.base_offset >= atomic_load(&w->s->next_offset))
 			continue;
 		if (window_batch(w, at, &head, &bytes) == 0) {
 			*position = at;
@@ -479,8 +480,9 @@ static int scan_index(struct segment *s, struct segment_index *x)
 			rc = window_resync(&w, next, &at, &head);
 			if (rc)
 				break;
-			next = head.base_offset;
-			continue;
+			if (head.base_offset > next)
+				next = head.base_offset;
+			continue; /* one that begins before `next` is passed over in the next round */
 		}
 		if (rc < 0)
 			break;
@@ -686,7 +688,12 @@ static int take_batches(struct slice bytes, int64_t offset, int64_t *expect, siz
 	return rc < 0 ? ERR_CORRUPT : 0;
 }
 
-static int read_over_damage(struct segment *s, uint64_t position, int64_t offset, struct segment_read *out)
+static int read_from(struct segment *s, int fd, struct place place, int64_t offset, size_t bytes_max,
+		     bool wait, struct segment_read *out);
+
+/* Where the next whole batch holds `offset`, or begins with it, nothing of what is asked for is lost. */
+static int read_over_damage(struct segment *s, int fd, uint64_t position, int64_t offset, size_t bytes_max,
+			    struct segment_read *out)
 {
 	struct batch_head head;
 	struct window w;
@@ -698,6 +705,9 @@ static int read_over_damage(struct segment *s, uint64_t position, int64_t offset
 	window_close(&w);
 	if (rc < 0)
 		return rc;
+	if (rc == 0 && head.base_offset <= offset)
+		return read_from(s, fd, (struct place){.position = position, .offset = head.base_offset},
+				 offset, bytes_max, true, out);
 	out->gap_from = offset;
 	out->gap_to = rc == 1 ? atomic_load(&s->next_offset) : head.base_offset;
 	out->next_offset = out->gap_to;
@@ -731,9 +741,10 @@ static int read_from(struct segment *s, int fd, struct place place, int64_t offs
 		blob_unref(out->blob);
 		out->blob = NULL;
 		if (rc == ERR_CORRUPT || cut_off)
-			return wait ? read_over_damage(s, position + used, offset, out) : -EAGAIN;
+			return wait ? read_over_damage(s, fd, position + used, offset, bytes_max, out) :
+				      -EAGAIN;
 		if (used == 0 && need > atomic_load(&s->bytes) - position)
-			return wait ? read_over_damage(s, position, offset, out) : -EAGAIN;
+			return wait ? read_over_damage(s, fd, position, offset, bytes_max, out) : -EAGAIN;
 		if (need > want)
 			want = need;
 		position += used;
@@ -850,12 +861,19 @@ int segment_batch_find_time(struct slice batch, int64_t from, int64_t time_ms, i
 	return inflate_to_time(batch, from, time_ms, offset);
 }
 
-int segment_find_time(struct segment *s, int64_t from, int64_t time_ms, int64_t *offset)
+/* The base offset is the one field that no checksum covers. */
+static bool may_follow(const struct segment *s, const struct batch_head *head, int64_t next)
+{
+	return head->base_offset >= next && batch_last_offset(head) < atomic_load(&s->next_offset);
+}
+
+static int find_time(struct segment *s, int64_t from, int64_t time_ms, int64_t *offset)
 {
 	struct segment_index x;
 	struct batch_head head;
 	struct slice batch;
 	struct window w;
+	int64_t next = s->base;
 	uint64_t at;
 	int rc = index_get(s, &x);
 
@@ -867,8 +885,8 @@ int segment_find_time(struct segment *s, int64_t from, int64_t time_ms, int64_t 
 	if (rc)
 		return rc;
 	while ((rc = window_batch(&w, at, &head, &batch)) <= 0) {
-		if (rc == ERR_CORRUPT) {
-			rc = window_resync(&w, s->base, &at, &head);
+		if (rc == ERR_CORRUPT || (rc == 0 && !may_follow(s, &head, next))) {
+			rc = window_resync(&w, next, &at, &head);
 			if (rc)
 				break;
 			continue;
@@ -878,8 +896,16 @@ int segment_find_time(struct segment *s, int64_t from, int64_t time_ms, int64_t 
 		rc = head.max_timestamp < time_ms ? 1 : segment_batch_find_time(batch, from, time_ms, offset);
 		if (rc <= 0)
 			break;
+		next = batch_last_offset(&head) + 1;
 		at += head.bytes;
 	}
 	window_close(&w);
 	return rc;
+}
+
+int segment_find_time(struct segment *s, int64_t from, int64_t time_ms, int64_t *offset)
+{
+	int rc = find_time(s, from, time_ms, offset);
+
+	return rc == ERR_IO && is_gone(s) ? 1 : rc; /* as read_nothing has it */
 }
