@@ -27,7 +27,10 @@
 #define CHECKPOINT_BYTES_MAX (1u << 30)
 #define CHECKPOINT_HEAD 40u
 #define SYNC_EACH_MAX 64u
-static const uint8_t magic[8] = {'W', 'E', 'I', 'R', 'C', 'K', 'P', '1'};
+#define MAGIC_BYTES 8u
+static const uint8_t magic[MAGIC_BYTES] = {'W', 'E', 'I', 'R', 'C', 'K', 'P', '2'};
+/* Without revisions, and without what compaction knows. */
+static const uint8_t magic_first[MAGIC_BYTES] = {'W', 'E', 'I', 'R', 'C', 'K', 'P', '1'};
 
 struct writer {
 	struct log *l;
@@ -49,6 +52,21 @@ static int keep(struct segment ***list, uint32_t *count, uint32_t *cap, struct s
 		*cap = grown_cap;
 	}
 	(*list)[(*count)++] = s;
+	return 0;
+}
+
+int checkpoint_reserve_expired(struct log *l, uint32_t count)
+{
+	uint32_t cap = l->expired_count + count + 64;
+	struct segment **grown;
+
+	if (l->expired_count + count <= l->expired_cap)
+		return 0;
+	grown = mem_realloc(l->expired, cap * sizeof(struct segment *));
+	if (!grown)
+		return ERR_NOMEM;
+	l->expired = grown;
+	l->expired_cap = cap;
 	return 0;
 }
 
@@ -75,6 +93,7 @@ static void put_segment(struct buf *b, struct segment *s)
 	put_u64(b, (uint64_t)atomic_load(&s->next_offset));
 	put_u64(b, (uint64_t)atomic_load(&s->max_timestamp));
 	put_u64(b, (uint64_t)atomic_load(&s->last_append_ms));
+	put_u32(b, s->revision);
 }
 
 /*
@@ -103,6 +122,8 @@ static int note_partition(void *ctx, struct partition *p)
 	put_u32(&w->out, p->number);
 	put_u64(&w->out, (uint64_t)(p->start < next ? p->start : next));
 	put_u64(&w->out, (uint64_t)next);
+	put_u64(&w->out, (uint64_t)p->clean);
+	put_u64(&w->out, (uint64_t)p->tombstone_ms);
 	put_u32(&w->out, kept);
 	for (uint32_t i = 0; i < p->segment_count && rc == 0; i++) {
 		struct segment *s = p->segments[i];
@@ -126,24 +147,13 @@ static int note_partition(void *ctx, struct partition *p)
 	return rc ? rc : buf_status(&w->out);
 }
 
-static int sync_directories(struct writer *w, struct segment *s)
+static int sync_directories(struct segment *s)
 {
-	const struct sys *sys = w->l->sys;
-	char path[SEGMENT_PATH_BYTES];
-	char *slash;
-	int rc;
+	int rc = segment_sync_directories(s);
 
-	segment_path(s, SEGMENT_LOG, path);
-	for (int level = 0; level < 3; level++) {
-		slash = strrchr(path, '/');
-		CHECK(slash);
-		*slash = '\0';
-		rc = sys->ops->sync_dir(sys->self, path);
-		if (rc)
-			return rc;
-	}
-	s->created = false;
-	return 0;
+	if (rc == 0)
+		s->created = false;
+	return rc;
 }
 
 /* Many dirty files: one syncfs takes them all, directories too. */
@@ -157,7 +167,7 @@ static int sync_segments(struct writer *w)
 	for (uint32_t i = 0; i < w->dirty_count && rc == 0; i++) {
 		rc = segment_sync(w->dirty[i]);
 		if (rc == 0 && w->dirty[i]->created)
-			rc = sync_directories(w, w->dirty[i]);
+			rc = sync_directories(w->dirty[i]);
 	}
 	return rc;
 }
@@ -219,6 +229,7 @@ static void unlink_expired(struct log *l)
 		segment_unref(l->expired[i]);
 	}
 	l->expired_count = 0;
+	l->replaced_bytes = 0;
 }
 
 /* After a failure what retention took off waits for the next time: the checkpoint on disk still names it. */
@@ -245,6 +256,7 @@ static int drop_if_dead(void *ctx, struct partition *p)
 	if (!p->unlisted || !atomic_load(&p->dropped))
 		return 0;
 	p->unlisted = false;
+	rewrites_forget(p->log, p);
 	for (;;) {
 		(void)pthread_mutex_lock(&p->lock);
 		s = p->moved == p->ring_count && p->segment_count ? p->segments[--p->segment_count] : NULL;
@@ -319,6 +331,11 @@ static int read_failed(struct fault *fault, const char *path, int rc)
 	return fault_set(fault, ERR_IO, "cannot read %s: %s", path, sys_error_text(rc));
 }
 
+static bool has_magic(const uint8_t *bytes, const uint8_t *which)
+{
+	return memcmp(bytes, which, MAGIC_BYTES) == 0;
+}
+
 /* 0 whole, 1 broken, 2 not there, ERR_*. */
 static int read_copy(const struct sys *sys, const char *dir, char which, struct buf *out, uint64_t *number,
 		     struct fault *fault)
@@ -345,7 +362,9 @@ static int read_copy(const struct sys *sys, const char *dir, char which, struct 
 	if (got < (int64_t)CHECKPOINT_HEAD)
 		return got < 0 ? read_failed(fault, path, (int)got) : 1;
 	out->len = (size_t)got;
-	if (memcmp(out->ptr, magic, sizeof(magic)) != 0 || wire_load_u32(out->ptr + 12) != out->len ||
+	if (!has_magic(out->ptr, magic) && !has_magic(out->ptr, magic_first))
+		return 1;
+	if (wire_load_u32(out->ptr + 12) != out->len ||
 	    crc32c(0, out->ptr + 12, out->len - 12) != wire_load_u32(out->ptr + 8))
 		return 1;
 	*number = wire_load_u64(out->ptr + 16);
@@ -384,9 +403,9 @@ int checkpoint_read(const struct sys *sys, const char *dir, struct buf *out, str
 	return 1;
 }
 
-static int walk_partition(struct wire_reader *r, const struct checkpoint_sink *sink)
+static int walk_partition(struct wire_reader *r, bool first_version, const struct checkpoint_sink *sink)
 {
-	struct checkpoint_partition p = {0};
+	struct checkpoint_partition p = {.tombstone_ms = INT64_MAX};
 	struct slice id = wire_bytes(r, sizeof(p.topic.bytes));
 	int rc;
 
@@ -396,6 +415,10 @@ static int walk_partition(struct wire_reader *r, const struct checkpoint_sink *s
 	p.number = wire_u32(r);
 	p.start = (int64_t)wire_u64(r);
 	p.next_offset = (int64_t)wire_u64(r);
+	if (!first_version) {
+		p.clean = (int64_t)wire_u64(r);
+		p.tombstone_ms = (int64_t)wire_u64(r);
+	}
 	p.segments = wire_u32(r);
 	rc = r->bad ? ERR_CORRUPT : sink->partition(sink->ctx, &p);
 	for (uint32_t i = 0; i < p.segments && rc == 0; i++) {
@@ -405,6 +428,7 @@ static int walk_partition(struct wire_reader *r, const struct checkpoint_sink *s
 		s.next_offset = (int64_t)wire_u64(r);
 		s.max_timestamp = (int64_t)wire_u64(r);
 		s.last_append_ms = (int64_t)wire_u64(r);
+		s.revision = first_version ? 0 : wire_u32(r);
 		rc = r->bad ? ERR_CORRUPT : sink->segment(sink->ctx, &s);
 	}
 	return rc;
@@ -414,6 +438,7 @@ int checkpoint_walk(struct slice checkpoint, uint64_t *number, uint64_t *sequenc
 		    const struct checkpoint_sink *sink)
 {
 	struct wire_reader r = wire_reader_make(slice_from(checkpoint, 16));
+	bool first_version = has_magic(checkpoint.ptr, magic_first);
 	uint32_t partitions;
 	int rc = 0;
 
@@ -422,7 +447,7 @@ int checkpoint_walk(struct slice checkpoint, uint64_t *number, uint64_t *sequenc
 	partitions = wire_u32(&r);
 	(void)wire_u32(&r);
 	for (uint32_t i = 0; i < partitions && rc == 0; i++)
-		rc = walk_partition(&r, sink);
+		rc = walk_partition(&r, first_version, sink);
 	return rc;
 }
 
@@ -442,6 +467,8 @@ static int load_partition(void *ctx, const struct checkpoint_partition *from)
 		return fault_set(load->fault, ERR_NOMEM, "no memory for a partition");
 	load->p->start = from->start;
 	load->p->end = load->p->next_offset = from->next_offset;
+	load->p->clean = from->clean;
+	load->p->tombstone_ms = from->tombstone_ms;
 	return 0;
 }
 
@@ -478,6 +505,7 @@ static int load_segment(void *ctx, const struct checkpoint_segment *from)
 		segment_unref(s);
 		return fault_set(load->fault, ERR_NOMEM, "no memory for a segment");
 	}
+	s->revision = from->revision;
 	atomic_store(&s->next_offset, from->next_offset);
 	atomic_store(&s->max_timestamp, from->max_timestamp);
 	atomic_store(&s->last_append_ms, from->last_append_ms);

@@ -14,10 +14,13 @@ struct checkpoint_partition {
 	uint32_t segments;
 	int64_t start;
 	int64_t next_offset;
+	int64_t clean;        /* compacted up to here; 0 where it never was */
+	int64_t tombstone_ms; /* when the first tombstone may go; INT64_MAX: there is none */
 };
 
 struct checkpoint_segment {
 	int64_t base;
+	uint32_t revision; /* its files are segment_file_name(base, revision, …) */
 	uint64_t bytes;
 	int64_t next_offset;
 	int64_t max_timestamp;

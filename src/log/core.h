@@ -60,7 +60,13 @@ struct partition {
 	_Atomic bool closed; /* nothing enters any more */
 	_Atomic bool dropped;
 	_Atomic uint64_t waiting_bytes; /* entered and not yet in a group */
-	bool unlisted;                  /* maintenance's: the last checkpoint does not name it */
+
+	/* maintenance's alone */
+	bool unlisted;        /* the last checkpoint does not name it */
+	int64_t clean;        /* compacted up to here; changes under the lock */
+	int64_t tombstone_ms; /* when the first tombstone below `clean` may go; INT64_MAX: there is none */
+	int64_t retry_ns;     /* monotonic: no rewrite before, after one has failed */
+	bool compact_more;    /* the last pass did not take all that was dirty */
 
 	/* the committer's alone */
 	int64_t next_offset;
@@ -164,11 +170,15 @@ struct log {
 	struct fault checkpoint_fault;
 	uint64_t checkpoint_number; /* written so far */
 	char checkpoint_older;      /* the copy to write first, 'a' or 'b' */
-	struct segment **expired;   /* owned: taken off by retention, still named by the checkpoint on disk */
+	struct segment **
+		expired; /* owned: taken off by retention or rewritten, still named by the checkpoint on disk */
 	uint32_t expired_count, expired_cap;
+	uint64_t replaced_bytes; /* of the rewritten ones among them */
 	uint64_t checkpoint_sequence;
-	_Atomic bool active; /* something was committed since the last look */
-	_Atomic bool let_go; /* a drop or trim: the next checkpoint frees files */
+	struct compaction *compaction; /* the pass that is under way, or NULL */
+	int64_t rewrite_ready_ns;      /* monotonic: the I/O budget allows the next piece then */
+	_Atomic bool active;           /* something was committed since the last look */
+	_Atomic bool let_go;           /* a drop or trim: the next checkpoint frees files */
 
 	pthread_mutex_t read_lock;
 	pthread_cond_t read_cond;
@@ -185,12 +195,15 @@ struct log {
 	struct {
 		_Atomic uint64_t commits, groups, records, bytes_entered, bytes_journal, syncs, sync_ns_sum,
 			checkpoints, reads_disk, reads_tail, checkpoint_ns;
+		_Atomic uint64_t compactions, compacted_records, compacted_tombstones, rewritten_segments,
+			rewrite_read_bytes, rewrite_written_bytes, dirty_bytes;
 		_Atomic uint64_t group_ns_sum, sync_us[LOG_BUCKETS], group_us[LOG_BUCKETS],
 			group_commits[LOG_BUCKETS];
 	} counts;
 	uint64_t recovered_groups, truncated_bytes;
 };
 
+#define LOG_DEBUG 3
 #define LOG_INFO 2
 #define LOG_WARN 1
 #define LOG_ERROR 0
@@ -243,6 +256,8 @@ int committer_step(struct log *l);
 void *committer_main(void *arg);
 
 /* mover.c */
+/* The next batch opens a new segment; where nothing waits to be moved it is made at once. ERR_NOMEM. */
+int mover_roll(struct partition *p);
 /* So many bytes may wait before it is hurried: more where many partitions share them. Under tail_lock. */
 int64_t mover_lag_bytes(const struct log *l);
 /* Some of one partition's batches: bytes, 0 where none waited, -errno where the disk refused. */
@@ -257,13 +272,26 @@ void tail_evict(struct log *l, bool all);
 
 /* checkpoint.c */
 int checkpoint_write(struct log *l, struct fault *fault);
+/* Room for so many more segments in l->expired. ERR_NOMEM. */
+int checkpoint_reserve_expired(struct log *l, uint32_t count);
 /* The newer whole copy becomes partitions and *sequence; 0, 1 (there is none), ERR_*. */
 int checkpoint_load(struct log *l, uint64_t *sequence, struct fault *fault);
+
+/* compact.c */
+/*
+ * A piece of compaction, or the choice of what to compact next: 1 something was done, 0 nothing is due,
+ * ERR_* (it was said). *bytes: read and written. *due_ms: the wall time at which something will be due, INT64_MAX for never.
+ */
+int compact_step(struct log *l, uint64_t *bytes, int64_t *due_ms);
+/* Lets go of the pass, where it is one of this partition (NULL: of any). */
+void compact_forget(struct log *l, const struct partition *p);
 
 /* recover.c */
 int recover(struct log *l, struct fault *fault);
 
 /* maintain.c */
+/* Rewrites of this partition (NULL: all) are given up. */
+void rewrites_forget(struct log *l, const struct partition *p);
 /* One piece: 1 where something was done, 0 idle. *wait_ms: how long nothing will be due. */
 int maintain_step(struct log *l, int64_t *wait_ms);
 void *maintain_main(void *arg);

@@ -100,6 +100,7 @@ static void fill_options(struct log *l, const struct log_options *given)
 	o->index_interval_bytes = o->index_interval_bytes ? o->index_interval_bytes : 4096;
 	o->files_max = o->files_max ? o->files_max : files_allowed();
 	o->readers = o->readers ? o->readers : 2;
+	o->compaction_bytes_max = or_default(o->compaction_bytes_max, 64u << 20);
 	if (o->readers > 16)
 		o->readers = 16;
 }
@@ -322,6 +323,7 @@ static void free_tail(struct log *l)
 void log_close(struct log *l)
 {
 	CHECK(!l->started);
+	rewrites_forget(l, NULL);
 	free_tail(l);
 	for (uint32_t i = 0; i < l->expired_count; i++)
 		segment_unref(l->expired[i]);
@@ -652,6 +654,13 @@ void log_stats(struct log *l, struct log_stats *out)
 		.truncated_bytes = l->truncated_bytes,
 		.clock_ahead_ms = least_zero(atomic_load(&l->steady.ahead_ms)),
 		.last_checkpoint_ns = atomic_load(&l->counts.checkpoint_ns),
+		.compactions = atomic_load(&l->counts.compactions),
+		.compacted_records = atomic_load(&l->counts.compacted_records),
+		.compacted_tombstones = atomic_load(&l->counts.compacted_tombstones),
+		.rewritten_segments = atomic_load(&l->counts.rewritten_segments),
+		.rewrite_read_bytes = atomic_load(&l->counts.rewrite_read_bytes),
+		.rewrite_written_bytes = atomic_load(&l->counts.rewrite_written_bytes),
+		.dirty_bytes = atomic_load(&l->counts.dirty_bytes),
 	};
 	for (size_t i = 0; i < LOG_BUCKETS; i++) {
 		out->sync_us_buckets[i] = atomic_load(&l->counts.sync_us[i]);

@@ -40,6 +40,8 @@ struct log_options {
 	uint32_t index_interval_bytes; /* 0: 4096 */
 	uint32_t files_max;            /* open segment files, 0: from RLIMIT_NOFILE */
 	uint32_t readers;              /* threads of the reader pool, 0: 2 */
+	uint64_t rewrite_rate; /* bytes a second that rewriting segments may read and write, 0: no bound */
+	uint64_t compaction_bytes_max; /* memory for the keys of one pass, 0: 64 MiB */
 	/*
 	 * log_start starts no thread, and nothing waits for one: the caller runs
 	 * log_step() instead. For what must be repeatable, such as the simulator.
@@ -101,6 +103,12 @@ struct partition_options {
 	int64_t retention_ms;    /* by append time, -1: for ever */
 	int64_t retention_bytes; /* -1: no bound */
 	uint64_t cookie;         /* the caller's (the topic's object) */
+	/* Compaction, where `compact`: docs/internals/compaction.md. */
+	bool compact;
+	uint32_t dirty_percent; /* a pass begins when so much of what is sealed is dirty */
+	int64_t max_lag_ms;     /* or when something dirty is so old, -1: never for that */
+	int64_t tombstone_ms;   /* how long a tombstone stays after the first pass over it */
+	int64_t recompress_ms;  /* segments this old are written again with zstd, -1: never */
 };
 
 /* The partition of weir's own state. Open as soon as log_open returns. */
@@ -125,6 +133,7 @@ struct partition_range {
 	int64_t start; /* first offset retained */
 	int64_t end;   /* high watermark: one past the last durable record */
 	uint64_t bytes;
+	int64_t clean; /* compacted up to here, 0: never */
 };
 void partition_range(struct partition *p, struct partition_range *out);
 uint32_t partition_number(const struct partition *p);
@@ -310,6 +319,11 @@ struct log_stats {
 	uint64_t group_commits_buckets[LOG_BUCKETS];
 	uint64_t last_checkpoint_ns;
 	int64_t clock_ahead_ms; /* the wall clock is doubted, and so much ahead of what is believed; else 0 */
+	uint64_t compactions;   /* passes over a partition that came to their end */
+	uint64_t compacted_records;    /* left out, because a later one has their key */
+	uint64_t compacted_tombstones; /* left out, because their time was over */
+	uint64_t rewritten_segments, rewrite_read_bytes, rewrite_written_bytes;
+	uint64_t dirty_bytes; /* of compacted partitions: sealed and not compacted, when last looked at */
 };
 void log_stats(struct log *l, struct log_stats *out);
 

@@ -138,6 +138,28 @@ static int64_t least(int64_t a, int64_t b)
 	return a < b ? a : b;
 }
 
+/*
+ * A piece of what writes segments again, as the I/O budget allows: after so many
+ * bytes as take so long, the next one comes so much later. Moves *due_ms to when there will be more.
+ */
+static int rewrite_some(struct log *l, int64_t now_ms, int64_t *due_ms)
+{
+	int64_t now_ns = sys_monotonic_ns(l->sys), ahead_ns = l->rewrite_ready_ns - now_ns, due = INT64_MAX;
+	uint64_t bytes = 0, rate = l->options.rewrite_rate;
+	int rc = 0;
+
+	if (ahead_ns > 0) {
+		due = now_ms + ahead_ns / 1000000;
+	} else if (!atomic_load(&l->full)) {
+		rc = compact_step(l, &bytes, &due);
+		if (rate)
+			l->rewrite_ready_ns = now_ns + (int64_t)(bytes * 1000000 / rate) * 1000;
+	}
+	if (due < *due_ms)
+		*due_ms = due;
+	return rc;
+}
+
 int maintain_step(struct log *l, int64_t *wait_ms)
 {
 	struct fault fault = {0};
@@ -168,11 +190,19 @@ int maintain_step(struct log *l, int64_t *wait_ms)
 		core_say(l, LOG_ERROR, "seen_failed", "%s", fault.text);
 	if (rc > 0)
 		return 1;
+	rc = rewrite_some(l, now_ms, &expiry);
+	if (rc > 0)
+		return 1;
 	*wait_ms = expiry == INT64_MAX || expiry - now_ms > IDLE_MS ? IDLE_MS : expiry - now_ms + 1;
 	*wait_ms = least(*wait_ms, steady_wait_ms(&l->steady));
 	if (atomic_exchange(&l->active, false) || atomic_load(&l->full) || atomic_load(&l->move_failing))
-		*wait_ms = LOOK_MS;
+		*wait_ms = least(*wait_ms, LOOK_MS);
 	return 0;
+}
+
+void rewrites_forget(struct log *l, const struct partition *p)
+{
+	compact_forget(l, p);
 }
 
 static bool sleep_for(struct log *l, int64_t ms)

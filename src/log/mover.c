@@ -136,6 +136,31 @@ static int segment_to_append(struct partition *p, int64_t base, uint32_t first_b
 	return 0;
 }
 
+int mover_roll(struct partition *p)
+{
+	struct segment *last, *sealed = NULL;
+	int rc = 0;
+
+	(void)pthread_mutex_lock(&p->lock);
+	last = p->segment_count ? p->segments[p->segment_count - 1] : NULL;
+	if (last && atomic_load(&last->bytes) > 0 && p->moved < p->ring_count) {
+		p->last_sealed = true;
+	} else if (last && atomic_load(&last->bytes) > 0) {
+		rc = add_segment(p, p->end);
+		if (rc == 0) {
+			p->last_sealed = false;
+			sealed = segment_ref(last);
+			atomic_store(&p->segments[p->segment_count - 1]->last_append_ms,
+				     atomic_load(&last->last_append_ms));
+		}
+	}
+	(void)pthread_mutex_unlock(&p->lock);
+	if (sealed)
+		segment_seal(sealed);
+	segment_unref(sealed);
+	return rc ? ERR_NOMEM : 0;
+}
+
 static void unpin_groups(struct log *l, struct tail_group **groups, uint32_t count)
 {
 	for (uint32_t i = 0; i < count; i++)

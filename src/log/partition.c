@@ -56,6 +56,7 @@ static struct partition *new_partition(struct log *l, const struct topic_id *top
 	p->number = number;
 	p->options = (struct partition_options){.retention_ms = -1, .retention_bytes = -1};
 	p->last_time_ms = -1;
+	p->tombstone_ms = INT64_MAX;
 	(void)pthread_mutex_init(&p->lock, NULL);
 	return p;
 }
@@ -168,6 +169,7 @@ void partition_range(struct partition *p, struct partition_range *out)
 	(void)pthread_mutex_lock(&p->lock);
 	out->start = p->start;
 	out->end = p->end;
+	out->clean = p->clean;
 	out->bytes = 0;
 	for (uint32_t i = 0; i < p->segment_count; i++)
 		out->bytes += atomic_load(&p->segments[i]->bytes);
@@ -334,18 +336,28 @@ static int read_segment(struct partition *p, struct segment *s, int64_t offset, 
 	out->next_offset = r.next_offset;
 	out->gap.from = r.gap_from;
 	out->gap.to = r.gap_to;
-	if (r.gap_from != r.gap_to)
+	if (r.gap_from != r.gap_to && !r.lost && !atomic_load(&s->replaced))
 		say_damage(p, s, &r);
 	return LOG_READ_OK;
 }
 
-static int read_partition(struct partition *p, int64_t offset, size_t bytes_max, bool wait,
-			  struct log_view *out)
+/*
+ * A segment that a rewrite has replaced may be gone from the disk by the time
+ * that its reader opens it: then what looks like damage or failure is none.
+ */
+static bool is_out_of_date(const struct segment *s, int rc, const struct log_view *out)
+{
+	return atomic_load(&s->replaced) && (rc < 0 || out->gap.from != out->gap.to);
+}
+
+static int read_once(struct partition *p, int64_t offset, size_t bytes_max, bool wait, struct log_view *out,
+		     bool *again)
 {
 	struct segment *s = NULL;
 	int rc = LOG_READ_OK;
 	bool hit = false;
 
+	*again = false;
 	*out = (struct log_view){0};
 	(void)pthread_mutex_lock(&p->lock);
 	if (atomic_load(&p->dropped))
@@ -370,7 +382,22 @@ static int read_partition(struct partition *p, int64_t offset, size_t bytes_max,
 	}
 	atomic_fetch_add_explicit(&p->log->counts.reads_disk, 1, memory_order_relaxed);
 	rc = read_segment(p, s, offset, bytes_max, wait, out);
+	*again = is_out_of_date(s, rc, out);
 	segment_unref(s);
+	return rc;
+}
+
+static int read_partition(struct partition *p, int64_t offset, size_t bytes_max, bool wait,
+			  struct log_view *out)
+{
+	bool again;
+	int rc;
+
+	do {
+		rc = read_once(p, offset, bytes_max, wait, out, &again);
+		if (again)
+			blob_unref(out->blob);
+	} while (again);
 	return rc;
 }
 
@@ -406,6 +433,10 @@ static int find_in_segments(struct partition *p, int64_t time_ms, int64_t *offse
 			return 1;
 		after = s->base;
 		rc = segment_find_time(s, start, time_ms, offset);
+		if (rc < 0 && atomic_load(&s->replaced)) {
+			after--; /* what took its place */
+			rc = 1;
+		}
 		segment_unref(s);
 		if (rc <= 0)
 			return rc;

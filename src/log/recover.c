@@ -65,11 +65,24 @@ struct sweep {
 	char path[SEGMENT_PATH_BYTES];
 };
 
-static bool is_known(const struct partition *p, int64_t base)
+/* Files of other revisions of a known segment are as little known as any: a rewrite that was not finished, or what it replaced. */
+static bool is_known(const struct partition *p, const char *name)
 {
-	for (uint32_t i = 0; p && i < p->segment_count; i++)
-		if (p->segments[i]->base == base)
-			return true;
+	char known[SEGMENT_NAME_BYTES];
+	uint64_t base;
+
+	if (strlen(name) <= 20 || !slice_to_u64(slice_make(name, 20), &base))
+		return false;
+	for (uint32_t i = 0; p && i < p->segment_count; i++) {
+		const struct segment *s = p->segments[i];
+		if (s->base != (int64_t)base)
+			continue;
+		for (int kind = SEGMENT_LOG; kind < SEGMENT_FILES; kind++) {
+			segment_file_name(s->base, s->revision, (enum segment_file)kind, known);
+			if (strcmp(known, name) == 0)
+				return true;
+		}
+	}
 	return false;
 }
 
@@ -77,10 +90,8 @@ static int sweep_file(void *ctx, const char *name)
 {
 	struct sweep *s = ctx;
 	char path[SEGMENT_PATH_BYTES + 300];
-	uint64_t base;
 
-	if (strlen(name) > 20 && slice_to_u64(slice_make(name, 20), &base) &&
-	    is_known(s->partition, (int64_t)base))
+	if (is_known(s->partition, name))
 		return 0;
 	(void)snprintf(path, sizeof(path), "%s/%s", s->path, name);
 	(void)s->l->sys->ops->unlink(s->l->sys->self, path);

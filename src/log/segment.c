@@ -60,14 +60,25 @@ void segment_unref(struct segment *s)
 	mem_free(s);
 }
 
-void segment_path(const struct segment *s, enum segment_file kind, char *out)
+void segment_file_name(int64_t base, uint32_t revision, enum segment_file kind, char *out)
 {
 	static const char *const endings[] = {"log", "index", "timeindex"};
-	char id[37];
+
+	if (revision == 0)
+		(void)snprintf(out, SEGMENT_NAME_BYTES, "%020lld.%s", (long long)base, endings[kind]);
+	else
+		(void)snprintf(out, SEGMENT_NAME_BYTES, "%020lld.%u.%s", (long long)base, revision,
+			       endings[kind]);
+}
+
+void segment_path(const struct segment *s, enum segment_file kind, char *out)
+{
+	char id[37], name[SEGMENT_NAME_BYTES];
 
 	topic_id_text(&s->place.topic, id);
-	(void)snprintf(out, SEGMENT_PATH_BYTES, "%s/%s/%u/%020lld.%s", s->place.topics_dir, id,
-		       s->place.number, (long long)s->base, endings[kind]);
+	segment_file_name(s->base, s->revision, kind, name);
+	(void)snprintf(out, SEGMENT_PATH_BYTES, "%s/%s/%u/%s", s->place.topics_dir, id, s->place.number,
+		       name);
 }
 
 static int pin(struct segment *s, bool wait)
@@ -224,6 +235,8 @@ int segment_append(struct segment *s, const struct segment_piece *pieces, uint32
 		return rc;
 	note_pieces(s, pieces, count, at);
 	atomic_store(&s->last_append_ms, now_ms);
+	if (atomic_load(&s->first_append_ms) == 0)
+		atomic_store(&s->first_append_ms, now_ms);
 	return 0;
 }
 
@@ -236,6 +249,33 @@ int segment_sync(struct segment *s)
 		return fd;
 	rc = s->place.sys->ops->fdatasync(s->place.sys->self, fd);
 	unpin(s);
+	return rc;
+}
+
+void segment_write_back(struct segment *s, uint64_t at, uint64_t bytes)
+{
+	const struct sys *sys = s->place.sys;
+	int fd = pin(s, true);
+
+	if (fd < 0)
+		return;
+	(void)sys->ops->write_back(sys->self, fd, at, bytes);
+	unpin(s);
+}
+
+int segment_sync_directories(struct segment *s)
+{
+	const struct sys *sys = s->place.sys;
+	char path[SEGMENT_PATH_BYTES];
+	int rc = 0;
+
+	segment_path(s, SEGMENT_LOG, path);
+	for (int level = 0; level < 3 && rc == 0; level++) {
+		char *slash = strrchr(path, '/');
+		CHECK(slash);
+		*slash = '\0';
+		rc = sys->ops->sync_dir(sys->self, path);
+	}
 	return rc;
 }
 
@@ -408,6 +448,60 @@ static int window_resync(struct window *w, int64_t offset_from, uint64_t *positi
 	}
 	*position = w->end;
 	return 1;
+}
+
+/* ---- all of it, in order ---- */
+
+struct segment_scan {
+	struct window window;
+	uint64_t at;
+	int64_t expect; /* base offset of the next batch: the one field that no checksum covers */
+};
+
+int segment_scan_open(struct segment *s, struct segment_scan **out)
+{
+	struct segment_scan *scan = mem_zalloc(1, sizeof(*scan));
+	int rc;
+
+	if (!scan)
+		return ERR_NOMEM;
+	rc = window_open(&scan->window, s);
+	if (rc) {
+		mem_free(scan);
+		return rc;
+	}
+	scan->expect = s->base;
+	(void)segment_ref(s);
+	*out = scan;
+	return 0;
+}
+
+void segment_scan_close(struct segment_scan *scan)
+{
+	struct segment *s;
+
+	if (!scan)
+		return;
+	s = scan->window.s;
+	window_close(&scan->window);
+	segment_unref(s);
+	mem_free(scan);
+}
+
+int segment_scan_next(struct segment_scan *scan, struct batch_head *head, struct slice *batch)
+{
+	int rc = window_batch(&scan->window, scan->at, head, batch);
+
+	if (rc == 1 && scan->expect != atomic_load(&scan->window.s->next_offset))
+		return ERR_CORRUPT;
+	if (rc)
+		return rc;
+	if (head->base_offset != scan->expect)
+		return ERR_CORRUPT;
+	scan->at += head->bytes;
+	scan->expect = batch_last_offset(head) + 1;
+	*batch = slice_make(batch->ptr, head->bytes);
+	return 0;
 }
 
 /* Follows whole batches from `from` on, of which the checkpoint does not know: gives the offset behind the last. */
@@ -660,14 +754,16 @@ static int fill_blob(struct segment *s, int fd, uint64_t position, size_t n, boo
  * Whole, right batches in `bytes`: steps over those before `offset`, then takes
  * as many as there are. *used is where it stopped, *need what the batch there
  * wants. ERR_CORRUPT where that batch is damaged, or does not begin with
- * *expect: the base offset is the one field that no checksum covers.
+ * *expect: the base offset is the one field that no checksum covers. *lost is
+ * the offset behind the batch there where it stands for lost records, else -1.
  */
 static int take_batches(struct slice bytes, int64_t offset, int64_t *expect, size_t *from, size_t *used,
-			size_t *need, int64_t *next)
+			size_t *need, int64_t *next, int64_t *lost)
 {
 	struct batch_head head;
 	int rc = 0;
 
+	*lost = *next = -1;
 	*from = *used = 0;
 	*need = BATCH_HEAD_BYTES;
 	while (*used < bytes.len) {
@@ -678,6 +774,10 @@ static int take_batches(struct slice bytes, int64_t offset, int64_t *expect, siz
 			rc = ERR_CORRUPT;
 		if (rc)
 			break;
+		if (batch_is_lost(&head) && batch_last_offset(&head) >= offset) {
+			*lost = *next < 0 ? batch_last_offset(&head) + 1 : -1;
+			return 0; /* what stands before it first */
+		}
 		*expect = batch_last_offset(&head) + 1;
 		*used += head.bytes;
 		if (batch_last_offset(&head) < offset)
@@ -715,6 +815,17 @@ static int read_over_damage(struct segment *s, int fd, uint64_t position, int64_
 	return 0;
 }
 
+/* A batch that stands for lost records: the same gap as the damage was that it took the place of. */
+static int tell_lost(struct segment *s, int64_t offset, int64_t next, uint64_t position,
+		     struct segment_read *out)
+{
+	out->gap_from = offset;
+	out->gap_to = out->next_offset = next;
+	out->lost = true;
+	give_hint(s, next, position);
+	return 0;
+}
+
 static int read_from(struct segment *s, int fd, struct place place, int64_t offset, size_t bytes_max,
 		     bool wait, struct segment_read *out)
 {
@@ -724,12 +835,12 @@ static int read_from(struct segment *s, int fd, struct place place, int64_t offs
 
 	while (position < atomic_load(&s->bytes)) {
 		size_t from, used, need;
-		int64_t next = -1;
+		int64_t next, lost;
 		bool cut_off;
 		int rc = fill_blob(s, fd, position, want, wait, &out->blob);
 		if (rc)
 			return rc;
-		rc = take_batches(blob_slice(out->blob), offset, &expect, &from, &used, &need, &next);
+		rc = take_batches(blob_slice(out->blob), offset, &expect, &from, &used, &need, &next, &lost);
 		if (next >= 0) {
 			out->batches = slice_make(out->blob->bytes + from, used - from);
 			out->next_offset = next;
@@ -740,6 +851,8 @@ static int read_from(struct segment *s, int fd, struct place place, int64_t offs
 			  out->blob->len < atomic_load(&s->bytes) - position; /* nothing more will come */
 		blob_unref(out->blob);
 		out->blob = NULL;
+		if (lost >= 0)
+			return tell_lost(s, offset, lost, position + used + BATCH_HEAD_BYTES, out);
 		if (rc == ERR_CORRUPT || cut_off)
 			return wait ? read_over_damage(s, fd, position + used, offset, bytes_max, out) :
 				      -EAGAIN;
@@ -807,7 +920,7 @@ int segment_read(struct segment *s, int64_t offset, size_t bytes_max, bool wait,
 	if (fd < 0)
 		return fd == -EAGAIN ? fd : read_nothing(s, offset, out);
 	rc = read_from(s, fd, place, offset, bytes_max, wait, out);
-	if (rc == 0 && out->gap_from != out->gap_to && place.position > 0)
+	if (rc == 0 && out->gap_from != out->gap_to && !out->lost && place.position > 0)
 		rc = read_again(s, fd, place, offset, bytes_max, out);
 	unpin(s);
 	return rc;

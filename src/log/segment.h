@@ -8,6 +8,7 @@
 #include "base/blob.h"
 #include "log/files.h"
 #include "log/topic_id.h"
+#include "proto/batch/batch.h"
 
 /*
  * One stretch of a partition on disk: a .log file of batches, laid out as
@@ -47,12 +48,16 @@ struct segment {
 	struct segment_place place;
 	_Atomic uint32_t refs;
 	int64_t base;
+	uint32_t revision; /* how often it was rewritten; part of its files' names. Set before anybody else sees it */
+	_Atomic bool replaced;  /* another one holds its offsets now, its files may be gone */
 	_Atomic uint64_t bytes; /* whole batches handed to the kernel */
 	_Atomic int64_t next_offset;
 	_Atomic int64_t max_timestamp;
 	_Atomic int64_t last_append_ms;
-	bool dirty;   /* the mover's and maintenance's, under the partition's lock */
-	bool created; /* its directory entry is not synced yet */
+	_Atomic int64_t first_append_ms; /* 0: none since the start */
+	bool damaged;                    /* maintenance's: a rewrite met damage, it stays as it is */
+	bool dirty;                      /* the mover's and maintenance's, under the partition's lock */
+	bool created;                    /* its directory entry is not synced yet */
 	struct file_slot file;
 	pthread_mutex_t lock; /* index and hints */
 	struct segment_index index;
@@ -70,8 +75,12 @@ int segment_new(const struct segment_place *place, int64_t base, struct segment 
 struct segment *segment_ref(struct segment *s);
 void segment_unref(struct segment *s);
 
-enum segment_file { SEGMENT_LOG, SEGMENT_INDEX, SEGMENT_TIMEINDEX };
+enum segment_file { SEGMENT_LOG, SEGMENT_INDEX, SEGMENT_TIMEINDEX, SEGMENT_FILES };
 #define SEGMENT_PATH_BYTES 640u
+#define SEGMENT_NAME_BYTES 64u
+
+/* The name of one of its files within the partition's directory: "00000000000000000041.log", rewritten "….2.log". */
+void segment_file_name(int64_t base, uint32_t revision, enum segment_file kind, char *out);
 void segment_path(const struct segment *s, enum segment_file kind, char *out);
 
 /* One contiguous piece of batches for an append. */
@@ -99,20 +108,39 @@ void segment_seal(struct segment *s);
  */
 int segment_cut(struct segment *s, uint64_t bytes, struct fault *fault);
 
+/* Starts writing `bytes` from `at` on to the disk, without waiting. */
+void segment_write_back(struct segment *s, uint64_t at, uint64_t bytes);
+
+/* Syncs the directory of its files, and those above up to data/topics. 0 or -errno. */
+int segment_sync_directories(struct segment *s);
+
 /* Unlinks all three files. */
 void segment_unlink(struct segment *s);
+
+/*
+ * Whole batches in order from the beginning on, for who reads all of a sealed segment.
+ * Holds its file open meanwhile.
+ */
+struct segment_scan;
+int segment_scan_open(struct segment *s, struct segment_scan **out); /* ERR_NOMEM, ERR_IO */
+void segment_scan_close(struct segment_scan *scan);                  /* NULL is allowed */
+
+/* 0 and a checked batch (borrowed until the next call), 1 at the end, ERR_CORRUPT (there is damage), ERR_IO, ERR_NOMEM. */
+int segment_scan_next(struct segment_scan *scan, struct batch_head *head, struct slice *batch);
 
 struct segment_read {
 	struct blob *blob; /* owned by the caller */
 	struct slice batches;
 	int64_t next_offset;
 	int64_t gap_from, gap_to; /* equal: no damage */
+	bool lost;                /* of a gap: it was told and set aside already (BATCH_LOST) */
 };
 
 /*
  * Whole batches from the one that holds `offset` on, at most bytes_max of them
  * but always the first. Every batch given was checked against its CRC. Damaged
- * bytes are stepped over and told as a gap. 0, 1 (nothing at or behind `offset`
+ * bytes are stepped over and told as a gap, and so are batches that stand for lost records.
+ * Others without records are given as they are. 0, 1 (nothing at or behind `offset`
  * in this segment), -EAGAIN (only where wait is false), ERR_NOMEM, ERR_IO.
  */
 int segment_read(struct segment *s, int64_t offset, size_t bytes_max, bool wait, struct segment_read *out);

@@ -17,6 +17,7 @@
 #include "log/format.h"
 #include "log/frame.h"
 #include "log/journal.h"
+#include "log/segment.h"
 #include "proto/batch/batch.h"
 
 #define WINDOW_BYTES (4u << 20)
@@ -199,7 +200,8 @@ static void check_index(struct verify *v, const char *log_path, int log_fd,
 	int64_t got = 0;
 	int fd;
 
-	(void)snprintf(path, sizeof(path), "%.*s.index", (int)(strlen(log_path) - 4), log_path);
+	(void)snprintf(path, sizeof(path), "%.*s.index", (int)(strlen(log_path) - 4),
+		       log_path); /* of any revision */
 	fd = begin_file(v, path, &bytes);
 	if (fd < 0)
 		return; /* there is none: it is made when it is needed */
@@ -224,13 +226,13 @@ static void check_index(struct verify *v, const char *log_path, int log_fd,
 static int check_segment(void *ctx, const struct checkpoint_segment *s)
 {
 	struct verify *v = ctx;
-	char path[760], id[37];
+	char path[760], id[37], name[SEGMENT_NAME_BYTES];
 	uint64_t bytes;
 	int fd;
 
 	topic_id_text(&v->partition.topic, id);
-	(void)snprintf(path, sizeof(path), "%s/%s/%u/%020lld.log", v->topic_dir, id, v->partition.number,
-		       (long long)s->base);
+	segment_file_name(s->base, s->revision, SEGMENT_LOG, name);
+	(void)snprintf(path, sizeof(path), "%s/%s/%u/%s", v->topic_dir, id, v->partition.number, name);
 	if (v->expected != s->base && v->expected >= 0)
 		tell(v, path, 0, false, v->expected, s->base, "the segment before it ends at offset %lld",
 		     (long long)v->expected);

@@ -292,6 +292,12 @@ static void put_head(uint8_t *batch, const struct batch_head *h)
 	CHECK(at == batch + BATCH_HEAD_BYTES);
 }
 
+void batch_head_put(uint8_t *batch, const struct batch_head *h)
+{
+	put_head(batch, h);
+	put_crc(batch, h->bytes);
+}
+
 struct slice batch_build_finish(struct batch_build *b)
 {
 	size_t bytes = (size_t)(b->at - b->begin);
@@ -307,8 +313,7 @@ struct slice batch_build_finish(struct batch_build *b)
 				  .count = b->count};
 
 	CHECK(b->count > 0 && bytes <= INT32_MAX);
-	put_head(b->begin, &head);
-	put_crc(b->begin, bytes);
+	batch_head_put(b->begin, &head);
 	return slice_make(b->begin, bytes);
 }
 
@@ -326,7 +331,6 @@ uint8_t *batch_put_empty(uint8_t *at, int64_t base, int64_t last, uint16_t attri
 
 	CHECK(base >= 0 && last >= base && last - base < BATCH_OFFSETS_MAX);
 	CHECK((attributes & ~BATCH_LOST) == 0);
-	put_head(at, &head);
-	put_crc(at, BATCH_HEAD_BYTES);
+	batch_head_put(at, &head);
 	return at + BATCH_HEAD_BYTES;
 }

@@ -115,6 +115,9 @@ static inline bool batch_is_lost(const struct batch_head *h)
  */
 uint8_t *batch_put_empty(uint8_t *at, int64_t base, int64_t last, uint16_t attributes, int64_t timestamp_ms);
 
+/* Writes the head of a batch whose records stand behind it already, and its checksum. h->crc is ignored. */
+void batch_head_put(uint8_t *batch, const struct batch_head *h);
+
 /* Where a header of a record begins: names and values are borrowed from the batch. */
 struct batch_record {
 	int64_t offset;

@@ -10,8 +10,8 @@
  * that says caught_up=false is one that was full. What was gathered before moves
  * out of the loop's scratch meanwhile, if it is small; a large page goes as it is.
  *
- * With a key much may have to be looked through for nothing: a turn looks at
- * SCAN_BYTES_TURN, then others have theirs.
+ * With a key, or where compaction has taken records away, much may have to be
+ * looked through for nothing: a turn looks at SCAN_BYTES_TURN, then others have theirs.
  *
  * A batch that goes out whole comes from the encode cache: of a thousand long
  * polls woken by one commit one encodes. What a limit or a key cuts is encoded
@@ -195,7 +195,7 @@ static int put_record(struct poll *p, const struct reader_view *view, const stru
 	return rc;
 }
 
-/* One by one, up to the limit. */
+/* One by one, up to the limit. 1 where the batch was taken to its end, 0 where it was cut. */
 static int take_records(struct poll *p, const struct reader_view *view, const struct batch_head *head)
 {
 	struct batch_walk walk;
@@ -218,13 +218,27 @@ static int take_records(struct poll *p, const struct reader_view *view, const st
 		put_gap(p, view->number, view->from > head->base_offset ? view->from : head->base_offset,
 			batch_last_offset(head) + 1);
 	reader_consumed(p->reader, batch_last_offset(head) + 1);
-	return 0;
+	return 1;
+}
+
+/* Offsets whose records are gone: stepped over, also behind the last record that fits, so that the end is seen. */
+static bool pass_empty(struct poll *p, struct reader_view *view)
+{
+	struct batch_head head;
+
+	if (batch_head_read(view->batches, &head) || !batch_is_empty(&head) || head.bytes > view->batches.len)
+		return false;
+	reader_consumed(p->reader, batch_last_offset(&head) + 1);
+	view->batches = slice_from(view->batches, head.bytes);
+	return true;
 }
 
 static int take_view(struct poll *p, struct reader_view *view)
 {
 	int rc = 0;
 
+	while (pass_empty(p, view))
+		;
 	while (view->batches.len && rc == 0 && !is_full(p)) {
 		struct batch_head head;
 		if (batch_head_read(view->batches, &head) || head.bytes > view->batches.len)
@@ -232,9 +246,12 @@ static int take_view(struct poll *p, struct reader_view *view)
 		rc = take_encoded(p, view, &head);
 		if (rc == 0)
 			rc = take_records(p, view, &head);
-		else if (rc == 1)
-			rc = 0;
+		if (rc != 1)
+			return rc;
+		rc = 0;
 		view->batches = slice_from(view->batches, head.bytes);
+		while (pass_empty(p, view))
+			;
 	}
 	if (rc == 0 && view->batches.len == 0 && !is_full(p))
 		reader_consumed(p->reader, view->next_offset);
@@ -263,6 +280,7 @@ static int gather_page(struct poll *p)
 	while (!is_full(p) && p->gaps.len < GAPS_BYTES_FULL) {
 		struct reader_view view;
 		uint32_t before = p->count;
+		size_t scan;
 		int rc;
 		if (scanned >= SCAN_BYTES_TURN) {
 			reader_again(p->reader);
@@ -275,8 +293,9 @@ static int gather_page(struct poll *p)
 		}
 		if (rc != READER_BATCH)
 			return rc;
-		scanned += reader_filters(p->reader) ? view.batches.len : 0;
+		scan = view.batches.len;
 		rc = take_view(p, &view);
+		scanned += reader_filters(p->reader) || p->count == before ? scan : 0;
 		scanned += (size_t)(unpacker_of(p)->inflated - inflated) / 8; /* as pump_run counts it */
 		inflated = unpacker_of(p)->inflated;
 		app_observe_delivery(loop_of(p), way_of(p), p->waited ? view.entered_ns : 0,

@@ -214,14 +214,16 @@ static uint32_t bytes_of_front(const struct reader_view *view)
 	return batch_head_read(view->batches, &head) ? 0 : head.bytes;
 }
 
-/* Of a batch in which the key does not occur, its size; 0 where it may, or where it cannot be told. */
+/* Of a batch without records, or in which the key does not occur, its size; 0 where it may, or where it cannot be told. */
 static uint32_t nothing_wanted(const struct pump *p, const struct reader_view *view)
 {
 	struct batch_walk walk;
 	struct batch_record r;
 	int rc;
 
-	if (!reader_filters(p->reader) || unpacker_walk(encode_cache_unpacker(p->al->cache), view, &walk))
+	if (batch_head_read(view->batches, &walk.head) ||
+	    (!reader_filters(p->reader) && !batch_is_empty(&walk.head)) ||
+	    unpacker_walk(encode_cache_unpacker(p->al->cache), view, &walk))
 		return 0;
 	while ((rc = batch_walk_next(&walk, &r)) == 1)
 		if (r.offset >= view->from && reader_wants(p->reader, r.key))
@@ -273,16 +275,28 @@ static int give_view(struct pump *p, struct reader_view *view, size_t *scanned)
 	return rc;
 }
 
+static bool has_no_record(const struct reader_view *view)
+{
+	struct slice rest = view->batches;
+	struct batch_head head;
+
+	while (rest.len && batch_head_read(rest, &head) == 0 && batch_is_empty(&head))
+		rest = slice_from(rest, head.bytes);
+	return rest.len == 0;
+}
+
 static int step(struct pump *p, size_t room, size_t *scanned)
 {
 	struct reader_view view;
+	bool empty;
 	int rc = reader_next(p->reader, room < VIEW_BYTES_MAX ? room : VIEW_BYTES_MAX, &view);
 
 	if (rc == READER_GAP)
 		return give_gap(p, &view, view.from, view.next_offset);
 	if (rc != READER_BATCH)
 		return rc;
-	*scanned += reader_filters(p->reader) ? view.batches.len : 0;
+	empty = has_no_record(&view);
+	*scanned += reader_filters(p->reader) || empty ? view.batches.len : 0;
 	rc = give_view(p, &view, scanned);
 	reader_view_release(&view);
 	return rc;
@@ -300,7 +314,7 @@ static int run(struct pump *p)
 			p->waited = false;
 			return PUMP_DONE;
 		}
-		/* Looking for a key uses no credit: others of the loop have their turn all the same. */
+		/* Looking for a key, or past what compaction took, uses no credit: others of the loop have their turn all the same. */
 		if (scanned >= SCAN_BYTES_TURN) {
 			reader_again(p->reader);
 			return PUMP_DONE;
