@@ -78,8 +78,8 @@ static bool read_status(struct slice content, struct status *out)
 	json_cursor_init(&c, content);
 	json_object_begin(&c);
 	while (json_object_next(&c, &name)) {
-		static const char *const names[] = {"bytes_done", "bytes_total", "files", "linked", "bytes",
-						    "sequence"};
+		static const char *const names[] = {"bytes_done", "bytes_total", "files",
+						    "linked",     "bytes",       "sequence"};
 		uint64_t *const numbers[] = {&out->done,   &out->total, &out->files,
 					     &out->linked, &out->bytes, &out->sequence};
 		if (json_take(&c, &v))
@@ -178,7 +178,8 @@ static int follow(const struct client_url *url, struct status *s, struct progres
 		return CLI_DONE;
 	if (strcmp(s->state, "failed") == 0)
 		return cli_fail("the backup failed (%s): %s", s->code, s->detail);
-	return cli_fail("the server knows of no backup: it was restarted meanwhile, and the backup did not end");
+	return cli_fail(
+		"the server knows of no backup: it was restarted meanwhile, and the backup did not end");
 }
 
 static int absolute(const char *dir, char *out, size_t size)

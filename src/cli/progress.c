@@ -63,7 +63,8 @@ void progress_show(struct progress *p, uint64_t done, uint64_t total)
 {
 	int64_t now = client_now_ms();
 	int64_t pause = p->json ? JSON_MS : p->terminal ? BAR_MS : LINE_MS;
-	uint32_t percent = total ? (uint32_t)((double)(done < total ? done : total) * 100 / (double)total) : 0;
+	uint32_t percent =
+		total ? (uint32_t)((double)(done < total ? done : total) * 100 / (double)total) : 0;
 
 	if (now - p->begun_ms < QUIET_MS || now - p->told_ms < pause)
 		return;

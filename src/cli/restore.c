@@ -78,11 +78,8 @@ static void on_fault(void *ctx, const struct verify_fault *f)
 
 static int verify(struct run *r, const char *dir, struct verify_result *result)
 {
-	struct verify_options with = {.sys = sys_kernel(),
-				      .dir = dir,
-				      .on_fault = on_fault,
-				      .on_progress = on_verified,
-				      .ctx = r};
+	struct verify_options with = {
+		.sys = sys_kernel(), .dir = dir, .on_fault = on_fault, .on_progress = on_verified, .ctx = r};
 	struct fault fault = {0};
 	int rc;
 

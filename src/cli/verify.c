@@ -57,7 +57,8 @@ static void put_fault(const struct verify_fault *f, bool mended)
 	(void)buf_appendf(&out, "{\"type\":\"%s\",\"file\":", f->harmless ? "note" : "fault");
 	progress_put_text(&out, f->file);
 	(void)buf_appendf(&out, ",\"position\":%llu,\"from\":%lld,\"to\":%lld,\"text\":",
-			  (unsigned long long)f->position, (long long)f->offset_from, (long long)f->offset_to);
+			  (unsigned long long)f->position, (long long)f->offset_from,
+			  (long long)f->offset_to);
 	progress_put_text(&out, f->text);
 	(void)buf_append_str(&out, mended ? ",\"mended\":" : ",\"repair\":");
 	if (f->mend)
@@ -130,8 +131,8 @@ static void put_repair(struct report *r, const struct verify_result *result)
 
 	if (!r->json) {
 		if (result->mended)
-			printf("mended %llu; what was replaced is in %s\n", (unsigned long long)result->mended,
-			       result->quarantine);
+			printf("mended %llu; what was replaced is in %s\n",
+			       (unsigned long long)result->mended, result->quarantine);
 		else
 			printf("nothing to mend\n");
 		return;

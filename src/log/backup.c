@@ -84,8 +84,8 @@ int backup_make_target(struct backup *b, const char *dir)
 		rc = sys->ops->list(sys->self, dir, find_any, found);
 	if (rc > 0)
 		return fault_set(b->fault, ERR_NOT_EMPTY,
-				 "%s is not empty (it holds %s): a directory is needed that is new or empty", dir,
-				 found);
+				 "%s is not empty (it holds %s): a directory is needed that is new or empty",
+				 dir, found);
 	(void)snprintf(above, sizeof(above), "%s", dir);
 	slash = strrchr(above, '/');
 	if (slash && slash != above)
@@ -357,7 +357,8 @@ static int plan_segments(struct backup *b, uint64_t *sequence)
 	if (rc == 0)
 		rc = checkpoint_walk(buf_slice(&b->checkpoint), &number, sequence, &sink);
 	if (rc && !b->fault->err)
-		return fault_set(b->fault, ERR_CORRUPT, "the checkpoint in %s cannot be read", b->options.data);
+		return fault_set(b->fault, ERR_CORRUPT, "the checkpoint in %s cannot be read",
+				 b->options.data);
 	return rc;
 }
 
@@ -476,8 +477,8 @@ static int take_journal(struct backup *b, uint64_t after, uint64_t until)
 	for (uint32_t i = 0; i < g->count && rc == 0; i++)
 		rc = take_groups(&groups, g->list[i]);
 	if (rc == 0 && until != UINT64_MAX && groups.expect <= until)
-		rc = fault_set(b->fault, ERR_CORRUPT, "%s: group %llu is not there, though it is durable", full,
-			       (unsigned long long)groups.expect);
+		rc = fault_set(b->fault, ERR_CORRUPT, "%s: group %llu is not there, though it is durable",
+			       full, (unsigned long long)groups.expect);
 	b->result.sequence = groups.expect - 1;
 	buf_fini(&groups.file);
 	buf_fini(&groups.frame);
@@ -583,7 +584,9 @@ int backup_take(struct backup *b)
 	/* Folders that a start expects, even where nothing goes into them. */
 	for (int i = 0; i < 3 && rc == 0; i++) {
 		(void)snprintf(path, sizeof(path), "%.600s/%s", b->options.dir,
-			       i == 0 ? "topics" : i == 1 ? "journal" : "seen");
+			       i == 0 ? "topics" :
+			       i == 1 ? "journal" :
+					"seen");
 		rc = sys->ops->mkdir(sys->self, path);
 		if (rc)
 			rc = io_fault(b, "make", path, rc);
@@ -606,13 +609,14 @@ static int lock_data(struct backup *b, int *fd)
 	(void)snprintf(path, sizeof(path), "%.600s/LOCK", b->options.data);
 	*fd = sys->ops->open(sys->self, path, 0);
 	if (*fd < 0)
-		return fault_set(b->fault, ERR_IO, "%s is no data directory: cannot open %s: %s", b->options.data,
-				 path, sys_error_text(*fd));
+		return fault_set(b->fault, ERR_IO, "%s is no data directory: cannot open %s: %s",
+				 b->options.data, path, sys_error_text(*fd));
 	rc = sys->ops->lock(sys->self, *fd, &holder);
 	if (rc == -EWOULDBLOCK)
-		return fault_set(b->fault, ERR_IN_USE,
-				 "%s is in use by process %d: leave out --data, and it is asked for the backup",
-				 b->options.data, holder);
+		return fault_set(
+			b->fault, ERR_IN_USE,
+			"%s is in use by process %d: leave out --data, and it is asked for the backup",
+			b->options.data, holder);
 	return rc ? io_fault(b, "lock", path, rc) : 0;
 }
 
@@ -681,28 +685,45 @@ struct line {
 	char path[BACKUP_PATH_BYTES - 640];
 };
 
-/* Takes a line off: 1 a file, 0 another line or the end (*rest empty), ERR_CORRUPT. */
+/* Up to the next space, which is taken too. */
+static struct slice take_word(struct slice *rest)
+{
+	const uint8_t *end = rest->len ? memchr(rest->ptr, ' ', rest->len) : NULL;
+	size_t n = end ? (size_t)(end - rest->ptr) : rest->len;
+	struct slice word = slice_make(rest->ptr, n);
+
+	*rest = slice_from(*rest, end ? n + 1 : n);
+	return word;
+}
+
+static bool read_crc(struct slice text, uint32_t *out)
+{
+	*out = 0;
+	for (size_t i = 0; i < text.len; i++) {
+		uint8_t c = text.ptr[i];
+		if (!((c >= '0' && c <= '9') || (c >= 'a' && c <= 'f')))
+			return false;
+		*out = *out << 4 | (uint32_t)(c <= '9' ? c - '0' : c - 'a' + 10);
+	}
+	return text.len == 8;
+}
+
+/* Takes a line off: 1 a file, 0 another line, ERR_CORRUPT. A path stays within the backup. */
 static int next_line(struct slice *rest, struct line *out)
 {
 	const uint8_t *end = memchr(rest->ptr, '\n', rest->len);
-	char text[BACKUP_PATH_BYTES];
-	unsigned long long bytes;
 	size_t n = end ? (size_t)(end - rest->ptr) : rest->len;
-	int path_at = 0;
+	struct slice text = slice_make(rest->ptr, n);
 
-	if (n >= sizeof(text))
-		return ERR_CORRUPT;
-	memcpy(text, rest->ptr, n);
-	text[n] = '\0';
 	*rest = slice_from(*rest, end ? n + 1 : n);
-	if (strncmp(text, "file ", 5) != 0)
+	if (!slice_eq_str(take_word(&text), "file"))
 		return 0;
-	if (sscanf(text, "file %llu %8x %n", &bytes, &out->crc, &path_at) != 2 || path_at == 0 ||
-	    strlen(text + path_at) >= sizeof(out->path) || text[path_at] == '/' || strstr(text + path_at, ".."))
+	if (!slice_to_u64(take_word(&text), &out->bytes) || !read_crc(take_word(&text), &out->crc) ||
+	    text.len == 0 || text.len >= sizeof(out->path) || text.ptr[0] == '/')
 		return ERR_CORRUPT;
-	out->bytes = bytes;
-	(void)snprintf(out->path, sizeof(out->path), "%s", text + path_at);
-	return 1;
+	memcpy(out->path, text.ptr, text.len);
+	out->path[text.len] = '\0';
+	return strstr(out->path, "..") ? ERR_CORRUPT : 1;
 }
 
 static bool is_checkpoint(const struct line *line)
@@ -729,8 +750,9 @@ static int restore_file(struct backup *b, const struct line *line)
 	if (rc == 0)
 		rc = copy_file(b, from, to, line->bytes, &crc);
 	if (rc == 0 && crc != line->crc)
-		return fault_set(b->fault, ERR_CORRUPT, "%s is damaged: its checksum is %08x, its manifest says %08x",
-				 from, crc, line->crc);
+		return fault_set(b->fault, ERR_CORRUPT,
+				 "%s is damaged: its checksum is %08x, its manifest says %08x", from, crc,
+				 line->crc);
 	b->result.files++;
 	b->result.bytes += line->bytes;
 	return rc;
@@ -747,8 +769,8 @@ static int each_line(struct backup *b, bool checkpoints, int (*fn)(struct backup
 		if (rc == 1)
 			rc = is_checkpoint(&line) == checkpoints ? fn(b, &line) : 0;
 		else if (rc < 0)
-			rc = fault_set(b->fault, ERR_CORRUPT, "the manifest of %s holds a line that cannot be read",
-				       b->options.dir);
+			rc = fault_set(b->fault, ERR_CORRUPT,
+				       "the manifest of %s holds a line that cannot be read", b->options.dir);
 	}
 	return rc;
 }
@@ -784,7 +806,8 @@ static int restore(struct backup *b)
 	(void)snprintf(path, sizeof(path), "%.600s/" MANIFEST, b->options.dir);
 	rc = load_manifest(b, path);
 	if (rc == 0 && !manifest_is_whole(&b->manifest))
-		rc = fault_set(b->fault, ERR_CORRUPT, "%s is damaged: it does not end with its own checksum", path);
+		rc = fault_set(b->fault, ERR_CORRUPT, "%s is damaged: it does not end with its own checksum",
+			       path);
 	if (rc == 0)
 		rc = each_line(b, false, sum_line);
 	if (rc == 0)

@@ -50,7 +50,7 @@ enum log_backup_state { LOG_BACKUP_NONE, LOG_BACKUP_RUNNING, LOG_BACKUP_DONE, LO
 struct log_backup_status {
 	enum log_backup_state state;
 	char dir[LOG_BACKUP_DIR_BYTES];
-	uint64_t done, total; /* bytes */
+	uint64_t done, total;        /* bytes */
 	struct backup_result result; /* of one that is done */
 	struct fault fault;          /* of one that failed */
 	int64_t began_ms, ended_ms;  /* wall clock; ended_ms 0: it runs */

@@ -24,7 +24,7 @@ struct backup {
 	uint32_t file_count, file_cap;
 	struct buf manifest;
 	struct buf checkpoint;
-	uint8_t *bytes; /* for copying */
+	uint8_t *bytes;               /* for copying */
 	char made[BACKUP_PATH_BYTES]; /* the folder that was made last */
 	uint64_t done, total;
 };

@@ -95,8 +95,8 @@ static int check_dir(const struct log *l, const char *dir, struct fault *fault)
 	if (dir[0] != '/')
 		return fault_set(fault, ERR_BAD_PARAMETER, "dir is %.200s; it must be absolute: /…", dir);
 	if (strlen(dir) >= LOG_BACKUP_DIR_BYTES)
-		return fault_set(fault, ERR_BAD_PARAMETER, "dir has %zu bytes; at most %u are taken", strlen(dir),
-				 LOG_BACKUP_DIR_BYTES - 1);
+		return fault_set(fault, ERR_BAD_PARAMETER, "dir has %zu bytes; at most %u are taken",
+				 strlen(dir), LOG_BACKUP_DIR_BYTES - 1);
 	for (const char *at = dir; *at; at++)
 		if ((unsigned char)*at < 0x20)
 			return fault_set(fault, ERR_BAD_PARAMETER, "dir holds a control character");

@@ -16,7 +16,7 @@ struct checkpoint_partition {
 	int64_t next_offset;
 	int64_t clean;        /* compacted up to here; 0 where it never was */
 	int64_t tombstone_ms; /* when the first tombstone may go; INT64_MAX: there is none */
-	size_t behind; /* bytes of the checkpoint from the field next_offset on: for who mends it */
+	size_t behind;        /* bytes of the checkpoint from the field next_offset on: for who mends it */
 };
 
 struct checkpoint_segment {

@@ -156,9 +156,8 @@ static int lock_directory(struct log *l, struct fault *fault)
 
 static void init_locks(struct log *l)
 {
-	pthread_mutex_t *const locks[] = {&l->entry,         &l->table,     &l->tail_lock,
-					  &l->maintain_lock, &l->read_lock, &l->ports_lock,
-					  &l->backup_lock};
+	pthread_mutex_t *const locks[] = {&l->entry,     &l->table,      &l->tail_lock,  &l->maintain_lock,
+					  &l->read_lock, &l->ports_lock, &l->backup_lock};
 	pthread_cond_t *const conds[] = {&l->entered, &l->movable, &l->moved, &l->maintain, &l->read_cond};
 
 	for (size_t i = 0; i < sizeof(locks) / sizeof(locks[0]); i++)

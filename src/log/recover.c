@@ -237,10 +237,11 @@ int recover(struct log *l, struct fault *fault)
 	l->moved_sequence = l->first_unmoved ? sequence : l->sequence;
 	l->truncated_bytes = scan.torn_bytes;
 	if (scan.groups || scan.torn_bytes)
-		core_say(l, LOG_INFO, "recovered",
-			 "%llu groups (%llu bytes) behind the checkpoint were read from the journal in %lld ms",
-			 (unsigned long long)scan.groups, (unsigned long long)scan.bytes,
-			 (long long)((sys_monotonic_ns(l->sys) - began) / 1000000));
+		core_say(
+			l, LOG_INFO, "recovered",
+			"%llu groups (%llu bytes) behind the checkpoint were read from the journal in %lld ms",
+			(unsigned long long)scan.groups, (unsigned long long)scan.bytes,
+			(long long)((sys_monotonic_ns(l->sys) - began) / 1000000));
 	if (scan.torn_bytes)
 		core_say(
 			l, LOG_WARN, "torn_tail",

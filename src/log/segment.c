@@ -672,7 +672,8 @@ static bool find_goal(struct window *w, uint64_t position, struct goal *goal)
 
 	while ((count = goals_behind(w->s, position, goals)) > 0) {
 		for (uint32_t i = 0; i < count; i++) {
-			if (goals[i].position < w->end && window_batch(w, goals[i].position, &head, &bytes) == 0 &&
+			if (goals[i].position < w->end &&
+			    window_batch(w, goals[i].position, &head, &bytes) == 0 &&
 			    head.base_offset == goals[i].offset) {
 				*goal = goals[i];
 				return true;

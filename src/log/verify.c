@@ -21,8 +21,8 @@
 
 /* ---- telling ---- */
 
-void verify_tell(struct verify *v, const char *file, uint64_t position, bool harmless, int64_t from, int64_t to,
-		 const char *mend, const char *format, ...)
+void verify_tell(struct verify *v, const char *file, uint64_t position, bool harmless, int64_t from,
+		 int64_t to, const char *mend, const char *format, ...)
 {
 	struct verify_fault f = {.file = file,
 				 .position = position,
@@ -243,7 +243,8 @@ void verify_rows(struct verify *v, const char *path, uint64_t at, struct slice b
 	while (batch_walk_next(&walk, &r) == 1) {
 		const char *wrong = r.offset < from ? NULL : state->row(state->ctx, r.key, r.value);
 		if (wrong)
-			verify_tell(v, path, at, false, r.offset, r.offset + 1, NULL, "a row of state: %s", wrong);
+			verify_tell(v, path, at, false, r.offset, r.offset + 1, NULL, "a row of state: %s",
+				    wrong);
 	}
 }
 
@@ -264,8 +265,9 @@ static int begin_partition(void *ctx, const struct checkpoint_partition *p)
 	if (p->start > p->next_offset || p->start < 0) {
 		char path[VERIFY_PATH_BYTES];
 		verify_segment_path(v, &p->topic, p->number, 0, 0, path);
-		verify_tell(v, path, 0, false, 0, 0, NULL, "the checkpoint says it begins at %lld and ends at %lld",
-			    (long long)p->start, (long long)p->next_offset);
+		verify_tell(v, path, 0, false, 0, 0, NULL,
+			    "the checkpoint says it begins at %lld and ends at %lld", (long long)p->start,
+			    (long long)p->next_offset);
 	}
 	return 0;
 }
@@ -316,7 +318,8 @@ static int look_at_copies(struct verify *v, int found)
 	if (found == ERR_CORRUPT) {
 		v->checkpoint_unknown = true;
 		copy_path(v, 'a', path);
-		verify_tell(v, path, 0, false, 0, 0, NULL, "neither this copy of the checkpoint nor .b is whole");
+		verify_tell(v, path, 0, false, 0, 0, NULL,
+			    "neither this copy of the checkpoint nor .b is whole");
 		return 0;
 	}
 	if (found < 0)
@@ -447,13 +450,15 @@ static int keep_orphan(struct verify *v, const struct listed *in, const char *pa
 	const struct verify_state *state = v->options->state;
 	int rc = 0;
 
-	if (!state || topic_id_eq(&in->topic, &(struct topic_id){{0}}) || state->knows(state->ctx, &in->topic))
+	if (!state || topic_id_eq(&in->topic, &(struct topic_id){{0}}) ||
+	    state->knows(state->ctx, &in->topic))
 		return 0;
 	if (v->state_hurt && !*told)
 		verify_tell(v, path, 0, false, 0, 0, "its files are linked into the quarantine",
 			    "state does not name its topic, and rows of state are lost: a start removes it");
 	else if (!*told)
-		verify_tell(v, path, 0, true, 0, 0, NULL, "state does not name its topic: a start removes it");
+		verify_tell(v, path, 0, true, 0, 0, NULL,
+			    "state does not name its topic: a start removes it");
 	*told = true;
 	if (v->state_hurt && v->options->repair) {
 		rc = verify_set_aside(v, path, true, 0, 0, 0, 0, "of a topic that state lost");
@@ -477,8 +482,9 @@ static int sweep_partition(struct verify *v, const struct listed *in, const char
 		if (!is_segment(names.list[i]))
 			verify_tell(v, path, 0, true, 0, 0, NULL, "is none of weir's: a start removes it");
 		else if (!k || !k->public.in_checkpoint)
-			verify_tell(v, path, 0, true, 0, 0, NULL,
-				    "belongs to no partition of the checkpoint: a start makes it anew from the journal, or removes it");
+			verify_tell(
+				v, path, 0, true, 0, 0, NULL,
+				"belongs to no partition of the checkpoint: a start makes it anew from the journal, or removes it");
 		if (is_segment(names.list[i]))
 			rc = keep_orphan(v, in, path, &told);
 	}
@@ -557,8 +563,9 @@ static int check_format(struct verify *v)
 	(void)snprintf(path, sizeof(path), "%s/FORMAT", v->options->dir);
 	v->out->files++;
 	if (rc == ERR_CORRUPT) {
-		verify_tell(v, path, 0, false, 0, 0, NULL,
-			    "is damaged: its key and checksum do not fit, and without it nobody can tell groups of the journal from their imitation");
+		verify_tell(
+			v, path, 0, false, 0, 0, NULL,
+			"is damaged: its key and checksum do not fit, and without it nobody can tell groups of the journal from their imitation");
 		v->format = (struct format){0};
 		v->fault->err = rc = 0;
 	} else if (rc == 0 && v->format.version == 0) {
@@ -584,14 +591,18 @@ static int check_all(struct verify *v)
 		rc = verify_mend_checkpoint(v);
 	if (rc == 0)
 		rc = verify_journal(v);
-	if (rc == 0 && v->options->repair)
-		rc = verify_mend_checkpoint(v);
 	if (rc == 0)
 		rc = check_state(v);
 	if (rc == 0)
 		rc = verify_seen(v);
 	if (rc == 0)
 		rc = check_strangers(v);
+	/* Each of these takes away what tells that the ones before are needed. */
+	if (rc == 0 && v->options->repair)
+		rc = verify_mend_checkpoint(v);
+	if (rc == 0 && v->options->repair)
+		rc = verify_journal_mend(v);
+	verify_journal_end(v);
 	return rc;
 }
 

@@ -56,19 +56,20 @@ struct verify {
 	uint32_t known_count, known_cap;
 	uint32_t *slots; /* 1 + index into known, by hash; slot_count is a power of two */
 	uint32_t slot_count;
-	uint32_t now; /* index of the partition whose segments are being read */
-	int64_t expected; /* next base offset of it; -1: its first segment is still to come */
-	bool state_hurt; /* rows of state are lost */
-	bool keys_hurt;  /* groups of the journal, with their keys, are lost */
+	uint32_t now;          /* index of the partition whose segments are being read */
+	int64_t expected;      /* next base offset of it; -1: its first segment is still to come */
+	bool state_hurt;       /* rows of state are lost */
+	bool keys_hurt;        /* groups of the journal, with their keys, are lost */
 	bool journal_has_more; /* groups behind the checkpoint */
 
+	struct verify_journal *journal; /* what was found, for its repair */
 	char quarantine[VERIFY_QUARANTINE_BYTES];
 	struct buf manifest;
 };
 
 /* Tells a fault, or a note. from == to: no offsets. mend: what repair does; NULL: nothing. */
-void verify_tell(struct verify *v, const char *file, uint64_t position, bool harmless, int64_t from, int64_t to,
-		 const char *mend, const char *format, ...) __attribute__((format(printf, 8, 9)));
+void verify_tell(struct verify *v, const char *file, uint64_t position, bool harmless, int64_t from,
+		 int64_t to, const char *mend, const char *format, ...) __attribute__((format(printf, 8, 9)));
 
 /* Notes a file and opens it for reading: its handle or -errno. */
 int verify_begin_file(struct verify *v, const char *path, uint64_t *bytes);
@@ -106,7 +107,11 @@ int verify_batch(struct verify *v, struct verify_window *w, uint64_t at, struct 
 		 struct slice *batch);
 
 /* verify_journal.c */
+struct verify_journal;
 int verify_journal(struct verify *v);
+/* After verify_journal: what it found is mended; last of all, since without the gaps nobody sees what was lost with them. */
+int verify_journal_mend(struct verify *v);
+void verify_journal_end(struct verify *v);
 
 /* verify_seen.c */
 int verify_seen(struct verify *v);

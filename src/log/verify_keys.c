@@ -151,7 +151,8 @@ static uint32_t to_ranges(const struct verify_key *keys, uint64_t count, struct 
 		struct seen_range *last = n ? &ranges[n - 1] : NULL;
 		if (keys[i].expires_ms > *expires)
 			*expires = keys[i].expires_ms;
-		if (last && last->partition == keys[i].partition && last->first + last->count == keys[i].offset)
+		if (last && last->partition == keys[i].partition &&
+		    last->first + last->count == keys[i].offset)
 			last->count++;
 		else if (n < SEEN_RANGES_MAX)
 			ranges[n++] = (struct seen_range){keys[i].offset, keys[i].partition, 1};
@@ -168,8 +169,8 @@ static int write_slice(struct gather *g, struct seen_writer *w, struct seen_rang
 	for (uint64_t i = 0, to; i < g->count && rc == 0; i = to) {
 		struct seen_key key = {.fingerprint = g->keys[i].fingerprint};
 		uint32_t n;
-		for (to = i + 1; to < g->count && seen_fingerprint_cmp(g->keys[to].fingerprint,
-								       key.fingerprint) == 0;)
+		for (to = i + 1;
+		     to < g->count && seen_fingerprint_cmp(g->keys[to].fingerprint, key.fingerprint) == 0;)
 			to++;
 		n = to_ranges(g->keys + i, to - i, ranges, &key.expires_ms);
 		rc = seen_writer_add(w, &key, ranges, n, g->v->fault);

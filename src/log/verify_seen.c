@@ -57,7 +57,8 @@ static void check_secret(struct keys *k)
 			crc32c(0, secret, 40) != wire_load_u32(secret + 40);
 	k->runs.secret = (struct hash_key){wire_load_u64(secret + 8), wire_load_u64(secret + 16)};
 	if (k->secret_bad)
-		verify_tell(k->v, k->secret_path, 0, false, 0, 0, MEND_SECRET, "the secret of the keys is damaged");
+		verify_tell(k->v, k->secret_path, 0, false, 0, 0, MEND_SECRET,
+			    "the secret of the keys is damaged");
 }
 
 static int walk_run(struct keys *k, struct seen_run *r, const char *path)
@@ -198,8 +199,9 @@ static int check_bucket(struct keys *k, const char *name)
 
 static bool page_is_whole(const uint8_t *page, uint64_t number, enum seen_page_kind kind, uint32_t max)
 {
-	return crc32c(0, page + 4, SEEN_PAGE_BYTES - 4) == wire_load_u32(page) && wire_load_u16(page + 4) == kind &&
-	       wire_load_u16(page + 6) <= max && wire_load_u64(page + 8) == number;
+	return crc32c(0, page + 4, SEEN_PAGE_BYTES - 4) == wire_load_u32(page) &&
+	       wire_load_u16(page + 4) == kind && wire_load_u16(page + 6) <= max &&
+	       wire_load_u64(page + 8) == number;
 }
 
 /* The first page of ranges: those before it are of entries. 0: there is none. */
@@ -211,15 +213,15 @@ static uint64_t find_ranges(const uint8_t *file, uint64_t pages)
 	return 0;
 }
 
-static uint32_t ranges_of(const uint8_t *file, uint64_t pages, uint64_t first_page, uint64_t index, uint32_t count,
-			  struct seen_range *ranges)
+static uint32_t ranges_of(const uint8_t *file, uint64_t pages, uint64_t first_page, uint64_t index,
+			  uint32_t count, struct seen_range *ranges)
 {
 	for (uint32_t i = 0; i < count; i++) {
 		uint64_t page = first_page + (index + i) / SEEN_RANGES_A_PAGE;
 		const uint8_t *at = file + page * SEEN_PAGE_BYTES + SEEN_PAGE_HEAD +
 				    (index + i) % SEEN_RANGES_A_PAGE * SEEN_RANGE_BYTES;
-		if (page >= pages || !page_is_whole(file + page * SEEN_PAGE_BYTES, page, SEEN_PAGE_RANGES,
-						    SEEN_RANGES_A_PAGE))
+		if (page >= pages ||
+		    !page_is_whole(file + page * SEEN_PAGE_BYTES, page, SEEN_PAGE_RANGES, SEEN_RANGES_A_PAGE))
 			return 0;
 		ranges[i] = (struct seen_range){(int64_t)wire_load_u64(at), wire_load_u32(at + 8),
 						wire_load_u32(at + 12)};
@@ -252,7 +254,8 @@ static int save_entry(struct keys *k, struct seen_writer *w, const uint8_t *file
 	return seen_writer_add(w, &key, ranges, count, k->v->fault);
 }
 
-static int save_pages(struct keys *k, struct seen_writer *w, const uint8_t *file, uint64_t pages, uint64_t *saved)
+static int save_pages(struct keys *k, struct seen_writer *w, const uint8_t *file, uint64_t pages,
+		      uint64_t *saved)
 {
 	struct seen_range *ranges = mem_alloc(SEEN_RANGES_MAX * sizeof(*ranges));
 	uint64_t ranges_page = find_ranges(file, pages);
@@ -269,13 +272,15 @@ static int save_pages(struct keys *k, struct seen_writer *w, const uint8_t *file
 			continue;
 		for (uint32_t e = 0; e < wire_load_u16(page + 6) && rc == 0; e++)
 			rc = save_entry(k, w, file, pages, ranges_page,
-					page + SEEN_PAGE_HEAD + (size_t)e * SEEN_ENTRY_BYTES, &last, saved, ranges);
+					page + SEEN_PAGE_HEAD + (size_t)e * SEEN_ENTRY_BYTES, &last, saved,
+					ranges);
 	}
 	mem_free(ranges);
 	return rc;
 }
 
-static int write_saved(struct keys *k, const struct broken *b, const uint8_t *file, uint64_t bytes, uint64_t *saved)
+static int write_saved(struct keys *k, const struct broken *b, const uint8_t *file, uint64_t bytes,
+		       uint64_t *saved)
 {
 	char folder[VERIFY_PATH_BYTES];
 	struct seen_writer_options o = {.sys = k->v->sys,
@@ -334,51 +339,42 @@ static int mend_runs(struct keys *k)
 	for (uint32_t i = 0; i < k->broken_count && rc == 0; i++) {
 		const struct broken *b = &k->broken[i];
 		rc = verify_set_aside(v, b->path, false, 0, 0, 0, 0, "keys that cannot be read");
-		if (rc == 0)
-			rc = save_run(k, b);
+		/* In this order: once the run is whole again nobody sees that keys are missing. */
 		if (rc == 0)
 			rc = verify_write_keys(v, &k->runs, b->end_ms, ++k->runs.number_max);
+		if (rc == 0)
+			rc = save_run(k, b);
 		v->out->mended++;
 	}
 	return rc;
 }
 
-static int make_secret(struct keys *k)
-{
-	struct verify *v = k->v;
-	uint8_t secret[SEEN_SECRET_BYTES];
-	struct verify_new n;
-	int rc = v->sys->ops->random(v->sys->self, secret + 8, 32);
-
-	if (rc < 0)
-		return verify_failed(v, "make", k->secret_path, rc);
-	memcpy(secret, SEEN_SECRET_MAGIC, 8);
-	(void)wire_put_u32(secret + 40, crc32c(0, secret, 40));
-	rc = verify_new_open(v, &n, k->secret_path);
-	if (rc == 0)
-		rc = verify_new_write(v, &n, slice_make(secret, sizeof(secret)));
-	k->runs.secret = (struct hash_key){wire_load_u64(secret + 8), wire_load_u64(secret + 16)};
-	return rc;
-}
-
-/* Without the secret nobody can ask a run for anything. The new one comes last: until then it is tried again. */
+/* Without the secret nobody can ask a run for anything. The new one comes last: until then all is tried again. */
 static int mend_secret(struct keys *k)
 {
 	struct verify *v = k->v;
+	uint8_t secret[SEEN_SECRET_BYTES];
 	struct verify_runs none = {.number_max = k->runs.number_max};
+	struct verify_new n;
 	int rc = k->secret_missing ? 0 : verify_set_aside(v, k->secret_path, true, 0, 0, 0, 0, "damaged");
 
 	for (uint32_t i = 0; i < k->runs.count && rc == 0; i++)
 		rc = keep_broken(k, k->runs.list[i]->path, k->runs.list[i]->end_ms, k->runs.list[i]->number);
 	for (uint32_t i = 0; i < k->broken_count && rc == 0; i++)
 		rc = verify_set_aside(v, k->broken[i].path, false, 0, 0, 0, 0, "its secret is gone");
+	if (rc == 0 && (rc = v->sys->ops->random(v->sys->self, secret + 8, 32)) < 0)
+		rc = verify_failed(v, "make", k->secret_path, rc);
+	memcpy(secret, SEEN_SECRET_MAGIC, 8);
+	(void)wire_put_u32(secret + 40, crc32c(0, secret, 40));
+	none.secret = (struct hash_key){wire_load_u64(secret + 8), wire_load_u64(secret + 16)};
+	if (rc >= 0)
+		rc = verify_write_keys(v, &none, 0, none.number_max + 1);
+	if (rc == 0)
+		rc = verify_new_open(v, &n, k->secret_path);
+	if (rc == 0)
+		rc = verify_new_write(v, &n, slice_make(secret, sizeof(secret)));
 	for (uint32_t i = 0; i < k->broken_count && rc == 0; i++)
 		(void)v->sys->ops->unlink(v->sys->self, k->broken[i].path);
-	if (rc == 0)
-		rc = make_secret(k);
-	none.secret = k->runs.secret;
-	if (rc == 0)
-		rc = verify_write_keys(v, &none, 0, none.number_max + 1);
 	v->out->mended++;
 	return rc;
 }

@@ -40,8 +40,8 @@ struct check {
 	struct index index;
 	struct bad_range *bad;
 	uint32_t bad_count, bad_cap;
-	uint64_t at;     /* behind the last batch that counts */
-	int64_t max;     /* highest timestamp before `at` */
+	uint64_t at; /* behind the last batch that counts */
+	int64_t max; /* highest timestamp before `at` */
 	uint64_t file_bytes;
 };
 
@@ -107,7 +107,8 @@ static uint8_t *read_file(struct verify *v, const char *path, uint64_t *bytes)
 	return all;
 }
 
-static void tell_index(struct check *c, const char *ending, uint64_t position, bool harmless, const char *what)
+static void tell_index(struct check *c, const char *ending, uint64_t position, bool harmless,
+		       const char *what)
 {
 	char path[VERIFY_PATH_BYTES];
 
@@ -152,7 +153,9 @@ static void load_index(struct check *c)
 	if (has_form(x, places_bytes, times_bytes))
 		x->count = (uint32_t)(places_bytes / INDEX_ENTRY_BYTES);
 	else if (x->places || x->times)
-		tell_index(c, "index", 0, true, "it and the time index do not go together: they are made anew when they are needed");
+		tell_index(
+			c, "index", 0, true,
+			"it and the time index do not go together: they are made anew when they are needed");
 }
 
 static uint32_t entry_position(const struct index *x, uint32_t i)
@@ -258,7 +261,8 @@ static int mend_index(struct check *c, const char *reason)
 	int rc = 0;
 
 	for (int i = 0; i < 2 && rc == 0; i++) {
-		(void)snprintf(path, sizeof(path), "%.*s.%s", (int)(strlen(c->path) - 4), c->path, endings[i]);
+		(void)snprintf(path, sizeof(path), "%.*s.%s", (int)(strlen(c->path) - 4), c->path,
+			       endings[i]);
 		rc = verify_set_aside(c->v, path, true, 0, 0, 0, 0, reason);
 	}
 	if (rc == 0)
@@ -339,12 +343,11 @@ static int keep_bad(struct check *c, uint64_t to, int64_t offset_to)
 		c->bad = grown;
 		c->bad_cap = cap;
 	}
-	c->bad[c->bad_count++] = (struct bad_range){
-		.from = c->at,
-						.to = to,
-						.offset_from = c->v->expected,
-						.offset_to = offset_to,
-						.max = c->max > 0 ? c->max : 0};
+	c->bad[c->bad_count++] = (struct bad_range){.from = c->at,
+						    .to = to,
+						    .offset_from = c->v->expected,
+						    .offset_to = offset_to,
+						    .max = c->max > 0 ? c->max : 0};
 	return 0;
 }
 
@@ -428,8 +431,8 @@ static int tell_short(struct check *c)
 		rc = keep_bad(c, c->at, c->s->next_offset);
 	} else if (c->at != c->s->bytes && c->bad_count == 0) {
 		verify_tell(v, c->path, c->at, false, 0, 0, "the checkpoint is corrected",
-			    "its records end at byte %llu, the checkpoint says %llu", (unsigned long long)c->at,
-			    (unsigned long long)c->s->bytes);
+			    "its records end at byte %llu, the checkpoint says %llu",
+			    (unsigned long long)c->at, (unsigned long long)c->s->bytes);
 	}
 	v->expected = c->s->next_offset;
 	return rc;
@@ -449,8 +452,7 @@ static void look_beyond(struct check *c)
 	k->beyond = c->s->next_offset;
 	k->beyond_timestamp = c->s->max_timestamp;
 	c->w.end = c->file_bytes;
-	while (k->beyond_bytes < c->w.end &&
-	       verify_batch(c->v, &c->w, k->beyond_bytes, &head, &batch) == 0 &&
+	while (k->beyond_bytes < c->w.end && verify_batch(c->v, &c->w, k->beyond_bytes, &head, &batch) == 0 &&
 	       head.base_offset == k->beyond) {
 		k->beyond = batch_last_offset(&head) + 1;
 		k->beyond_bytes += head.bytes;
@@ -488,8 +490,9 @@ static int set_ranges_aside(struct check *c)
 	int rc = 0;
 
 	for (uint32_t i = 0; i < c->bad_count && rc == 0; i++)
-		rc = verify_set_aside(c->v, c->path, !c->s->last, c->bad[i].from, c->bad[i].to - c->bad[i].from,
-				      c->bad[i].offset_from, c->bad[i].offset_to, "records that cannot be read");
+		rc = verify_set_aside(c->v, c->path, !c->s->last, c->bad[i].from,
+				      c->bad[i].to - c->bad[i].from, c->bad[i].offset_from,
+				      c->bad[i].offset_to, "records that cannot be read");
 	return rc;
 }
 
@@ -560,7 +563,8 @@ static int mend(struct check *c)
 		c->v->out->mended += c->bad_count == 0;
 	}
 	if (rc == 0 && !c->s->last && (c->bad_count || c->index.wrong))
-		rc = mend_index(c, c->bad_count ? "its segment was written anew" : "it does not fit its segment");
+		rc = mend_index(c, c->bad_count ? "its segment was written anew" :
+						  "it does not fit its segment");
 	return rc;
 }
 
@@ -582,7 +586,8 @@ static int run(struct check *c)
 	load_index(c);
 	rc = scan(c);
 	if (rc == 0 && !c->index.wrong && c->index.next < c->index.count)
-		tell_index(c, "index", (uint64_t)c->index.next * INDEX_ENTRY_BYTES, false, "an entry points behind the records");
+		tell_index(c, "index", (uint64_t)c->index.next * INDEX_ENTRY_BYTES, false,
+			   "an entry points behind the records");
 	if (rc == 0)
 		rc = tell_short(c);
 	if (rc == 0 && c->s->last)

@@ -266,8 +266,8 @@ static int find_group(void *ctx, const char *name)
 	assert_true(fd >= 0);
 	for (uint64_t at = 0; sys->ops->pread(sys->self, fd, head, sizeof(head), at) == sizeof(head);
 	     at += FRAME_ALIGN) {
-		if (frame_head_read(slice_make(head, sizeof(head)), &found) || found.sequence != g->sequence ||
-		    found.generation != journal_generation_of(name))
+		if (frame_head_read(slice_make(head, sizeof(head)), &found) ||
+		    found.sequence != g->sequence || found.generation != journal_generation_of(name))
 			continue;
 		g->at = at;
 		(void)snprintf(g->path, sizeof(g->path), "%s", path);
@@ -280,7 +280,8 @@ static void hurt_journal(struct world *w)
 {
 	struct group g = {.w = w, .sequence = RECORDS - BEHIND + 5};
 
-	assert_int_equal(sim_sys(w->sim)->ops->list(sim_sys(w->sim)->self, DIR "/journal", find_group, &g), 0);
+	assert_int_equal(sim_sys(w->sim)->ops->list(sim_sys(w->sim)->self, DIR "/journal", find_group, &g),
+			 0);
 	assert_true(g.path[0]);
 	flip(w, g.path, g.at + 100);
 }
@@ -351,7 +352,8 @@ static void what_was_damaged_is_found_and_mended(void **state)
 
 static void a_repair_that_fails_at_any_call_and_loses_power_is_simply_run_again(void **state)
 {
-	static const enum sim_call kinds[] = {SIM_OPEN, SIM_WRITE, SIM_SYNC, SIM_SYNC_DIR, SIM_RENAME, SIM_MKDIR};
+	static const enum sim_call kinds[] = {SIM_OPEN,     SIM_WRITE,  SIM_SYNC,
+					      SIM_SYNC_DIR, SIM_RENAME, SIM_MKDIR};
 	uint32_t tried = 0;
 
 	(void)state;

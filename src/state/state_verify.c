@@ -147,8 +147,8 @@ static const char *on_partition(void *ctx, const struct verify_partition *p)
 		return NULL; /* deleted: its files go */
 	k->found++;
 	if (p->number >= k->partitions) {
-		(void)snprintf(t->text, sizeof(t->text), "topic %s has %u partitions, this is number %u", k->name,
-			       k->partitions, p->number);
+		(void)snprintf(t->text, sizeof(t->text), "topic %s has %u partitions, this is number %u",
+			       k->name, k->partitions, p->number);
 		return t->text;
 	}
 	if (p->number < k->trim_count && k->trims[p->number] > p->end) {

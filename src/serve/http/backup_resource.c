@@ -77,8 +77,8 @@ static int read_dir(struct exchange *x, char *dir, size_t size, struct fault *fa
 	if (!text.ptr || text.len == 0 || memchr(text.ptr, 0, text.len))
 		return fault_set(fault, ERR_BAD_PARAMETER, "%s", form);
 	if (text.len >= size)
-		return fault_set(fault, ERR_BAD_PARAMETER, "dir has %zu bytes; at most %zu are taken", text.len,
-				 size - 1);
+		return fault_set(fault, ERR_BAD_PARAMETER, "dir has %zu bytes; at most %zu are taken",
+				 text.len, size - 1);
 	memcpy(dir, text.ptr, text.len);
 	dir[text.len] = '\0';
 	return 0;
@@ -104,8 +104,9 @@ static int on_start(struct exchange *x)
 static int on_get(struct exchange *x)
 {
 	if (!is_local(x))
-		return exchange_problem(x, ERR_FORBIDDEN,
-					"only a client on the machine that weir runs on may ask for its backups");
+		return exchange_problem(
+			x, ERR_FORBIDDEN,
+			"only a client on the machine that weir runs on may ask for its backups");
 	return answer_status(x, 200);
 }
 
