@@ -3,13 +3,14 @@
 PREFIX ?= /usr/local
 ARGS ?=
 
-.PHONY: help build run demo test fault soak bench fuzz sanitize format lint install uninstall docs clean
+.PHONY: help build run demo test interop fault soak bench fuzz sanitize format lint install uninstall docs clean
 
 help:
 	@echo 'make run       weir on this machine'\''s own live counters, with a page to look at'
 	@echo 'make demo      load it, kill it again and again, count what was lost (0) and doubled (0)'
 	@echo 'make build     build/weir, optimised and hardened'
 	@echo 'make test      unit tests, checks of the tools, end-to-end tests'
+	@echo 'make interop   how weir, node and nginx frame two thousand ambiguous requests'
 	@echo 'make fault     what weir does when disk, clock, memory, peers or bytes on disk fail: every place (an hour)'
 	@echo 'make soak      the core over a simulated disk, crashed without end (ARGS='--seconds N')'
 	@echo 'make sanitize  the tests under address+undefined and thread sanitizers'
@@ -36,6 +37,11 @@ demo: build
 
 test:
 	@tools/test $(ARGS)
+
+interop:
+	@tools/setup build test
+	@ninja -C "$$(tools/preset release)" weir tests/interop/http_frames
+	@tests/interop/framing.py $(ARGS)
 
 fault: build
 	@tools/setup test

@@ -70,6 +70,51 @@ static void utf8_refuses_what_the_standard_refuses(void **state)
 	assert_false(utf8_valid(SLICE_LIT("\x80")));
 }
 
+static void a_uvarint_of_32_bits_has_at_most_five_bytes(void **state)
+{
+	static const struct {
+		struct slice bytes;
+		bool good;
+		uint32_t value;
+	} rows[] = {
+		{SLICE_LIT("\0"), true, 0},
+		{SLICE_LIT("\x7f"), true, 127},
+		{SLICE_LIT("\x80\x01"), true, 128},
+		{SLICE_LIT("\x81\x80\x80\x80\0"), true, 1}, /* longer than it needs to be */
+		{SLICE_LIT("\xff\xff\xff\xff\x0f"), true, UINT32_MAX},
+		{SLICE_LIT("\xff\xff\xff\xff\x10"), false, 0},
+		{SLICE_LIT("\x80\x80\x80\x80\x80\0"), false, 0},
+		{SLICE_LIT("\xff\xff\xff\xff"), false, 0},
+		{SLICE_LIT(""), false, 0},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct wire_reader r = wire_reader_make(rows[i].bytes);
+		assert_int_equal(wire_uvarint32(&r), rows[i].value);
+		assert_int_equal(r.bad, !rows[i].good);
+	}
+}
+
+static void a_double_keeps_its_bits(void **state)
+{
+	static const double values[] = {0, -0.0, 1.5, -1e300, 5e-324, __builtin_inf()};
+	uint8_t bytes[8];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
+		struct wire_reader r = wire_reader_make(slice_make(bytes, sizeof(bytes)));
+		double v;
+		assert_ptr_equal(wire_put_f64(bytes, values[i]), bytes + sizeof(bytes));
+		v = wire_f64(&r);
+		assert_memory_equal(&v, &values[i], sizeof(v));
+		(void)wire_f64(&r);
+		assert_true(r.bad);
+	}
+	wire_put_f64(bytes, 1.5);
+	assert_memory_equal(bytes, "\x3f\xf8\0\0\0\0\0\0", 8);
+}
+
 static void wire_round_trips_and_stays_within_its_end(void **state)
 {
 	const int64_t values[] = {0, 1, -1, 63, -64, 64, INT32_MAX, INT32_MIN, INT64_MAX, INT64_MIN};
@@ -125,6 +170,8 @@ int main(void)
 		cmocka_unit_test(names_are_compared_as_byte_by_byte),
 		cmocka_unit_test(utf8_refuses_what_the_standard_refuses),
 		cmocka_unit_test(wire_round_trips_and_stays_within_its_end),
+		cmocka_unit_test(a_uvarint_of_32_bits_has_at_most_five_bytes),
+		cmocka_unit_test(a_double_keeps_its_bits),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -89,11 +89,38 @@ uint64_t wire_uvarint(struct wire_reader *r)
 	return 0;
 }
 
+uint32_t wire_uvarint32(struct wire_reader *r)
+{
+	uint32_t v = 0;
+
+	for (unsigned shift = 0; shift < 32; shift += 7) {
+		const uint8_t *at = take(r, 1);
+		if (!at)
+			return 0;
+		if (shift == 28 && *at > 0xf)
+			break;
+		v |= (uint32_t)(*at & 0x7f) << shift;
+		if (!(*at & 0x80))
+			return v;
+	}
+	r->bad = true;
+	return 0;
+}
+
 int64_t wire_varint(struct wire_reader *r)
 {
 	uint64_t v = wire_uvarint(r);
 
 	return (int64_t)((v >> 1) ^ (0 - (v & 1)));
+}
+
+double wire_f64(struct wire_reader *r)
+{
+	uint64_t bits = wire_u64(r);
+	double v;
+
+	memcpy(&v, &bits, sizeof(v));
+	return v;
 }
 
 struct slice wire_bytes(struct wire_reader *r, size_t n)
@@ -128,6 +155,14 @@ uint8_t *wire_put_u64(uint8_t *at, uint64_t v)
 	v = __builtin_bswap64(v);
 	memcpy(at, &v, sizeof(v));
 	return at + sizeof(v);
+}
+
+uint8_t *wire_put_f64(uint8_t *at, double v)
+{
+	uint64_t bits;
+
+	memcpy(&bits, &v, sizeof(bits));
+	return wire_put_u64(at, bits);
 }
 
 uint8_t *wire_put_uvarint(uint8_t *at, uint64_t v)

@@ -22,7 +22,9 @@ uint16_t wire_u16(struct wire_reader *r);
 uint32_t wire_u32(struct wire_reader *r);
 uint64_t wire_u64(struct wire_reader *r);
 uint64_t wire_uvarint(struct wire_reader *r);
-int64_t wire_varint(struct wire_reader *r); /* zigzag */
+uint32_t wire_uvarint32(struct wire_reader *r); /* at most 5 bytes, and no more than fit */
+int64_t wire_varint(struct wire_reader *r);     /* zigzag */
+double wire_f64(struct wire_reader *r);         /* IEEE 754, every bit pattern */
 struct slice wire_bytes(struct wire_reader *r, size_t n);
 
 static inline size_t wire_left(const struct wire_reader *r)
@@ -35,6 +37,7 @@ uint8_t *wire_put_u8(uint8_t *at, uint8_t v);
 uint8_t *wire_put_u16(uint8_t *at, uint16_t v);
 uint8_t *wire_put_u32(uint8_t *at, uint32_t v);
 uint8_t *wire_put_u64(uint8_t *at, uint64_t v);
+uint8_t *wire_put_f64(uint8_t *at, double v);
 uint8_t *wire_put_uvarint(uint8_t *at, uint64_t v); /* at most 10 bytes */
 uint8_t *wire_put_varint(uint8_t *at, int64_t v);   /* at most 10 bytes */
 uint8_t *wire_put_bytes(uint8_t *at, struct slice s);

@@ -91,8 +91,11 @@ static int run_serve(const struct args *args)
 	conf_problems_text(&problems, true, &text);
 	if (text.len > 0)
 		fwrite(text.ptr, 1, text.len, stderr);
+	size_t text_len = text.len;
 	buf_fini(&text);
 	conf_problems_fini(&problems);
+	if (err && text_len == 0)
+		return cli_fail("serve: %s", err_row(err)->sentence);
 	if (err)
 		return CLI_USAGE;
 	int code = daemon_run(conf, &daemon);

@@ -70,6 +70,7 @@ struct conf {
 	struct {
 		const char *listen; /* HOST:PORT, [v6]:PORT, :PORT */
 		int64_t max_connections;
+		int64_t max_connections_per_address; /* 0: any */
 		int64_t header_bytes_max;
 		int64_t body_bytes_max;
 		int64_t record_bytes_max;
@@ -77,6 +78,7 @@ struct conf {
 		int64_t header_timeout_ms;
 		int64_t body_min_rate; /* bytes a second, 0: none */
 		int64_t idle_timeout_ms;
+		int64_t peer_timeout_ms;
 		struct conf_list allowed_origins; /* "https://a.example", or one "*" */
 		struct conf_list allowed_hosts;   /* "a.example" or "a.example:8080" */
 		bool cors;

@@ -79,8 +79,10 @@ int daemon_run(const struct conf *conf, const struct daemon_options *options)
 	sigset_t set;
 	int rc;
 
-	if (!p)
+	if (!p) {
+		say(SAY_ERROR, "start_failed", "no memory to start");
 		return 1;
+	}
 	p->conf = conf;
 	p->options = options;
 	p->sys = sys_kernel();

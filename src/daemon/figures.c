@@ -91,12 +91,20 @@ static void on_connections(void *ctx, uint32_t loop, int change)
 		metric_add(shard, METRIC_CONNECTIONS_ACCEPTED, LISTENER_HTTP, 1);
 }
 
+static void on_spared(void *ctx, uint32_t loop, uint32_t count)
+{
+	struct parts *p = ctx;
+
+	metric_add(p->app.loops[loop].shard, METRIC_CONNECTIONS_SPARED, LISTENER_HTTP, count);
+}
+
 void figures_observe(struct parts *p, struct http_observer *out)
 {
 	*out = (struct http_observer){.ctx = p,
 				      .answered = on_answered,
 				      .refused = on_refused,
-				      .connections = on_connections};
+				      .connections = on_connections,
+				      .spared = on_spared};
 }
 
 /* ---- sources ---- */
@@ -155,6 +163,7 @@ static void put_listener(struct metrics_scrape *s, enum metric_LISTENER label, c
 
 	listener_figures(l, &f);
 	metrics_put(s, METRIC_CONNECTIONS_REFUSED, label, (int64_t)f.refused);
+	metrics_put(s, METRIC_CONNECTIONS_CROWDED, label, (int64_t)f.crowded);
 	metrics_put(s, METRIC_RECEIVED_BYTES, label, (int64_t)f.bytes_received);
 	metrics_put(s, METRIC_SENT_BYTES, label, (int64_t)f.bytes_sent);
 }

@@ -256,6 +256,11 @@ static int build_http(struct parts *p)
 	struct http_options options;
 	struct listener_options listen = {.address = p->conf->http.listen,
 					  .connections_max = connections_allowed(p),
+					  .per_address_max =
+						  (uint32_t)p->conf->http.max_connections_per_address,
+					  .sys = p->sys,
+					  .peer_timeout_ms = (uint32_t)p->conf->http.peer_timeout_ms,
+					  .on_full = http_server_spare,
 					  .on_accept = http_server_accept,
 					  .on_refuse = http_server_refuse,
 					  .on_exhausted = on_exhausted};
@@ -286,8 +291,12 @@ static int start_threads(struct parts *p)
 	struct fault fault = {.err = ERR_NOMEM};
 
 	for (uint32_t i = 0; i < p->loop_count; i++) {
-		if (pthread_create(&p->threads[i], NULL, run_loop, p->loops[i]))
+		int err = pthread_create(&p->threads[i], NULL, run_loop, p->loops[i]);
+		if (err) {
+			(void)fault_set(&fault, ERR_NOMEM, "a thread cannot be started: %s",
+					sys_error_text(-err));
 			return failed("threads", &fault);
+		}
 		p->thread_count++;
 	}
 	return 0;

@@ -143,7 +143,7 @@ static int note_file(void *ctx, const char *name)
 		return io_fault(l->fault, "look at", path, rc);
 	file = mem_zalloc(1, sizeof(*file));
 	if (!file)
-		return ERR_NOMEM;
+		return fault_set(l->fault, ERR_NOMEM, "no memory for the journal");
 	file->generation = generation;
 	file->bytes = st.bytes;
 	file->fd = -1;

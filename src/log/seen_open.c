@@ -121,7 +121,10 @@ static int list_names(struct seen *s, const char *path, struct names *n, struct 
 	int got = s->sys->ops->list(s->sys->self, path, add_name, n);
 
 	if (n->err)
-		return fault_set(fault, n->err, "%s: too many names to open it", path);
+		return fault_set(fault, n->err,
+				 n->err == ERR_NOMEM ? "%s: no memory to open it" :
+						       "%s: too many names to open it",
+				 path);
 	return got < 0 ? say(fault, path, "listing", got) : 0;
 }
 

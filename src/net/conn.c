@@ -143,10 +143,15 @@ static void update_interest(struct conn *c)
 	if (c->state == CONN_GONE || want == c->watching)
 		return;
 	c->watching = (uint8_t)want;
-	if (want)
-		CHECK(uv_poll_start(&c->poll, want, on_event) == 0);
-	else
+	if (!want) {
 		CHECK(uv_poll_stop(&c->poll) == 0);
+		return;
+	}
+	CHECK(uv_poll_start(&c->poll, want, on_event) == 0);
+	if (loop_watch(c->loop, c->fd) < 0) {
+		CHECK(uv_poll_stop(&c->poll) == 0);
+		conn_terminate(c, CONN_CLOSED_BY_US); /* nothing would ever wake it */
+	}
 }
 
 /* What a filter holds is no event: it is taken at the end of a turn. */
@@ -224,7 +229,7 @@ void conn_terminate(struct conn *c, enum conn_close_reason reason)
 	drop_filters(c);
 	(void)c->tcp.ops->free(&c->tcp);
 	if (c->acceptor)
-		acceptor_conn_gone(c->acceptor);
+		acceptor_conn_gone(c->acceptor, c);
 }
 
 struct conn *conn_new(struct loop *loop, struct acceptor *acceptor, int fd, const struct sockaddr *peer)

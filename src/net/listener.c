@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "net/crowd.h"
 #include "net/net_private.h"
 
 /*
@@ -31,14 +32,12 @@
 #define CONNECTIONS_MAX 65536u
 #define REFUSED_MAX 64u /* who still gets an answer over the cap */
 #define REFUSE_LINGER_NS (500 * 1000000LL)
-#define KEEP_IDLE_S 60
-#define KEEP_INTERVAL_S 15
-#define KEEP_COUNT 4
-#define USER_TIMEOUT_MS 120000
+#define KEEP_COUNT 4 /* questions, in the second half of the time */
+#define PEER_TIMEOUT_MS 120000
 
 /* Written by the acceptor's loop alone, on cache lines of its own. */
 struct acceptor_tally {
-	_Atomic uint64_t refused, received, sent;
+	_Atomic uint64_t refused, received, sent, crowded;
 };
 
 struct acceptor {
@@ -52,12 +51,15 @@ struct acceptor {
 	bool open_posted, stop_posted; /* the message is in the mailbox; the loop's while it runs */
 	bool active;                   /* the handle is the loop's */
 	bool paused_before;            /* the last try ended in a pause too */
-	_Atomic bool paused;           /* accepts nothing at present; read by other threads */
+	int64_t answers_since_ns;      /* a second of answers to those over their share of one address */
+	uint32_t answers;
+	_Atomic bool paused; /* accepts nothing at present; read by other threads */
 	_Alignas(64) struct acceptor_tally tally;
 };
 
 struct listener {
 	struct listener_options options;
+	struct crowd *crowd; /* NULL: no cap of one address */
 	_Atomic uint32_t connections;
 	_Atomic int64_t said_at; /* monotonic, of the last word about exhaustion */
 	int reserve; /* the descriptor to spare; main opens it, the loop that spends it renews it */
@@ -72,8 +74,10 @@ static void listener_conn_gone(struct listener *l)
 	atomic_fetch_sub_explicit(&l->connections, 1, memory_order_relaxed);
 }
 
-void acceptor_conn_gone(struct acceptor *a)
+void acceptor_conn_gone(struct acceptor *a, const struct conn *c)
 {
+	if (c->flags & CONN_COUNTED)
+		crowd_leave(a->listener->crowd, c->peer);
 	listener_conn_gone(a->listener);
 }
 
@@ -99,6 +103,7 @@ void listener_figures(const struct listener *l, struct listener_figures *out)
 	*out = (struct listener_figures){.refused = 0};
 	for (uint32_t i = 0; i < l->count; i++) {
 		const struct acceptor_tally *t = &l->acceptors[i].tally;
+		out->crowded += atomic_load_explicit(&t->crowded, memory_order_relaxed);
 		out->refused += atomic_load_explicit(&t->refused, memory_order_relaxed);
 		out->bytes_received += atomic_load_explicit(&t->received, memory_order_relaxed);
 		out->bytes_sent += atomic_load_explicit(&t->sent, memory_order_relaxed);
@@ -132,12 +137,54 @@ static uint32_t refused_max(uint32_t max)
 	return max / 4 < REFUSED_MAX ? max / 4 + 1 : REFUSED_MAX;
 }
 
+/* At the cap: room may be made by closing one that waits for nothing in particular. */
+static bool is_over(struct acceptor *a, uint32_t before)
+{
+	struct listener *l = a->listener;
+
+	if (before < l->options.connections_max)
+		return false;
+	return !l->options.on_full || l->options.on_full(l->options.ctx, a->loop) == 0;
+}
+
+/* An answer is a kindness to a mistake, not to a flood. */
+static bool may_answer_crowd(struct acceptor *a)
+{
+	int64_t now = loop_now(a->loop);
+
+	if (now - a->answers_since_ns > SAY_NS) {
+		a->answers_since_ns = now;
+		a->answers = 0;
+	}
+	return a->listener->options.on_refuse && a->answers++ < REFUSED_MAX;
+}
+
+/* Counts it with its address. False where that has its share; it is refused then. */
+static bool joins_crowd(struct acceptor *a, struct conn *c)
+{
+	struct listener *l = a->listener;
+
+	if (!l->crowd)
+		return true;
+	if (crowd_enter(l->crowd, c->peer) == 0) {
+		c->flags |= CONN_COUNTED;
+		return true;
+	}
+	count_more(&a->tally.refused, 1);
+	count_more(&a->tally.crowded, 1);
+	if (may_answer_crowd(a))
+		refuse(l, c);
+	else
+		conn_abort(c);
+	return false;
+}
+
 static void admit(struct acceptor *a, int fd, const struct sockaddr *peer)
 {
 	struct listener *l = a->listener;
 	uint32_t before = atomic_fetch_add_explicit(&l->connections, 1, memory_order_relaxed);
 	uint32_t max = l->options.connections_max;
-	bool over = before >= max;
+	bool over = is_over(a, before);
 	struct conn *c;
 
 	if (over && (!l->options.on_refuse || before - max >= refused_max(max))) {
@@ -158,7 +205,7 @@ static void admit(struct acceptor *a, int fd, const struct sockaddr *peer)
 	} else if (over) {
 		refuse(l, c);
 		count_more(&a->tally.refused, 1);
-	} else if (l->options.on_accept(l->options.ctx, c) < 0) {
+	} else if (joins_crowd(a, c) && l->options.on_accept(l->options.ctx, c) < 0) {
 		conn_abort(c);
 		count_more(&a->tally.refused, 1);
 	}
@@ -215,10 +262,14 @@ static void on_pause_over(void *ctx)
 
 	if (!a->active)
 		a->active = uv_poll_init_socket(&a->loop->uv, &a->poll, a->fd) == 0;
-	if (!a->active || uv_poll_start(&a->poll, UV_READABLE, on_acceptable) != 0)
+	if (!a->active || uv_poll_start(&a->poll, UV_READABLE, on_acceptable) != 0) {
 		loop_timer_set(a->loop, &a->pause, PAUSE_NS);
-	else
+	} else if (loop_watch(a->loop, a->fd) < 0) {
+		(void)uv_poll_stop(&a->poll);
+		loop_timer_set(a->loop, &a->pause, PAUSE_NS);
+	} else {
 		atomic_store_explicit(&a->paused, false, memory_order_relaxed);
+	}
 }
 
 static bool is_exhaustion(int err)
@@ -304,14 +355,23 @@ static int set_flag(int fd, int level, int name, int value)
 	return setsockopt(fd, level, name, &value, sizeof(value)) < 0 ? -errno : 0;
 }
 
-static void set_inherited(int fd)
+static int at_least_one(uint32_t seconds)
+{
+	return seconds ? (int)seconds : 1;
+}
+
+/*
+ * A peer whose machine or link has gone says nothing more, and without these a
+ * connection to it would stay for ever (idle), or for a quarter of an hour (written to).
+ */
+static void set_inherited(int fd, uint32_t timeout_ms)
 {
 	(void)set_flag(fd, IPPROTO_TCP, TCP_NODELAY, 1);
 	(void)set_flag(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
-	(void)set_flag(fd, IPPROTO_TCP, TCP_KEEPIDLE, KEEP_IDLE_S);
-	(void)set_flag(fd, IPPROTO_TCP, TCP_KEEPINTVL, KEEP_INTERVAL_S);
+	(void)set_flag(fd, IPPROTO_TCP, TCP_KEEPIDLE, at_least_one(timeout_ms / 2000));
+	(void)set_flag(fd, IPPROTO_TCP, TCP_KEEPINTVL, at_least_one(timeout_ms / 2000 / KEEP_COUNT));
 	(void)set_flag(fd, IPPROTO_TCP, TCP_KEEPCNT, KEEP_COUNT);
-	(void)set_flag(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, USER_TIMEOUT_MS);
+	(void)set_flag(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, (int)timeout_ms);
 }
 
 /* A bound socket, or -errno. :PORT means both IP versions, or IPv4 where there is no other. */
@@ -374,7 +434,7 @@ static int open_sockets(struct listener *l, union net_address *address, bool any
 		if (fd < 0)
 			return fd;
 		l->acceptors[i].fd = fd;
-		set_inherited(fd);
+		set_inherited(fd, l->options.peer_timeout_ms);
 		if (listen(fd, BACKLOG) < 0)
 			return -errno;
 		take_port(fd, address); /* port 0: the rest follows the first */
@@ -406,7 +466,18 @@ static struct listener *make_listener(const struct listener_options *options, st
 	l->options.address = NULL; /* borrowed until return */
 	if (!l->options.connections_max)
 		l->options.connections_max = CONNECTIONS_MAX;
+	if (!l->options.peer_timeout_ms)
+		l->options.peer_timeout_ms = PEER_TIMEOUT_MS;
 	l->count = loop_count;
+	if (options->per_address_max) {
+		struct hash_key key;
+		if (options->sys->ops->random(options->sys->self, &key, sizeof(key)) == 0)
+			l->crowd = crowd_new(&key, options->per_address_max);
+		if (!l->crowd) {
+			mem_free(l);
+			return NULL;
+		}
+	}
 	l->reserve = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	for (uint32_t i = 0; i < loop_count; i++) {
 		struct acceptor *a = &l->acceptors[i];
@@ -485,5 +556,6 @@ void listener_close(struct listener *l)
 	}
 	if (l->reserve >= 0)
 		(void)close(l->reserve);
+	crowd_free(l->crowd);
 	mem_free(l);
 }

@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <sys/epoll.h>
+
 #include "base/check.h"
 #include "base/mem.h"
 #include "net/net_private.h"
@@ -50,6 +53,20 @@ void loop_set_owner(struct loop *loop, void *owner)
 void *loop_owner(const struct loop *loop)
 {
 	return loop->owner;
+}
+
+/*
+ * libuv tells epoll of a descriptor right before it sleeps, and ends the process
+ * where that fails: for want of memory, or at the limit of watches that a user
+ * may have. What is there already it only changes, which needs neither.
+ */
+int loop_watch(struct loop *loop, int fd)
+{
+	struct epoll_event none = {.events = 0};
+
+	if (epoll_ctl(uv_backend_fd(&loop->uv), EPOLL_CTL_ADD, fd, &none) < 0 && errno != EEXIST)
+		return errno == ENOMEM ? ERR_NOMEM : ERR_IO;
+	return 0;
 }
 
 void loop_alert(struct loop *loop)
@@ -187,6 +204,12 @@ static int init_loop(struct loop *loop, const struct loop_options *options)
 		return ERR_NOMEM;
 	if (uv_loop_init(&loop->uv) != 0)
 		return ERR_IO;
+	/* The two that libuv keeps for itself: for other threads, and for signals. */
+	if (loop_watch(loop, loop->uv.async_io_watcher.fd) < 0 ||
+	    loop_watch(loop, loop->uv.signal_io_watcher.fd) < 0) {
+		(void)uv_loop_close(&loop->uv);
+		return ERR_IO;
+	}
 	return init_handles(loop);
 }
 

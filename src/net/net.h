@@ -216,6 +216,13 @@ uint64_t conn_bytes_out(const struct conn *c);
 struct listener_options {
 	const char *address;      /* HOST:PORT, [v6]:PORT, :PORT; port 0 picks a free one */
 	uint32_t connections_max; /* shared by all loops, 0: 65 536 */
+	uint32_t per_address_max; /* of one address (crowd.h); 0: no cap */
+	const struct sys *sys;    /* with per_address_max: for a secret */
+	/*
+	 * A peer that has not been heard of for so long, though the kernel asked for it or
+	 * has sent it something, is gone. 0: two minutes; at least 2 s.
+	 */
+	uint32_t peer_timeout_ms;
 	/*
 	 * With which filters connections are built, refused ones too (filter.h): on the loop, before
 	 * on_accept. A negative error: closed at once, unseen by on_accept. NULL: plain TCP.
@@ -223,7 +230,12 @@ struct listener_options {
 	int (*push_filters)(void *ctx, struct conn *c);
 	/* On the loop of the connection. Must set a session, or refuse with a negative error (then it is closed). */
 	int (*on_accept)(void *ctx, struct conn *c);
-	/* Past the cap: may write one answer; the connection is closed after it. NULL: closed at once. */
+	/*
+	 * At the cap, before anybody is refused: closes connections of this loop that can be spared
+	 * (conn_abort) and gives how many. May be NULL.
+	 */
+	uint32_t (*on_full)(void *ctx, struct loop *loop);
+	/* Past a cap: may write one answer; the connection is closed after it. NULL: closed at once. */
 	void (*on_refuse)(void *ctx, struct conn *c);
 	/* Accepting has paused for want of descriptors or memory; on a loop, at most once a second. May be NULL. */
 	void (*on_exhausted)(void *ctx, int negative_errno);
@@ -251,6 +263,7 @@ void listener_close(
 /* Since the start. `refused`: at the bound, or for want of memory or descriptors; closed at once or after one answer. */
 struct listener_figures {
 	uint64_t refused, bytes_received, bytes_sent;
+	uint64_t crowded; /* of those refused: for their address had its share */
 };
 /* Any thread. */
 void listener_figures(const struct listener *l, struct listener_figures *out);

@@ -102,6 +102,8 @@ static inline void loop_is_awake(struct loop *loop)
 }
 
 /* Wakes the loop where it sleeps. Any thread. */
+/* Makes epoll know a descriptor before libuv does, which cannot stand a failure of that. ERR_NOMEM, ERR_IO. On the loop. */
+int loop_watch(struct loop *loop, int fd);
 void loop_alert(struct loop *loop);
 
 /* ---- mailbox (mailbox.c) ---- */
@@ -140,6 +142,7 @@ enum conn_flag {
 	CONN_SEND_ON_READ = 1024, /* with CONN_BLOCKED: sending waits for the socket to be readable */
 	CONN_BROKEN = 2048,       /* a filter gave up */
 	CONN_FINISH = 4096,       /* gone as soon as the peer's kernel has everything */
+	CONN_COUNTED = 8192,      /* its address has one more for it (crowd.h) */
 };
 
 struct conn {
@@ -186,7 +189,7 @@ void conn_terminate(struct conn *c, enum conn_close_reason reason);
 
 void acceptor_shut(struct acceptor *a);
 struct acceptor *acceptor_next(const struct acceptor *a);
-void acceptor_conn_gone(struct acceptor *a);
+void acceptor_conn_gone(struct acceptor *a, const struct conn *c);
 /* On the loop of a: bytes of its connections. NULL: counted nowhere. */
 void acceptor_count(struct acceptor *a, size_t received, size_t sent);
 

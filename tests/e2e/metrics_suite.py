@@ -17,6 +17,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 import zlib
 
@@ -206,7 +207,8 @@ def _():
 def _():
     with Weir("http: { max_connections: 3 }\n") as w, Figures(w) as f, w.session() as s:
         expect(s.request("GET", "/readyz"), 200)
-        third = Raw(w)
+        third = w.session()  # of those that never asked anything one would make room
+        expect(third.request("GET", "/healthz"), 200)
         f.reads('weir_connections{listener="http"}', 3)
         f.mark()
         with Raw(w) as over:
@@ -952,6 +954,61 @@ def _():
             eq((r.json()["status"], ready(r)), ("read_only", {"ingest": ("read_only", "weir is at a memory or queue bound")}))
             expect(w.get("/readyz?for=read"), 200)
         until(lambda: w.get("/readyz").status == 200, 30, "ready again")
+
+
+@case("connections without a request that make room at the cap are counted", own=True)
+def _():
+    with Weir("threads: 1\nhttp: { max_connections: 6 }\n") as w, Figures(w) as f:
+        mute = [Raw(w) for _ in range(5)]
+        time.sleep(1.2)
+        with w.session() as s:
+            expect(s.request("GET", "/healthz"), 200)
+        f.moved('weir_connections_spared_total{listener="http"}', 5)
+        for c in mute:
+            c.close()
+
+
+def own_address():
+    """An address of this machine that is not loopback; nothing is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        try:
+            s.connect(("192.0.2.1", 9))
+        except OSError as e:
+            raise Skip("this machine has no address but loopback: %s" % e)
+        return s.getsockname()[0]
+
+
+@case("connections over the share of their address are counted", own=True)
+def _():
+    host = own_address()
+    w = Weir("http: { max_connections_per_address: 4, allowed_hosts: [%s] }\n" % host, start=False)
+    w.host = host
+    with w:
+        w.start()
+        with Figures(w) as f:
+            held = [w.session() for _ in range(3)]
+            for s in held:
+                expect(s.request("GET", "/healthz"), 200)
+            with Raw(w) as over:
+                expect(over.response(), 503, "too_many_connections")
+            f.moved('weir_connections_refused_by_address_total{listener="http"}', 1)
+            f.moved('weir_connections_refused_total{listener="http"}', 1)
+            for s in held:
+                s.close()
+
+
+@case("a clock that jumped ahead is told as long as it is doubted", own=True)
+def _():
+    sys.path.append(os.path.join(ROOT, "tests", "fault"))
+    from faults import Shim
+    with Shim() as shim, Weir(env=shim.env) as w, Figures(w) as f:
+        t = w.topic()
+        w.push(t, b"1")
+        f.reads("weir_log_clock_ahead_seconds", 0)
+        shim.shift(86400)
+        f.rose("weir_log_clock_ahead_seconds", 86390)
+        shim.shift(0)
+        f.reads("weir_log_clock_ahead_seconds", 0)
 
 
 # ---- all of them ----

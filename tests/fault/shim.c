@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <link.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -22,6 +23,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -48,11 +51,20 @@ enum op {
 	OP_RECV,
 	OP_SEND,
 	OP_MEMORY,
+	OP_THREAD,
+	OP_EVENTFD,
+	OP_EPOLL,
+	OP_WATCH,
+	OP_SOCKET,
+	OP_LISTEN,
+	OP_ACCEPT,
+	OP_MAP,
 };
 
-static const char *const op_names[] = {"pwrite", "fdatasync", "fsync", "rename", "truncate",
-				       "unlink", "allocate",  "open",  "pread",  "mkdir",
-				       "rmdir",  "syncfs",    "recv",  "send",   "memory"};
+static const char *const op_names[] = {"pwrite",   "fdatasync", "fsync",  "rename", "truncate", "unlink",
+				       "allocate", "open",      "pread",  "mkdir",  "rmdir",    "syncfs",
+				       "recv",     "send",      "memory", "thread", "eventfd",  "epoll",
+				       "watch",    "socket",    "listen", "accept", "map"};
 
 enum action { ACT_COUNT, ACT_KILL_BEFORE, ACT_KILL_AFTER, ACT_FAIL, ACT_TEAR, ACT_SHORT, ACT_DELAY };
 
@@ -401,6 +413,62 @@ ssize_t sendmsg(int fd, const struct msghdr *msg, int flags)
 		return syscall(SYS_sendto, fd, msg->msg_iov[0].iov_base, at_most(r, msg->msg_iov[0].iov_len),
 			       flags, NULL, 0);
 	return syscall(SYS_sendmsg, fd, msg, flags);
+}
+
+int socket(int domain, int type, int protocol)
+{
+	return before(decide(OP_SOCKET, -1, NULL)) ? -1 : (int)syscall(SYS_socket, domain, type, protocol);
+}
+
+int listen(int fd, int backlog)
+{
+	return before(decide(OP_LISTEN, -1, NULL)) ? -1 : (int)syscall(SYS_listen, fd, backlog);
+}
+
+int accept4(int fd, struct sockaddr *peer, socklen_t *n, int flags)
+{
+	return before(decide(OP_ACCEPT, -1, NULL)) ? -1 : (int)syscall(SYS_accept4, fd, peer, n, flags);
+}
+
+/* ---- what threads and loops are made of ---- */
+
+int pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*run)(void *), void *arg)
+{
+	REAL(pthread_create);
+	struct rule *r = decide(OP_THREAD, -1, NULL);
+
+	return before(r) ? r->error : real(thread, attr, run, arg);
+}
+
+int eventfd(unsigned int count, int flags)
+{
+	return before(decide(OP_EVENTFD, -1, NULL)) ? -1 : (int)syscall(SYS_eventfd2, count, flags);
+}
+
+int epoll_create1(int flags)
+{
+	return before(decide(OP_EPOLL, -1, NULL)) ? -1 : (int)syscall(SYS_epoll_create1, flags);
+}
+
+/* Only what takes memory of the kernel: neither a change can fail for want of it, nor what is there already. */
+int epoll_ctl(int epoll, int op, int fd, struct epoll_event *event)
+{
+	int rc = (int)syscall(SYS_epoll_ctl, epoll, op, fd, event);
+
+	if (rc == 0 && op == EPOLL_CTL_ADD && before(decide(OP_WATCH, -1, NULL))) {
+		int error = errno;
+		(void)syscall(SYS_epoll_ctl, epoll, EPOLL_CTL_DEL, fd, event);
+		errno = error;
+		return -1;
+	}
+	return rc;
+}
+
+void *mmap64(void *at, size_t n, int prot, int flags, int fd, off64_t from)
+{
+	if (before(decide(OP_MAP, -1, NULL)))
+		return MAP_FAILED;
+	return (void *)syscall(SYS_mmap, at, n, prot, flags, fd, from);
 }
 
 /* ---- the clock ---- */

@@ -13,11 +13,16 @@
  * long extensions cannot make a small body cost much.
  */
 enum body_state {
-	BODY_ENDED,      /* 0: http_body_ended looks for it */
-	BODY_PLAIN,      /* by length, or until the peer closes */
-	BODY_SIZE,       /* digits of a chunk size */
-	BODY_SIZE_BLANK, /* blanks behind them; only an extension may follow */
-	BODY_EXTENSION,
+	BODY_ENDED,     /* 0: http_body_ended looks for it */
+	BODY_PLAIN,     /* by length, or until the peer closes */
+	BODY_SIZE,      /* digits of a chunk size */
+	BODY_EXTENSION, /* start of an extension's name */
+	BODY_EXTENSION_NAME,
+	BODY_EXTENSION_VALUE, /* start of its value */
+	BODY_EXTENSION_TOKEN,
+	BODY_EXTENSION_QUOTED,
+	BODY_EXTENSION_ESCAPE,
+	BODY_EXTENSION_END, /* behind a quoted value */
 	BODY_SIZE_LF,
 	BODY_CHUNK,
 	BODY_CHUNK_CR,
@@ -64,12 +69,12 @@ static int end_of_size(struct http_body *b, uint8_t byte, const char **detail)
 		b->state = BODY_SIZE_LF;
 		return 0;
 	}
-	if (byte == ';')
-		b->state = BODY_EXTENSION;
-	else if ((byte == ' ' || byte == '\t'))
-		b->state = BODY_SIZE_BLANK;
-	else
+	if (byte == ' ' || byte == '\t')
+		return fail(b, detail,
+			    "A chunk size is followed by a blank; CRLF or an extension must come at once");
+	if (byte != ';')
 		return fail(b, detail, "A chunk size has a character that is no hexadecimal digit");
+	b->state = BODY_EXTENSION;
 	return count_framing(b, detail);
 }
 
@@ -85,23 +90,62 @@ static int take_size(struct http_body *b, uint8_t byte, const char **detail)
 	return 0;
 }
 
-static int take_extension(struct http_body *b, uint8_t byte, const char **detail)
+/* Behind a name or a value that is whole. */
+static int end_of_extension(struct http_body *b, uint8_t byte, const char **detail)
 {
 	if (byte == '\r') {
 		b->state = BODY_SIZE_LF;
 		return 0;
 	}
-	if (http_is(byte, HTTP_FORBIDDEN))
-		return fail(b, detail, "A chunk extension has a control character");
+	if (byte != ';')
+		return fail(b, detail, "A chunk extension must be ;name or ;name=value, without blanks");
+	b->state = BODY_EXTENSION;
 	return count_framing(b, detail);
 }
 
-static int take_size_blank(struct http_body *b, uint8_t byte, const char **detail)
+/* A token, of which at least one character must come: the first moves on to `then`. */
+static int take_token(struct http_body *b, uint8_t byte, enum body_state then, const char **detail)
 {
-	if (byte == ';')
-		b->state = BODY_EXTENSION;
-	else if (byte != ' ' && byte != '\t')
-		return fail(b, detail, "A chunk size is followed by a blank and no extension");
+	if (!http_is(byte, HTTP_TCHAR))
+		return end_of_extension(b, b->state == then ? byte : ' ', detail);
+	b->state = (uint8_t)then;
+	return count_framing(b, detail);
+}
+
+/* RFC 9112 7.1.1, without the blanks that it calls bad, and text in ASCII only: as node has it, too. */
+static int take_extension(struct http_body *b, uint8_t byte, const char **detail)
+{
+	switch ((enum body_state)b->state) {
+	case BODY_EXTENSION:
+		return take_token(b, byte, BODY_EXTENSION_NAME, detail);
+	case BODY_EXTENSION_NAME:
+		if (byte != '=')
+			return take_token(b, byte, BODY_EXTENSION_NAME, detail);
+		b->state = BODY_EXTENSION_VALUE;
+		return count_framing(b, detail);
+	case BODY_EXTENSION_VALUE:
+		if (byte != '"')
+			return take_token(b, byte, BODY_EXTENSION_TOKEN, detail);
+		b->state = BODY_EXTENSION_QUOTED;
+		return count_framing(b, detail);
+	case BODY_EXTENSION_TOKEN:
+		return take_token(b, byte, BODY_EXTENSION_TOKEN, detail);
+	default:
+		return end_of_extension(b, byte, detail);
+	}
+}
+
+static int take_quoted(struct http_body *b, uint8_t byte, const char **detail)
+{
+	bool escaped = b->state == BODY_EXTENSION_ESCAPE;
+
+	if (byte >= 0x7f || byte < 0x20)
+		return fail(b, detail, "The text of a chunk extension has a character that is not allowed");
+	b->state = BODY_EXTENSION_QUOTED;
+	if (!escaped && byte == '"')
+		b->state = BODY_EXTENSION_END;
+	if (!escaped && byte == '\\')
+		b->state = BODY_EXTENSION_ESCAPE;
 	return count_framing(b, detail);
 }
 
@@ -112,6 +156,36 @@ static int take_size_lf(struct http_body *b, uint8_t byte, const char **detail)
 	b->digits = 0;
 	b->state = b->left ? BODY_CHUNK : BODY_TRAILER;
 	return 0;
+}
+
+/* Of a trailer's name, kept in `left`, which nothing else needs by now. */
+static uint64_t name_hash(uint64_t hash, uint8_t byte)
+{
+	return hash * 0x100000001b3u + (byte | 0x20) + 1;
+}
+
+static bool is_name(uint64_t hash, const char *name)
+{
+	uint64_t want = 0;
+
+	for (; *name; name++)
+		want = name_hash(want, (uint8_t)*name);
+	return hash == want;
+}
+
+static int take_trailer_name(struct http_body *b, uint8_t byte, const char **detail)
+{
+	if (byte != ':') {
+		if (!http_is(byte, HTTP_TCHAR))
+			return fail(b, detail, "A trailer field has no colon right behind its name");
+		b->left = name_hash(b->left, byte);
+		return count_framing(b, detail);
+	}
+	if (is_name(b->left, "content-length") || is_name(b->left, "transfer-encoding"))
+		return fail(b, detail, "A trailer field would change the framing of the body");
+	b->left = 0;
+	b->state = BODY_TRAILER_VALUE;
+	return count_framing(b, detail);
 }
 
 static int take_trailer(struct http_body *b, uint8_t byte, const char **detail)
@@ -125,16 +199,7 @@ static int take_trailer(struct http_body *b, uint8_t byte, const char **detail)
 	if (++b->trailers > HTTP_BODY_TRAILERS_MAX)
 		return fail(b, detail, "The body has too many trailer fields");
 	b->state = BODY_TRAILER_NAME;
-	return count_framing(b, detail);
-}
-
-static int take_trailer_name(struct http_body *b, uint8_t byte, const char **detail)
-{
-	if (byte == ':')
-		b->state = BODY_TRAILER_VALUE;
-	else if (!http_is(byte, HTTP_TCHAR))
-		return fail(b, detail, "A trailer field has no colon right behind its name");
-	return count_framing(b, detail);
+	return take_trailer_name(b, byte, detail);
 }
 
 static int take_trailer_value(struct http_body *b, uint8_t byte, const char **detail)
@@ -162,10 +227,15 @@ static int take_framing(struct http_body *b, uint8_t byte, const char **detail)
 	switch ((enum body_state)b->state) {
 	case BODY_SIZE:
 		return take_size(b, byte, detail);
-	case BODY_SIZE_BLANK:
-		return take_size_blank(b, byte, detail);
 	case BODY_EXTENSION:
+	case BODY_EXTENSION_NAME:
+	case BODY_EXTENSION_VALUE:
+	case BODY_EXTENSION_TOKEN:
+	case BODY_EXTENSION_END:
 		return take_extension(b, byte, detail);
+	case BODY_EXTENSION_QUOTED:
+	case BODY_EXTENSION_ESCAPE:
+		return take_quoted(b, byte, detail);
 	case BODY_SIZE_LF:
 		return take_size_lf(b, byte, detail);
 	case BODY_CHUNK_CR:

@@ -160,6 +160,25 @@ int http_fields_check(struct http_scan *scan, const struct http_bounds *bounds, 
 	return r;
 }
 
+bool http_tab_around(const struct http_header *f)
+{
+	const uint8_t *at;
+
+	for (at = f->value.ptr; at[-1] != ':'; at--)
+		if (at[-1] == '\t')
+			return true;
+	for (at = f->value.ptr + f->value.len; *at != '\r'; at++)
+		if (*at == '\t')
+			return true;
+	return false;
+}
+
+static int refuse_tab(const char **detail)
+{
+	return http_refuse(detail, ERR_MALFORMED,
+			   "Content-Length or Transfer-Encoding has a tab around its value");
+}
+
 static int read_length(struct slice value, struct http_framing_fields *out, const char **detail)
 {
 	if (out->has_length)
@@ -213,9 +232,10 @@ int http_framing_read(const struct http_headers *h, uint8_t minor, struct http_f
 			if (out->connections++ == 0)
 				out->connection = f->value;
 		} else if (f->name.len == 14 && slice_eq_nocase(f->name, SLICE_LIT("content-length"))) {
-			r = read_length(f->value, out, detail);
+			r = http_tab_around(f) ? refuse_tab(detail) : read_length(f->value, out, detail);
 		} else if (f->name.len == 17 && slice_eq_nocase(f->name, SLICE_LIT("transfer-encoding"))) {
-			r = read_coding(f->value, minor, out, detail);
+			r = http_tab_around(f) ? refuse_tab(detail) :
+						 read_coding(f->value, minor, out, detail);
 		}
 	}
 	if (r == 0 && out->chunked && out->has_length)

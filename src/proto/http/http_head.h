@@ -75,6 +75,13 @@ struct http_framing_fields {
 int http_framing_read(const struct http_headers *h, uint8_t minor, struct http_framing_fields *out,
 		      const char **detail);
 
+/*
+ * A tab before or behind the value, as it stands in the head: HTTP allows it, nginx refuses it in
+ * the fields that say where a request ends and where it goes, so they must not have it here either.
+ * The field was parsed from a line that stands in the head with its CRLF.
+ */
+bool http_tab_around(const struct http_header *f);
+
 /* By version and Connection (RFC 9112 9.3). */
 bool http_keeps_alive(const struct http_headers *h, uint8_t minor, const struct http_framing_fields *f);
 

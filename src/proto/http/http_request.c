@@ -104,6 +104,18 @@ static int parse_target(struct http_request *req, const char **detail)
 	return parse_absolute(req, detail);
 }
 
+/*
+ * All methods that there are. What is left of a body that was longer than its length, with the
+ * next method behind it, seldom is: others refuse it, and answering 405 would hide it.
+ */
+static bool is_upper(struct slice method)
+{
+	for (size_t i = 0; i < method.len; i++)
+		if ((method.ptr[i] < 'A' || method.ptr[i] > 'Z') && method.ptr[i] != '-')
+			return false;
+	return true;
+}
+
 /* method SP target SP version, with exactly one space each (RFC 9112 3). */
 static int parse_request_line(struct http_request *req, struct slice line, uint32_t target_max,
 			      const char **detail)
@@ -131,6 +143,9 @@ static int parse_request_line(struct http_request *req, struct slice line, uint3
 	if (r < 0)
 		return r;
 	req->method = method_of(req->method_text);
+	if (req->method == HTTP_OTHER && !is_upper(req->method_text))
+		return http_refuse(detail, ERR_MALFORMED,
+				   "A method is written in capital letters (and hyphens)");
 	return parse_target(req, detail);
 }
 
@@ -181,6 +196,8 @@ static int finish(struct http_request *req, const char **detail)
 		if (f->name.len == 4 && slice_eq_nocase(f->name, SLICE_LIT("host"))) {
 			host = f->value;
 			hosts++;
+			if (http_tab_around(f))
+				return http_refuse(detail, ERR_MALFORMED, "Host has a tab around its value");
 		} else if (f->name.len == 6 && slice_eq_nocase(f->name, SLICE_LIT("expect"))) {
 			r = read_expect(req, f->value, detail);
 		} else if (f->name.len == 7 && slice_eq_nocase(f->name, SLICE_LIT("upgrade"))) {

@@ -19,7 +19,8 @@ struct http_loop {
 	uint32_t pool_count;
 	uint32_t connections; /* upgraded ones too */
 	bool dated;
-	int64_t dated_at_ns; /* loop_now when the date was made */
+	int64_t spare_again_ns; /* not before is looked for connections to spare */
+	int64_t dated_at_ns;    /* loop_now when the date was made */
 	uint8_t date[HTTP_DATE_BYTES];
 	struct http_header scratch[HTTP_HEADERS_MAX]; /* for the head being parsed */
 };

@@ -2,6 +2,7 @@
 #include "base/check.h"
 #include "base/mem.h"
 #include "serve/http/session.h"
+#include "serve/http/spare.h"
 #include "serve/record/record_json.h"
 
 /*
@@ -12,6 +13,7 @@
 #define EXCHANGE_CHUNK_BYTES 2000u /* with the allocator's own, 2 KiB */
 #define POOL_MAX 1024u
 #define DATE_LIFE_NS 250000000LL
+#define SPARE_PAUSE_NS 100000000LL
 
 /* What an absent body points to: its padding may be read too. */
 static const uint8_t no_body[EXCHANGE_BODY_PADDING];
@@ -236,6 +238,22 @@ bool http_server_draining(const struct http_server *s)
 void http_server_close_idle(struct http_server *s, struct loop *loop)
 {
 	session_close_idle(http_loop_of(s, loop));
+}
+
+uint32_t http_server_spare(void *server, struct loop *loop)
+{
+	struct http_server *s = server;
+	struct http_loop *ctx = http_loop_of(s, loop);
+	uint32_t count;
+
+	if (loop_now(loop) < ctx->spare_again_ns)
+		return 0; /* a moment ago there were none: a flood must not have them looked for each time */
+	count = spare_connections(ctx, loop_now(loop));
+	if (count == 0)
+		ctx->spare_again_ns = loop_now(loop) + SPARE_PAUSE_NS;
+	else if (s->options.observer.spared)
+		s->options.observer.spared(s->options.observer.ctx, ctx->number, count);
+	return count;
 }
 
 void http_loop_count(struct http_loop *ctx, int change)

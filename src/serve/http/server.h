@@ -18,6 +18,8 @@ struct http_observer {
 			 int status, int64_t latency_ns);
 	/* A request was refused with this error, by the session or by a handler's exchange_problem. */
 	void (*refused)(void *ctx, uint32_t loop, int err);
+	void (*spared)(void *ctx, uint32_t loop,
+		       uint32_t count); /* connections cut to make room; may be NULL */
 	/* +1 and -1. */
 	void (*connections)(void *ctx, uint32_t loop, int change);
 };
@@ -76,6 +78,12 @@ void http_server_refuse(void *server, struct conn *c);
  */
 void http_server_drain(struct http_server *s);
 void http_server_close_idle(struct http_server *s, struct loop *loop);
+
+/*
+ * For a listener at its cap (listener_options.on_full): cuts connections of this loop that
+ * wait for a request, those that never sent one first and the longest waiting first. How many.
+ */
+uint32_t http_server_spare(void *server, struct loop *loop);
 bool http_server_draining(const struct http_server *s);
 
 /* Connections of a loop, upgraded ones too. On that loop. */
