@@ -30,6 +30,7 @@ struct ingest_queue {
 	int64_t (*now_ns)(void *ctx);
 	void *ctx;
 	struct metrics_shard *shard;
+	struct budget_share *share;
 	struct inflater *inflater;
 	struct headers headers; /* scratch of the record being read */
 	struct request_list queued;

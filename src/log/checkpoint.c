@@ -514,7 +514,8 @@ static int load_segment(void *ctx, const struct checkpoint_segment *from)
 				      .topics_dir = l->topics_dir,
 				      .topic = p->topic,
 				      .number = p->number,
-				      .index_interval = l->options.index_interval_bytes};
+				      .index_interval = l->options.index_interval_bytes,
+				      .gauge = l->options.read_gauge};
 	struct segment *s;
 
 	if (segment_new(&place, from->base, &s))

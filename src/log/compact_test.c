@@ -362,8 +362,9 @@ static void on_fault(void *ctx, const struct verify_fault *fault)
 {
 	uint32_t *faults = ctx;
 
-	if (!fault->harmless)
-		(*faults)++;
+	if (fault->harmless && strstr(fault->text, "set aside"))
+		return; /* told, and no fault */
+	(*faults)++;
 	print_message("%s at %llu: %s\n", fault->file, (unsigned long long)fault->position, fault->text);
 }
 

@@ -91,7 +91,8 @@ static int add_segment(struct partition *p, int64_t base)
 				      .topics_dir = p->log->topics_dir,
 				      .topic = p->topic,
 				      .number = p->number,
-				      .index_interval = p->log->options.index_interval_bytes};
+				      .index_interval = p->log->options.index_interval_bytes,
+				      .gauge = p->log->options.read_gauge};
 	struct segment *s;
 	int rc;
 

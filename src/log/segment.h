@@ -27,6 +27,7 @@ struct segment_place {
 	struct topic_id topic;
 	uint32_t number;
 	uint32_t index_interval;
+	_Atomic int64_t *gauge; /* of the blobs that are read; NULL: none */
 };
 
 struct index_entry {

@@ -7,6 +7,7 @@ last test holds that against the reference page, so that a row which nobody
 feeds, or nobody tests, fails here.
 """
 import contextlib
+import glob
 import gzip
 import json
 import os
@@ -732,6 +733,41 @@ def _():
         with Figures(w) as f:
             check(f.value("weir_log_truncated_bytes") > 0, "nothing was cut")
             eq(len(w.all(t)), 6)
+
+
+@case("damage that readers meet is counted once, with the offsets that it costs, and other partitions are not touched", own=True)
+def _():
+    with Weir() as w:
+        t = w.topic(partitions=2)
+        for n in range(40):
+            w.push(t, json.dumps({"n": n, "mark": "needle-%03d" % n}), partition=n % 2)
+        w.stop()
+        hit = 0
+        for path in glob.glob(os.path.join(w.data, "topics", "*", "*", "*.log")):
+            with open(path, "r+b") as h:
+                at = h.read().find(b"needle-010")
+                if at >= 0:
+                    h.seek(at)
+                    h.write(b"NEEDLE")
+                    hit += 1
+        eq(hit, 1, "segments that hold the record")
+        w.start()
+        with Figures(w) as f:
+            f.mark()
+            for _ in range(2):
+                values = [r["value"]["n"] for r in w.all(t)]
+                eq(sorted(values), [n for n in range(40) if n != 10])
+            f.moved("weir_log_damaged_ranges_total", 1)
+            f.moved("weir_log_damaged_records_total", 1)
+            check("segment_damaged" in w.log(), "the log of messages does not name it")
+        w.stop()
+        code, out, err = weir("verify", "--repair", w.data)
+        eq(code, 0, out + err)
+        w.start()
+        with Figures(w) as f:
+            f.mark()
+            eq(len(w.all(t)), 39)
+            f.unmoved("weir_log_damaged_ranges_total")  # told and set aside: no damage any more
 
 
 def tear(journal):
