@@ -813,6 +813,27 @@ def _():
         check(f.rose("weir_seen_filter_false_hits_total", 1) < 5000, "a filter that lets one in ten through")
 
 
+@case("compaction is counted: passes, what went and why, what is dirty, what was read and written", own=True, timeout=60)
+def _():
+    config = "log: { segment_bytes: 1MiB, journal_bytes: 16MiB }\n"
+    with Weir(config) as w, Figures(w) as f:
+        topic = {"cleanup": "compact", "compaction": {"dirty_percent": 1, "max_lag": "1s", "tombstone_retention": "0s"}}
+        w.put("/v1/topics/c", json.dumps(topic), JSON)
+        f.mark()
+        w.batch("c", [{"key": "k", "value": "x" * 100}] * 20 + [{"key": "gone", "value": None, "tombstone": True}])
+        f.moved('weir_log_compacted_records_total{removal="replaced"}', 19)
+        f.moved('weir_log_compacted_records_total{removal="tombstone"}', 1)
+        f.rose("weir_log_compactions_total", 2)
+        f.rose("weir_log_rewritten_segments_total", 2)
+        f.rose("weir_log_rewrite_read_bytes_total", 20 * 100)
+        check(f.rose("weir_log_rewrite_written_bytes_total", 100) < f.change("weir_log_rewrite_read_bytes_total"), "it grew")
+        topic["compaction"] = {"dirty_percent": 100, "max_lag": "forever"}
+        w.put("/v1/topics/c", json.dumps(topic), JSON)
+        for _ in range(30):
+            w.batch("c", [{"key": "k", "value": "x" * 100000}])
+        f.rose("weir_log_dirty_bytes", 1 << 20)
+
+
 # ---- weir itself ----
 
 @case("a reload that fails and one that does not are told, and so are lines that were held back", own=True)
