@@ -22,7 +22,7 @@
 #include "sys/sim/sim.h"
 
 #define DIR "data"
-#define RECORDS 90
+#define RECORDS 120
 #define BEHIND 20 /* of them, behind the checkpoint */
 #define VALUE_BYTES 600
 
