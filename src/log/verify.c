@@ -165,6 +165,19 @@ void verify_names_free(struct verify_names *n)
 	*n = (struct verify_names){0};
 }
 
+int verify_plain(struct verify *v, struct slice batch, struct slice *plain)
+{
+	struct batch_head head;
+	int rc = batch_head_read(batch, &head);
+
+	*plain = batch;
+	if (rc || batch_codec(&head) == BATCH_PLAIN)
+		return rc;
+	if (!v->codec)
+		rc = codec_new(&v->codec);
+	return rc ? rc : batch_inflate(v->codec, batch, &v->plain, plain);
+}
+
 /* ---- partitions ---- */
 
 static uint32_t slot_of(const struct verify *v, const struct topic_id *topic, uint32_t number)
@@ -617,6 +630,7 @@ int log_verify(const struct verify_options *options, struct verify_result *out, 
 	(void)snprintf(v.topics_dir, sizeof(v.topics_dir), "%s/topics", options->dir);
 	buf_init(&v.checkpoint, 1);
 	buf_init(&v.manifest, 1);
+	buf_init(&v.plain, BATCH_PLAIN_BYTES_MAX);
 	v.bytes = mem_alloc(v.cap);
 	rc = v.bytes ? lock_dir(&v, &fd) : fault_set(fault, ERR_NOMEM, "no memory");
 	if (rc == 0)
@@ -625,6 +639,8 @@ int log_verify(const struct verify_options *options, struct verify_result *out, 
 		v.sys->ops->close(v.sys->self, fd);
 	buf_fini(&v.checkpoint);
 	buf_fini(&v.manifest);
+	buf_fini(&v.plain);
+	codec_free(v.codec);
 	mem_free(v.known);
 	mem_free(v.slots);
 	mem_free(v.bytes);
