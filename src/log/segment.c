@@ -853,7 +853,7 @@ static int fill_blob(struct segment *s, int fd, uint64_t position, size_t n, boo
 
 	if (n > end - position)
 		n = (size_t)(end - position);
-	blob = blob_new(n, NULL);
+	blob = blob_new(n, s->place.gauge);
 	if (!blob)
 		return ERR_NOMEM;
 	got = read_at(s, fd, blob->bytes, n, position, wait);
