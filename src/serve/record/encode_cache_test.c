@@ -561,7 +561,7 @@ static void a_batch_that_was_rewritten_is_encoded_anew(void **state)
 	struct encoded e;
 
 	(void)state;
-	assert_int_equal(encode_cache_new(0, &c), 0);
+	assert_int_equal(encode_cache_new(0, NULL, &c), 0);
 	e = get(c, &old, ENCODE_JSON);
 	encoded_release(&e);
 	for (int i = 0; i < 2; i++) {
