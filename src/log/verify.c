@@ -480,6 +480,15 @@ static int keep_orphan(struct verify *v, const struct listed *in, const char *pa
 	return rc;
 }
 
+/* Begun after the checkpoint: a start makes it anew from the journal, and what stands in it now goes. */
+static bool is_later(const struct verify_known *k, const char *name)
+{
+	uint64_t base;
+
+	return k && is_segment(name) && slice_to_u64(slice_make(name, 20), &base) &&
+	       (!k->active_behind || (int64_t)base > k->active_base);
+}
+
 static int sweep_partition(struct verify *v, const struct listed *in, const char *dir)
 {
 	const struct verify_known *k = verify_find(v, &in->topic, in->number, false);
@@ -500,6 +509,10 @@ static int sweep_partition(struct verify *v, const struct listed *in, const char
 				"belongs to no partition of the checkpoint: a start makes it anew from the journal, or removes it");
 		if (is_segment(names.list[i]))
 			rc = keep_orphan(v, in, path, &told);
+		if (rc == 0 && is_later(k, names.list[i]) && v->keys_hurt && v->options->repair)
+			rc = verify_set_aside(
+				v, path, true, 0, 0, 0, 0,
+				"of the time after the checkpoint: it may hold what the journal lost");
 	}
 	verify_names_free(&names);
 	return rc;
