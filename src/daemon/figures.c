@@ -133,6 +133,13 @@ static void put_log(struct metrics_scrape *s, struct log *l)
 	metrics_put(s, METRIC_LOG_READS, ORIGIN_DISK, (int64_t)st.reads_disk);
 	metrics_put(s, METRIC_LOG_CHECKPOINTS, 0, (int64_t)st.checkpoints);
 	metrics_put(s, METRIC_LOG_CHECKPOINT_SECONDS, 0, (int64_t)st.last_checkpoint_ns);
+	metrics_put(s, METRIC_LOG_COMPACTIONS, 0, (int64_t)st.compactions);
+	metrics_put(s, METRIC_LOG_COMPACTED_RECORDS, REMOVAL_REPLACED, (int64_t)st.compacted_records);
+	metrics_put(s, METRIC_LOG_COMPACTED_RECORDS, REMOVAL_TOMBSTONE, (int64_t)st.compacted_tombstones);
+	metrics_put(s, METRIC_LOG_DIRTY_BYTES, 0, (int64_t)st.dirty_bytes);
+	metrics_put(s, METRIC_LOG_REWRITTEN_SEGMENTS, 0, (int64_t)st.rewritten_segments);
+	metrics_put(s, METRIC_LOG_REWRITE_READ, 0, (int64_t)st.rewrite_read_bytes);
+	metrics_put(s, METRIC_LOG_REWRITE_WRITTEN, 0, (int64_t)st.rewrite_written_bytes);
 	metrics_put(s, METRIC_LOG_FREE_BYTES, 0, (int64_t)st.free_bytes);
 	metrics_put(s, METRIC_LOG_PARTITIONS, 0, (int64_t)st.partitions);
 	metrics_put(s, METRIC_LOG_FILES, 0, (int64_t)st.files_open);

@@ -45,6 +45,8 @@ static struct log_options log_settings(struct parts *p)
 		.index_interval_bytes = (uint32_t)c->log.index_interval_bytes,
 		.files_max = (uint32_t)c->log.files_max,
 		.readers = (uint32_t)c->log.readers,
+		.rewrite_rate = (uint64_t)c->log.rewrite_rate,
+		.compaction_bytes_max = (uint64_t)c->log.compaction_memory,
 		.read_gauge = &p->budget.used,
 		.clock_hold_ms = c->log.clock_hold_ms ? c->log.clock_hold_ms : -1,
 		.say = say_text,

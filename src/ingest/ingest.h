@@ -191,6 +191,7 @@ struct ingest_request {
 	struct seen_range unit_range;
 	int unit_verdict; /* enum seen_verdict */
 	int claim_result;
+	bool needs_key;           /* the topic is compacted */
 	uint32_t partition_limit; /* partitions of the topic when it was looked at last */
 	uint32_t *range_slots;    /* by partition: range + 1; NULL for few */
 	bool claims_held;

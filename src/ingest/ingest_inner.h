@@ -45,6 +45,7 @@ enum item_state {
 	ITEM_DUPLICATE, /* range says where it went the first time */
 	ITEM_REPEAT,    /* the same as an earlier record of this body */
 	ITEM_REUSED,    /* its key was used with another payload */
+	ITEM_KEYLESS,   /* a record without a key, for a compacted topic */
 };
 
 /* What a record of a batch has of its own. */

@@ -109,7 +109,7 @@ struct partition_options {
 	uint32_t dirty_percent; /* a pass begins when so much of what is sealed is dirty */
 	int64_t max_lag_ms;     /* or when something dirty is so old, -1: never for that */
 	int64_t tombstone_ms;   /* how long a tombstone stays after the first pass over it */
-	int64_t recompress_ms;  /* segments this old are written again with zstd, -1: never */
+	int64_t recompress_ms;  /* segments this old are written again with zstd, 0: never */
 };
 
 /* The partition of weir's own state. Open as soon as log_open returns. */

@@ -191,6 +191,7 @@ static int64_t move_some(struct log *l, struct partition *p, bool *more)
 	uint64_t limit, used;
 	uint32_t count = 0;
 	int64_t moved = 0;
+	bool tells = false; /* maintenance: a segment to be rewritten one day was closed, or begun */
 	int rc;
 
 	*more = false;
@@ -206,6 +207,8 @@ static int64_t move_some(struct log *l, struct partition *p, bool *more)
 		used = atomic_load(&s->bytes);
 		limit = limit > used ? limit - used : 0;
 		count = gather(p, limit < MOVE_BYTES ? limit : MOVE_BYTES, pieces, groups);
+		tells = (p->options.compact || p->options.recompress_ms) &&
+			(sealed || atomic_load(&s->first_append_ms) == 0);
 	}
 	(void)pthread_mutex_unlock(&p->lock);
 	if (rc)
@@ -226,6 +229,8 @@ static int64_t move_some(struct log *l, struct partition *p, bool *more)
 		moved += (int64_t)pieces[i].bytes.len;
 	if (rc == 0)
 		unpin_groups(l, groups, count);
+	if (rc == 0 && tells)
+		maintain_wake(l);
 	return rc ? rc : moved;
 }
 

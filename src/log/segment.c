@@ -564,8 +564,9 @@ static int scan_index(struct segment *s, struct segment_index *x)
 			rc = window_resync(&w, next, false, &at, &head);
 			if (rc)
 				break;
-			next = head.base_offset;
-			continue;
+			if (head.base_offset > next)
+				next = head.base_offset;
+			continue; /* one that begins before `next` is passed over in the next round */
 		}
 		if (rc < 0)
 			break;
@@ -723,8 +724,8 @@ static int64_t find_head(struct window *w, uint64_t at, uint64_t end, uint64_t *
 }
 
 /*
- * The next whole batch behind damage: 0, *position and its head; 1 where there is
- * none. indexed: the index says where to go on; not for who makes it.
+ * The next whole batch behind damage that has `offset_from` or later ones: 0, *position and its head;
+ * 1 where there is none. indexed: the index says where to go on; not for who makes it.
  */
 static int window_resync(struct window *w, int64_t offset_from, bool indexed, uint64_t *position,
 			 struct batch_head *found)
@@ -740,8 +741,9 @@ static int window_resync(struct window *w, int64_t offset_from, bool indexed, ui
 		got = window_see(w, at, BATCH_HEAD_BYTES, &bytes);
 		if (got < 0)
 			break;
-		if (batch_head_read(bytes, &head) || head.base_offset < offset_from ||
-		    batch_last_offset(&head) >= goal.offset || (indexed && !leads_to(w, at, &goal)))
+		if (batch_head_read(bytes, &head) || head.base_offset < w->s->base ||
+		    batch_last_offset(&head) < offset_from || batch_last_offset(&head) >= goal.offset ||
+		    (indexed && !leads_to(w, at, &goal)))
 			continue;
 		if (window_batch(w, at, &head, &bytes) == 0) {
 			*position = at;
@@ -902,7 +904,12 @@ static int take_batches(struct slice bytes, int64_t offset, int64_t *expect, siz
 	return rc < 0 ? ERR_CORRUPT : 0;
 }
 
-static int read_over_damage(struct segment *s, uint64_t position, int64_t offset, struct segment_read *out)
+static int read_from(struct segment *s, int fd, struct place place, int64_t offset, size_t bytes_max,
+		     bool wait, struct segment_read *out);
+
+/* Where the next whole batch holds `offset`, or begins with it, nothing of what is asked for is lost. */
+static int read_over_damage(struct segment *s, int fd, uint64_t position, int64_t offset, size_t bytes_max,
+			    struct segment_read *out)
 {
 	struct batch_head head;
 	struct window w;
@@ -914,6 +921,9 @@ static int read_over_damage(struct segment *s, uint64_t position, int64_t offset
 	window_close(&w);
 	if (rc < 0)
 		return rc;
+	if (rc == 0 && head.base_offset <= offset)
+		return read_from(s, fd, (struct place){.position = position, .offset = head.base_offset},
+				 offset, bytes_max, true, out);
 	out->gap_from = offset;
 	out->gap_to = rc == 1 ? atomic_load(&s->next_offset) : head.base_offset;
 	out->next_offset = out->gap_to;
@@ -960,9 +970,10 @@ static int read_from(struct segment *s, int fd, struct place place, int64_t offs
 		if (lost >= 0)
 			return tell_lost(s, offset, lost, position + used + BATCH_HEAD_BYTES, out);
 		if (rc == ERR_CORRUPT || cut_off)
-			return wait ? read_over_damage(s, position + used, offset, out) : -EAGAIN;
+			return wait ? read_over_damage(s, fd, position + used, offset, bytes_max, out) :
+				      -EAGAIN;
 		if (used == 0 && need > atomic_load(&s->bytes) - position)
-			return wait ? read_over_damage(s, position, offset, out) : -EAGAIN;
+			return wait ? read_over_damage(s, fd, position, offset, bytes_max, out) : -EAGAIN;
 		if (need > want)
 			want = need;
 		position += used;
@@ -1079,12 +1090,19 @@ int segment_batch_find_time(struct slice batch, int64_t from, int64_t time_ms, i
 	return inflate_to_time(batch, from, time_ms, offset);
 }
 
-int segment_find_time(struct segment *s, int64_t from, int64_t time_ms, int64_t *offset)
+/* The base offset is the one field that no checksum covers. */
+static bool may_follow(const struct segment *s, const struct batch_head *head, int64_t next)
+{
+	return head->base_offset >= next && batch_last_offset(head) < atomic_load(&s->next_offset);
+}
+
+static int find_time(struct segment *s, int64_t from, int64_t time_ms, int64_t *offset)
 {
 	struct segment_index x;
 	struct batch_head head;
 	struct slice batch;
 	struct window w;
+	int64_t next = s->base;
 	uint64_t at;
 	int rc = index_get(s, &x);
 
@@ -1096,8 +1114,8 @@ int segment_find_time(struct segment *s, int64_t from, int64_t time_ms, int64_t 
 	if (rc)
 		return rc;
 	while ((rc = window_batch(&w, at, &head, &batch)) <= 0) {
-		if (rc == ERR_CORRUPT) {
-			rc = window_resync(&w, s->base, true, &at, &head);
+		if (rc == ERR_CORRUPT || (rc == 0 && !may_follow(s, &head, next))) {
+			rc = window_resync(&w, next, true, &at, &head);
 			if (rc)
 				break;
 			continue;
@@ -1107,8 +1125,16 @@ int segment_find_time(struct segment *s, int64_t from, int64_t time_ms, int64_t 
 		rc = head.max_timestamp < time_ms ? 1 : segment_batch_find_time(batch, from, time_ms, offset);
 		if (rc <= 0)
 			break;
+		next = batch_last_offset(&head) + 1;
 		at += head.bytes;
 	}
 	window_close(&w);
 	return rc;
+}
+
+int segment_find_time(struct segment *s, int64_t from, int64_t time_ms, int64_t *offset)
+{
+	int rc = find_time(s, from, time_ms, offset);
+
+	return rc == ERR_IO && is_gone(s) ? 1 : rc; /* as read_nothing has it */
 }

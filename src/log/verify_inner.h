@@ -41,7 +41,9 @@ struct verify {
 	struct verify_result *out;
 	struct fault *fault;
 	char topics_dir[VERIFY_PATH_BYTES - 300];
-	uint8_t *bytes; /* of the window */
+	uint8_t *bytes;      /* of the window */
+	struct codec *codec; /* made with the first compressed batch */
+	struct buf plain;    /* that batch, inflated */
 	size_t cap;
 	uint64_t done, total, told_at; /* bytes read, for progress */
 
@@ -62,6 +64,7 @@ struct verify {
 	bool keys_hurt;        /* groups of the journal, with their keys, are lost */
 	bool journal_has_more; /* groups behind the checkpoint */
 
+	struct verify_journal *journal; /* what was found, for its repair */
 	char quarantine[VERIFY_QUARANTINE_BYTES];
 	struct buf manifest;
 };
@@ -85,6 +88,9 @@ struct verify_known *verify_find(struct verify *v, const struct topic_id *topic,
 void verify_segment_path(const struct verify *v, const struct topic_id *topic, uint32_t number, int64_t base,
 			 uint32_t revision, char *path);
 
+/* The batch without compression, borrowed until the next call: 0, or why it cannot be inflated. */
+int verify_plain(struct verify *v, struct slice batch, struct slice *plain);
+
 /* A name list of a folder, sorted; free with verify_names_free. 0, -errno or -ENOMEM. */
 struct verify_names {
 	char **list;
@@ -106,7 +112,11 @@ int verify_batch(struct verify *v, struct verify_window *w, uint64_t at, struct 
 		 struct slice *batch);
 
 /* verify_journal.c */
+struct verify_journal;
 int verify_journal(struct verify *v);
+/* After verify_journal: what it found is mended; last of all, since without the gaps nobody sees what was lost with them. */
+int verify_journal_mend(struct verify *v);
+void verify_journal_end(struct verify *v);
 
 /* verify_seen.c */
 int verify_seen(struct verify *v);

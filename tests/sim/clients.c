@@ -140,13 +140,25 @@ static size_t put_batch(const struct model_request *r, char *at, bool keys, bool
 		if (keys)
 			at += sprintf(at, "\"idempotency_key\":\"b%u.%u\",", r->id, i);
 		if (text_key)
-			at += sprintf(at, "\"key\":\"%.*s\",", (int)model_key(r, key), key);
+			at += sprintf(at, "\"key\":\"%.*s\",", (int)model_key_at(r, i, key), key);
+		if (model_is_tombstone(r, i)) {
+			at += sprintf(
+				at,
+				"\"headers\":{\"what\":\"{\\\"r\\\":%u,\\\"i\\\":%u\"},\"tombstone\":true}",
+				r->id, i);
+			continue;
+		}
 		at += sprintf(at, "\"value\":");
 		at += model_value(r, i, at).len;
 		*at++ = '}';
 	}
 	at += sprintf(at, "]}");
 	return (size_t)(at - begin);
+}
+
+static bool is_compacted(const struct world *w, const struct model_request *r)
+{
+	return w->model.topics[r->topic].compacted;
 }
 
 /* The same request is made of the same bytes whenever it is sent: only its number decides. */
@@ -156,7 +168,9 @@ static void make_body(struct send *s, struct model_request *r)
 	bool batch_keys = r->keyed && type == 2 && r->id % 4 < 2;
 	size_t n;
 
-	r->with_key = type == 2 ? r->id % 5 == 0 : r->id % 5 < 2;
+	r->with_key = is_compacted(s->w, r) || (type == 2 ? r->id % 5 == 0 : r->id % 5 < 2);
+	r->own_keys = is_compacted(s->w, r) && type == 2 && r->id % 8 < 4;
+	r->tombstones = is_compacted(s->w, r) && type == 2 && r->id % 7 < 4;
 	n = type == 0 ? model_value(r, 0, s->body).len :
 	    type == 1 ? put_lines(r, s->body) :
 			put_batch(r, s->body, batch_keys, r->with_key);
@@ -323,10 +337,22 @@ static int choose_topic(struct world *w, bool pure)
 	return -1;
 }
 
+static int choose_compacted(const struct world *w)
+{
+	for (uint32_t i = 0; i < w->model.topic_count; i++) {
+		const struct model_topic *t = &w->model.topics[i];
+		if (t->compacted && t->created && !t->deleting)
+			return (int)i;
+	}
+	return -1;
+}
+
 static struct model_request *new_request(struct world *w)
 {
 	bool direct = chance(w, 4);
-	int topic = choose_topic(w, direct), other = direct ? choose_topic(w, true) : topic;
+	bool compacted = !direct && w->profile.compacting && chance(w, 2);
+	int topic = compacted ? choose_compacted(w) : choose_topic(w, direct),
+	    other = direct ? choose_topic(w, true) : topic;
 	struct model_request *r;
 
 	if (topic < 0 || other < 0)
@@ -468,7 +494,7 @@ static struct state_done told(struct world *w, struct change *c)
 	return (struct state_done){.port = w->port, .fn = on_changed, .ctx = c};
 }
 
-static void config_of(const char *name, uint32_t parts, struct topic_config *config)
+static void config_of(const struct world *w, const char *name, uint32_t parts, struct topic_config *config)
 {
 	*config = (struct topic_config){.partitions = parts,
 					.retention_ms = -1,
@@ -478,6 +504,13 @@ static void config_of(const char *name, uint32_t parts, struct topic_config *con
 		config->retention_bytes = 20000;
 	if (name[0] == 'h')
 		config->retention_ms = 3600000;
+	config->recompress_after_ms = w->profile.recompress_ms;
+	if (name[0] != 'c')
+		return;
+	config->cleanup = TOPIC_COMPACT;
+	config->compaction_dirty_percent = w->profile.dirty_percent;
+	config->compaction_max_lag_ms = w->profile.max_lag_ms;
+	config->compaction_tombstone_ms = w->profile.tombstone_ms;
 }
 
 void client_create(struct world *w, const char *name, uint32_t parts)
@@ -491,7 +524,7 @@ void client_create(struct world *w, const char *name, uint32_t parts)
 
 	if (!c || w->model.topic_count == MODEL_TOPICS_MAX)
 		return;
-	config_of(name, parts, &config);
+	config_of(w, name, parts, &config);
 	done = told(w, c);
 	c->kind = CHANGE_CREATE;
 	log_enter_begin(w->log);
@@ -500,6 +533,7 @@ void client_create(struct world *w, const char *name, uint32_t parts)
 		c->topic = number = model_topic_new(&w->model, name, parts);
 		w->model.topics[number].id = topic->id;
 		w->model.topics[number].frees = name[0] == 'r' || name[0] == 'h';
+		w->model.topics[number].compacted = name[0] == 'c';
 		w->model.topics[number].pure = name[0] == 't';
 		w->model.topics[number].ttl_ms = 30ll * DAY_MS;
 		world_say(w, "topic %s is made, with %u partitions", name, parts);
@@ -524,7 +558,7 @@ static void add_parts(struct world *w, struct topic *topic, uint32_t number)
 	c->kind = CHANGE_PARTS;
 	c->topic = number;
 	c->parts = parts;
-	config_of(t->name, parts, &config);
+	config_of(w, t->name, parts, &config);
 	log_enter_begin(w->log);
 	rc = topics_change(w->topics, topic, &config, false, &done, NULL);
 	log_enter_end(w->log);
@@ -584,13 +618,13 @@ static void trim_topic(struct world *w, struct topic *topic, uint32_t number)
 
 void client_change_topics(struct world *w)
 {
-	static const char *const names[] = {"x0", "x1", "x2", "r1", "h1"};
+	static const char *const names[] = {"x0", "x1", "x2", "r1", "h1", "c1"};
 	int number = choose_topic(w, false);
 	struct topic *topic = number < 0 ? NULL : topics_find_id(w->topics, &w->model.topics[number].id);
 
 	w->operations++;
 	if (chance(w, 3) || !topic)
-		client_create(w, names[below(w, 5)], 1 + below(w, 3));
+		client_create(w, names[below(w, 6)], 1 + below(w, 3));
 	else if (chance(w, 3))
 		add_parts(w, topic, (uint32_t)number);
 	else if (!w->model.topics[number].pure && chance(w, 2))

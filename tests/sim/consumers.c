@@ -116,22 +116,27 @@ static int64_t read_view(struct world *w, const struct reader_view *view, uint32
 
 	while (rest.len) {
 		struct batch_record record;
-		struct batch_walk walk;
+		struct model_walk walk;
 		struct batch_head head;
-		if (batch_check(rest, &head) || batch_walk_start(&walk, rest))
+		if (batch_check(rest, &head) || model_walk_start(&walk, rest))
 			model_fail("a reader was given a batch that is not whole");
-		while (batch_walk_next(&walk, &record) == 1) {
+		while (batch_walk_next(&walk.walk, &record) == 1) {
 			if (record.offset < expect)
 				continue;
-			if (record.offset >= stop)
+			if (record.offset >= stop) {
+				model_walk_end(&walk);
 				return expect;
-			if (record.offset != expect)
+			}
+			if (record.offset != expect && !w->model.topics[topic].compacted)
 				model_fail("a reader of %s/%u was given offset %" PRId64 " after %" PRId64,
 					   w->model.topics[topic].name, view->number, record.offset,
 					   expect - 1);
 			model_read(&w->model, topic, view->number, &record);
-			expect++;
+			expect = record.offset + 1;
 		}
+		if (w->model.topics[topic].compacted && batch_last_offset(&head) >= expect)
+			expect = batch_last_offset(&head) + 1;
+		model_walk_end(&walk);
 		rest = slice_from(rest, head.bytes);
 	}
 	return expect;

@@ -50,6 +50,8 @@ static int each_row(void *ctx, state_row_fn *fn, void *fn_ctx)
 
 static void on_say(void *ctx, int level, const char *event, const char *text)
 {
+	((struct world *)ctx)->compactions += strcmp(event, "compacted") == 0;
+	((struct world *)ctx)->recompressions += strcmp(event, "recompressed") == 0;
 	world_say(ctx, "log %d %s: %s", level, event, text);
 }
 
@@ -77,6 +79,7 @@ static int open_log(struct world *w, struct fault *fault)
 				.files_max = w->profile.small_files ? 3 : 32,
 				.index_interval_bytes = w->profile.small_files ? 100 : 4096,
 				.steps = true,
+				.compaction_bytes_max = w->profile.compaction_bytes,
 				.say = on_say,
 				.say_ctx = w,
 				.on_fatal = on_fatal};
@@ -151,19 +154,25 @@ static void scan_batches(struct world *w, const struct log_view *view, uint32_t 
 
 	while (rest.len) {
 		struct batch_record record;
-		struct batch_walk walk;
+		struct model_walk walk;
 		struct batch_head head;
-		if (batch_check(rest, &head) || batch_walk_start(&walk, rest))
+		if (batch_check(rest, &head) || model_walk_start(&walk, rest))
 			model_fail("a batch of %s/%u is not whole", w->model.topics[topic].name, part);
-		while (batch_walk_next(&walk, &record) == 1) {
+		if (head.base_offset > *at)
+			model_fail("a batch of %s/%u begins at %" PRId64 " instead of %" PRId64,
+				   w->model.topics[topic].name, part, head.base_offset, *at);
+		while (batch_walk_next(&walk.walk, &record) == 1) {
 			if (record.offset < *at)
 				continue;
-			if (record.offset != *at)
+			if (record.offset != *at && !w->model.topics[topic].compacted)
 				model_fail("offset %" PRId64 " of %s/%u comes after %" PRId64, record.offset,
 					   w->model.topics[topic].name, part, *at - 1);
 			model_read(&w->model, topic, part, &record);
-			(*at)++;
+			*at = record.offset + 1;
 		}
+		if (w->model.topics[topic].compacted && batch_last_offset(&head) >= *at)
+			*at = batch_last_offset(&head) + 1;
+		model_walk_end(&walk);
 		rest = slice_from(rest, head.bytes);
 	}
 }
@@ -174,12 +183,12 @@ static void check_times(struct world *w, struct partition *p, uint32_t topic, ui
 	const struct model_part *m = &w->model.topics[topic].part[part];
 	int64_t found, expect = range->end, time_ms;
 
-	if (range->end == range->start)
+	if (range->end == range->start || m->at[range->end - 1].scan != w->model.scan)
 		return;
 	time_ms = m->at[range->start + (int64_t)below(w, (uint32_t)(range->end - range->start))].time_ms -
 		  (int64_t)below(w, 2);
 	for (int64_t offset = range->end; offset-- > range->start;)
-		if (m->at[offset].time_ms >= time_ms)
+		if (m->at[offset].scan == w->model.scan && m->at[offset].time_ms >= time_ms)
 			expect = offset;
 	if (log_find_wait(p, time_ms, &found))
 		model_fail("the time %" PRId64 " cannot be looked up in %s/%u", time_ms,
@@ -432,6 +441,7 @@ static void make_topics(struct world *w)
 	client_create(w, "t1", 3);
 	client_create(w, "x0", 2);
 	client_create(w, "r0", 1);
+	client_create(w, "c0", 2);
 	come_to_rest(w);
 	consumers_reset(w);
 }

@@ -74,13 +74,15 @@ static void say_sum(const struct run *run, FILE *to)
 {
 	double seconds = (double)(sys_monotonic_ns(sys_kernel()) - run->begun_ns) / 1e9;
 
-	(void)fprintf(to,
-		      "%llu seeds, %llu crashes, %llu clean stops, %llu fatal errors, %llu starts refused, "
-		      "%llu operations in %.0f s (%.0f crashes, %.0f operations a second)\n",
-		      (unsigned long long)run->seeds, (unsigned long long)world.crashes,
-		      (unsigned long long)world.clean_stops, (unsigned long long)world.fatals,
-		      (unsigned long long)world.refused_starts, (unsigned long long)world.operations, seconds,
-		      (double)world.crashes / seconds, (double)world.operations / seconds);
+	(void)fprintf(
+		to,
+		"%llu seeds, %llu crashes, %llu clean stops, %llu fatal errors, %llu starts refused, "
+		"%llu passes of compaction, %llu segments recompressed, %llu operations in %.0f s (%.0f crashes, %.0f operations a second)\n",
+		(unsigned long long)run->seeds, (unsigned long long)world.crashes,
+		(unsigned long long)world.clean_stops, (unsigned long long)world.fatals,
+		(unsigned long long)world.refused_starts, (unsigned long long)world.compactions,
+		(unsigned long long)world.recompressions, (unsigned long long)world.operations, seconds,
+		(double)world.crashes / seconds, (double)world.operations / seconds);
 }
 
 static void run_seed(struct run *run, uint64_t seed)

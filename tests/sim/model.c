@@ -101,7 +101,14 @@ struct slice model_value(const struct model_request *r, uint32_t index, char *by
 
 size_t model_key(const struct model_request *r, char *bytes)
 {
-	return (size_t)snprintf(bytes, 16, "p%u", spread(r->id) % 9);
+	return (size_t)snprintf(bytes, 16, "p%u", spread(r->id) % MODEL_KEYS);
+}
+
+size_t model_key_at(const struct model_request *r, uint32_t index, char *bytes)
+{
+	if (!r->own_keys)
+		return model_key(r, bytes);
+	return (size_t)snprintf(bytes, 16, "p%u", spread(r->id * 16 + index) % MODEL_KEYS);
 }
 
 static bool read_number(struct slice *s, const char *before, uint32_t *out)
@@ -126,6 +133,17 @@ static struct model_request *parse(struct model *m, struct slice value, uint32_t
 	    id >= m->request_count || *index >= m->requests[id].count)
 		return NULL;
 	return &m->requests[id];
+}
+
+/* A tombstone says in a header what it is. */
+static struct slice header_of(const struct batch_record *record)
+{
+	struct slice rest = record->headers, name, value;
+
+	while (batch_header_next(&rest, &name, &value) == 1)
+		if (slice_eq_str(name, "what"))
+			return value;
+	return slice_null();
 }
 
 /* ---- told ---- */
@@ -206,17 +224,18 @@ void model_read(struct model *m, uint32_t topic, uint32_t part, const struct bat
 	uint32_t index;
 
 	m->records_read++;
-	r = parse(m, record->value, &index);
+	r = parse(m, record->value.ptr ? record->value : header_of(record), &index);
 	if (!r)
 		model_fail("offset %" PRId64 " of %s/%u holds what nobody sent: %.*s", record->offset,
 			   t->name, part, (int)record->value.len, (const char *)record->value.ptr);
 	if (model_topic_at(r, index) != topic)
 		model_moved(m, r, topic);
-	if (!slice_eq(record->value, model_value(r, index, bytes)))
+	if (model_is_tombstone(r, index) ? record->value.ptr != NULL :
+					   !slice_eq(record->value, model_value(r, index, bytes)))
 		model_fail("record %u of request %u was altered (offset %" PRId64 " of %s/%u)", index, r->id,
 			   record->offset, t->name, part);
 	if (r->with_key != (record->key.ptr != NULL) ||
-	    (r->with_key && !slice_eq(record->key, slice_make(key, model_key(r, key)))))
+	    (r->with_key && !slice_eq(record->key, slice_make(key, model_key_at(r, index, key)))))
 		model_fail("record %u of request %u has another key", index, r->id);
 	if (r->fate == FATE_ABSENT)
 		model_fail("request %u was refused or gone, and is there (offset %" PRId64 " of %s/%u)",
@@ -270,6 +289,10 @@ void model_scan_part(struct model *m, uint32_t topic, uint32_t part, int64_t sta
 		model_fail("%s/%u starts at %" PRId64 ", and nobody asked for more than %" PRId64, t->name,
 			   part, start, p->trim_asked);
 	p->start = start;
+	if (t->compacted) {
+		model_scan_compacted(m, topic, part, start, end);
+		return;
+	}
 	for (int64_t offset = start; offset < end; offset++) {
 		struct model_place *at = place_at(p, offset);
 		struct model_request *r = &m->requests[at->request];

@@ -67,6 +67,12 @@ struct profile { /* what a seed likes, chosen once */
 	struct sim_faults faults;
 	uint32_t steps, lives;
 	bool small_files;
+	/* of compacted topics: */
+	bool compacting; /* much goes to them, and maintenance has time for it */
+	uint32_t dirty_percent;
+	int64_t max_lag_ms, tombstone_ms;
+	int64_t recompress_ms; /* of all topics; 0: never */
+	uint64_t compaction_bytes;
 };
 
 struct world {
@@ -80,7 +86,7 @@ struct world {
 	struct change changes[8];
 	struct job jobs[JOBS_MAX];
 	uint32_t job_count;
-	uint64_t operations, lives, crashes, clean_stops, fatals, refused_starts;
+	uint64_t operations, lives, crashes, clean_stops, fatals, refused_starts, compactions, recompressions;
 	uint64_t crash_in; /* calls of the disk, of the kinds in crash_calls; 0: none */
 	uint32_t crash_calls;
 	bool faults_on, first_boot_done, down_cleanly, tracing;

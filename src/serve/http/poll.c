@@ -230,7 +230,8 @@ static bool pass_empty(struct poll *p, struct reader_view *view)
 {
 	struct batch_head head;
 
-	if (batch_head_read(view->batches, &head) || !batch_is_empty(&head) || head.bytes > view->batches.len)
+	if (batch_head_read(view->batches, &head) || !batch_is_empty(&head) || batch_is_lost(&head) ||
+	    head.bytes > view->batches.len)
 		return false;
 	reader_consumed(p->reader, batch_last_offset(&head) + 1);
 	view->batches = slice_from(view->batches, head.bytes);
@@ -239,11 +240,13 @@ static bool pass_empty(struct poll *p, struct reader_view *view)
 
 static int take_view(struct poll *p, struct reader_view *view)
 {
+	uint64_t before = unpacker_of(p)->inflated;
 	int rc = 0;
 
 	while (pass_empty(p, view))
 		;
-	while (view->batches.len && rc == 0 && !is_full(p)) {
+	while (view->batches.len && rc == 0 && !is_full(p) &&
+	       unpacker_of(p)->inflated - before < UNPACK_BYTES_TURN) {
 		struct batch_head head;
 		if (batch_head_read(view->batches, &head) || head.bytes > view->batches.len)
 			return ERR_CORRUPT;
@@ -300,7 +303,8 @@ static int gather_page(struct poll *p)
 		scan = view.batches.len;
 		rc = take_view(p, &view);
 		scanned += reader_filters(p->reader) || p->count == before ? scan : 0;
-		scanned += (size_t)(unpacker_of(p)->inflated - inflated) / 8; /* as pump_run counts it */
+		scanned +=
+			(size_t)(unpacker_of(p)->inflated - inflated) / (UNPACK_BYTES_TURN / SCAN_BYTES_TURN);
 		inflated = unpacker_of(p)->inflated;
 		app_observe_delivery(loop_of(p), way_of(p), p->waited ? view.entered_ns : 0,
 				     p->count - before);

@@ -235,18 +235,6 @@ static uint32_t nothing_wanted(const struct pump *p, const struct reader_view *v
 }
 
 /*
- * What is inflated uses no credit either where nothing of it is given. It is
- * quicker than looking through: eight of its bytes count as one.
- */
-static void count_inflated(struct pump *p, uint64_t *before, size_t *scanned)
-{
-	uint64_t now = encode_cache_unpacker(p->al->cache)->inflated;
-
-	*scanned += (size_t)(now - *before) / 8;
-	*before = now;
-}
-
-/*
  * There was room when this was read and encoded, which takes memory and so may take the
  * room away. What was made is given all the same: else it would be made again and again.
  */
@@ -257,19 +245,19 @@ static size_t room_for(const struct pump *p, bool given)
 	return room == 0 && !given ? 1 : room;
 }
 
+/* What is inflated uses no credit either where nothing of it is given; it is quicker than looking through. */
 static int give_view(struct pump *p, struct reader_view *view, size_t *scanned)
 {
-	uint64_t inflated = encode_cache_unpacker(p->al->cache)->inflated;
+	const struct unpacker *unpacker = encode_cache_unpacker(p->al->cache);
+	uint64_t before = unpacker->inflated;
 	bool all = true, given = false;
 	int rc = 0;
 
-	while (view->batches.len && rc == 0 && all) {
+	while (view->batches.len && rc == 0 && all && unpacker->inflated - before < UNPACK_BYTES_TURN) {
 		struct encoded e;
 		uint32_t passed = nothing_wanted(p, view);
-		count_inflated(p, &inflated, scanned);
 		if (passed) {
 			view->batches = slice_from(view->batches, passed);
-			all = *scanned < SCAN_BYTES_TURN;
 			continue;
 		}
 		rc = encode_front(p, view, &e);
@@ -281,9 +269,8 @@ static int give_view(struct pump *p, struct reader_view *view, size_t *scanned)
 			view->from = e.next; /* the batch goes on */
 		view->batches = slice_from(view->batches, e.batch_bytes);
 		encoded_release(&e);
-		count_inflated(p, &inflated, scanned);
-		all = all && *scanned < SCAN_BYTES_TURN;
 	}
+	*scanned += (size_t)(unpacker->inflated - before) / (UNPACK_BYTES_TURN / SCAN_BYTES_TURN);
 	return rc;
 }
 
