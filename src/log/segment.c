@@ -148,8 +148,8 @@ static struct place index_find(const struct segment *s, const struct segment_ind
 			      .offset = s->base + x->entries[low - 1].offset};
 }
 
-/* The last entry before which no timestamp reaches time_ms; 0 where there is none. */
-static uint64_t index_find_time(const struct segment_index *x, int64_t time_ms)
+/* The last entry before which no timestamp reaches time_ms; the beginning where there is none. */
+static struct place index_find_time(const struct segment *s, const struct segment_index *x, int64_t time_ms)
 {
 	uint32_t low = 0, high = x->count;
 
@@ -160,7 +160,10 @@ static uint64_t index_find_time(const struct segment_index *x, int64_t time_ms)
 		else
 			high = middle;
 	}
-	return low ? x->entries[low - 1].position : 0;
+	if (low == 0)
+		return (struct place){.offset = s->base};
+	return (struct place){.position = x->entries[low - 1].position,
+			      .offset = s->base + x->entries[low - 1].offset};
 }
 
 /* ---- appending ---- */
@@ -212,8 +215,9 @@ static void note_pieces(struct segment *s, const struct segment_piece *pieces, u
 	}
 	(void)pthread_mutex_unlock(&s->lock);
 	atomic_store(&s->max_timestamp, max);
-	atomic_store(&s->next_offset, pieces[count - 1].last_offset + 1);
+	/* In this order: whoever takes the offset first finds all bytes before it (read_over_damage). */
 	atomic_store(&s->bytes, position);
+	atomic_store(&s->next_offset, pieces[count - 1].last_offset + 1);
 }
 
 int segment_append(struct segment *s, const struct segment_piece *pieces, uint32_t count, int64_t now_ms)
@@ -569,7 +573,7 @@ static int scan_index(struct segment *s, struct segment_index *x)
 	if (rc)
 		return rc;
 	while ((rc = window_batch(&w, at, &head, &batch)) <= 0) {
-		if (rc == ERR_CORRUPT || (rc == 0 && head.base_offset < next)) {
+		if (rc == ERR_CORRUPT || (rc == 0 && head.base_offset != next)) {
 			rc = window_resync(&w, next, &at, &head);
 			if (rc)
 				break;
@@ -786,23 +790,35 @@ static int take_batches(struct slice bytes, int64_t offset, int64_t *expect, siz
 	return rc < 0 ? ERR_CORRUPT : 0;
 }
 
-static int read_over_damage(struct segment *s, uint64_t position, int64_t offset, struct segment_read *out)
+/*
+ * Behind the damage at *position: 0 where the next whole batch begins at or
+ * before `offset`, and reading goes on there (the damage cost others); 1 where
+ * `offset` is in it, and the gap is told.
+ */
+static int read_over_damage(struct segment *s, uint64_t *position, int64_t *expect, int64_t offset,
+			    struct segment_read *out)
 {
+	int64_t end =
+		atomic_load(&s->next_offset); /* of what the window shows: the segment may grow meanwhile */
 	struct batch_head head;
 	struct window w;
 	int rc = window_open(&w, s);
 
 	if (rc)
 		return rc;
-	rc = window_resync(&w, offset, &position, &head);
+	rc = window_resync(&w, *expect, position, &head);
 	window_close(&w);
 	if (rc < 0)
 		return rc;
+	if (rc == 0 && head.base_offset <= offset) {
+		*expect = head.base_offset;
+		return 0;
+	}
 	out->gap_from = offset;
-	out->gap_to = rc == 1 ? atomic_load(&s->next_offset) : head.base_offset;
+	out->gap_to = rc == 1 ? end : head.base_offset;
 	out->next_offset = out->gap_to;
-	give_hint(s, out->gap_to, position);
-	return 0;
+	give_hint(s, out->gap_to, *position);
+	return 1;
 }
 
 /* A batch that stands for lost records: the same gap as the damage was that it took the place of. */
@@ -843,13 +859,17 @@ static int read_from(struct segment *s, int fd, struct place place, int64_t offs
 		out->blob = NULL;
 		if (lost >= 0)
 			return tell_lost(s, offset, lost, position + used + BATCH_HEAD_BYTES, out);
-		if (rc == ERR_CORRUPT || cut_off)
-			return wait ? read_over_damage(s, position + used, offset, out) : -EAGAIN;
-		if (used == 0 && need > atomic_load(&s->bytes) - position)
-			return wait ? read_over_damage(s, position, offset, out) : -EAGAIN;
+		position += used;
+		if (rc == ERR_CORRUPT || cut_off || (used == 0 && need > atomic_load(&s->bytes) - position)) {
+			if (!wait)
+				return -EAGAIN;
+			rc = read_over_damage(s, &position, &expect, offset, out);
+			if (rc)
+				return rc < 0 ? rc : 0;
+			continue;
+		}
 		if (need > want)
 			want = need;
-		position += used;
 	}
 	return 1;
 }
@@ -963,25 +983,26 @@ int segment_batch_find_time(struct slice batch, int64_t from, int64_t time_ms, i
 	return inflate_to_time(batch, from, time_ms, offset);
 }
 
-int segment_find_time(struct segment *s, int64_t from, int64_t time_ms, int64_t *offset)
+/*
+ * Batch by batch. One that does not follow is damage, as for readers: its base
+ * offset may be what is damaged. The first one may be a wrong index's fault.
+ */
+static int find_time_from(struct window *w, struct place place, int64_t from, int64_t time_ms,
+			  int64_t *offset)
 {
-	struct segment_index x;
+	uint64_t at = place.position;
+	int64_t next = place.offset;
 	struct batch_head head;
 	struct slice batch;
-	struct window w;
-	uint64_t at;
-	int rc = index_get(s, &x);
+	int rc;
 
-	if (rc)
-		return rc;
-	at = index_find_time(&x, time_ms);
-	mem_free(x.entries);
-	rc = window_open(&w, s);
-	if (rc)
-		return rc;
-	while ((rc = window_batch(&w, at, &head, &batch)) <= 0) {
-		if (rc == ERR_CORRUPT) {
-			rc = window_resync(&w, s->base, &at, &head);
+	while ((rc = window_batch(w, at, &head, &batch)) <= 0) {
+		if (rc == ERR_CORRUPT || (rc == 0 && head.base_offset != next)) {
+			if (at > 0 && at == place.position)
+				return find_time_from(w, (struct place){.offset = w->s->base}, from, time_ms,
+						      offset);
+			rc = window_resync(w, next, &at, &head);
+			next = head.base_offset;
 			if (rc)
 				break;
 			continue;
@@ -992,7 +1013,26 @@ int segment_find_time(struct segment *s, int64_t from, int64_t time_ms, int64_t 
 		if (rc <= 0)
 			break;
 		at += head.bytes;
+		next = batch_last_offset(&head) + 1;
 	}
+	return rc;
+}
+
+int segment_find_time(struct segment *s, int64_t from, int64_t time_ms, int64_t *offset)
+{
+	struct segment_index x;
+	struct place place;
+	struct window w;
+	int rc = index_get(s, &x);
+
+	if (rc)
+		return rc;
+	place = index_find_time(s, &x, time_ms);
+	mem_free(x.entries);
+	rc = window_open(&w, s);
+	if (rc)
+		return rc;
+	rc = find_time_from(&w, place, from, time_ms, offset);
 	window_close(&w);
 	return rc;
 }
