@@ -196,7 +196,8 @@ int recover(struct log *l, struct fault *fault)
 		(void)partitions_each(l, tell_lost, l);
 		/* Only now: files that a broken checkpoint does not know are still somebody's records. */
 		(void)l->sys->ops->list(l->sys->self, l->topics_dir, sweep_topic, l);
-		journal_recycle(l->journal, sequence);
+		if (!l->checkpoint_alone)
+			journal_recycle(l->journal, sequence);
 		rc = journal_begin(l->journal, slice_make(r.last, r.last_len), fault);
 	}
 	mem_free(r.last);
