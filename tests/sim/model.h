@@ -12,7 +12,7 @@
  * read. It outlives the machine. Each function that is told something compares
  * it with what is known, and ends the run (model_fail) where both cannot be true.
  */
-#define MODEL_TOPICS_MAX 64u
+#define MODEL_TOPICS_MAX 96u
 #define MODEL_PARTS_MAX 6u
 #define MODEL_RECORDS_MAX 12u
 #define MODEL_ROWS 3u
@@ -21,6 +21,7 @@
 struct model_place {      /* what stands at an offset */
 	uint32_t request; /* 0: not known */
 	uint16_t index;   /* UINT16_MAX: not known */
+	bool rotten;      /* its batch was damaged: it may be missing */
 	uint32_t scan;    /* when it was read last as a whole */
 	int64_t time_ms;  /* INT64_MIN: never read */
 };
@@ -30,6 +31,7 @@ struct model_part {
 	int64_t cap;
 	int64_t end; /* one past the highest offset known */
 	int64_t trim_sure, trim_asked;
+	bool rotten;   /* some of it is */
 	int64_t start; /* when last looked at */
 };
 
@@ -37,8 +39,10 @@ struct model_topic {
 	char name[16];
 	struct topic_id id;
 	bool created; /* answered, or something in it was */
+	bool on_use;  /* made by the first request that names it; until then it has no id */
 	bool deleting, deleted;
 	bool frees;                  /* retention or trims may take records */
+	bool compact;                /* a later record of its key may have replaced one */
 	bool pure;                   /* neither trimmed nor deleted, ever: everything is checked */
 	uint32_t parts, parts_asked; /* sure, and at most */
 	int64_t ttl_ms;
@@ -55,6 +59,9 @@ struct model_request {
 	bool with_key; /* each record has the partition key */
 	bool own_time; /* timestamps are the client's */
 	bool loose;    /* entered out of turn: no order is known */
+	bool rotten;   /* a record of it may be missing */
+	bool unlearnt; /* it was sure, then the last group of the journal had it and was damaged */
+	bool in_part;  /* since then: what a segment had already is there, without the rest and its key */
 	int8_t row;    /* the row of state that it sets, -1: none */
 	enum model_fate fate;
 	bool acked, taken, was_present; /* answered; not as a duplicate; was there before it was sent */
@@ -73,6 +80,7 @@ struct model {
 	uint32_t scan, entered;
 	int64_t wall_max_ms;
 	uint64_t acked, records_read, duplicates;
+	uint32_t unlearnt_lost; /* of the last scan */
 	const char *doing;
 };
 
@@ -107,6 +115,15 @@ void model_range(struct model *m, struct model_request *r, uint32_t topic, uint3
 void model_refused(struct model *m, struct model_request *r);
 /* A record was read, by whomever. */
 void model_read(struct model *m, uint32_t topic, uint32_t part, const struct batch_record *record);
+
+/* The batch that holds this record is damaged: the record may be missing from now on, and is never altered. */
+void model_rotten(struct model *m, uint32_t topic, uint32_t part, const struct batch_record *record);
+/* Offsets of that batch, with a record or (compacted away) without. */
+void model_rotten_range(struct model *m, uint32_t topic, uint32_t part, int64_t from, int64_t to);
+/* All of [from, to) may be missing. */
+bool model_is_rotten(const struct model *m, uint32_t topic, uint32_t part, int64_t from, int64_t to);
+/* The group that holds this record may be lost: as if its request had not been answered yet, and not whole. */
+void model_unlearn(struct model *m, uint32_t topic, uint32_t part, const struct batch_record *record);
 
 /* Everything in flight is lost with the machine. */
 void model_power_cut(struct model *m);
