@@ -8,6 +8,8 @@
 extern const struct command command_serve;
 extern const struct command command_check;
 extern const struct command command_verify;
+extern const struct command command_backup;
+extern const struct command command_restore;
 extern const struct command command_bench;
 extern const struct command command_topic;
 extern const struct command command_produce;

@@ -24,6 +24,7 @@ static enum metric_ROUTE label_of(const struct route *route)
 		{"/v1/topics", ROUTE_TOPICS},
 		{"/v1/topics/{topic}", ROUTE_TOPIC},
 		{"/v1/topics/{topic}/trim", ROUTE_TRIM},
+		{"/v1/backup", ROUTE_BACKUP},
 		{"/healthz", ROUTE_HEALTHZ},
 		{"/readyz", ROUTE_READYZ},
 		{"/metrics", ROUTE_METRICS},
@@ -137,6 +138,8 @@ static void put_log(struct metrics_scrape *s, struct log *l)
 	metrics_put(s, METRIC_LOG_FILES, 0, (int64_t)st.files_open);
 	metrics_put(s, METRIC_LOG_RECOVERED_GROUPS, 0, (int64_t)st.recovered_groups);
 	metrics_put(s, METRIC_LOG_TRUNCATED_BYTES, 0, (int64_t)st.truncated_bytes);
+	metrics_put(s, METRIC_LOG_DAMAGED_RANGES, 0, (int64_t)st.damaged_ranges);
+	metrics_put(s, METRIC_LOG_DAMAGED_RECORDS, 0, (int64_t)st.damaged_offsets);
 	metrics_put(s, METRIC_LOG_CLOCK_AHEAD, 0, st.clock_ahead_ms * 1000000);
 }
 

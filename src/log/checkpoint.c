@@ -172,26 +172,37 @@ static int sync_segments(struct writer *w)
 	return rc;
 }
 
-static int write_copy(struct log *l, char which, const struct buf *b)
+int checkpoint_write_copy(const struct sys *sys, const char *dir, char which, struct slice checkpoint)
 {
 	char path[512];
-	struct iovec iov = {.iov_base = b->ptr, .iov_len = b->len};
+	struct iovec iov = {.iov_base = (void *)(uintptr_t)checkpoint.ptr, .iov_len = checkpoint.len};
 	int fd, rc;
 
-	(void)snprintf(path, sizeof(path), "%s/CHECKPOINT.%c", l->dir, which);
-	fd = l->sys->ops->open(l->sys->self, path, SYS_CREATE);
+	(void)snprintf(path, sizeof(path), "%s/CHECKPOINT.%c", dir, which);
+	fd = sys->ops->open(sys->self, path, SYS_CREATE);
 	if (fd < 0)
 		return fd;
-	rc = l->sys->ops->pwritev(l->sys->self, fd, &iov, 1, 0);
+	rc = sys->ops->pwritev(sys->self, fd, &iov, 1, 0);
 	if (rc == 0)
-		rc = l->sys->ops->truncate(l->sys->self, fd, b->len);
+		rc = sys->ops->truncate(sys->self, fd, checkpoint.len);
 	if (rc == 0)
-		rc = l->sys->ops->fsync(l->sys->self, fd);
-	l->sys->ops->close(l->sys->self, fd);
+		rc = sys->ops->fsync(sys->self, fd);
+	sys->ops->close(sys->self, fd);
 	/* Each time: an old name costs nothing, and who made it may have failed or been killed. */
 	if (rc == 0)
-		rc = l->sys->ops->sync_dir(l->sys->self, l->dir);
+		rc = sys->ops->sync_dir(sys->self, dir);
 	return rc;
+}
+
+static int write_copy(struct log *l, char which, const struct buf *b)
+{
+	return checkpoint_write_copy(l->sys, l->dir, which, buf_slice(b));
+}
+
+void checkpoint_seal_again(struct buf *checkpoint)
+{
+	(void)wire_put_u64(checkpoint->ptr + 16, wire_load_u64(checkpoint->ptr + 16) + 1);
+	(void)wire_put_u32(checkpoint->ptr + 8, crc32c(0, checkpoint->ptr + 12, checkpoint->len - 12));
 }
 
 /* The older one first; one that fails is the first of the next time. */
@@ -241,7 +252,7 @@ static void finish(struct writer *w, int rc)
 		segment_unref(w->dirty[i]);
 	}
 	mem_free(w->dirty);
-	if (rc == 0)
+	if (rc == 0 && !atomic_load(&w->l->held))
 		unlink_expired(w->l);
 	buf_fini(&w->out);
 }
@@ -318,7 +329,8 @@ int checkpoint_write(struct log *l, struct fault *fault)
 	l->checkpoint_sequence = sequence;
 	journal_recycle(l->journal, sequence);
 	finish(&w, 0);
-	(void)partitions_each(l, drop_if_dead, (void *)(uintptr_t)l->sys);
+	if (!atomic_load(&l->held))
+		(void)partitions_each(l, drop_if_dead, (void *)(uintptr_t)l->sys);
 	atomic_fetch_add(&l->counts.checkpoints, 1);
 	atomic_store(&l->counts.checkpoint_ns, (uint64_t)(sys_monotonic_ns(l->sys) - before));
 	return 0;
@@ -414,6 +426,7 @@ static int walk_partition(struct wire_reader *r, bool first_version, const struc
 	memcpy(p.topic.bytes, id.ptr, id.len);
 	p.number = wire_u32(r);
 	p.start = (int64_t)wire_u64(r);
+	p.behind = wire_left(r);
 	p.next_offset = (int64_t)wire_u64(r);
 	if (!first_version) {
 		p.clean = (int64_t)wire_u64(r);
@@ -424,6 +437,7 @@ static int walk_partition(struct wire_reader *r, bool first_version, const struc
 	for (uint32_t i = 0; i < p.segments && rc == 0; i++) {
 		struct checkpoint_segment s = {.last = i + 1 == p.segments};
 		s.base = (int64_t)wire_u64(r);
+		s.behind = wire_left(r);
 		s.bytes = wire_u64(r);
 		s.next_offset = (int64_t)wire_u64(r);
 		s.max_timestamp = (int64_t)wire_u64(r);

@@ -16,6 +16,7 @@ struct checkpoint_partition {
 	int64_t next_offset;
 	int64_t clean;        /* compacted up to here; 0 where it never was */
 	int64_t tombstone_ms; /* when the first tombstone may go; INT64_MAX: there is none */
+	size_t behind;        /* bytes of the checkpoint from the field next_offset on: for who mends it */
 };
 
 struct checkpoint_segment {
@@ -26,6 +27,7 @@ struct checkpoint_segment {
 	int64_t max_timestamp;
 	int64_t last_append_ms;
 	bool last; /* of its partition: the one that is appended to */
+	size_t behind; /* bytes of the checkpoint from the field bytes on; next_offset and max_timestamp follow it */
 };
 
 /* Called in order: a partition, then its segments. A non-zero result stops the walk. */
@@ -53,5 +55,12 @@ int checkpoint_read(const struct sys *sys, const char *dir, struct buf *out, str
 /* Walks what checkpoint_read gave. 0, what the sink gave, or ERR_CORRUPT. */
 int checkpoint_walk(struct slice checkpoint, uint64_t *number, uint64_t *sequence,
 		    const struct checkpoint_sink *sink);
+
+/*
+ * For who mends one: gives it the next number and its CRC again; and writes one
+ * of the copies, synced. 0 or -errno.
+ */
+void checkpoint_seal_again(struct buf *checkpoint);
+int checkpoint_write_copy(const struct sys *sys, const char *dir, char which, struct slice checkpoint);
 
 #endif

@@ -180,6 +180,16 @@ struct log {
 	int64_t rewrite_ready_ns;      /* monotonic: the I/O budget allows the next piece then */
 	_Atomic bool active;           /* something was committed since the last look */
 	_Atomic bool let_go;           /* a drop or trim: the next checkpoint frees files */
+	/*
+	 * A backup is under way: what the last checkpoint before it names (segments, runs of keys)
+	 * must be neither unlinked nor replaced until it ends.
+	 */
+	_Atomic bool held;
+	struct maintain_call *call; /* under maintain_lock: something to be done between two pieces */
+
+	pthread_mutex_t backup_lock;
+	struct log_backup *backup; /* under backup_lock: the one under way, or the last */
+	bool backup_stopped;       /* under backup_lock: no more of them */
 
 	pthread_mutex_t read_lock;
 	pthread_cond_t read_cond;
@@ -193,9 +203,10 @@ struct log {
 	pthread_t committer_thread, mover_thread, maintain_thread, read_threads[16];
 	uint32_t read_thread_count;
 	bool started;
+	bool recovering; /* files of the life before are written over, and cut afterwards */
 	struct {
 		_Atomic uint64_t commits, groups, records, bytes_entered, bytes_journal, syncs, sync_ns_sum,
-			checkpoints, reads_disk, reads_tail, checkpoint_ns;
+			checkpoints, reads_disk, reads_tail, checkpoint_ns, damaged_ranges, damaged_offsets;
 		_Atomic uint64_t compactions, compacted_records, compacted_tombstones, rewritten_segments,
 			rewrite_read_bytes, rewrite_written_bytes, dirty_bytes;
 		_Atomic uint64_t group_ns_sum, sync_us[LOG_BUCKETS], group_us[LOG_BUCKETS],
@@ -298,6 +309,12 @@ int maintain_step(struct log *l, int64_t *wait_ms);
 void *maintain_main(void *arg);
 void maintain_wake(struct log *l);
 void maintain_look_at_space(struct log *l);
+/* Runs fn on the maintenance thread, between two pieces of its work, and waits. What fn gives; ERR_SHUTTING_DOWN. */
+int maintain_call(struct log *l, int (*fn)(void *ctx, struct log *l), void *ctx);
+
+/* backup_run.c */
+/* Ends a backup that is under way, as failed, and lets none begin. */
+void backup_stop(struct log *l);
 
 /* port.c */
 void port_post_commits(struct log *l, struct log_commit *first);

@@ -156,8 +156,8 @@ static int lock_directory(struct log *l, struct fault *fault)
 
 static void init_locks(struct log *l)
 {
-	pthread_mutex_t *const locks[] = {&l->entry,         &l->table,     &l->tail_lock,
-					  &l->maintain_lock, &l->read_lock, &l->ports_lock};
+	pthread_mutex_t *const locks[] = {&l->entry,     &l->table,      &l->tail_lock,  &l->maintain_lock,
+					  &l->read_lock, &l->ports_lock, &l->backup_lock};
 	pthread_cond_t *const conds[] = {&l->entered, &l->movable, &l->moved, &l->maintain, &l->read_cond};
 
 	for (size_t i = 0; i < sizeof(locks) / sizeof(locks[0]); i++)
@@ -345,6 +345,7 @@ void log_close(struct log *l)
 		l->sys->ops->close(l->sys->self, l->lock_fd);
 	mem_free(l->buckets);
 	mem_free(l->ranges);
+	mem_free(l->backup);
 	mem_free(l);
 }
 
@@ -490,6 +491,7 @@ int log_stop(struct log *l, struct fault *fault)
 		return stop_by_steps(l, fault ? fault : &local);
 	if (!l->started)
 		return 0;
+	backup_stop(l);
 	refuse_entry(l);
 	(void)pthread_join(l->committer_thread, NULL);
 	rc = log_checkpoint(l, fault ? fault : &local);
@@ -655,6 +657,8 @@ void log_stats(struct log *l, struct log_stats *out)
 		.reads_disk = atomic_load(&l->counts.reads_disk),
 		.reads_tail = atomic_load(&l->counts.reads_tail),
 		.recovered_groups = l->recovered_groups,
+		.damaged_ranges = atomic_load(&l->counts.damaged_ranges),
+		.damaged_offsets = atomic_load(&l->counts.damaged_offsets),
 		.truncated_bytes = l->truncated_bytes,
 		.clock_ahead_ms = least_zero(atomic_load(&l->steady.ahead_ms)),
 		.last_checkpoint_ns = atomic_load(&l->counts.checkpoint_ns),

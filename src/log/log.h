@@ -263,7 +263,8 @@ struct log_view {
 	int64_t entered_ns;  /* monotonic, of the oldest commit in it; 0: not known any more */
 	struct {
 		int64_t from, to;
-	} gap; /* damaged range skipped, from == to: none */
+		bool set_aside; /* known: a repair has put it here in place of what was damaged */
+	} gap;                  /* damaged range skipped, from == to: none */
 };
 
 enum log_read_result {
@@ -314,8 +315,9 @@ struct log_stats {
 	uint64_t syncs, sync_ns_sum, group_ns_sum, checkpoints;
 	uint64_t entered_bytes, pinned_bytes, tail_bytes, free_bytes;
 	uint64_t partitions, files_open, reads_disk, reads_tail, recovered_groups, truncated_bytes;
-	uint64_t sync_us_buckets[LOG_BUCKETS];  /* fdatasync alone */
-	uint64_t group_us_buckets[LOG_BUCKETS]; /* write and fdatasync */
+	uint64_t damaged_ranges, damaged_offsets; /* that readers met since the start */
+	uint64_t sync_us_buckets[LOG_BUCKETS];    /* fdatasync alone */
+	uint64_t group_us_buckets[LOG_BUCKETS];   /* write and fdatasync */
 	uint64_t group_commits_buckets[LOG_BUCKETS];
 	uint64_t last_checkpoint_ns;
 	int64_t clock_ahead_ms; /* the wall clock is doubted, and so much ahead of what is believed; else 0 */

@@ -85,6 +85,53 @@ static int run_checkpoint(struct log *l, uint64_t wanted)
 	return rc;
 }
 
+struct maintain_call {
+	struct maintain_call *next;
+	int (*fn)(void *ctx, struct log *l);
+	void *ctx;
+	int result;
+	bool done;
+};
+
+static void run_call(struct log *l, bool refuse)
+{
+	struct maintain_call *call;
+	int rc;
+
+	(void)pthread_mutex_lock(&l->maintain_lock);
+	call = l->call;
+	if (call)
+		l->call = call->next;
+	(void)pthread_mutex_unlock(&l->maintain_lock);
+	if (!call)
+		return;
+	rc = refuse ? ERR_SHUTTING_DOWN : call->fn(call->ctx, l);
+	(void)pthread_mutex_lock(&l->maintain_lock);
+	call->result = rc;
+	call->done = true;
+	(void)pthread_cond_broadcast(&l->maintain);
+	(void)pthread_mutex_unlock(&l->maintain_lock);
+}
+
+int maintain_call(struct log *l, int (*fn)(void *ctx, struct log *l), void *ctx)
+{
+	struct maintain_call call = {.fn = fn, .ctx = ctx};
+
+	(void)pthread_mutex_lock(&l->maintain_lock);
+	if (l->maintain_stop) {
+		(void)pthread_mutex_unlock(&l->maintain_lock);
+		return ERR_SHUTTING_DOWN;
+	}
+	call.next = l->call;
+	l->call = &call;
+	l->maintain_asked = true;
+	(void)pthread_cond_broadcast(&l->maintain);
+	while (!call.done)
+		(void)pthread_cond_wait(&l->maintain, &l->maintain_lock);
+	(void)pthread_mutex_unlock(&l->maintain_lock);
+	return call.result;
+}
+
 /* What can be given back at once: journal files that a checkpoint makes unnecessary. */
 static void make_room(struct log *l)
 {
@@ -168,6 +215,7 @@ int maintain_step(struct log *l, int64_t *wait_ms)
 	bool wish = take_wish(l, &wanted);
 	int rc;
 
+	run_call(l, false);
 	look_at_clock(l);
 	now_ms = log_now_ms(l);
 	maintain_look_at_space(l);
@@ -185,7 +233,7 @@ int maintain_step(struct log *l, int64_t *wait_ms)
 		/* What fails now fails again at once: the next attempt comes with the next look. */
 		return run_checkpoint(l, wanted) == 0;
 	}
-	rc = seen_step(l->seen, now_ms, &fault);
+	rc = atomic_load(&l->held) ? 0 : seen_step(l->seen, now_ms, &fault);
 	if (rc < 0)
 		core_say(l, LOG_ERROR, "seen_failed", "%s", fault.text);
 	if (rc > 0)
@@ -231,6 +279,7 @@ void *maintain_main(void *arg)
 		if (wait_ms <= 0)
 			wait_ms = LOOK_MS;
 	} while (sleep_for(l, wait_ms));
+	run_call(l, true);
 	return NULL;
 }
 

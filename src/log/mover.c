@@ -106,6 +106,7 @@ static int add_segment(struct partition *p, int64_t base)
 	rc = segment_new(&place, base, &s);
 	if (rc)
 		return -ENOMEM;
+	s->uncut = p->log->recovering;
 	p->segments[p->segment_count++] = s;
 	return 0;
 }

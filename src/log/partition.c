@@ -250,6 +250,16 @@ static const struct tail_ref *ring_find(const struct partition *p, int64_t offse
 
 /* ---- reading ---- */
 
+/* What `weir verify --repair` has put into the journal for groups that were gone. */
+static bool is_lost(const struct tail_ref *ref)
+{
+	struct batch_head head;
+
+	return ref->bytes == BATCH_HEAD_BYTES &&
+	       batch_head_read(slice_make(ref->group->blob->bytes + ref->at, ref->bytes), &head) == 0 &&
+	       batch_is_lost(&head);
+}
+
 /*
  * The next batch of this partition in the same group often stands right behind
  * (a large commit makes several): they go together only where nothing stands
@@ -263,9 +273,15 @@ static bool read_tail(struct partition *p, int64_t offset, struct log_view *out)
 	ref = ring_find(p, offset, &index);
 	if (!ref)
 		return false;
+	out->next_offset = ref->last + 1;
+	if (is_lost(ref)) {
+		out->gap.from = offset;
+		out->gap.to = ref->last + 1;
+		out->gap.set_aside = true;
+		return true;
+	}
 	out->blob = blob_ref(ref->group->blob);
 	out->batches = slice_make(ref->group->blob->bytes + ref->at, ref->bytes);
-	out->next_offset = ref->last + 1;
 	out->entered_ns = ref->group->entered_ns;
 	return true;
 }
@@ -307,6 +323,8 @@ static void say_damage(struct partition *p, struct segment *s, const struct segm
 
 	if (atomic_exchange(&s->told_gap, r->gap_to) == r->gap_to)
 		return;
+	atomic_fetch_add(&p->log->counts.damaged_ranges, 1);
+	atomic_fetch_add(&p->log->counts.damaged_offsets, (uint64_t)(r->gap_to - r->gap_from));
 	segment_path(s, SEGMENT_LOG, path);
 	core_say(
 		p->log, LOG_ERROR, "segment_damaged",
@@ -336,6 +354,7 @@ static int read_segment(struct partition *p, struct segment *s, int64_t offset, 
 	out->next_offset = r.next_offset;
 	out->gap.from = r.gap_from;
 	out->gap.to = r.gap_to;
+	out->gap.set_aside = r.lost;
 	if (r.gap_from != r.gap_to && !r.lost && !atomic_load(&s->replaced))
 		say_damage(p, s, &r);
 	return LOG_READ_OK;

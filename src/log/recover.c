@@ -176,10 +176,39 @@ static int tell_lost(void *ctx, struct partition *p)
 	return 0;
 }
 
+struct cutting {
+	struct fault *fault;
+	int rc;
+};
+
+/* A segment that was sealed meanwhile is cut too. */
+static int cut_rest(void *ctx, struct partition *p)
+{
+	struct cutting *c = ctx;
+
+	for (uint32_t i = 0; i < p->segment_count && c->rc == 0; i++)
+		c->rc = segment_cut_rest(p->segments[i], c->fault);
+	return c->rc;
+}
+
+/* Files are shortened, and removed, only when everything has been read. */
+static int clear_away(struct log *l, struct fault *fault)
+{
+	struct cutting c = {.fault = fault};
+	int rc = partitions_each(l, cut_rest, &c);
+
+	if (rc)
+		return fault->err ? fault->err : fault_set(fault, rc, "no memory to recover");
+	/* Only now: files that a broken checkpoint does not know are still somebody's records. */
+	(void)l->sys->ops->list(l->sys->self, l->topics_dir, sweep_topic, l);
+	return 0;
+}
+
 int recover(struct log *l, struct fault *fault)
 {
 	struct replay r = {.l = l, .fault = fault};
 	struct journal_scan scan;
+	int64_t began = sys_monotonic_ns(l->sys);
 	uint64_t sequence = 0;
 	bool none;
 	int rc = checkpoint_load(l, &sequence, fault);
@@ -189,13 +218,16 @@ int recover(struct log *l, struct fault *fault)
 	none = rc == 1;
 	l->sequence = sequence;
 	atomic_store(&l->durable, sequence);
+	l->recovering = true;
 	rc = journal_scan(l->journal, sequence, replay_group, &r, &scan, fault);
+	l->recovering = false;
 	if (rc == 0 && none && scan.groups == 0)
 		rc = refuse_orphans(l, fault);
 	if (rc == 0) {
 		(void)partitions_each(l, tell_lost, l);
-		/* Only now: files that a broken checkpoint does not know are still somebody's records. */
-		(void)l->sys->ops->list(l->sys->self, l->topics_dir, sweep_topic, l);
+		rc = clear_away(l, fault);
+	}
+	if (rc == 0) {
 		if (!l->checkpoint_alone)
 			journal_recycle(l->journal, sequence);
 		rc = journal_begin(l->journal, slice_make(r.last, r.last_len), fault);
@@ -206,9 +238,11 @@ int recover(struct log *l, struct fault *fault)
 	l->moved_sequence = l->first_unmoved ? sequence : l->sequence;
 	l->truncated_bytes = scan.torn_bytes;
 	if (scan.groups || scan.torn_bytes)
-		core_say(l, LOG_INFO, "recovered",
-			 "%llu groups (%llu bytes) behind the checkpoint were read from the journal",
-			 (unsigned long long)scan.groups, (unsigned long long)scan.bytes);
+		core_say(
+			l, LOG_INFO, "recovered",
+			"%llu groups (%llu bytes) behind the checkpoint were read from the journal in %lld ms",
+			(unsigned long long)scan.groups, (unsigned long long)scan.bytes,
+			(long long)((sys_monotonic_ns(l->sys) - began) / 1000000));
 	if (scan.torn_bytes)
 		core_say(
 			l, LOG_WARN, "torn_tail",

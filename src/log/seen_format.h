@@ -14,6 +14,8 @@
 #define SEEN_RUN_MAGIC "weirrun1"
 #define SEEN_RUN_VERSION 1u
 #define SEEN_RUN_CRC_AT 4092u
+#define SEEN_SECRET_MAGIC "weirkey1"
+#define SEEN_SECRET_BYTES 44u
 
 enum seen_page_kind {
 	SEEN_PAGE_ENTRIES = 1,

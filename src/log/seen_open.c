@@ -13,12 +13,13 @@
 #include "base/crc32c.h"
 #include "base/mem.h"
 #include "base/wire.h"
+#include "log/seen_format.h"
 #include "log/seen_inner.h"
 
 #define FILES_MAX 64u
 #define TABLE_BYTES_MAX (96ull << 20)
-#define SECRET_MAGIC "weirkey1"
-#define SECRET_BYTES 44u
+#define SECRET_MAGIC SEEN_SECRET_MAGIC
+#define SECRET_BYTES SEEN_SECRET_BYTES
 #define NAMES_MAX 65536u
 
 /* ---- paths ---- */

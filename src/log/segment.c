@@ -4,9 +4,11 @@
  * index gives a position at or before the batch; batches are read from there,
  * checked, and those before the offset are dropped.
  *
- * After damage the next whole batch is looked for byte by byte: a head that
- * fits, with an offset that can follow, and a CRC that matches. That is slow and
- * happens once a damaged range and read; the range is told as a gap.
+ * After damage the next index entry whose batch holds is where reading goes on
+ * in any case; before it, batches are looked for byte by byte, and one counts only
+ * if whole batches lead from it to the entry. So a range costs what it hits and
+ * at most an index interval, and a value that looks like a batch is not taken for
+ * one. The range is told as a gap, and so is a batch that says BATCH_LOST.
  */
 #include "log/segment.h"
 
@@ -195,7 +197,7 @@ static int pin_for_append(struct segment *s)
 	if (rc)
 		return rc;
 	segment_path(s, SEGMENT_LOG, path);
-	fd = files_pin(s->place.files, &s->file, path, SYS_CREATE | SYS_TRUNCATE);
+	fd = files_pin(s->place.files, &s->file, path, SYS_CREATE | (s->uncut ? 0 : SYS_TRUNCATE));
 	if (fd >= 0)
 		s->created = true;
 	return fd;
@@ -427,31 +429,8 @@ static int window_batch(struct window *w, uint64_t position, struct batch_head *
 	return rc ? ERR_CORRUPT : 0;
 }
 
-/* The next whole batch behind damage: 0, *position and its head; 1 where there is none. */
-static int window_resync(struct window *w, int64_t offset_from, uint64_t *position, struct batch_head *found)
-{
-	struct batch_head head;
-	struct slice bytes;
-
-	for (uint64_t at = *position + 1; at + BATCH_HEAD_BYTES <= w->end; at++) {
-		int64_t got = window_see(w, at, BATCH_HEAD_BYTES, &bytes);
-		if (got < 0)
-			return (int)got;
-		if (bytes.len < BATCH_HEAD_BYTES)
-			break; /* the file is shorter than it was */
-		if (bytes.ptr[16] != 2 || batch_head_read(bytes, &head))
-			continue;
-		if (head.base_offset < offset_from || head.base_offset >= atomic_load(&w->s->next_offset))
-			continue;
-		if (window_batch(w, at, &head, &bytes) == 0) {
-			*position = at;
-			*found = head;
-			return 0;
-		}
-	}
-	*position = w->end;
-	return 1;
-}
+static int window_resync(struct window *w, int64_t offset_from, bool indexed, uint64_t *position,
+			 struct batch_head *found);
 
 /* ---- all of it, in order ---- */
 
@@ -531,7 +510,7 @@ int segment_cut(struct segment *s, uint64_t bytes, struct fault *fault)
 	const struct sys *sys = s->place.sys;
 	char path[SEGMENT_PATH_BYTES];
 	struct sys_stat st;
-	int fd, rc;
+	int rc;
 
 	segment_path(s, SEGMENT_LOG, path);
 	rc = sys->ops->stat(sys->self, path, &st);
@@ -548,15 +527,27 @@ int segment_cut(struct segment *s, uint64_t bytes, struct fault *fault)
 	if (st.bytes > bytes)
 		s->beyond = look_beyond(s, bytes, st.bytes);
 	atomic_store(&s->bytes, bytes);
-	if (st.bytes == bytes)
+	s->uncut = st.bytes > bytes;
+	return 0;
+}
+
+int segment_cut_rest(struct segment *s, struct fault *fault)
+{
+	const struct sys *sys = s->place.sys;
+	char path[SEGMENT_PATH_BYTES];
+	int fd, rc;
+
+	if (!s->uncut)
 		return 0;
+	segment_path(s, SEGMENT_LOG, path);
 	fd = pin(s, true);
 	if (fd < 0)
 		return fault_set(fault, ERR_IO, "cannot open %s: %s", path, sys_error_text(fd));
-	rc = sys->ops->truncate(sys->self, fd, bytes);
+	rc = sys->ops->truncate(sys->self, fd, atomic_load(&s->bytes));
 	unpin(s);
 	if (rc)
 		return fault_set(fault, ERR_IO, "cannot cut %s: %s", path, sys_error_text(rc));
+	s->uncut = false;
 	s->dirty = true;
 	return 0;
 }
@@ -574,7 +565,7 @@ static int scan_index(struct segment *s, struct segment_index *x)
 		return rc;
 	while ((rc = window_batch(&w, at, &head, &batch)) <= 0) {
 		if (rc == ERR_CORRUPT || (rc == 0 && head.base_offset != next)) {
-			rc = window_resync(&w, next, &at, &head);
+			rc = window_resync(&w, next, false, &at, &head);
 			if (rc)
 				break;
 			next = head.base_offset;
@@ -641,6 +632,131 @@ static bool load_index(struct segment *s, struct segment_index *x)
 	if (!fits)
 		x->count = 0;
 	return fits;
+}
+
+/* ---- over damage ---- */
+
+/* A place that an index names, behind damage: where its batch holds, reading goes on there. */
+struct goal {
+	uint64_t position;
+	int64_t offset;
+};
+#define GOALS 16u
+
+/* The next entries behind a position; how many. From the index in memory, else from the files. */
+static uint32_t goals_behind(struct segment *s, uint64_t position, struct goal *out)
+{
+	struct segment_index loaded = {0};
+	const struct segment_index *x = &s->index;
+	uint32_t count = 0;
+
+	(void)pthread_mutex_lock(&s->lock);
+	if (x->count == 0) {
+		(void)pthread_mutex_unlock(&s->lock);
+		(void)load_index(s, &loaded);
+		x = &loaded;
+		(void)pthread_mutex_lock(&s->lock);
+	}
+	for (uint32_t i = 0; i < x->count && count < GOALS; i++)
+		if (x->entries[i].position > position)
+			out[count++] = (struct goal){.position = x->entries[i].position,
+						     .offset = s->base + x->entries[i].offset};
+	(void)pthread_mutex_unlock(&s->lock);
+	mem_free(loaded.entries);
+	return count;
+}
+
+/* The first of them whose batch is whole and begins with its offset; false where none does. */
+static bool find_goal(struct window *w, uint64_t position, struct goal *goal)
+{
+	struct goal goals[GOALS];
+	struct batch_head head;
+	struct slice bytes;
+	uint32_t count;
+
+	while ((count = goals_behind(w->s, position, goals)) > 0) {
+		for (uint32_t i = 0; i < count; i++) {
+			if (goals[i].position < w->end &&
+			    window_batch(w, goals[i].position, &head, &bytes) == 0 &&
+			    head.base_offset == goals[i].offset) {
+				*goal = goals[i];
+				return true;
+			}
+		}
+		position = goals[count - 1].position;
+	}
+	return false;
+}
+
+/* Whole batches, one behind the other, from `at` to the goal. */
+static bool leads_to(struct window *w, uint64_t at, const struct goal *goal)
+{
+	struct batch_head head;
+	struct slice bytes;
+	int64_t expect = -1;
+
+	while (at < goal->position) {
+		if (window_batch(w, at, &head, &bytes) || (expect >= 0 && head.base_offset != expect))
+			return false;
+		expect = batch_last_offset(&head) + 1;
+		at += head.bytes;
+	}
+	return at == goal->position && expect == goal->offset;
+}
+
+/* The next place from `at` on, before `end`, where a head may stand: that of its magic byte is looked for. */
+static int64_t find_head(struct window *w, uint64_t at, uint64_t end, uint64_t *found)
+{
+	while (at + BATCH_HEAD_BYTES <= end) {
+		struct slice bytes;
+		const uint8_t *hit;
+		size_t want = end - at < SCAN_BYTES / 4 ? (size_t)(end - at) : SCAN_BYTES / 4;
+		int64_t got = window_see(w, at, want, &bytes);
+		if (got < 0)
+			return got;
+		if (bytes.len < BATCH_HEAD_BYTES)
+			break; /* the file is shorter than it was */
+		hit = memchr(bytes.ptr + 16, 2, bytes.len - BATCH_HEAD_BYTES + 1);
+		if (hit) {
+			*found = at + (uint64_t)(hit - bytes.ptr) - 16;
+			return 0;
+		}
+		at += bytes.len - BATCH_HEAD_BYTES + 1;
+	}
+	return 1;
+}
+
+/*
+ * The next whole batch behind damage: 0, *position and its head; 1 where there is
+ * none. indexed: the index says where to go on; not for who makes it.
+ */
+static int window_resync(struct window *w, int64_t offset_from, bool indexed, uint64_t *position,
+			 struct batch_head *found)
+{
+	struct goal goal = {.position = w->end, .offset = atomic_load(&w->s->next_offset)};
+	struct batch_head head;
+	struct slice bytes;
+	uint64_t at = *position + 1;
+	int64_t got;
+
+	indexed = indexed && find_goal(w, *position, &goal);
+	for (; (got = find_head(w, at, goal.position, &at)) == 0; at++) {
+		got = window_see(w, at, BATCH_HEAD_BYTES, &bytes);
+		if (got < 0)
+			break;
+		if (batch_head_read(bytes, &head) || head.base_offset < offset_from ||
+		    batch_last_offset(&head) >= goal.offset || (indexed && !leads_to(w, at, &goal)))
+			continue;
+		if (window_batch(w, at, &head, &bytes) == 0) {
+			*position = at;
+			*found = head;
+			return 0;
+		}
+	}
+	if (got < 0)
+		return (int)got;
+	*position = goal.position;
+	return indexed ? (window_batch(w, goal.position, found, &bytes) ? ERR_IO : 0) : 1;
 }
 
 /*
@@ -806,7 +922,7 @@ static int read_over_damage(struct segment *s, uint64_t *position, int64_t *expe
 
 	if (rc)
 		return rc;
-	rc = window_resync(&w, *expect, position, &head);
+	rc = window_resync(&w, *expect, true, position, &head);
 	window_close(&w);
 	if (rc < 0)
 		return rc;
@@ -1001,7 +1117,7 @@ static int find_time_from(struct window *w, struct place place, int64_t from, in
 			if (at > 0 && at == place.position)
 				return find_time_from(w, (struct place){.offset = w->s->base}, from, time_ms,
 						      offset);
-			rc = window_resync(w, next, &at, &head);
+			rc = window_resync(w, next, true, &at, &head);
 			next = head.base_offset;
 			if (rc)
 				break;

@@ -58,6 +58,7 @@ struct segment {
 	bool damaged;                    /* maintenance's: a rewrite met damage, it stays as it is */
 	bool dirty;                      /* the mover's and maintenance's, under the partition's lock */
 	bool created;                    /* its directory entry is not synced yet */
+	bool uncut;                      /* recovery's: the file is longer than it says */
 	struct file_slot file;
 	pthread_mutex_t lock; /* index and hints */
 	struct segment_index index;
@@ -102,11 +103,15 @@ int segment_sync(struct segment *s);
 void segment_seal(struct segment *s);
 
 /*
- * Recovery: cuts the file to `bytes`, after noting in s->beyond which records
- * stood behind: the journal must have them. 0, ERR_IO, or ERR_CORRUPT where it
- * is shorter. s->next_offset is set before.
+ * Recovery: takes the segment for `bytes` long, after noting in s->beyond which
+ * records stand behind: the journal must have them. 0, ERR_IO, or ERR_CORRUPT where
+ * it is shorter. s->next_offset is set before. The file itself is cut by
+ * segment_cut_rest, once the journal was replayed: until then a start may still
+ * refuse, and must have lost nothing; and writing over what is there is several
+ * times as fast as making a file longer.
  */
 int segment_cut(struct segment *s, uint64_t bytes, struct fault *fault);
+int segment_cut_rest(struct segment *s, struct fault *fault);
 
 /* Starts writing `bytes` from `at` on to the disk, without waiting. */
 void segment_write_back(struct segment *s, uint64_t at, uint64_t bytes);

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Nothing here shares code with reading for clients but the codecs: what checks
- * should not be what it checks. Bytes behind the length that the checkpoint
- * recorded are no part of the data: a start cuts them off.
+ * The walk over a data directory; what is looked at, in which order and why, and
+ * what a repair does, is in docs/internals/verify.md. Nothing here shares code with
+ * reading for clients but the codecs, and the runs of keys: what checks should
+ * not be what it checks. Bytes behind the length that the checkpoint recorded are
+ * no part of the data: a start cuts them off, and the journal has them.
  */
-#include "log/verify.h"
-
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -13,41 +13,24 @@
 
 #include "base/mem.h"
 #include "base/wire.h"
-#include "log/checkpoint.h"
-#include "log/format.h"
-#include "log/frame.h"
-#include "log/journal.h"
-#include "log/segment.h"
-#include "proto/batch/batch.h"
+#include "log/backup.h"
+#include "log/verify_inner.h"
 
-#define WINDOW_BYTES (4u << 20)
+#define WINDOW_BYTES (512u << 10)
+#define TELL_BYTES (64u << 20)
 
-struct verify {
-	const struct verify_options *options;
-	const struct sys *sys;
-	struct verify_result *out;
-	struct fault *fault;
-	char topic_dir[640];
-	struct checkpoint_partition partition;
-	int64_t expected; /* next base offset of the partition */
-	uint64_t sequence;
-	struct format format;
-	uint8_t *bytes;
-	size_t cap;
-};
+/* ---- telling ---- */
 
-static void tell(struct verify *v, const char *file, uint64_t position, bool harmless, int64_t from,
-		 int64_t to, const char *format, ...) __attribute__((format(printf, 7, 8)));
-
-static void tell(struct verify *v, const char *file, uint64_t position, bool harmless, int64_t from,
-		 int64_t to, const char *format, ...)
+void verify_tell(struct verify *v, const char *file, uint64_t position, bool harmless, int64_t from,
+		 int64_t to, const char *mend, const char *format, ...)
 {
 	struct verify_fault f = {.file = file,
 				 .position = position,
 				 .harmless = harmless,
 				 .offset_from = from,
-				 .offset_to = to};
-	char text[300];
+				 .offset_to = to,
+				 .mend = mend};
+	char text[400];
 	va_list args;
 
 	va_start(args, format);
@@ -61,7 +44,18 @@ static void tell(struct verify *v, const char *file, uint64_t position, bool har
 	v->options->on_fault(v->options->ctx, &f);
 }
 
-static int begin_file(struct verify *v, const char *path, uint64_t *bytes)
+void verify_progress(struct verify *v, uint64_t bytes)
+{
+	v->done += bytes;
+	if (!v->options->on_progress || v->done - v->told_at < TELL_BYTES)
+		return;
+	v->told_at = v->done;
+	v->options->on_progress(v->options->ctx, v->done < v->total ? v->done : v->total, v->total);
+}
+
+/* ---- reading ---- */
+
+int verify_begin_file(struct verify *v, const char *path, uint64_t *bytes)
 {
 	struct sys_stat st;
 	int rc = v->sys->ops->stat(v->sys->self, path, &st);
@@ -77,347 +71,476 @@ static int begin_file(struct verify *v, const char *path, uint64_t *bytes)
 	return v->sys->ops->open(v->sys->self, path, SYS_READ);
 }
 
-/* n bytes at `at` into v->bytes; how many there are, or negative. */
-static int64_t read_at(struct verify *v, int fd, uint64_t at, size_t n)
+static int grow_window(struct verify *v, size_t n)
 {
-	if (n > v->cap) {
-		uint8_t *grown = mem_realloc(v->bytes, n);
+	uint8_t *grown;
+
+	if (n <= v->cap)
+		return 0;
+	grown = mem_realloc(v->bytes, n);
+	if (!grown)
+		return -ENOMEM;
+	v->bytes = grown;
+	v->cap = n;
+	return 0;
+}
+
+/* What of the window stands at `at` or behind is kept, and filled up. */
+static int move_window(struct verify *v, struct verify_window *w, uint64_t at)
+{
+	size_t kept = at >= w->at && at < w->at + w->len ? (size_t)(w->at + w->len - at) : 0;
+	uint64_t left = w->end - at - kept;
+	int64_t got;
+
+	if (kept)
+		memmove(v->bytes, v->bytes + (at - w->at), kept);
+	got = v->sys->ops->pread(v->sys->self, w->fd, v->bytes + kept,
+				 left < v->cap - kept ? (size_t)left : v->cap - kept, at + kept);
+	w->at = at;
+	w->len = kept;
+	if (got < 0)
+		return (int)got;
+	w->len += (size_t)got;
+	verify_progress(v, (uint64_t)got);
+	return 0;
+}
+
+int verify_see(struct verify *v, struct verify_window *w, uint64_t at, size_t n, struct slice *out)
+{
+	int rc = grow_window(v, n);
+
+	*out = slice_make(v->bytes, 0);
+	if (rc || at >= w->end)
+		return rc;
+	if (n > w->end - at)
+		n = (size_t)(w->end - at);
+	if (at < w->at || at + n > w->at + w->len) {
+		rc = move_window(v, w, at);
+		if (rc)
+			return rc;
+	}
+	if (n > w->at + w->len - at)
+		n = (size_t)(w->at + w->len - at);
+	*out = slice_make(v->bytes + (at - w->at), n);
+	return 0;
+}
+
+static int add_name(void *ctx, const char *name)
+{
+	struct verify_names *n = ctx;
+
+	if (n->count == n->cap) {
+		uint32_t cap = n->cap ? n->cap * 2 : 32;
+		char **grown = mem_realloc(n->list, cap * sizeof(*grown));
 		if (!grown)
 			return -ENOMEM;
-		v->bytes = grown;
-		v->cap = n;
+		n->list = grown;
+		n->cap = cap;
 	}
-	return v->sys->ops->pread(v->sys->self, fd, v->bytes, n, at);
+	n->list[n->count] = mem_strndup(name, strlen(name));
+	return n->list[n->count++] ? 0 : -ENOMEM;
 }
 
-/* ---- segments ---- */
-
-static void count_records(struct verify *v, const char *path, uint64_t at, struct slice batch,
-			  const struct batch_head *head)
+static int by_name(const void *a, const void *b)
 {
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+int verify_list(struct verify *v, const char *dir, struct verify_names *out)
+{
+	int rc;
+
+	*out = (struct verify_names){0};
+	rc = v->sys->ops->list(v->sys->self, dir, add_name, out);
+	if (rc == 0 && out->count > 1)
+		qsort(out->list, out->count, sizeof(*out->list), by_name);
+	return rc;
+}
+
+void verify_names_free(struct verify_names *n)
+{
+	for (uint32_t i = 0; i < n->count; i++)
+		mem_free(n->list[i]);
+	mem_free(n->list);
+	*n = (struct verify_names){0};
+}
+
+/* ---- partitions ---- */
+
+static uint32_t slot_of(const struct verify *v, const struct topic_id *topic, uint32_t number)
+{
+	uint64_t mixed = wire_load_u64(topic->bytes) ^ wire_load_u64(topic->bytes + 8) * 0x9e3779b97f4a7c15u;
+
+	mixed = (mixed ^ number) * 0x9e3779b97f4a7c15u;
+	return (uint32_t)(mixed >> 32) & (v->slot_count - 1);
+}
+
+static int grow_known(struct verify *v)
+{
+	uint32_t cap = v->known_cap ? v->known_cap * 2 : 64;
+	struct verify_known *grown = mem_realloc(v->known, cap * sizeof(*grown));
+	uint32_t *slots;
+
+	if (!grown)
+		return ERR_NOMEM;
+	v->known = grown;
+	slots = mem_zalloc((size_t)cap * 2, sizeof(*slots));
+	if (!slots)
+		return ERR_NOMEM;
+	mem_free(v->slots);
+	v->slots = slots;
+	v->known_cap = cap;
+	v->slot_count = cap * 2;
+	for (uint32_t i = 0; i < v->known_count; i++) {
+		uint32_t at = slot_of(v, &v->known[i].public.topic, v->known[i].public.number);
+		while (v->slots[at])
+			at = (at + 1) & (v->slot_count - 1);
+		v->slots[at] = i + 1;
+	}
+	return 0;
+}
+
+struct verify_known *verify_find(struct verify *v, const struct topic_id *topic, uint32_t number, bool make)
+{
+	static const struct topic_id internal = {{0}};
+	struct verify_known *k;
+	uint32_t at;
+
+	if (v->known_count == v->known_cap && grow_known(v))
+		return NULL;
+	for (at = slot_of(v, topic, number); v->slots[at]; at = (at + 1) & (v->slot_count - 1)) {
+		k = &v->known[v->slots[at] - 1];
+		if (k->public.number == number && topic_id_eq(&k->public.topic, topic))
+			return k;
+	}
+	if (!make)
+		return NULL;
+	k = &v->known[v->known_count++];
+	*k = (struct verify_known){.public = {.topic = *topic, .number = number},
+				   .internal = topic_id_eq(topic, &internal)};
+	v->slots[at] = v->known_count;
+	return k;
+}
+
+void verify_segment_path(const struct verify *v, const struct topic_id *topic, uint32_t number, int64_t base,
+			 uint32_t revision, char *path)
+{
+	char id[37], name[SEGMENT_NAME_BYTES];
+
+	topic_id_text(topic, id);
+	segment_file_name(base, revision, SEGMENT_LOG, name);
+	(void)snprintf(path, VERIFY_PATH_BYTES, "%s/%s/%u/%s", v->topics_dir, id, number, name);
+}
+
+void verify_rows(struct verify *v, const char *path, uint64_t at, struct slice batch, int64_t from)
+{
+	const struct verify_state *state = v->options->state;
 	struct batch_walk walk;
 	struct batch_record r;
-	int rc = batch_walk_start(&walk, batch);
 
-	v->out->batches++;
-	v->out->records += head->count;
-	if (rc == ERR_NOT_IMPLEMENTED)
-		return; /* compressed: its checksum was right */
-	while (rc == 0 || rc == 1) {
-		rc = batch_walk_next(&walk, &r);
-		if (rc == 0)
-			return;
+	if (!state || batch_walk_start(&walk, batch))
+		return;
+	while (batch_walk_next(&walk, &r) == 1) {
+		const char *wrong = r.offset < from ? NULL : state->row(state->ctx, r.key, r.value);
+		if (wrong)
+			verify_tell(v, path, at, false, r.offset, r.offset + 1, NULL, "a row of state: %s",
+				    wrong);
 	}
-	tell(v, path, at, false, head->base_offset, batch_last_offset(head) + 1,
-	     "a record of the batch cannot be read");
-}
-
-/* The next place at or behind `at` where a whole batch begins; end where there is none. */
-static uint64_t find_batch(struct verify *v, int fd, uint64_t at, uint64_t end, struct batch_head *head)
-{
-	for (; at + BATCH_HEAD_BYTES <= end; at++) {
-		int64_t got = read_at(v, fd, at, BATCH_HEAD_BYTES);
-		if (got < (int64_t)BATCH_HEAD_BYTES)
-			return end;
-		if (v->bytes[16] != 2 || batch_head_read(slice_make(v->bytes, (size_t)got), head) ||
-		    head->bytes > end - at || head->base_offset < v->expected)
-			continue;
-		got = read_at(v, fd, at, head->bytes);
-		if (got == (int64_t)head->bytes && batch_check(slice_make(v->bytes, (size_t)got), head) == 0)
-			return at;
-	}
-	return end;
-}
-
-/* Reads ahead in large pieces; a batch that does not fit is read alone. */
-static int64_t see_batch(struct verify *v, int fd, uint64_t at, uint64_t end, uint64_t *window_at,
-			 size_t *window_len, struct slice *out)
-{
-	struct batch_head head;
-	size_t need = BATCH_HEAD_BYTES;
-
-	for (int attempt = 0; attempt < 2; attempt++) {
-		if (at >= *window_at && at + need <= *window_at + *window_len) {
-			*out = slice_make(v->bytes + (at - *window_at),
-					  *window_len - (size_t)(at - *window_at));
-			if (attempt == 1 || batch_head_read(*out, &head) || head.bytes <= out->len)
-				return 0;
-			need = head.bytes;
-		}
-		{
-			size_t want = need > WINDOW_BYTES ? need : WINDOW_BYTES;
-			int64_t got = read_at(v, fd, at, want < end - at ? want : (size_t)(end - at));
-			if (got < 0)
-				return got;
-			*window_at = at;
-			*window_len = (size_t)got;
-			*out = slice_make(v->bytes, (size_t)got);
-			if (batch_head_read(*out, &head) || head.bytes <= out->len)
-				return 0;
-			need = head.bytes;
-		}
-	}
-	return 0;
-}
-
-static void check_log(struct verify *v, const char *path, int fd, const struct checkpoint_segment *s)
-{
-	struct batch_head head;
-	uint64_t at = 0, window_at = 0;
-	size_t window_len = 0;
-
-	while (at < s->bytes) {
-		struct slice batch;
-		int64_t rc = see_batch(v, fd, at, s->bytes, &window_at, &window_len, &batch);
-		uint64_t next;
-		if (rc < 0) {
-			tell(v, path, at, false, v->expected, s->next_offset, "cannot be read: %s",
-			     sys_error_text((int)rc));
-			return;
-		}
-		if (batch_check(batch, &head) == 0 && head.base_offset == v->expected) {
-			count_records(v, path, at, slice_make(batch.ptr, head.bytes), &head);
-			v->expected = batch_last_offset(&head) + 1;
-			at += head.bytes;
-			continue;
-		}
-		next = find_batch(v, fd, at + 1, s->bytes, &head);
-		window_len = 0;
-		tell(v, path, at, false, v->expected, next < s->bytes ? head.base_offset : s->next_offset,
-		     "damaged up to byte %llu", (unsigned long long)next);
-		v->expected = next < s->bytes ? head.base_offset : s->next_offset;
-		at = next;
-	}
-}
-
-/* Each entry must point at a batch with that offset. */
-static void check_index(struct verify *v, const char *log_path, int log_fd,
-			const struct checkpoint_segment *s)
-{
-	char path[800];
-	uint64_t bytes;
-	uint8_t *entries;
-	int64_t got = 0;
-	int fd;
-
-	(void)snprintf(path, sizeof(path), "%.*s.index", (int)(strlen(log_path) - 4),
-		       log_path); /* of any revision */
-	fd = begin_file(v, path, &bytes);
-	if (fd < 0)
-		return; /* there is none: it is made when it is needed */
-	entries = mem_alloc(bytes + 1);
-	if (entries)
-		got = v->sys->ops->pread(v->sys->self, fd, entries, bytes, 0);
-	v->sys->ops->close(v->sys->self, fd);
-	for (int64_t at = 0; entries && at + 8 <= got; at += 8) {
-		uint32_t position = wire_load_u32(entries + at + 4);
-		uint8_t head[8];
-		if (position + 8ull > s->bytes ||
-		    v->sys->ops->pread(v->sys->self, log_fd, head, 8, position) != 8 ||
-		    wire_load_u64(head) != (uint64_t)s->base + wire_load_u32(entries + at)) {
-			tell(v, path, (uint64_t)at, true, 0, 0,
-			     "an entry points at no batch; the index will be made anew");
-			break;
-		}
-	}
-	mem_free(entries);
-}
-
-static int check_segment(void *ctx, const struct checkpoint_segment *s)
-{
-	struct verify *v = ctx;
-	char path[760], id[37], name[SEGMENT_NAME_BYTES];
-	uint64_t bytes;
-	int fd;
-
-	topic_id_text(&v->partition.topic, id);
-	segment_file_name(s->base, s->revision, SEGMENT_LOG, name);
-	(void)snprintf(path, sizeof(path), "%s/%s/%u/%s", v->topic_dir, id, v->partition.number, name);
-	if (v->expected != s->base && v->expected >= 0)
-		tell(v, path, 0, false, v->expected, s->base, "the segment before it ends at offset %lld",
-		     (long long)v->expected);
-	v->expected = s->base;
-	fd = begin_file(v, path, &bytes);
-	if (fd < 0) {
-		tell(v, path, 0, false, s->base, s->next_offset, "cannot be opened: %s", sys_error_text(fd));
-		v->expected = s->next_offset;
-		return 0;
-	}
-	if (bytes < s->bytes)
-		tell(v, path, bytes, false, 0, 0, "is %llu bytes long, the checkpoint says %llu",
-		     (unsigned long long)bytes, (unsigned long long)s->bytes);
-	check_log(v, path, fd, s);
-	if (!s->last)
-		check_index(v, path, fd, s);
-	v->sys->ops->close(v->sys->self, fd);
-	if (v->expected != s->next_offset)
-		tell(v, path, s->bytes, false, v->expected, s->next_offset,
-		     "ends at offset %lld, the checkpoint says %lld", (long long)v->expected,
-		     (long long)s->next_offset);
-	v->expected = s->next_offset;
-	return 0;
 }
 
 static int begin_partition(void *ctx, const struct checkpoint_partition *p)
 {
 	struct verify *v = ctx;
+	struct verify_known *k = verify_find(v, &p->topic, p->number, true);
 
-	v->partition = *p;
+	if (!k)
+		return fault_set(v->fault, ERR_NOMEM, "no memory for a partition");
+	k->public.in_checkpoint = true;
+	k->public.start = p->start;
+	k->public.end = p->next_offset;
+	k->beyond = p->next_offset;
+	k->next_behind = p->behind;
+	v->now = (uint32_t)(k - v->known);
 	v->expected = -1;
+	if (p->start > p->next_offset || p->start < 0) {
+		char path[VERIFY_PATH_BYTES];
+		verify_segment_path(v, &p->topic, p->number, 0, 0, path);
+		verify_tell(v, path, 0, false, 0, 0, NULL,
+			    "the checkpoint says it begins at %lld and ends at %lld", (long long)p->start,
+			    (long long)p->next_offset);
+	}
 	return 0;
 }
 
-/* ---- the journal ---- */
+static int each_segment(void *ctx, const struct checkpoint_segment *s)
+{
+	struct verify *v = ctx;
+	struct verify_known *k = &v->known[v->now];
+	int rc = verify_segment(v, s);
 
-struct names {
-	uint64_t *list;
-	uint32_t count, cap;
+	if (rc == 0 && s->last && s->next_offset != k->public.end) {
+		char path[VERIFY_PATH_BYTES];
+		verify_segment_path(v, &k->public.topic, k->public.number, s->base, s->revision, path);
+		verify_tell(v, path, s->bytes, false, s->next_offset, k->public.end, NULL,
+			    "ends at offset %lld, the checkpoint says that its partition ends at %lld",
+			    (long long)s->next_offset, (long long)k->public.end);
+	}
+	return rc;
+}
+
+/* ---- the checkpoint ---- */
+
+static int sum_partition(void *ctx, const struct checkpoint_partition *p)
+{
+	(void)ctx;
+	(void)p;
+	return 0;
+}
+
+static int sum_segment(void *ctx, const struct checkpoint_segment *s)
+{
+	struct verify *v = ctx;
+
+	v->total += s->bytes;
+	return 0;
+}
+
+static void copy_path(const struct verify *v, char which, char *path)
+{
+	(void)snprintf(path, VERIFY_PATH_BYTES, "%s/CHECKPOINT.%c", v->options->dir, which);
+}
+
+static int look_at_copies(struct verify *v, int found)
+{
+	char path[VERIFY_PATH_BYTES];
+	struct sys_stat st;
+
+	if (found == ERR_CORRUPT) {
+		v->checkpoint_unknown = true;
+		copy_path(v, 'a', path);
+		verify_tell(v, path, 0, false, 0, 0, NULL,
+			    "neither this copy of the checkpoint nor .b is whole");
+		return 0;
+	}
+	if (found < 0)
+		return found;
+	if (v->copies.broken) {
+		copy_path(v, v->copies.broken, path);
+		verify_tell(v, path, 0, true, 0, 0, "it is written again from the other one",
+			    "this copy of the checkpoint is not whole: damage, or a write that was cut short");
+	}
+	for (char which = 'a'; found == 0 && which <= 'b'; which++) {
+		copy_path(v, which, path);
+		if (v->sys->ops->stat(v->sys->self, path, &st) == -ENOENT)
+			verify_tell(v, path, 0, true, 0, 0, "it is written again from the other one",
+				    "there is no second copy of the checkpoint");
+	}
+	v->has_checkpoint = found == 0 && v->checkpoint.len > 0;
+	return 0;
+}
+
+static int check_partitions(struct verify *v)
+{
+	struct checkpoint_sink sum = {.partition = sum_partition, .segment = sum_segment, .ctx = v};
+	struct checkpoint_sink sink = {.partition = begin_partition, .segment = each_segment, .ctx = v};
+	char path[VERIFY_PATH_BYTES];
+	uint64_t number;
+	int rc = checkpoint_read(v->sys, v->options->dir, &v->checkpoint, &v->copies, v->fault);
+
+	rc = look_at_copies(v, rc);
+	v->fault->err = 0;
+	if (rc < 0 || !v->has_checkpoint)
+		return rc;
+	(void)checkpoint_walk(buf_slice(&v->checkpoint), &number, &v->sequence, &sum);
+	rc = checkpoint_walk(buf_slice(&v->checkpoint), &number, &v->sequence, &sink);
+	if (rc && !v->fault->err) {
+		copy_path(v, 'a', path);
+		verify_tell(v, path, 0, false, 0, 0, NULL, "the checkpoint cannot be read");
+		return 0;
+	}
+	return rc;
+}
+
+/* Both copies, the one that is not to be leaned on first. */
+int verify_mend_checkpoint(struct verify *v)
+{
+	char path[VERIFY_PATH_BYTES];
+	struct sys_stat st;
+	int rc = 0;
+	char which = v->copies.broken ? v->copies.broken : v->copies.older;
+
+	if (!v->has_checkpoint)
+		return 0;
+	copy_path(v, 'b', path);
+	if (!v->checkpoint_changed && !v->copies.broken && v->sys->ops->stat(v->sys->self, path, &st) == 0)
+		return 0;
+	for (char each = 'a'; each <= 'b' && rc == 0; each++) {
+		copy_path(v, each, path);
+		if (v->sys->ops->stat(v->sys->self, path, &st) == 0)
+			rc = verify_set_aside(v, path, false, 0, st.bytes, 0, 0,
+					      each == v->copies.broken ? "not whole" : "says other lengths");
+	}
+	if (v->checkpoint_changed)
+		checkpoint_seal_again(&v->checkpoint);
+	else
+		v->out->mended++;
+	for (int i = 0; i < 2 && rc == 0; i++) {
+		copy_path(v, which, path);
+		rc = checkpoint_write_copy(v->sys, v->options->dir, which, buf_slice(&v->checkpoint));
+		if (rc)
+			rc = verify_failed(v, "write", path, rc);
+		which = which == 'a' ? 'b' : 'a';
+	}
+	v->checkpoint_changed = false;
+	v->copies.broken = 0;
+	return rc;
+}
+
+/* ---- state ---- */
+
+static void tell_state(void *ctx, const char *text)
+{
+	struct verify *v = ctx;
+
+	verify_tell(v, v->options->dir, 0, false, 0, 0, NULL, "state: %s", text);
+}
+
+static int check_state(struct verify *v)
+{
+	const struct verify_state *state = v->options->state;
+	char path[VERIFY_PATH_BYTES];
+
+	if (!state)
+		return 0;
+	for (uint32_t i = 0; i < v->known_count; i++) {
+		const struct verify_known *k = &v->known[i];
+		const char *wrong = k->internal ? NULL : state->partition(state->ctx, &k->public);
+		if (!wrong)
+			continue;
+		verify_segment_path(v, &k->public.topic, k->public.number, k->public.start, 0, path);
+		verify_tell(v, path, 0, false, 0, 0, NULL, "%s", wrong);
+	}
+	state->end(state->ctx, !v->journal_has_more && v->has_checkpoint, tell_state, v);
+	return 0;
+}
+
+/* ---- files that nothing names ---- */
+
+struct listed {
+	struct topic_id topic;
+	uint32_t number;
 };
 
-static int note_generation(void *ctx, const char *name)
+/* <base>.log, <base>.<revision>.log, and likewise the indexes. */
+static bool is_segment(const char *name)
 {
-	struct names *n = ctx;
-	uint64_t generation = journal_generation_of(name);
+	const char *rest = name + 20;
+	uint64_t base;
 
-	if (generation == 0)
+	if (strlen(name) < 24 || !slice_to_u64(slice_make(name, 20), &base))
+		return false;
+	if (rest[1] >= '0' && rest[1] <= '9')
+		rest += 1 + strspn(rest + 1, "0123456789");
+	return strcmp(rest, ".log") == 0 || strcmp(rest, ".index") == 0 || strcmp(rest, ".timeindex") == 0;
+}
+
+/* A topic that state does not know: what becomes of its files at a start, and with repair, where state was hurt. */
+static int keep_orphan(struct verify *v, const struct listed *in, const char *path, bool *told)
+{
+	const struct verify_state *state = v->options->state;
+	int rc = 0;
+
+	if (!state || topic_id_eq(&in->topic, &(struct topic_id){{0}}) ||
+	    state->knows(state->ctx, &in->topic))
 		return 0;
-	if (n->count == n->cap) {
-		uint32_t cap = n->cap ? n->cap * 2 : 16;
-		uint64_t *grown = mem_realloc(n->list, cap * sizeof(*grown));
-		if (!grown)
-			return ERR_NOMEM;
-		n->list = grown;
-		n->cap = cap;
+	if (v->state_hurt && !*told)
+		verify_tell(v, path, 0, false, 0, 0, "its files are linked into the quarantine",
+			    "state does not name its topic, and rows of state are lost: a start removes it");
+	else if (!*told)
+		verify_tell(v, path, 0, true, 0, 0, NULL,
+			    "state does not name its topic: a start removes it");
+	*told = true;
+	if (v->state_hurt && v->options->repair) {
+		rc = verify_set_aside(v, path, true, 0, 0, 0, 0, "of a topic that state lost");
+		v->out->mended++;
 	}
-	n->list[n->count++] = generation;
-	return 0;
+	return rc;
 }
 
-static int by_number(const void *a, const void *b)
+static int sweep_partition(struct verify *v, const struct listed *in, const char *dir)
 {
-	const uint64_t *x = a, *y = b;
+	const struct verify_known *k = verify_find(v, &in->topic, in->number, false);
+	struct verify_names names;
+	char path[VERIFY_PATH_BYTES];
+	bool told = false;
+	int rc = verify_list(v, dir, &names);
 
-	return *x < *y ? -1 : *x > *y;
-}
-
-/* The frame at `at`, whole and of this generation: its length, or 0. */
-static uint64_t see_frame(struct verify *v, int fd, uint64_t at, uint64_t generation, struct frame_head *head)
-{
-	int64_t got = read_at(v, fd, at, FRAME_ALIGN);
-
-	if (got < (int64_t)FRAME_HEAD_BYTES || frame_head_read(slice_make(v->bytes, (size_t)got), head) ||
-	    head->generation != generation)
-		return 0;
-	got = read_at(v, fd, at, head->bytes);
-	if (got < (int64_t)head->bytes || frame_check(slice_make(v->bytes, (size_t)got), head))
-		return 0;
-	if (v->format.version == FORMAT_VERSION && generation > v->format.unmarked_to &&
-	    head->tag != frame_tag(&v->format.journal_key, head))
-		return 0; /* a record's bytes, made to look like a group */
-	return head->bytes;
-}
-
-static void check_sections(struct verify *v, const char *path, uint64_t at, const struct frame_head *head)
-{
-	struct slice rest = slice_make(v->bytes + FRAME_HEAD_BYTES, head->bytes - FRAME_HEAD_BYTES);
-	struct frame_section s;
-	struct batch_head batch;
-	int rc;
-
-	v->out->groups++;
-	while ((rc = frame_next(&rest, &s)) == 1)
-		if (s.kind == FRAME_BATCH && batch_check(s.body, &batch))
-			tell(v, path, at, false, 0, 0, "group %llu holds a batch that is not whole",
-			     (unsigned long long)head->sequence);
-	if (rc < 0)
-		tell(v, path, at, false, 0, 0, "group %llu cannot be read",
-		     (unsigned long long)head->sequence);
-}
-
-static uint64_t aligned(uint64_t bytes)
-{
-	return (bytes + FRAME_ALIGN - 1) & ~(uint64_t)(FRAME_ALIGN - 1);
-}
-
-/* Behind the last whole group: nothing, a torn one, or damage that a later group proves. */
-static void check_rest(struct verify *v, const char *path, int fd, uint64_t at, uint64_t bytes,
-		       uint64_t generation, uint64_t expect)
-{
-	struct frame_head head;
-	uint8_t first[FRAME_HEAD_BYTES];
-
-	for (uint64_t later = at + FRAME_ALIGN; later < bytes; later += FRAME_ALIGN) {
-		if (v->sys->ops->pread(v->sys->self, fd, first, sizeof(first), later) !=
-		    (int64_t)sizeof(first))
-			break;
-		if (frame_head_read(slice_make(first, sizeof(first)), &head) ||
-		    head.generation != generation || head.durable < expect ||
-		    !see_frame(v, fd, later, generation, &head))
-			continue;
-		tell(v, path, at, false, 0, 0,
-		     "group %llu is damaged; group %llu at byte %llu proves that it was durable",
-		     (unsigned long long)expect, (unsigned long long)head.sequence,
-		     (unsigned long long)later);
-		return;
-	}
-	if (v->sys->ops->pread(v->sys->self, fd, first, sizeof(first), at) == (int64_t)sizeof(first) &&
-	    frame_head_read(slice_make(first, sizeof(first)), &head) == 0 && head.generation == generation)
-		tell(v, path, at, true, 0, 0,
-		     "group %llu was not written whole and not answered; a start cuts it off",
-		     (unsigned long long)head.sequence);
-}
-
-static void check_journal_file(struct verify *v, const char *path, uint64_t generation, uint64_t *expect)
-{
-	struct frame_head head;
-	uint64_t bytes, at = 0, length;
-	int fd = begin_file(v, path, &bytes);
-
-	if (fd < 0) {
-		tell(v, path, 0, false, 0, 0, "cannot be opened: %s", sys_error_text(fd));
-		return;
-	}
-	while (at < bytes && (length = see_frame(v, fd, at, generation, &head)) > 0) {
-		if (head.sequence > *expect)
-			tell(v, path, at, false, 0, 0, "group %llu stands where %llu was expected",
-			     (unsigned long long)head.sequence, (unsigned long long)*expect);
-		if (head.sequence >= *expect) {
-			check_sections(v, path, at, &head);
-			*expect = head.sequence + 1;
-		}
-		at += aligned(length);
-	}
-	if (at < bytes)
-		check_rest(v, path, fd, at, bytes, generation, *expect);
-	v->sys->ops->close(v->sys->self, fd);
-}
-
-static int check_journal(struct verify *v)
-{
-	struct names names = {0};
-	char dir[512], path[600];
-	uint64_t expect = v->sequence + 1;
-	int rc;
-
-	(void)snprintf(dir, sizeof(dir), "%s/journal", v->options->dir);
-	rc = v->sys->ops->list(v->sys->self, dir, note_generation, &names);
 	if (rc)
-		return fault_set(v->fault, ERR_IO, "cannot read %s", dir);
-	if (names.count)
-		qsort(names.list, names.count, sizeof(*names.list), by_number);
-	for (uint32_t i = 0; i < names.count; i++) {
-		(void)snprintf(path, sizeof(path), "%s/%016llx.wal", dir, (unsigned long long)names.list[i]);
-		check_journal_file(v, path, names.list[i], &expect);
+		return verify_failed(v, "read", dir, rc);
+	for (uint32_t i = 0; i < names.count && rc == 0; i++) {
+		(void)snprintf(path, sizeof(path), "%.700s/%.300s", dir, names.list[i]);
+		if (!is_segment(names.list[i]))
+			verify_tell(v, path, 0, true, 0, 0, NULL, "is none of weir's: a start removes it");
+		else if (!k || !k->public.in_checkpoint)
+			verify_tell(
+				v, path, 0, true, 0, 0, NULL,
+				"belongs to no partition of the checkpoint: a start makes it anew from the journal, or removes it");
+		if (is_segment(names.list[i]))
+			rc = keep_orphan(v, in, path, &told);
 	}
-	mem_free(names.list);
-	return 0;
+	verify_names_free(&names);
+	return rc;
+}
+
+static int sweep_topic(struct verify *v, const char *name)
+{
+	struct listed in = {0};
+	struct verify_names names;
+	char dir[VERIFY_PATH_BYTES], path[VERIFY_PATH_BYTES];
+	uint64_t number;
+	int rc;
+
+	(void)snprintf(dir, sizeof(dir), "%s/%.200s", v->topics_dir, name);
+	if (!topic_id_parse(slice_str(name), &in.topic)) {
+		verify_tell(v, dir, 0, true, 0, 0, NULL, "is none of weir's");
+		return 0;
+	}
+	rc = verify_list(v, dir, &names);
+	if (rc)
+		return verify_failed(v, "read", dir, rc);
+	for (uint32_t i = 0; i < names.count && rc == 0; i++) {
+		(void)snprintf(path, sizeof(path), "%.700s/%.200s", dir, names.list[i]);
+		if (!slice_to_u64(slice_str(names.list[i]), &number) || number > UINT32_MAX) {
+			verify_tell(v, path, 0, true, 0, 0, NULL, "is none of weir's");
+			continue;
+		}
+		in.number = (uint32_t)number;
+		rc = sweep_partition(v, &in, path);
+	}
+	verify_names_free(&names);
+	return rc;
+}
+
+static int check_strangers(struct verify *v)
+{
+	struct verify_names names;
+	int rc = verify_list(v, v->topics_dir, &names);
+
+	if (rc == -ENOENT)
+		return 0;
+	if (rc)
+		return verify_failed(v, "read", v->topics_dir, rc);
+	for (uint32_t i = 0; i < names.count && rc == 0; i++)
+		rc = sweep_topic(v, names.list[i]);
+	verify_names_free(&names);
+	return rc;
 }
 
 /* ---- the whole ---- */
 
 static int lock_dir(struct verify *v, int *fd)
 {
-	char path[512];
+	char path[VERIFY_PATH_BYTES];
 	int holder = 0, rc;
 
 	(void)snprintf(path, sizeof(path), "%s/LOCK", v->options->dir);
@@ -434,41 +557,49 @@ static int lock_dir(struct verify *v, int *fd)
 
 static int check_format(struct verify *v)
 {
-	struct fault fault = {0};
-	char path[512];
-	int rc = format_read(v->sys, v->options->dir, &v->format, &fault);
+	char path[VERIFY_PATH_BYTES];
+	int rc = format_read(v->sys, v->options->dir, &v->format, v->fault);
 
-	if (rc != ERR_CORRUPT)
-		return rc ? fault_set(v->fault, rc, "%s", fault.text) : 0;
 	(void)snprintf(path, sizeof(path), "%s/FORMAT", v->options->dir);
-	tell(v, path, 0, false, 0, 0, "damaged: its key and checksum do not fit");
-	v->format.version = 0;
-	return 0;
+	v->out->files++;
+	if (rc == ERR_CORRUPT) {
+		verify_tell(
+			v, path, 0, false, 0, 0, NULL,
+			"is damaged: its key and checksum do not fit, and without it nobody can tell groups of the journal from their imitation");
+		v->format = (struct format){0};
+		v->fault->err = rc = 0;
+	} else if (rc == 0 && v->format.version == 0) {
+		verify_tell(v, path, 0, true, 0, 0, NULL, "is missing or empty: a start writes it");
+	}
+	return rc;
 }
 
-static int check_partitions(struct verify *v)
+static void tell_backup(void *ctx, const char *path, const char *text)
 {
-	struct checkpoint_sink sink = {.partition = begin_partition, .segment = check_segment, .ctx = v};
-	struct checkpoint_found found = {0};
-	struct buf checkpoint;
-	uint64_t number;
-	char path[512];
-	int rc = checkpoint_read(v->sys, v->options->dir, &checkpoint, &found, v->fault);
+	verify_tell(ctx, path, 0, false, 0, 0, NULL, "%s", text);
+}
 
-	(void)snprintf(path, sizeof(path), "%s/CHECKPOINT.%c", v->options->dir,
-		       found.broken ? found.broken : 'a');
-	if (rc == ERR_CORRUPT) {
-		tell(v, path, 0, false, 0, 0, "neither copy of the checkpoint is whole");
-		rc = 0;
-	} else if (rc >= 0 && found.broken) {
-		tell(v, path, 0, true, 0, 0,
-		     "this copy of the checkpoint is not whole: damage, or a write that was cut short");
-	}
-	if (rc == 0 && checkpoint.len &&
-	    checkpoint_walk(buf_slice(&checkpoint), &number, &v->sequence, &sink))
-		tell(v, path, 0, false, 0, 0, "neither copy of the checkpoint can be read");
-	buf_fini(&checkpoint);
-	return rc < 0 ? rc : 0;
+static int check_all(struct verify *v)
+{
+	int rc = check_format(v);
+
+	if (rc == 0)
+		rc = backup_check(v->sys, v->options->dir, tell_backup, v, v->fault);
+	if (rc == 0)
+		rc = check_partitions(v);
+	if (rc == 0 && v->options->repair)
+		rc = verify_mend_checkpoint(v);
+	if (rc == 0)
+		rc = verify_journal(v);
+	if (rc == 0 && v->options->repair)
+		rc = verify_mend_checkpoint(v);
+	if (rc == 0)
+		rc = check_state(v);
+	if (rc == 0)
+		rc = verify_seen(v);
+	if (rc == 0)
+		rc = check_strangers(v);
+	return rc;
 }
 
 int log_verify(const struct verify_options *options, struct verify_result *out, struct fault *fault)
@@ -478,17 +609,20 @@ int log_verify(const struct verify_options *options, struct verify_result *out, 
 	int fd = -1, rc;
 
 	*out = (struct verify_result){0};
-	(void)snprintf(v.topic_dir, sizeof(v.topic_dir), "%s/topics", options->dir);
+	fault->err = 0;
+	(void)snprintf(v.topics_dir, sizeof(v.topics_dir), "%s/topics", options->dir);
+	buf_init(&v.checkpoint, 1);
+	buf_init(&v.manifest, 1);
 	v.bytes = mem_alloc(v.cap);
 	rc = v.bytes ? lock_dir(&v, &fd) : fault_set(fault, ERR_NOMEM, "no memory");
 	if (rc == 0)
-		rc = check_format(&v);
-	if (rc == 0)
-		rc = check_partitions(&v);
-	if (rc == 0)
-		rc = check_journal(&v);
+		rc = check_all(&v);
 	if (fd >= 0)
 		v.sys->ops->close(v.sys->self, fd);
+	buf_fini(&v.checkpoint);
+	buf_fini(&v.manifest);
+	mem_free(v.known);
+	mem_free(v.slots);
 	mem_free(v.bytes);
 	return rc;
 }

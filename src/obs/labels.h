@@ -23,6 +23,7 @@
 	V(label, TOPICS, "topics")               \
 	V(label, TOPIC, "topic")                 \
 	V(label, TRIM, "trim")                   \
+	V(label, BACKUP, "backup")               \
 	V(label, HEALTHZ, "healthz")             \
 	V(label, READYZ, "readyz")               \
 	V(label, METRICS, "metrics")             \

@@ -110,11 +110,11 @@ int state_load(struct state *s, struct fault *fault)
 		if (rc)
 			return fault_set(fault, rc < 0 ? rc : ERR_CORRUPT,
 					 "the state cannot be read from offset %lld", (long long)at);
-		if (view.gap.from != view.gap.to)
+		if (view.gap.from != view.gap.to && !view.gap.set_aside)
 			rc = fault_set(
 				fault, ERR_CORRUPT,
 				"the state is damaged: offsets %lld to %lld of topics/%s/0 are not whole "
-				"(`weir verify` names the bytes)",
+				"(`weir verify` names the bytes, `weir verify --repair` starts without them)",
 				(long long)view.gap.from, (long long)view.gap.to - 1, id);
 		else
 			rc = apply_batches(s, view.batches, at, fault);

@@ -226,6 +226,18 @@ static bool read_id(struct slice key, struct topic_id *id)
 	return true;
 }
 
+int topic_row_read(struct slice key, struct slice value, struct topic_id *id, struct slice *name,
+		   struct topic_config *config)
+{
+	struct topic fields = {0};
+
+	*name = slice_null();
+	if (!read_id(key, id) || (value.ptr && !read_row(value, name, &fields)))
+		return ERR_CORRUPT;
+	*config = fields.config;
+	return 0;
+}
+
 static int apply_topic(void *ctx, struct slice key, struct slice value)
 {
 	struct topics *t = ctx;
@@ -293,25 +305,35 @@ static int set_trims(struct slot *s, const int64_t *trims, uint32_t count)
 	return 0;
 }
 
-static int apply_trim(void *ctx, struct slice key, struct slice value)
+int topic_trims_read(struct slice key, struct slice value, struct topic_id *id, int64_t *trims,
+		     uint32_t *count)
 {
-	struct topics *t = ctx;
 	struct wire_reader r = wire_reader_make(value);
-	int64_t trims[TOPIC_PARTITIONS_MAX];
-	struct topic_id id;
-	struct slot *s;
-	uint32_t count = 0;
 
-	if (!read_id(key, &id))
+	*count = 0;
+	if (!read_id(key, id))
 		return ERR_CORRUPT;
-	s = find_id(t, &id);
-	if (!s || !value.ptr)
+	if (!value.ptr)
 		return 0;
 	if (wire_u8(&r) != ROW_VERSION)
 		return ERR_CORRUPT;
-	while (wire_left(&r) && count < TOPIC_PARTITIONS_MAX)
-		trims[count++] = (int64_t)wire_u64(&r);
-	return r.bad ? ERR_CORRUPT : set_trims(s, trims, count);
+	while (wire_left(&r) && *count < TOPIC_PARTITIONS_MAX)
+		trims[(*count)++] = (int64_t)wire_u64(&r);
+	return r.bad ? ERR_CORRUPT : 0;
+}
+
+static int apply_trim(void *ctx, struct slice key, struct slice value)
+{
+	struct topics *t = ctx;
+	int64_t trims[TOPIC_PARTITIONS_MAX];
+	struct topic_id id;
+	struct slot *s;
+	uint32_t count;
+
+	if (topic_trims_read(key, value, &id, trims, &count))
+		return ERR_CORRUPT;
+	s = find_id(t, &id);
+	return s && value.ptr ? set_trims(s, trims, count) : 0;
 }
 
 static int each_trim(void *ctx, state_row_fn *fn, void *fn_ctx)

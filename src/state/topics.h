@@ -93,4 +93,14 @@ int topics_delete(struct topics *t, struct topic *topic, const struct state_done
 int topics_trim(struct topics *t, struct topic *topic, const int64_t *before, uint32_t count,
 		const struct state_done *done);
 
+/*
+ * For verification: what a stored row says. 0; ERR_CORRUPT where it cannot be read.
+ * name->ptr NULL: the topic is gone. Borrows.
+ */
+int topic_row_read(struct slice key, struct slice value, struct topic_id *id, struct slice *name,
+		   struct topic_config *config);
+/* Likewise of the table of trims: trims[0 .. *count), at most TOPIC_PARTITIONS_MAX. */
+int topic_trims_read(struct slice key, struct slice value, struct topic_id *id, int64_t *trims,
+		     uint32_t *count);
+
 #endif

@@ -61,6 +61,11 @@ struct sys_ops {
 	int (*set_direct)(void *self, int fd, bool on);
 	int (*stat)(void *self, const char *path, struct sys_stat *out);
 	int (*rename)(void *self, const char *from, const char *to);
+	/*
+	 * A second name for a file, which must not be there yet. May be NULL; -EXDEV,
+	 * -EPERM, -EMLINK or -EOPNOTSUPP where that cannot be: then it is to be copied.
+	 */
+	int (*link)(void *self, const char *from, const char *to);
 	int (*unlink)(void *self, const char *path);
 	int (*mkdir)(void *self, const char *path); /* 0 also where it is there */
 	int (*rmdir)(void *self, const char *path);

@@ -229,6 +229,12 @@ static int kernel_rename(void *self, const char *from, const char *to)
 	return rename(from, to) < 0 ? -errno : 0;
 }
 
+static int kernel_link(void *self, const char *from, const char *to)
+{
+	(void)self;
+	return link(from, to) < 0 ? -errno : 0;
+}
+
 static int kernel_unlink(void *self, const char *path)
 {
 	(void)self;
@@ -389,6 +395,7 @@ static const struct sys_ops kernel_ops = {
 	.set_direct = kernel_set_direct,
 	.stat = kernel_stat,
 	.rename = kernel_rename,
+	.link = kernel_link,
 	.unlink = kernel_unlink,
 	.mkdir = kernel_mkdir,
 	.rmdir = kernel_rmdir,

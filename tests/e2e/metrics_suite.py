@@ -287,6 +287,7 @@ def _():
                 ("GET", "/v1/topics", None, "topics", "get", "2xx"),
                 ("DELETE", "/v1/topics/none", None, "topic", "delete", "4xx"),
                 ("POST", topic_path(t, "trim"), b'{"before":"latest"}', "trim", "post", "2xx"),
+                ("GET", "/v1/backup", None, "backup", "get", "2xx"),
                 ("GET", "/healthz", None, "healthz", "get", "2xx"),
                 ("GET", "/readyz", None, "readyz", "get", "2xx"),
                 ("GET", "/", None, "page", "get", "2xx"),

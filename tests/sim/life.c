@@ -224,6 +224,7 @@ static void scan_part(struct world *w, struct topic *t, uint32_t topic, uint32_t
 				model_fail("offset %" PRId64 " of %s/%u is damaged, and nobody was told", at,
 					   t->name, part);
 			w->rot.gaps++;
+			model_hide(&w->model, topic, part, view.gap.from, view.gap.to);
 			blob_unref(view.blob);
 			at = view.next_offset;
 			continue;

@@ -23,6 +23,7 @@ struct model_place {      /* what stands at an offset */
 	uint16_t index;   /* UINT16_MAX: not known */
 	bool rotten;      /* its batch was damaged: it may be missing */
 	uint32_t scan;    /* when it was read last as a whole */
+	uint32_t hidden;  /* by damage on both sides, in that scan */
 	int64_t time_ms;  /* INT64_MIN: never read */
 };
 
@@ -81,6 +82,7 @@ struct model {
 	int64_t wall_max_ms;
 	uint64_t acked, records_read, duplicates;
 	uint32_t unlearnt_lost; /* of the last scan */
+	bool hiding;            /* something was hidden once */
 	const char *doing;
 };
 
@@ -120,8 +122,13 @@ void model_read(struct model *m, uint32_t topic, uint32_t part, const struct bat
 void model_rotten(struct model *m, uint32_t topic, uint32_t part, const struct batch_record *record);
 /* Offsets of that batch, with a record or (compacted away) without. */
 void model_rotten_range(struct model *m, uint32_t topic, uint32_t part, int64_t from, int64_t to);
-/* All of [from, to) may be missing. */
+/*
+ * All of [from, to) may be missing: each is rotten, or what is not stands between two that are. Batches
+ * between two damaged ones are believed only where they lead, one to the next, to a place that the index names.
+ */
 bool model_is_rotten(const struct model *m, uint32_t topic, uint32_t part, int64_t from, int64_t to);
+/* This gap was told in the present scan. */
+void model_hide(struct model *m, uint32_t topic, uint32_t part, int64_t from, int64_t to);
 /* The group that holds this record may be lost: as if its request had not been answered yet, and not whole. */
 void model_unlearn(struct model *m, uint32_t topic, uint32_t part, const struct batch_record *record);
 

@@ -17,6 +17,9 @@ extern const struct route route_topic_put;
 extern const struct route route_topic_delete;
 extern const struct route route_topic_trim; /* POST /v1/topics/{topic}/trim */
 
+extern const struct route route_backup_start; /* POST /v1/backup */
+extern const struct route route_backup_get;
+
 extern const struct route route_readyz;
 extern const struct route route_metrics;
 
