@@ -288,7 +288,8 @@ def wrk(url, script, connections, seconds=None, core=CLIENT_CORE, server=None):
     count = int(re.search(r"(\d+) requests in", text).group(1))
     result = {"rate": float(re.search(r"Requests/sec:\s+([\d.]+)", text).group(1)),
               "p50_us": seconds_of(re.search(r"50%\s+(\S+)", text).group(1)) * 1e6,
-              "p99_us": seconds_of(re.search(r"99%\s+(\S+)", text).group(1)) * 1e6}
+              "p99_us": seconds_of(re.search(r"99%\s+(\S+)", text).group(1)) * 1e6,
+              "max_us": seconds_of(re.search(r"Latency\s+\S+\s+\S+\s+(\S+)", text).group(1)) * 1e6}
     if server:
         result["cpu_us"] = (server.cpu() - before) / count * 1e6
     return result

@@ -16,22 +16,46 @@ void arena_init(struct arena *a, size_t chunk_bytes, size_t bytes_max)
 	*a = (struct arena){.chunk_bytes = chunk_bytes, .bytes_max = bytes_max};
 }
 
+void arena_charge(struct arena *a, struct budget_share *share)
+{
+	if (a->share)
+		budget_sub(a->share, a->bytes);
+	a->share = share;
+	if (share)
+		budget_add(share, a->bytes);
+}
+
+static void tell_change(struct arena *a, size_t before)
+{
+	if (!a->share || a->bytes == before)
+		return;
+	if (a->bytes > before)
+		budget_add(a->share, a->bytes - before);
+	else
+		budget_sub(a->share, before - a->bytes);
+}
+
 void arena_fini(struct arena *a)
 {
 	struct arena_chunk *chunk = a->chunks;
+	size_t before = a->bytes;
 
 	while (chunk) {
 		struct arena_chunk *next = chunk->next;
 		mem_free(chunk);
 		chunk = next;
 	}
-	arena_init(a, a->chunk_bytes, a->bytes_max);
+	a->chunks = NULL;
+	a->used = 0;
+	a->bytes = 0;
+	tell_change(a, before);
 }
 
 void arena_reset(struct arena *a)
 {
 	struct arena_chunk *chunk = a->chunks;
 	struct arena_chunk *kept = NULL;
+	size_t before = a->bytes;
 
 	while (chunk) {
 		struct arena_chunk *next = chunk->next;
@@ -46,6 +70,7 @@ void arena_reset(struct arena *a)
 	a->chunks = kept;
 	a->used = 0;
 	a->bytes = kept ? kept->cap : 0;
+	tell_change(a, before);
 }
 
 static bool add_chunk(struct arena *a, size_t n)
@@ -65,6 +90,7 @@ static bool add_chunk(struct arena *a, size_t n)
 	a->chunks = chunk;
 	a->used = 0;
 	a->bytes += cap;
+	tell_change(a, a->bytes - cap);
 	return true;
 }
 

@@ -2,6 +2,7 @@
 #ifndef WEIR_BASE_ARENA_H
 #define WEIR_BASE_ARENA_H
 
+#include "base/budget.h"
 #include "base/slice.h"
 
 /*
@@ -17,12 +18,16 @@ struct arena {
 	size_t chunk_bytes;         /* size of a usual chunk */
 	size_t bytes;               /* held in all chunks */
 	size_t bytes_max;
+	struct budget_share *share; /* told of what is held; NULL: nobody */
 };
 
 /* An empty arena. Allocates nothing until asked. */
 void arena_init(struct arena *a, size_t chunk_bytes, size_t bytes_max);
 
-/* Frees everything. The arena is as after arena_init. */
+/* From now on `share` (kept; NULL: nobody) is told of every byte that is held; the one before is told that none is. */
+void arena_charge(struct arena *a, struct budget_share *share);
+
+/* Frees everything. The arena is as after arena_init, and is charged as before. */
 void arena_fini(struct arena *a);
 
 /* Forgets everything, keeps one chunk of usual size. */

@@ -71,18 +71,40 @@ int buf_append_str(struct buf *b, const char *text)
 	return buf_append(b, text, strlen(text));
 }
 
+/* 00 to 99: one division for two digits. */
+static const char two_digits[] = "0001020304050607080910111213141516171819"
+				 "2021222324252627282930313233343536373839"
+				 "4041424344454647484950515253545556575859"
+				 "6061626364656667686970717273747576777879"
+				 "8081828384858687888990919293949596979899";
+
+static size_t count_digits(uint64_t value)
+{
+	size_t n = 1;
+
+	for (; value >= 10000; value /= 10000)
+		n += 4;
+	return n + (value >= 10) + (value >= 100) + (value >= 1000);
+}
+
 int buf_append_u64(struct buf *b, uint64_t value)
 {
-	char digits[20];
-	size_t at = sizeof(digits);
+	size_t n = count_digits(value);
+	uint8_t *at;
 
+	if (buf_reserve(b, n))
+		return b->status;
+	b->len += n;
+	at = b->ptr + b->len;
+	for (; value >= 100; value /= 100) {
+		at -= 2;
+		memcpy(at, two_digits + 2 * (value % 100), 2);
+	}
 	if (value < 10)
-		return buf_append_byte(b, (uint8_t)('0' + value));
-	do {
-		digits[--at] = (char)('0' + value % 10);
-		value /= 10;
-	} while (value);
-	return buf_append(b, digits + at, sizeof(digits) - at);
+		at[-1] = (uint8_t)('0' + value);
+	else
+		memcpy(at - 2, two_digits + 2 * value, 2);
+	return 0;
 }
 
 int buf_append_i64(struct buf *b, int64_t value)

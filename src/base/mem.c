@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/mem.h"
 
+#include <malloc.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define BLOCK_BYTES \
+	(4 << 20) /* below it a block is used again as it is: fresh pages cost more than the copy into them */
 
 /*
  * The two counters are the only globals of base. They are there for tests, and
@@ -21,6 +25,12 @@ static int must_fail(void)
 		return 0;
 	call = atomic_fetch_add(&watched_calls, 1) + 1;
 	return call == atomic_load(&fail_at);
+}
+
+void mem_give_back(void)
+{
+	(void)mallopt(M_MMAP_THRESHOLD, BLOCK_BYTES);
+	(void)mallopt(M_TRIM_THRESHOLD, 2 * BLOCK_BYTES);
 }
 
 void *mem_alloc(size_t n)

@@ -29,6 +29,13 @@ void mem_free(void *ptr);
 /* Returns an owned NUL-terminated copy of n bytes. */
 char *mem_strndup(const void *text, size_t n) __attribute__((warn_unused_result));
 
+/*
+ * Once, at the start of a process whose memory is bounded: large blocks are given back
+ * to the kernel when they are freed, and so are the ends of heaps. Otherwise the
+ * allocator learns from the first large block that such come again, and keeps them.
+ */
+void mem_give_back(void);
+
 /* For tests: fails the n-th call from now (1 = the next), 0 switches off. */
 void mem_fail_at(uint64_t nth);
 

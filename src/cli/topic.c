@@ -38,6 +38,16 @@ static const struct cli_option create_options[] = {
 	{.name = "idempotency-ttl",
 	 .value = "DURATION",
 	 .doc = "how long idempotency keys are remembered, 7d"},
+	{.name = "dirty-percent", .value = "N", .doc = "share that must be new before it is compacted, 50"},
+	{.name = "max-lag",
+	 .value = "DURATION",
+	 .doc = "age of a record at which it is compacted all the same, 1d; or forever"},
+	{.name = "tombstone-retention",
+	 .value = "DURATION",
+	 .doc = "how long compaction leaves a tombstone, 1d"},
+	{.name = "recompress-after",
+	 .value = "DURATION",
+	 .doc = "age at which segments are written again with zstd; or never"},
 	{.name = "json", .doc = "print the server's JSON"},
 	{0},
 };
@@ -391,12 +401,37 @@ static int run_show(const struct args *args)
 static const struct {
 	const char *option, *key;
 } keys[] = {
-	{"partitions", "partitions"}, {"retention", "retention"}, {"retention-bytes", "retention_bytes"},
-	{"durability", "durability"}, {"cleanup", "cleanup"},     {"idempotency-ttl", "idempotency.ttl"},
+	{"partitions", "partitions"},
+	{"retention", "retention"},
+	{"retention-bytes", "retention_bytes"},
+	{"durability", "durability"},
+	{"cleanup", "cleanup"},
+	{"idempotency-ttl", "idempotency.ttl"},
+	{"dirty-percent", "compaction.dirty_percent"},
+	{"max-lag", "compaction.max_lag"},
+	{"tombstone-retention", "compaction.tombstone_retention"},
+	{"recompress-after", "recompress_after"},
 };
+
+/* "compaction.max_lag" goes into the object of its section, which is left open for the next one of it. */
+static void put_in_section(struct buf *body, const char *key, const char *value, struct slice *section)
+{
+	const char *dot = strchr(key, '.');
+	struct slice in = dot ? slice_make(key, (size_t)(dot - key)) : slice_null();
+
+	if (section->len && !slice_eq(in, *section))
+		json_put_close(body, '}');
+	if (in.len && !slice_eq(in, *section)) {
+		json_put_name_slice(body, in);
+		json_put_open(body, '{');
+	}
+	*section = in;
+	json_put_member_string(body, dot ? dot + 1 : key, slice_str(value));
+}
 
 static int topic_body(const struct args *args, struct buf *body, struct fault *fault)
 {
+	struct slice section = slice_null();
 	struct conf_topic topic;
 
 	conf_topic_init(&topic);
@@ -408,19 +443,15 @@ static int topic_body(const struct args *args, struct buf *body, struct fault *f
 		int err = conf_topic_set(&topic, slice_str(keys[i].key), slice_str(value), fault);
 		if (err)
 			return err;
-		const char *dot = strchr(keys[i].key, '.');
-		if (dot) {
-			json_put_name_slice(body, slice_make(keys[i].key, (size_t)(dot - keys[i].key)));
-			json_put_open(body, '{');
-			json_put_member_string(body, dot + 1, slice_str(value));
-			json_put_close(body, '}');
-		} else if (strcmp(keys[i].key, "partitions") == 0) {
+		if (strcmp(keys[i].key, "partitions") == 0) { /* the first of all */
 			json_put_name(body, keys[i].key);
 			json_put_raw(body, slice_str(value));
 		} else {
-			json_put_member_string(body, keys[i].key, slice_str(value));
+			put_in_section(body, keys[i].key, value, &section);
 		}
 	}
+	if (section.len)
+		json_put_close(body, '}');
 	json_put_close(body, '}');
 	return buf_status(body);
 }

@@ -96,24 +96,28 @@ static void append_member(const struct setting *s, const char *name, const struc
 
 int conf_topic_json(const struct conf_topic *topic, struct buf *out)
 {
+	struct slice section = slice_null();
 	bool first = true;
 
 	for (uint32_t i = 0; i < setting_count; i++) {
 		const struct setting *s = &setting_table[i];
 		if (!is_api_key(s))
 			continue;
+		const char *dot = strchr(s->path, '.');
+		struct slice in = dot ? slice_make(s->path, (size_t)(dot - s->path)) : slice_null();
+		bool same = dot && slice_eq(in, section);
+		if (section.len && !same)
+			buf_append_byte(out, '}');
 		if (!first)
 			buf_append_byte(out, ',');
+		if (dot && !same)
+			buf_appendf(out, "\"%.*s\":{", (int)in.len, (const char *)in.ptr);
+		append_member(s, dot ? dot + 1 : s->path, topic, out);
+		section = in;
 		first = false;
-		const char *dot = strchr(s->path, '.');
-		if (dot) { /* idempotency is the only section, with one key */
-			buf_appendf(out, "\"%.*s\":{", (int)(dot - s->path), s->path);
-			append_member(s, dot + 1, topic, out);
-			buf_append_byte(out, '}');
-		} else {
-			append_member(s, s->path, topic, out);
-		}
 	}
+	if (section.len)
+		buf_append_byte(out, '}');
 	return buf_status(out);
 }
 

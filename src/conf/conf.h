@@ -34,14 +34,18 @@ struct conf_list {
 
 /* The keys of a topic, as in the file and in the HTTP API. */
 struct conf_topic {
-	const char *name;           /* NULL in topic_defaults */
-	int64_t partitions;         /* 1 */
-	int64_t retention_ms;       /* 7 d; -1 for ever */
-	int64_t retention_bytes;    /* -1: no bound */
-	int64_t durability;         /* enum conf_durability */
-	int64_t cleanup;            /* enum conf_cleanup */
-	int64_t idempotency_ttl_ms; /* 7 d */
-	bool auto_create;           /* of topic_defaults alone */
+	const char *name;                 /* NULL in topic_defaults */
+	int64_t partitions;               /* 1 */
+	int64_t retention_ms;             /* 7 d; -1 for ever */
+	int64_t retention_bytes;          /* -1: no bound */
+	int64_t durability;               /* enum conf_durability */
+	int64_t cleanup;                  /* enum conf_cleanup */
+	int64_t compaction_dirty_percent; /* 50 */
+	int64_t compaction_max_lag_ms;    /* 24 h; -1: no bound */
+	int64_t compaction_tombstone_ms;  /* 24 h */
+	int64_t recompress_after_ms;      /* 0: never */
+	int64_t idempotency_ttl_ms;       /* 7 d */
+	bool auto_create;                 /* of topic_defaults alone */
 };
 
 /* A webhook source. Its keys have rows; none is read yet. */
@@ -100,6 +104,8 @@ struct conf {
 		int64_t files_max; /* 0: the log chooses */
 		int64_t clock_hold_ms;
 		int64_t readers;
+		int64_t rewrite_rate; /* bytes a second; 0: no bound */
+		int64_t compaction_memory;
 	} log;
 
 	struct {

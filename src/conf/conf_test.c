@@ -313,7 +313,7 @@ static const struct {
 	{"topics: [{name: a b}]\n",
 	 "f:1:17: topics[0].name: \"a b\": expected 1 to 249 of a-z, A-Z, 0-9, '.', '_' and '-'\n"},
 	{"topics: [{name: a, auto_create: true}]\n",
-	 "f:1:20: unknown key \"auto_create\" in topics[a]: expected one of name, partitions, retention, retention_bytes, durability, cleanup, idempotency\n"},
+	 "f:1:20: unknown key \"auto_create\" in topics[a]: expected one of name, partitions, retention, retention_bytes, durability, cleanup, compaction, recompress_after, idempotency\n"},
 	{"topics: {name: a}\n", "f:1:9: topics: expected a list, each item a mapping: - { name: NAME }\n"},
 	{"topics: [{name: a, partitions: 10001}]\n",
 	 "f:1:32: topics[a].partitions: \"10001\": expected a whole number from 1 to 10000\n"},
@@ -504,12 +504,17 @@ static void a_topic_takes_the_keys_of_the_file(void **state)
 	assert_int_equal(conf_topic_set(&t, SLICE_LIT("idempotency.ttl"), SLICE_LIT("90s"), &fault), 0);
 	assert_int_equal(conf_topic_set(&t, SLICE_LIT("retention"), SLICE_LIT("forever"), &fault), 0);
 	assert_int_equal(conf_topic_set(&t, SLICE_LIT("retention_bytes"), SLICE_LIT("-1"), &fault), 0);
+	/* Kafka's spelling is ours said otherwise. */
+	assert_int_equal(conf_topic_set(&t, SLICE_LIT("cleanup"), SLICE_LIT("compact,delete"), &fault), 0);
+	assert_int_equal(t.cleanup, CONF_CLEANUP_COMPACT_DELETE);
+	assert_int_equal(conf_topic_set(&t, SLICE_LIT("cleanup"), SLICE_LIT("delete"), &fault), 0);
 	buf_init(&out, 1000);
 	assert_int_equal(conf_topic_json(&t, &out), 0);
 	assert_true(slice_eq_str(
 		buf_slice(&out),
 		"\"partitions\":12,\"retention\":\"forever\",\"retention_bytes\":\"unlimited\",\"durability\":\"fsync\","
-		"\"cleanup\":\"delete\",\"idempotency\":{\"ttl\":\"90s\"}"));
+		"\"cleanup\":\"delete\",\"compaction\":{\"dirty_percent\":50,\"max_lag\":\"1d\",\"tombstone_retention\":\"1d\"},"
+		"\"recompress_after\":\"never\",\"idempotency\":{\"ttl\":\"90s\"}"));
 	buf_fini(&out);
 	assert_int_equal(conf_topic_set(&t, SLICE_LIT("retnetion"), SLICE_LIT("1d"), &fault),
 			 ERR_BAD_TOPIC_CONFIG);

@@ -207,6 +207,8 @@ static void schema_type(const struct setting *s, struct buf *out)
 		buf_append_str(out, "\"enum\":[");
 		for (uint32_t i = 0; s->names[i]; i++)
 			buf_appendf(out, "%s\"%s\"", i ? "," : "", s->names[i]);
+		for (const struct setting_alias *a = s->aliases; a && a->text; a++)
+			buf_appendf(out, ",\"%s\"", a->text);
 		buf_append_byte(out, ']');
 		break;
 	case SETTING_LIST:

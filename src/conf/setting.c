@@ -26,6 +26,10 @@ static const char *const log_levels[] = {"error", "warning", "info", "debug", NU
 static const char *const log_formats[] = {"text", "json", NULL};
 static const char *const durabilities[] = {"fsync", "os", NULL};
 static const char *const cleanups[] = {"delete", "compact", "compact_delete", NULL};
+/* As Kafka's cleanup.policy spells it. */
+static const struct setting_alias cleanup_aliases[] = {{"compact,delete", "compact_delete"},
+						       {"delete,compact", "compact_delete"},
+						       {NULL, NULL}};
 static const char *const source_types[] = {"webhook", NULL};
 static const char *const schemes[] = {"none",    "github",   "stripe",      "slack",
 				      "shopify", "standard", "hmac_sha256", NULL};
@@ -139,6 +143,13 @@ const struct setting setting_table[] = {
 	 .type = SETTING_DURATION, .min = 0, .max = DAYS(366), IN_FILE(log.clock_hold_ms)},
 	{"log.readers", "2", "Threads that read from disk what is not in memory.", .type = SETTING_INT,
 	 .min = 1, .max = 64, .flags = SETTING_RESTART, IN_FILE(log.readers)},
+	{"log.rewrite_rate", "64MiB", "Most that compaction and recompression read and write, together.",
+	 .type = SETTING_SIZE, .unit = "bytes a second", .word = "unlimited", .word_value = 0, .min = KIB(64),
+	 .max = GIB(64), .flags = SETTING_RESTART, IN_FILE(log.rewrite_rate)},
+	{"log.compaction_memory", "64MiB",
+	 "Memory for the keys of one pass of compaction, 32 bytes each; more keys take several passes.",
+	 .type = SETTING_SIZE, .min = MIB(1), .max = GIB(16), .flags = SETTING_RESTART,
+	 IN_FILE(log.compaction_memory)},
 
 	/* ---- stream ---- */
 	{"stream.buffer_bytes", "1MiB",
@@ -172,8 +183,22 @@ const struct setting setting_table[] = {
 	 "When a record is acknowledged: fsync is after the disk has it, os after the kernel has it.",
 	 .type = SETTING_ENUM, .names = durabilities, IN_TOPIC(durability)},
 	{"cleanup", "delete",
-	 "What happens to old records: delete by age and size, or compact to the last one of each key.",
-	 .type = SETTING_ENUM, .names = cleanups, IN_TOPIC(cleanup)},
+	 "What happens to old records: delete by age and size, compact to the last one of each key, or both; \"compact,delete\" is understood too.",
+	 .type = SETTING_ENUM, .names = cleanups, .aliases = cleanup_aliases, IN_TOPIC(cleanup)},
+	{"compaction.dirty_percent", "50",
+	 "Share of a compacted partition's closed segments that must have come since the last pass before the next one begins.",
+	 .type = SETTING_INT, .unit = "percent", .min = 1, .max = 100, IN_TOPIC(compaction_dirty_percent)},
+	{"compaction.max_lag", "1d",
+	 "Age of a record at which its partition is compacted however little has changed; forever leaves it to dirty_percent.",
+	 .type = SETTING_DURATION, .word = "forever", .word_value = -1, .min = SECONDS(1), .max = DAYS(36500),
+	 IN_TOPIC(compaction_max_lag_ms)},
+	{"compaction.tombstone_retention", "1d",
+	 "How long a tombstone stays in a compacted topic, from the first pass that meets it, so that slow readers see it.",
+	 .type = SETTING_DURATION, .min = 0, .max = DAYS(36500), IN_TOPIC(compaction_tombstone_ms)},
+	{"recompress_after", "never",
+	 "Age of a closed segment at which it is written again with zstd; readers see no difference.",
+	 .type = SETTING_DURATION, .word = "never", .word_value = 0, .min = SECONDS(1), .max = DAYS(36500),
+	 IN_TOPIC(recompress_after_ms)},
 	{"idempotency.ttl", "7d", "How long an idempotency key is remembered.", .type = SETTING_DURATION,
 	 .min = SECONDS(1), .max = DAYS(366), IN_TOPIC(idempotency_ttl_ms)},
 	{"auto_create", "true", "Whether a topic is made when it is first written to.", .type = SETTING_BOOL,
@@ -276,6 +301,9 @@ static int store_enum(const struct setting *s, int64_t *member, struct slice tex
 			return 0;
 		}
 	}
+	for (const struct setting_alias *a = s->aliases; a && a->text; a++)
+		if (slice_eq_str(text, a->text))
+			return store_enum(s, member, slice_str(a->name));
 	return ERR_BAD_CONFIG;
 }
 

@@ -38,6 +38,10 @@ enum setting_flags {
 	SETTING_LATER = 32,        /* checked, without effect in this version */
 };
 
+struct setting_alias {
+	const char *text, *name;
+};
+
 struct setting {
 	const char *path;     /* within the scope: "http.listen", "idempotency.ttl" */
 	const char *fallback; /* default, as the file would say it; NULL: none */
@@ -46,7 +50,8 @@ struct setting {
 	const char *word;     /* a word that stands for word_value, or for NULL of a string */
 	int64_t word_value;
 	int64_t min, max;
-	const char *const *names; /* of an enum; ends with NULL; the value is the index */
+	const char *const *names;            /* of an enum; ends with NULL; the value is the index */
+	const struct setting_alias *aliases; /* other spellings of names; ends with NULL. May be NULL */
 	bool (*shape)(struct slice text);
 	const char *shape_text; /* what the shape is: "HOST:PORT, such as 127.0.0.1:8080" */
 	size_t offset;

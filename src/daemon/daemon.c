@@ -6,6 +6,7 @@
 #include "daemon/daemon.h"
 
 #include <signal.h>
+#include <string.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -74,7 +75,7 @@ static void wait_for_stop(struct parts *p, const sigset_t *set)
 
 int daemon_run(const struct conf *conf, const struct daemon_options *options)
 {
-	struct parts *p = mem_zalloc(1, sizeof(*p));
+	struct parts *p = mem_aligned(_Alignof(struct parts), sizeof(*p));
 	pthread_t watcher;
 	sigset_t set;
 	int rc;
@@ -83,6 +84,7 @@ int daemon_run(const struct conf *conf, const struct daemon_options *options)
 		say(SAY_ERROR, "start_failed", "no memory to start");
 		return 1;
 	}
+	memset(p, 0, sizeof(*p));
 	p->conf = conf;
 	p->options = options;
 	p->sys = sys_kernel();

@@ -133,6 +133,13 @@ static void put_log(struct metrics_scrape *s, struct log *l)
 	metrics_put(s, METRIC_LOG_READS, ORIGIN_DISK, (int64_t)st.reads_disk);
 	metrics_put(s, METRIC_LOG_CHECKPOINTS, 0, (int64_t)st.checkpoints);
 	metrics_put(s, METRIC_LOG_CHECKPOINT_SECONDS, 0, (int64_t)st.last_checkpoint_ns);
+	metrics_put(s, METRIC_LOG_COMPACTIONS, 0, (int64_t)st.compactions);
+	metrics_put(s, METRIC_LOG_COMPACTED_RECORDS, REMOVAL_REPLACED, (int64_t)st.compacted_records);
+	metrics_put(s, METRIC_LOG_COMPACTED_RECORDS, REMOVAL_TOMBSTONE, (int64_t)st.compacted_tombstones);
+	metrics_put(s, METRIC_LOG_DIRTY_BYTES, 0, (int64_t)st.dirty_bytes);
+	metrics_put(s, METRIC_LOG_REWRITTEN_SEGMENTS, 0, (int64_t)st.rewritten_segments);
+	metrics_put(s, METRIC_LOG_REWRITE_READ, 0, (int64_t)st.rewrite_read_bytes);
+	metrics_put(s, METRIC_LOG_REWRITE_WRITTEN, 0, (int64_t)st.rewrite_written_bytes);
 	metrics_put(s, METRIC_LOG_FREE_BYTES, 0, (int64_t)st.free_bytes);
 	metrics_put(s, METRIC_LOG_PARTITIONS, 0, (int64_t)st.partitions);
 	metrics_put(s, METRIC_LOG_FILES, 0, (int64_t)st.files_open);
@@ -168,10 +175,10 @@ static void put_listener(struct metrics_scrape *s, enum metric_LISTENER label, c
 	metrics_put(s, METRIC_SENT_BYTES, label, (int64_t)f.bytes_sent);
 }
 
-static void put_memory(struct metrics_scrape *s, const struct http_server *http)
+static void put_memory(struct metrics_scrape *s, const struct budget *b)
 {
-	metrics_put(s, METRIC_MEMORY_USED, 0, http_server_body_bytes(http));
-	metrics_put(s, METRIC_MEMORY_LIMIT, 0, http_server_options(http)->body_budget_bytes);
+	metrics_put(s, METRIC_MEMORY_USED, 0, budget_used(b));
+	metrics_put(s, METRIC_MEMORY_LIMIT, 0, atomic_load(&b->bytes_max));
 }
 
 static void put_all(void *ctx, struct metrics_scrape *s)
@@ -181,7 +188,7 @@ static void put_all(void *ctx, struct metrics_scrape *s)
 	put_log(s, p->app.log);
 	put_seen(s, log_seen(p->app.log));
 	put_listener(s, LISTENER_HTTP, p->listener); /* there before the first loop runs, as p->http is */
-	put_memory(s, p->http);
+	put_memory(s, &p->budget);
 	for (uint32_t i = 0; i < p->loop_count; i++) {
 		struct app_loop *al = &p->app.loops[i];
 		for (unsigned way = 0; way < METRIC_COUNT_WAY; way++) {

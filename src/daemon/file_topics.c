@@ -35,7 +35,11 @@ static bool same(const struct topic_config *a, const struct topic_config *b)
 {
 	return a->partitions == b->partitions && a->retention_ms == b->retention_ms &&
 	       a->retention_bytes == b->retention_bytes && a->durability == b->durability &&
-	       a->cleanup == b->cleanup && a->idempotency_ttl_ms == b->idempotency_ttl_ms;
+	       a->cleanup == b->cleanup && a->idempotency_ttl_ms == b->idempotency_ttl_ms &&
+	       a->compaction_dirty_percent == b->compaction_dirty_percent &&
+	       a->compaction_max_lag_ms == b->compaction_max_lag_ms &&
+	       a->compaction_tombstone_ms == b->compaction_tombstone_ms &&
+	       a->recompress_after_ms == b->recompress_after_ms;
 }
 
 /* Whether the topic may become what the file says. Asked of all before one is changed, as a file is applied whole or not at all. */

@@ -16,9 +16,10 @@
 
 #define MS 1000000ll
 #define DRAIN_STEP_MS 10
-#define FILES_OF_ITS_OWN 24u /* standard ones, journal, lock, what a checkpoint opens */
-#define KEY_FILES 64u        /* runs of keys, at most */
-#define PEERS_MS 2000        /* contract: peers that do not answer are cut after 2 s */
+#define FILES_OF_ITS_OWN 24u  /* standard ones, journal, lock, what a checkpoint opens */
+#define KEY_FILES 64u         /* runs of keys, at most */
+#define CONNECTION_BYTES 1024 /* of a connection with nothing in flight */
+#define PEERS_MS 2000         /* contract: peers that do not answer are cut after 2 s */
 
 static int failed(const char *what, const struct fault *fault)
 {
@@ -27,7 +28,7 @@ static int failed(const char *what, const struct fault *fault)
 	return 1;
 }
 
-static struct log_options log_settings(const struct parts *p)
+static struct log_options log_settings(struct parts *p)
 {
 	const struct conf *c = p->conf;
 
@@ -44,6 +45,9 @@ static struct log_options log_settings(const struct parts *p)
 		.index_interval_bytes = (uint32_t)c->log.index_interval_bytes,
 		.files_max = (uint32_t)c->log.files_max,
 		.readers = (uint32_t)c->log.readers,
+		.rewrite_rate = (uint64_t)c->log.rewrite_rate,
+		.compaction_bytes_max = (uint64_t)c->log.compaction_memory,
+		.read_gauge = &p->budget.used,
 		.clock_hold_ms = c->log.clock_hold_ms ? c->log.clock_hold_ms : -1,
 		.say = say_text,
 	};
@@ -128,7 +132,7 @@ static int run_blocking(void *ctx, void (*run)(void *arg), void (*done)(void *ar
 
 static int build_loop(struct parts *p, uint32_t number, struct fault *fault)
 {
-	struct loop_options options = {.sys = p->sys, .number = number};
+	struct loop_options options = {.sys = p->sys, .number = number, .budget = &p->budget};
 	struct app_loop *al = &p->app.loops[number];
 	struct ingest_queue_options queue = {.ingest = p->app.ingest,
 					     .run_blocking = run_blocking,
@@ -147,6 +151,7 @@ static int build_loop(struct parts *p, uint32_t number, struct fault *fault)
 	al->shard = metrics_shard_new(p->app.metrics);
 	queue.port = al->port;
 	queue.shard = al->shard;
+	queue.share = loop_share(p->loops[number]);
 	rc = ingest_queue_new(&queue, &al->queue);
 	return rc || !al->shard ? fault_set(fault, ERR_NOMEM, "no memory for a loop") : 0;
 }
@@ -192,7 +197,6 @@ static struct http_options http_settings(struct parts *p)
 		.cors = c->http.cors,
 		.head = {.head_bytes_max = (uint32_t)c->http.header_bytes_max},
 		.large_body_max = (uint64_t)c->http.body_bytes_max,
-		.body_budget_bytes = c->memory_bytes,
 		.stream_bytes_max = (size_t)c->stream.buffer_bytes,
 		.head_timeout_ns = c->http.header_timeout_ms * MS,
 		.body_grace_ns = c->http.header_timeout_ms * MS,
@@ -214,13 +218,27 @@ static void on_exhausted(void *ctx, int negative_errno)
 	    sys_error_text(negative_errno));
 }
 
+/* Connections that wait for nothing may hold a quarter of the budget: the next one is told so. */
+static uint32_t connections_paid(const struct parts *p)
+{
+	int64_t paid = p->conf->memory_bytes / 4 / CONNECTION_BYTES;
+	uint32_t wanted = (uint32_t)p->conf->http.max_connections;
+
+	if (paid >= wanted)
+		return wanted;
+	say(SAY_INFO, "little_memory",
+	    "memory allows fewer connections than http.max_connections memory=%lld connections=%lld",
+	    (long long)p->conf->memory_bytes, (long long)paid);
+	return (uint32_t)paid;
+}
+
 /*
  * Connections must not take the descriptors that the log needs for its files:
  * else the first flood of them would stop ingest, and not only new connections.
  */
 static uint32_t connections_allowed(const struct parts *p)
 {
-	uint32_t wanted = (uint32_t)p->conf->http.max_connections;
+	uint32_t wanted = connections_paid(p);
 	uint64_t kept = log_files_max(p->app.log) + FILES_OF_ITS_OWN + 4ull * p->loop_count, left;
 	struct rlimit limit;
 
@@ -308,6 +326,9 @@ int parts_build(struct parts *p)
 	int rc;
 
 	raise_file_limit();
+	mem_give_back();
+	budget_init(&p->budget, p->conf->memory_bytes, loops_wanted(p->conf));
+	p->app.budget = &p->budget;
 	p->app.sys = p->sys;
 	p->app.limits.sse_comment_ns = p->conf->stream.sse_comment_interval_ms * MS;
 	p->app.limits.ws_ping_ns = p->conf->stream.ws_ping_interval_ms * MS;

@@ -21,7 +21,8 @@ struct parts {
 	const struct conf *conf; /* in force; owned where it came from a reload */
 	bool conf_owned;
 	const struct sys *sys;
-	struct app app; /* log, topics, ingest, metrics, health and the loops' parts */
+	struct budget budget; /* `memory`: what grows with what clients do */
+	struct app app;       /* log, topics, ingest, metrics, health and the loops' parts */
 	struct state *state;
 	struct jobs *jobs;
 	struct http_server *http;

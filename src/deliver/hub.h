@@ -2,6 +2,7 @@
 #ifndef WEIR_DELIVER_HUB_H
 #define WEIR_DELIVER_HUB_H
 
+#include "base/budget.h"
 #include "log/log.h"
 #include "state/topics.h"
 
@@ -19,7 +20,8 @@ struct hub;
 struct hub_options {
 	struct log *log;
 	struct topics *topics;
-	struct log_port *port; /* the loop's */
+	struct log_port *port;      /* the loop's */
+	struct budget_share *share; /* the loop's: what readers hold is counted there; NULL: nowhere */
 };
 
 /* Everything is borrowed for the hub's life. Returns owned; ERR_NOMEM. */

@@ -88,7 +88,8 @@ struct reader {
 	bool watching;
 	int8_t waiting; /* topics waited for */
 	uint8_t tag;
-	int status; /* an error that stays */
+	int status;       /* an error that stays */
+	uint32_t charged; /* bytes, in the loop's share of the budget */
 	struct reader_topic one_topic;
 	struct reader_place one;
 };
@@ -129,6 +130,9 @@ int hub_watch_take(struct hub *hub, struct partition *p, struct hub_watch **out)
 void hub_watch_give(struct hub_watch *w);
 void hub_park(struct reader_place *place);
 void hub_unpark(struct reader_place *place);
+
+/* Counts what the reader holds now; called where that changes. */
+void reader_charge(struct reader *r);
 
 /* reader.c */
 uint32_t reader_kept_count(const struct reader *r);

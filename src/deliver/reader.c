@@ -587,6 +587,31 @@ static void free_extra(struct reader_extra *e)
 	mem_free(e);
 }
 
+static size_t bytes_held(const struct reader *r)
+{
+	size_t bytes = sizeof(*r) + 16; /* with the allocator's own */
+
+	if (r->extra)
+		bytes += sizeof(*r->extra) + r->extra->key_len +
+			 r->extra->kept_count * sizeof(*r->extra->kept);
+	if (r->topics != &r->one_topic)
+		bytes += r->topic_count * sizeof(*r->topics);
+	if (r->places != &r->one)
+		bytes += r->place_count * sizeof(*r->places);
+	return bytes;
+}
+
+void reader_charge(struct reader *r)
+{
+	struct budget_share *share = r->hub->options.share;
+
+	if (!share)
+		return;
+	budget_sub(share, r->charged);
+	r->charged = (uint32_t)bytes_held(r);
+	budget_add(share, r->charged);
+}
+
 void reader_close(struct reader *r)
 {
 	if (!r)
@@ -603,6 +628,8 @@ void reader_close(struct reader *r)
 	else if (r->fetch)
 		r->fetch->reader = NULL;
 	hub_remove(r->hub, r);
+	if (r->charged)
+		budget_sub(r->hub->options.share, r->charged);
 	if (r->extra)
 		free_extra(r->extra);
 	if (r->topics != &r->one_topic)

@@ -451,6 +451,7 @@ void reader_look_at_topics(struct reader *r)
 	if (rc >= 0 && !changed)
 		return;
 	r->status = rc < 0 ? rc : lay_out(r, NULL, NULL);
+	reader_charge(r);
 	hub_wake(r);
 }
 
@@ -556,6 +557,7 @@ int reader_open(struct hub *hub, const struct reader_options *options, struct re
 		return rc;
 	}
 	drop_extra(r, options);
+	reader_charge(r);
 	*out = r;
 	return 0;
 }

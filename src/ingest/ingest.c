@@ -128,6 +128,7 @@ int ingest_queue_new(const struct ingest_queue_options *options, struct ingest_q
 	q->now_ns = options->now_ns;
 	q->ctx = options->ctx;
 	q->shard = options->shard;
+	q->share = options->share;
 	list_init(&q->queued);
 	list_init(&q->decided);
 	list_init(&q->to_read);
@@ -336,13 +337,18 @@ static int create_topic(struct ingest_queue *q, struct ingest_request *r, struct
 
 /* ---- entering ---- */
 
+static bool has_keys(const struct ingest_request *r)
+{
+	return r->unit_key.ptr || r->own_key_count;
+}
+
 static log_done_fn on_committed;
 
 /* Keys are held: into the log with it. 0 with r->entered, 0 without where nothing is new, or a refusal. */
 static int enter_claimed(struct ingest_queue *q, struct ingest_request *r)
 {
 	bool unit_done = r->unit_key.ptr && r->draft_count && r->unit_verdict == SEEN_DUPLICATE;
-	int rc = claim_judge(r);
+	int rc = has_keys(r) || r->body_error_count ? claim_judge(r) : 0;
 
 	r->commit.record_count = 0;
 	if (rc == 0 && !unit_done)
@@ -372,11 +378,6 @@ static int enter_claimed(struct ingest_queue *q, struct ingest_request *r)
 
 static log_waiter_fn on_waiter;
 
-static bool has_keys(const struct ingest_request *r)
-{
-	return r->unit_key.ptr || r->own_key_count;
-}
-
 /* Topic and keys under the lock. Gives claim_all's verdict, or a refusal that stands in the result. */
 static int claim_under_lock(struct ingest_queue *q, struct ingest_request *r)
 {
@@ -401,6 +402,8 @@ static void enter_one(struct ingest_queue *q, struct ingest_request *r)
 		claim_release(q, r, &q->woken);
 		rc = create_topic(q, r, name);
 	}
+	if (rc == 0 && !r->claims_held)
+		r->needs_key = topic_is_compacted(&r->topic_found->config);
 	if (rc == 0 && has_keys(r)) {
 		rc = claim_prepare(q, r);
 		if (rc == 0 && !r->claims_held)

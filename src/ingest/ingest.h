@@ -71,6 +71,7 @@ struct ingest_queue_options {
 	int64_t (*now_ns)(void *ctx); /* the loop's clock, for the time that requests take; with a shard */
 	void *ctx;
 	struct metrics_shard *shard; /* of the loop: what comes in is counted there. NULL: nowhere */
+	struct budget_share *share;  /* of the loop: asked before a large body is parsed. NULL: nobody */
 };
 
 int ingest_queue_new(const struct ingest_queue_options *options, struct ingest_queue **out);
@@ -178,6 +179,7 @@ struct ingest_request {
 	struct log_key *keys; /* what is claimed */
 	struct log_key one_key;
 	uint32_t draft_count, draft_cap;
+	uint32_t draft_max;     /* more than this body can have; set where items are used */
 	uint32_t index_count;   /* records of the body, refused ones too */
 	uint32_t own_key_count; /* items with an idempotency key */
 	uint32_t key_count;     /* claimed at present */
@@ -189,6 +191,7 @@ struct ingest_request {
 	struct seen_range unit_range;
 	int unit_verdict; /* enum seen_verdict */
 	int claim_result;
+	bool needs_key;           /* the topic is compacted */
 	uint32_t partition_limit; /* partitions of the topic when it was looked at last */
 	uint32_t *range_slots;    /* by partition: range + 1; NULL for few */
 	bool claims_held;
@@ -206,7 +209,8 @@ void ingest_request_init(struct ingest_request *r, struct arena *arena, ingest_f
 int ingest_option(struct ingest_request *r, struct slice name, struct slice value, struct fault *fault);
 
 /*
- * Parses and checks. 0: queued; on_done will come, after an ingest_flush, never
+ * Parses and checks. ERR_OVERLOADED before that, where the body is large and there is no
+ * memory for what it would become. 0: queued; on_done will come, after an ingest_flush, never
  * inside this call. Else the refusal, with r->result filled in; no callback will come.
  */
 int ingest_start(struct ingest_queue *q, struct ingest_request *r);

@@ -122,6 +122,7 @@ static void fill_item_outcome(const struct ingest_request *r, uint32_t draft, en
 		fill_item_outcome(r, item->repeats, INGEST_DUPLICATE, o);
 		break;
 	case ITEM_REUSED:
+	case ITEM_KEYLESS:
 		break;
 	}
 }

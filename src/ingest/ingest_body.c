@@ -5,8 +5,13 @@
  *
  * A body of one record takes no memory beyond its copy: the record stands in
  * the request. NDJSON counts its newlines first and has its array at once.
- * Envelopes grow theirs. What a record has of its own (key to be remembered by,
- * partition) stands beside it in an item, which plain bodies do not have.
+ * Envelopes begin small, then take what as many records would need as the body
+ * has braces: doubling left as much again behind in the arena. What a record has of
+ * its own (key to be remembered by, partition) stands beside it in an item, which
+ * plain bodies do not have.
+ *
+ * From these counts follows what a large body becomes before it is parsed, and where the
+ * budget has no room for that it is refused then: half way would be too late.
  *
  * Every slice of a draft lies in the arena or, where body_stays, in the body.
  */
@@ -23,6 +28,8 @@
 #include "proto/cloudevents/cloudevents.h"
 
 #define DRAFTS_FIRST 16u
+#define DRAFTS_NEXT 1024u
+#define ASK_BYTES 65536u /* less goes without asking: such requests are many and short */
 #define ERRORS_FIRST 16u
 
 int ingest_refuse(struct ingest_request *r, int err, const char *format, ...)
@@ -59,6 +66,24 @@ static int refuse_with(struct ingest_request *r, const struct fault *fault)
 }
 
 /* ---- growing ---- */
+
+/* Is there memory for what a body is about to become? What is held already is counted. */
+static int check_memory(const struct ingest_queue *q, struct ingest_request *r, size_t bytes)
+{
+	if (bytes < ASK_BYTES || !q->share || budget_admits(q->share, bytes, r->arena->bytes + r->body.len))
+		return 0;
+	return ingest_refuse(r, ERR_OVERLOADED,
+			     "The memory that is set aside for clients is in use; try again");
+}
+
+static uint32_t count_bytes(struct slice body, uint8_t byte, uint32_t max)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < body.len; i++)
+		n += body.ptr[i] == byte;
+	return n < max ? (uint32_t)n : max;
+}
 
 /* A larger copy of an array in the arena; the old one is left there. */
 static void *grow(struct arena *arena, const void *old, uint32_t count, uint32_t cap, size_t size)
@@ -286,15 +311,6 @@ static int parse_json(struct ingest_queue *q, struct ingest_request *r, struct s
 
 /* ---- NDJSON ---- */
 
-static uint32_t count_lines(struct slice body, uint32_t max)
-{
-	uint32_t lines = 1;
-
-	for (size_t i = 0; i < body.len; i++)
-		lines += body.ptr[i] == '\n';
-	return lines < max ? lines : max;
-}
-
 static int reject_line(struct ingest_request *r, uint32_t index, uint64_t line, const struct json_error *bad,
 		       const char *large)
 {
@@ -344,14 +360,17 @@ static int take_lines(struct ingest_queue *q, struct ingest_request *r, struct n
 static int parse_ndjson(struct ingest_queue *q, struct ingest_request *r, struct slice body)
 {
 	uint32_t max = atomic_load_explicit(&q->ingest->records_max, memory_order_relaxed);
+	uint32_t lines = count_bytes(body, '\n', max - 1) + 1;
 	struct log_record model;
 	struct ndjson n;
-	int rc;
+	int rc = check_memory(q, r, lines * sizeof(model));
 
+	if (rc)
+		return rc;
 	set_draft(&model, 0, r->key, slice_null());
 	rc = encode_single(r, &model);
 	if (rc == 0)
-		rc = reserve_drafts(r, count_lines(body, max), false);
+		rc = reserve_drafts(r, lines, false);
 	if (rc)
 		return rc;
 	ndjson_init(&n, body);
@@ -364,13 +383,33 @@ static int parse_ndjson(struct ingest_queue *q, struct ingest_request *r, struct
 
 /* ---- bodies of several records with settings of their own ---- */
 
+/* Before a body of many objects: each record is one, and one more may be looked at. */
+static int expect_items(struct ingest_queue *q, struct ingest_request *r, struct slice body)
+{
+	uint32_t max = atomic_load_explicit(&q->ingest->records_max, memory_order_relaxed);
+
+	r->draft_max = count_bytes(body, '{', max) + 1;
+	return check_memory(q, r,
+			    body.len +
+				    r->draft_max * (sizeof(struct log_record) + sizeof(struct ingest_item)));
+}
+
+static uint32_t next_cap(const struct ingest_request *r)
+{
+	uint32_t cap = r->draft_cap == 0          ? DRAFTS_FIRST :
+		       r->draft_cap < DRAFTS_NEXT ? DRAFTS_NEXT :
+						    r->draft_max;
+
+	return cap < r->draft_max ? cap : r->draft_max;
+}
+
 /* The next draft with its item, not yet counted in. */
 static int begin_item(struct ingest_queue *q, struct ingest_request *r, uint32_t *index)
 {
 	int rc = count_record(q, r, index);
 
 	if (rc == 0 && r->draft_count == r->draft_cap)
-		rc = reserve_drafts(r, r->draft_cap ? r->draft_cap * 2 : DRAFTS_FIRST, true);
+		rc = reserve_drafts(r, next_cap(r), true);
 	return rc;
 }
 
@@ -508,7 +547,9 @@ static int parse_document(struct ingest_queue *q, struct ingest_request *r, stru
 
 static int parse_batch(struct ingest_queue *q, struct ingest_request *r, struct slice body)
 {
-	return parse_document(q, r, body, take_batch);
+	int rc = expect_items(q, r, body);
+
+	return rc ? rc : parse_document(q, r, body, take_batch);
 }
 
 /* ---- CloudEvents ---- */
@@ -637,7 +678,9 @@ static int take_events(struct ingest_queue *q, struct ingest_request *r, struct 
 
 static int parse_events(struct ingest_queue *q, struct ingest_request *r, struct slice body)
 {
-	return parse_document(q, r, body, take_events);
+	int rc = expect_items(q, r, body);
+
+	return rc ? rc : parse_document(q, r, body, take_events);
 }
 
 /* ---- the body ---- */

@@ -59,16 +59,21 @@ int claim_prepare(struct ingest_queue *q, struct ingest_request *r)
 	return r->own_key_count > 1 ? find_repeats(r) : 0;
 }
 
+static void release_one(struct ingest_queue *q, struct seen_claim *claim, struct seen_waiter **woken)
+{
+	struct seen_waiter *list = seen_release(q->ingest->seen, claim);
+	struct seen_waiter **end = &list;
+
+	while (*end)
+		end = &(*end)->next;
+	*end = *woken;
+	*woken = list;
+}
+
 void claim_release(struct ingest_queue *q, struct ingest_request *r, struct seen_waiter **woken)
 {
-	for (uint32_t i = 0; i < r->key_count; i++) {
-		struct seen_waiter *list = seen_release(q->ingest->seen, &r->keys[i].claim);
-		struct seen_waiter **end = &list;
-		while (*end)
-			end = &(*end)->next;
-		*end = *woken;
-		*woken = list;
-	}
+	for (uint32_t i = 0; i < r->key_count; i++)
+		release_one(q, &r->keys[i].claim, woken);
 	r->key_count = 0;
 	r->claims_held = false;
 }
@@ -84,7 +89,7 @@ static int claim_unit(struct ingest_queue *q, struct ingest_request *r, int64_t 
 }
 
 static int claim_items(struct ingest_queue *q, struct ingest_request *r, int64_t now_ms, claim_ask_fn *ask,
-		       struct seen_waiter *waiter)
+		       struct seen_waiter *waiter, struct seen_waiter **woken)
 {
 	static const uint8_t states[] = {
 		[SEEN_NEW] = ITEM_NEW,
@@ -106,7 +111,11 @@ static int claim_items(struct ingest_queue *q, struct ingest_request *r, int64_t
 		if (verdict < 0 || verdict == SEEN_IN_FLIGHT || verdict == SEEN_READ)
 			return verdict;
 		item->state = states[verdict];
-		r->key_count += verdict == SEEN_NEW;
+		if (verdict == SEEN_NEW && r->needs_key && !r->drafts[i].key.ptr) {
+			release_one(q, &r->keys[r->key_count].claim, woken);
+			item->state = ITEM_KEYLESS;
+		}
+		r->key_count += item->state == ITEM_NEW;
 	}
 	return SEEN_NEW;
 }
@@ -120,7 +129,7 @@ int claim_all(struct ingest_queue *q, struct ingest_request *r, int64_t now_ms, 
 	if (r->unit_key.ptr && r->draft_count)
 		verdict = claim_unit(q, r, now_ms, ask, waiter);
 	else if (r->own_key_count)
-		verdict = claim_items(q, r, now_ms, ask, waiter);
+		verdict = claim_items(q, r, now_ms, ask, waiter, woken);
 	if (verdict == SEEN_NEW)
 		r->claims_held = true;
 	else
@@ -159,6 +168,48 @@ static bool is_reused(const struct ingest_request *r, const struct ingest_item *
 	       (item->state == ITEM_REPEAT && r->items[item->repeats].state == ITEM_REUSED);
 }
 
+/* New, without a key, and the topic is compacted. What is a duplicate by its idempotency key was taken before. */
+static bool is_keyless(const struct ingest_request *r, uint32_t draft)
+{
+	const struct ingest_item *item = r->items ? &r->items[draft] : NULL;
+
+	if (r->drafts[draft].key.ptr)
+		return false;
+	if (item && item->state == ITEM_REPEAT)
+		return r->items[item->repeats].state == ITEM_KEYLESS;
+	return !item || item->state == ITEM_NEW || item->state == ITEM_KEYLESS;
+}
+
+/* Compaction could never tell such a record's successor. */
+static int reject_keyless(struct ingest_request *r, uint32_t *good)
+{
+	uint32_t keyless = 0;
+	int rc = 0;
+
+	if (!r->needs_key || (r->unit_key.ptr && r->unit_verdict == SEEN_DUPLICATE))
+		return 0;
+	for (uint32_t i = 0; i < r->draft_count; i++)
+		keyless += is_keyless(r, i);
+	if (keyless && (!r->items || r->index_count == 1))
+		return ingest_refuse(r, ERR_KEY_REQUIRED,
+				     "Topic %s is compacted: each of its records needs a key, and %s none",
+				     r->topic_found->name,
+				     r->draft_count == 1 ? "this one has" : "these have");
+	for (uint32_t i = 0; keyless && rc == 0 && i < r->draft_count; i++) {
+		struct ingest_error error = {
+			.index = r->drafts[i].tag,
+			.err = ERR_KEY_REQUIRED,
+			.what = "the topic is compacted: the record needs a key",
+		};
+		if (!is_keyless(r, i))
+			continue;
+		r->items[i].state = ITEM_KEYLESS;
+		(*good)--;
+		rc = ingest_reject(r, &error);
+	}
+	return rc;
+}
+
 int claim_judge(struct ingest_request *r)
 {
 	uint32_t good = r->draft_count;
@@ -181,9 +232,11 @@ int claim_judge(struct ingest_request *r)
 		good--;
 		rc = ingest_reject(r, &error);
 	}
+	if (rc == 0)
+		rc = reject_keyless(r, &good);
 	if (rc)
 		return rc;
-	if (r->body_error_count && r->result.error_count > r->body_error_count)
+	if (r->result.error_count > 1)
 		qsort(r->result.errors, r->result.error_count, sizeof(*r->result.errors), compare_errors);
 	return ingest_check_errors(r, good);
 }

@@ -34,7 +34,10 @@ void claim_release(struct ingest_queue *q, struct ingest_request *r, struct seen
  */
 bool claim_answer_was_cut(struct ingest_request *r);
 
-/* All keys are known: refuses what used one with another payload. 0 or a refusal. */
+/*
+ * All keys are known: refuses what used one with another payload, and records without a key
+ * of their own for a compacted topic. 0 or a refusal.
+ */
 int claim_judge(struct ingest_request *r);
 
 #endif

@@ -30,6 +30,7 @@ struct ingest_queue {
 	int64_t (*now_ns)(void *ctx);
 	void *ctx;
 	struct metrics_shard *shard;
+	struct budget_share *share;
 	struct inflater *inflater;
 	struct headers headers; /* scratch of the record being read */
 	struct request_list queued;
@@ -44,6 +45,7 @@ enum item_state {
 	ITEM_DUPLICATE, /* range says where it went the first time */
 	ITEM_REPEAT,    /* the same as an earlier record of this body */
 	ITEM_REUSED,    /* its key was used with another payload */
+	ITEM_KEYLESS,   /* a record without a key, for a compacted topic */
 };
 
 /* What a record of a batch has of its own. */

@@ -661,6 +661,70 @@ static void an_envelope_names_each_bad_record(void **state)
 		"{\"index\":6,\"code\":\"invalid_record\",\"detail\":\"headers is not an object\"}]}");
 }
 
+static void make_compacted(const char *name)
+{
+	struct topic_config config = plain;
+	struct topic *topic = NULL;
+
+	config.cleanup = TOPIC_COMPACT;
+	log_enter_begin(w.log);
+	assert_int_equal(topics_create(w.topics, slice_str(name), &config, false, NULL, &topic, NULL), 0);
+	log_enter_end(w.log);
+}
+
+static void a_compacted_topic_takes_no_record_without_a_key(void **state)
+{
+	struct post *p;
+
+	(void)state;
+	make_compacted("c");
+	expect("c", NULL, "1", 422,
+	       "{\"status\":422,\"title\":\"Records of a compacted topic need a key\",\"detail\":\"Topic c is compacted: "
+	       "each of its records needs a key, and this one has none\",\"code\":\"key_required\"}");
+	expect("c", "application/x-ndjson", "1\n2\n", 422,
+	       "{\"status\":422,\"title\":\"Records of a compacted topic need a key\",\"detail\":\"Topic c is compacted: "
+	       "each of its records needs a key, and these have none\",\"code\":\"key_required\"}");
+	p = post_new("c", "application/x-ndjson", "1\n2\n");
+	option(p, "key", "");
+	check_answer(p, 200,
+		     "{\"topic\":\"c\",\"accepted\":2,\"duplicates\":0,\"rejected\":0,\"offsets\":["
+		     "{\"partition\":0,\"first\":0,\"last\":1}]}");
+	/* The idempotency key of what is refused is free again, a repeat of it in the body is refused with it. */
+	for (int i = 0; i < 2; i++) {
+		p = post_new(
+			"c", BATCH,
+			"{\"records\":[{\"value\":1,\"key\":\"k\"},{\"value\":2,\"idempotency_key\":\"i\"},"
+			"{\"value\":2,\"idempotency_key\":\"i\"},{\"value\":3,\"idempotency_key\":\"j\",\"key\":\"k\"}]}");
+		option(p, "on_error", "skip");
+		option(p, "results", "records");
+		check_answer(
+			p, 200,
+			i == 0 ?
+				"{\"topic\":\"c\",\"accepted\":2,\"duplicates\":0,\"rejected\":2,\"offsets\":["
+				"{\"partition\":0,\"first\":2,\"last\":3}],\"results\":["
+				"{\"index\":0,\"partition\":0,\"offset\":2,\"status\":\"accepted\"},"
+				"{\"index\":1,\"status\":\"rejected\"},{\"index\":2,\"status\":\"rejected\"},"
+				"{\"index\":3,\"partition\":0,\"offset\":3,\"status\":\"accepted\"}],\"errors\":["
+				"{\"index\":1,\"code\":\"key_required\",\"detail\":\"the topic is compacted: the record needs a key\"},"
+				"{\"index\":2,\"code\":\"key_required\",\"detail\":\"the topic is compacted: the record needs a key\"}]}" :
+				"{\"topic\":\"c\",\"accepted\":1,\"duplicates\":1,\"rejected\":2,\"offsets\":["
+				"{\"partition\":0,\"first\":3,\"last\":4}],\"results\":["
+				"{\"index\":0,\"partition\":0,\"offset\":4,\"status\":\"accepted\"},"
+				"{\"index\":1,\"status\":\"rejected\"},{\"index\":2,\"status\":\"rejected\"},"
+				"{\"index\":3,\"partition\":0,\"offset\":3,\"status\":\"duplicate\"}],\"errors\":["
+				"{\"index\":1,\"code\":\"key_required\",\"detail\":\"the topic is compacted: the record needs a key\"},"
+				"{\"index\":2,\"code\":\"key_required\",\"detail\":\"the topic is compacted: the record needs a key\"}]}");
+	}
+	expect("c", BATCH, "{\"records\":[{\"value\":1,\"key\":\"k\"},{\"value\":2}]}", 422,
+	       "{\"status\":422,\"title\":\"Records of the batch were refused\",\"detail\":\"1 of 2 records were refused and "
+	       "nothing was stored: see errors\",\"code\":\"invalid_batch\",\"errors\":[{\"index\":1,\"code\":"
+	       "\"key_required\",\"detail\":\"the topic is compacted: the record needs a key\"}]}");
+	/* A tombstone has a key and no value. */
+	expect("c", BATCH, "{\"records\":[{\"tombstone\":true,\"key\":\"k\"}]}", 200,
+	       "{\"topic\":\"c\",\"accepted\":1,\"duplicates\":0,\"rejected\":0,\"offsets\":["
+	       "{\"partition\":0,\"first\":5,\"last\":5}]}");
+}
+
 static void a_broken_envelope_is_400(void **state)
 {
 	static const struct {
@@ -1183,6 +1247,7 @@ int main(void)
 		CASE(too_many_records_are_413),
 		CASE(an_envelope_says_everything_of_a_record),
 		CASE(an_envelope_names_each_bad_record),
+		CASE(a_compacted_topic_takes_no_record_without_a_key),
 		CASE(a_broken_envelope_is_400),
 		CASE(a_key_makes_the_second_a_duplicate),
 		CASE(a_bad_key_is_400),

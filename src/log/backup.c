@@ -685,29 +685,45 @@ struct line {
 	char path[BACKUP_PATH_BYTES - 640];
 };
 
-/* Takes a line off: 1 a file, 0 another line or the end (*rest empty), ERR_CORRUPT. */
+/* Up to the next space, which is taken too. */
+static struct slice take_word(struct slice *rest)
+{
+	const uint8_t *end = rest->len ? memchr(rest->ptr, ' ', rest->len) : NULL;
+	size_t n = end ? (size_t)(end - rest->ptr) : rest->len;
+	struct slice word = slice_make(rest->ptr, n);
+
+	*rest = slice_from(*rest, end ? n + 1 : n);
+	return word;
+}
+
+static bool read_crc(struct slice text, uint32_t *out)
+{
+	*out = 0;
+	for (size_t i = 0; i < text.len; i++) {
+		uint8_t c = text.ptr[i];
+		if (!((c >= '0' && c <= '9') || (c >= 'a' && c <= 'f')))
+			return false;
+		*out = *out << 4 | (uint32_t)(c <= '9' ? c - '0' : c - 'a' + 10);
+	}
+	return text.len == 8;
+}
+
+/* Takes a line off: 1 a file, 0 another line, ERR_CORRUPT. A path stays within the backup. */
 static int next_line(struct slice *rest, struct line *out)
 {
 	const uint8_t *end = memchr(rest->ptr, '\n', rest->len);
-	char text[BACKUP_PATH_BYTES];
-	unsigned long long bytes;
 	size_t n = end ? (size_t)(end - rest->ptr) : rest->len;
-	int path_at = 0;
+	struct slice text = slice_make(rest->ptr, n);
 
-	if (n >= sizeof(text))
-		return ERR_CORRUPT;
-	memcpy(text, rest->ptr, n);
-	text[n] = '\0';
 	*rest = slice_from(*rest, end ? n + 1 : n);
-	if (strncmp(text, "file ", 5) != 0)
+	if (!slice_eq_str(take_word(&text), "file"))
 		return 0;
-	if (sscanf(text, "file %llu %8x %n", &bytes, &out->crc, &path_at) != 2 || path_at == 0 ||
-	    strlen(text + path_at) >= sizeof(out->path) || text[path_at] == '/' ||
-	    strstr(text + path_at, ".."))
+	if (!slice_to_u64(take_word(&text), &out->bytes) || !read_crc(take_word(&text), &out->crc) ||
+	    text.len == 0 || text.len >= sizeof(out->path) || text.ptr[0] == '/')
 		return ERR_CORRUPT;
-	out->bytes = bytes;
-	(void)snprintf(out->path, sizeof(out->path), "%s", text + path_at);
-	return 1;
+	memcpy(out->path, text.ptr, text.len);
+	out->path[text.len] = '\0';
+	return strstr(out->path, "..") ? ERR_CORRUPT : 1;
 }
 
 static bool is_checkpoint(const struct line *line)

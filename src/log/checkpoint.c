@@ -94,6 +94,7 @@ static void put_segment(struct buf *b, struct segment *s)
 	put_u64(b, (uint64_t)atomic_load(&s->max_timestamp));
 	put_u64(b, (uint64_t)atomic_load(&s->last_append_ms));
 	put_u32(b, s->revision);
+	put_u32(b, s->packed ? CHECKPOINT_PACKED : 0);
 }
 
 /*
@@ -442,7 +443,10 @@ static int walk_partition(struct wire_reader *r, bool first_version, const struc
 		s.next_offset = (int64_t)wire_u64(r);
 		s.max_timestamp = (int64_t)wire_u64(r);
 		s.last_append_ms = (int64_t)wire_u64(r);
-		s.revision = first_version ? 0 : wire_u32(r);
+		if (!first_version) {
+			s.revision = wire_u32(r);
+			s.flags = wire_u32(r);
+		}
 		rc = r->bad ? ERR_CORRUPT : sink->segment(sink->ctx, &s);
 	}
 	return rc;
@@ -510,7 +514,8 @@ static int load_segment(void *ctx, const struct checkpoint_segment *from)
 				      .topics_dir = l->topics_dir,
 				      .topic = p->topic,
 				      .number = p->number,
-				      .index_interval = l->options.index_interval_bytes};
+				      .index_interval = l->options.index_interval_bytes,
+				      .gauge = l->options.read_gauge};
 	struct segment *s;
 
 	if (segment_new(&place, from->base, &s))
@@ -520,6 +525,7 @@ static int load_segment(void *ctx, const struct checkpoint_segment *from)
 		return fault_set(load->fault, ERR_NOMEM, "no memory for a segment");
 	}
 	s->revision = from->revision;
+	s->packed = from->flags & CHECKPOINT_PACKED;
 	atomic_store(&s->next_offset, from->next_offset);
 	atomic_store(&s->max_timestamp, from->max_timestamp);
 	atomic_store(&s->last_append_ms, from->last_append_ms);

@@ -19,8 +19,11 @@ struct checkpoint_partition {
 	size_t behind;        /* bytes of the checkpoint from the field next_offset on: for who mends it */
 };
 
+#define CHECKPOINT_PACKED 1u /* recompression has been here */
+
 struct checkpoint_segment {
 	int64_t base;
+	uint32_t flags;    /* CHECKPOINT_PACKED */
 	uint32_t revision; /* its files are segment_file_name(base, revision, …) */
 	uint64_t bytes;
 	int64_t next_offset;

@@ -26,8 +26,6 @@
 #define MAP_PIECE_BYTES (256u << 10)
 #define RETRY_MS 10000
 #define RETENTION_PARTS 8 /* segments that become one were written within such a part of the retention */
-#define REPLACED_BYTES_MAX (512u << 20) /* that wait for a checkpoint to let go of them */
-#define CONTROL_BATCH 0x20u
 
 struct compaction {
 	struct partition *partition;
@@ -43,6 +41,8 @@ struct compaction {
 	int64_t now_ms;
 	int64_t tombstone_ms; /* when the first one that stays may go */
 	struct rewrite *rewrite;
+	struct codec *codec; /* NULL until a compressed batch is met */
+	struct buf plain, rebuilt, packing;
 	uint64_t removed, tombstones, bytes_before, bytes_after;
 };
 
@@ -179,6 +179,10 @@ static void free_pass(struct compaction *c)
 	rewrite_free(c->rewrite);
 	segment_scan_close(c->scan);
 	offset_map_free(c->map);
+	codec_free(c->codec);
+	buf_fini(&c->plain);
+	buf_fini(&c->rebuilt);
+	buf_fini(&c->packing);
 	for (uint32_t i = 0; i < c->count; i++)
 		segment_unref(c->segments[i]);
 	mem_free(c->segments);
@@ -233,6 +237,9 @@ static int begin_pass(struct log *l, struct partition *p, int64_t now_ms)
 	c->partition = p;
 	c->now_ms = now_ms;
 	c->tombstone_ms = INT64_MAX;
+	buf_init(&c->plain, BATCH_PLAIN_BYTES_MAX);
+	buf_init(&c->rebuilt, BATCH_PLAIN_BYTES_MAX * 2);
+	buf_init(&c->packing, BATCH_PLAIN_BYTES_MAX * 2);
 	rc = take_segments(c);
 	if (rc == 0 && c->count == 0)
 		rc = ERR_CANCELLED;
@@ -253,6 +260,32 @@ static int begin_pass(struct log *l, struct partition *p, int64_t now_ms)
 
 /* ---- mapping ---- */
 
+/*
+ * Begins to walk a batch, compressed or not. 0, 1: it cannot be read, so it stays as it is and what it
+ * holds is not known, ERR_NOMEM.
+ */
+static int start_walk(struct compaction *c, const struct batch_head *head, struct slice batch,
+		      struct batch_walk *walk)
+{
+	struct slice plain = batch;
+	int rc = 0;
+
+	if (batch_codec(head) != BATCH_PLAIN) {
+		rc = c->codec ? 0 : codec_new(&c->codec);
+		if (rc == 0)
+			rc = batch_inflate(c->codec, batch, &c->plain, &plain);
+		if (rc && buf_status(&c->plain) == ERR_LIMIT)
+			rc = ERR_LIMIT;
+	}
+	if (rc == ERR_NOMEM)
+		return rc;
+	if (rc || batch_walk_start(walk, plain)) {
+		c->keep_tombstones = true;
+		return 1;
+	}
+	return 0;
+}
+
 /* 0, 1: the map is full, ERR_*. */
 static int map_batch(struct compaction *c, const struct batch_head *head, struct slice batch)
 {
@@ -260,13 +293,12 @@ static int map_batch(struct compaction *c, const struct batch_head *head, struct
 	struct batch_record r;
 	int rc;
 
-	if (batch_is_empty(head) || (head->attributes & CONTROL_BATCH) || batch_last_offset(head) < c->from)
+	if (batch_is_empty(head) || (head->attributes & BATCH_IS_CONTROL) ||
+	    batch_last_offset(head) < c->from)
 		return 0;
-	rc = batch_walk_start(&walk, batch);
-	if (rc == ERR_NOT_IMPLEMENTED) {
-		c->keep_tombstones = true;
-		return 0;
-	}
+	rc = start_walk(c, head, batch, &walk);
+	if (rc)
+		return rc < 0 ? rc : 0;
 	while (rc == 0 && (rc = batch_walk_next(&walk, &r)) == 1) {
 		rc = 0;
 		if (!r.key.ptr || r.offset < c->from || offset_map_put(c->map, r.key, r.offset))
@@ -373,20 +405,23 @@ static void note_tombstone(struct compaction *c, int64_t until_ms)
 		c->tombstone_ms = until_ms;
 }
 
-static int rebuild(const struct compaction *c, const struct batch_head *head, struct slice batch,
+/* What is kept, in the codec that it had. */
+static int rebuild(struct compaction *c, const struct batch_head *head, struct slice batch,
 		   int64_t horizon_ms, struct buf *out)
 {
+	bool packed = batch_codec(head) != BATCH_PLAIN;
 	struct rewrite_counts counts = {0};
 	struct batch_rebuild b;
 	struct batch_walk walk;
 	struct batch_record r;
 	bool fresh;
-	int rc = batch_walk_start(&walk, batch);
+	int rc = start_walk(c, head, batch, &walk);
 
+	buf_clear(&c->rebuilt);
 	if (rc == 0)
-		rc = batch_rebuild_start(&b, out, head, horizon_ms);
+		rc = batch_rebuild_start(&b, packed ? &c->rebuilt : out, head, horizon_ms);
 	if (rc)
-		return rc;
+		return rc < 0 ? rc : ERR_CORRUPT;
 	while ((rc = batch_walk_next(&walk, &r)) == 1) {
 		if (!is_kept(c, head, &r, &counts, &fresh))
 			continue;
@@ -396,8 +431,10 @@ static int rebuild(const struct compaction *c, const struct batch_head *head, st
 	}
 	if (rc)
 		return ERR_CORRUPT;
-	(void)batch_rebuild_finish(&b);
-	return REWRITE_REPLACE;
+	batch = batch_rebuild_finish(&b);
+	if (packed)
+		rc = batch_recode(c->codec, batch, batch_codec(head), 0, &c->packing, out);
+	return rc ? rc : REWRITE_REPLACE;
 }
 
 static int compact_batch(void *ctx, const struct batch_head *head, struct slice batch, struct buf *out,
@@ -413,9 +450,9 @@ static int compact_batch(void *ctx, const struct batch_head *head, struct slice 
 
 	if (batch_is_empty(head))
 		return batch_is_lost(head) ? REWRITE_KEEP : REWRITE_DROP;
-	rc = head->attributes & CONTROL_BATCH ? ERR_NOT_IMPLEMENTED : batch_walk_start(&walk, batch);
-	if (rc == ERR_NOT_IMPLEMENTED)
-		return REWRITE_KEEP;
+	rc = head->attributes & BATCH_IS_CONTROL ? 1 : start_walk(c, head, batch, &walk);
+	if (rc)
+		return rc < 0 ? rc : REWRITE_KEEP;
 	while (rc == 0 && (rc = batch_walk_next(&walk, &r)) == 1) {
 		bool keeps = is_kept(c, head, &r, counts, &fresh);
 		kept += keeps;
@@ -511,8 +548,6 @@ static void end_group(struct log *l, struct compaction *c)
 		return;
 	atomic_fetch_add(&l->counts.rewritten_segments, 1);
 	atomic_fetch_add(&l->counts.rewrite_written_bytes, r.bytes_after);
-	if (l->replaced_bytes > REPLACED_BYTES_MAX)
-		atomic_store(&l->let_go, true);
 }
 
 /* 0, 1: the pass is done, ERR_*. */
@@ -586,7 +621,7 @@ static int fail(struct log *l, struct partition *p, int rc)
 	return rc;
 }
 
-/* Nothing to compact now; perhaps there is after a checkpoint, which also lets go of what was replaced. */
+/* Where nothing can be compacted now perhaps something can after a checkpoint. */
 static int look_for_work(struct log *l, int64_t now_ms, int64_t *due_ms)
 {
 	struct choice c = {.now_ms = now_ms, .due_ms = INT64_MAX, .now_ns = sys_monotonic_ns(l->sys)};
@@ -603,7 +638,7 @@ static int look_for_work(struct log *l, int64_t now_ms, int64_t *due_ms)
 		*due_ms = now_ms + RETRY_MS;
 		return fail(l, c.best, rc);
 	}
-	if (!c.wants_checkpoint && !l->replaced_bytes)
+	if (!c.wants_checkpoint)
 		return 0;
 	atomic_store(&l->let_go, true);
 	return 1;

@@ -176,10 +176,11 @@ struct log {
 	uint32_t expired_count, expired_cap;
 	uint64_t replaced_bytes; /* of the rewritten ones among them */
 	uint64_t checkpoint_sequence;
-	struct compaction *compaction; /* the pass that is under way, or NULL */
-	int64_t rewrite_ready_ns;      /* monotonic: the I/O budget allows the next piece then */
-	_Atomic bool active;           /* something was committed since the last look */
-	_Atomic bool let_go;           /* a drop or trim: the next checkpoint frees files */
+	struct compaction *compaction;       /* the pass that is under way, or NULL */
+	struct recompression *recompression; /* likewise */
+	int64_t rewrite_ready_ns;            /* monotonic: the I/O budget allows the next piece then */
+	_Atomic bool active;                 /* something was committed since the last look */
+	_Atomic bool let_go;                 /* a drop or trim: the next checkpoint frees files */
 	/*
 	 * A backup is under way: what the last checkpoint before it names (segments, runs of keys)
 	 * must be neither unlinked nor replaced until it ends.
@@ -297,6 +298,11 @@ int checkpoint_load(struct log *l, uint64_t *sequence, struct fault *fault);
 int compact_step(struct log *l, uint64_t *bytes, int64_t *due_ms);
 /* Lets go of the pass, where it is one of this partition (NULL: of any). */
 void compact_forget(struct log *l, const struct partition *p);
+
+/* recompress.c */
+/* As compact_step. */
+int recompress_step(struct log *l, uint64_t *bytes, int64_t *due_ms);
+void recompress_forget(struct log *l, const struct partition *p);
 
 /* recover.c */
 int recover(struct log *l, struct fault *fault);

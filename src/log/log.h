@@ -40,6 +40,7 @@ struct log_options {
 	uint32_t index_interval_bytes; /* 0: 4096 */
 	uint32_t files_max;            /* open segment files, 0: from RLIMIT_NOFILE */
 	uint32_t readers;              /* threads of the reader pool, 0: 2 */
+	_Atomic int64_t *read_gauge;   /* bytes that reads from disk hold (blob.h); NULL: not counted */
 	uint64_t rewrite_rate; /* bytes a second that rewriting segments may read and write, 0: no bound */
 	uint64_t compaction_bytes_max; /* memory for the keys of one pass, 0: 64 MiB */
 	/*
@@ -108,7 +109,7 @@ struct partition_options {
 	uint32_t dirty_percent; /* a pass begins when so much of what is sealed is dirty */
 	int64_t max_lag_ms;     /* or when something dirty is so old, -1: never for that */
 	int64_t tombstone_ms;   /* how long a tombstone stays after the first pass over it */
-	int64_t recompress_ms;  /* segments this old are written again with zstd, -1: never */
+	int64_t recompress_ms;  /* segments this old are written again with zstd, 0: never */
 };
 
 /* The partition of weir's own state. Open as soon as log_open returns. */

@@ -10,6 +10,8 @@
 #define LOOK_MS 1000
 #define RESERVE_BYTES (16 << 20)
 #define IDLE_MS 3600000
+#define REPLACED_BYTES_MAX \
+	(512u << 20) /* of segments that were rewritten and wait for a checkpoint to let go of them */
 #define CLOCK_KEEP_NS (600 * 1000000000LL)
 
 void maintain_wake(struct log *l)
@@ -197,8 +199,17 @@ static int rewrite_some(struct log *l, int64_t now_ms, int64_t *due_ms)
 
 	if (ahead_ns > 0) {
 		due = now_ms + ahead_ns / 1000000;
+	} else if (atomic_load(&l->held)) { /* what a backup holds would pile up beside its successors */
+		due = now_ms + LOOK_MS;
 	} else if (!atomic_load(&l->full)) {
-		rc = compact_step(l, &bytes, &due);
+		if (!l->recompression)
+			rc = compact_step(l, &bytes, &due);
+		if (rc == 0)
+			rc = recompress_step(l, &bytes, &due);
+		if (rc == 0 ? l->replaced_bytes > 0 : l->replaced_bytes > REPLACED_BYTES_MAX) {
+			atomic_store(&l->let_go, true);
+			rc = 1;
+		}
 		if (rate)
 			l->rewrite_ready_ns = now_ns + (int64_t)(bytes * 1000000 / rate) * 1000;
 	}
@@ -251,6 +262,7 @@ int maintain_step(struct log *l, int64_t *wait_ms)
 void rewrites_forget(struct log *l, const struct partition *p)
 {
 	compact_forget(l, p);
+	recompress_forget(l, p);
 }
 
 static bool sleep_for(struct log *l, int64_t ms)

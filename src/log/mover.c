@@ -91,7 +91,8 @@ static int add_segment(struct partition *p, int64_t base)
 				      .topics_dir = p->log->topics_dir,
 				      .topic = p->topic,
 				      .number = p->number,
-				      .index_interval = p->log->options.index_interval_bytes};
+				      .index_interval = p->log->options.index_interval_bytes,
+				      .gauge = p->log->options.read_gauge};
 	struct segment *s;
 	int rc;
 
@@ -190,6 +191,7 @@ static int64_t move_some(struct log *l, struct partition *p, bool *more)
 	uint64_t limit, used;
 	uint32_t count = 0;
 	int64_t moved = 0;
+	bool tells = false; /* maintenance: a segment to be rewritten one day was closed, or begun */
 	int rc;
 
 	*more = false;
@@ -205,6 +207,8 @@ static int64_t move_some(struct log *l, struct partition *p, bool *more)
 		used = atomic_load(&s->bytes);
 		limit = limit > used ? limit - used : 0;
 		count = gather(p, limit < MOVE_BYTES ? limit : MOVE_BYTES, pieces, groups);
+		tells = (p->options.compact || p->options.recompress_ms) &&
+			(sealed || atomic_load(&s->first_append_ms) == 0);
 	}
 	(void)pthread_mutex_unlock(&p->lock);
 	if (rc)
@@ -225,6 +229,8 @@ static int64_t move_some(struct log *l, struct partition *p, bool *more)
 		moved += (int64_t)pieces[i].bytes.len;
 	if (rc == 0)
 		unpin_groups(l, groups, count);
+	if (rc == 0 && tells)
+		maintain_wake(l);
 	return rc ? rc : moved;
 }
 

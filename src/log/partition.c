@@ -270,6 +270,8 @@ static bool read_tail(struct partition *p, int64_t offset, struct log_view *out)
 	const struct tail_ref *ref;
 	uint32_t index;
 
+	if (offset < p->clean) /* in memory it is as it was before compaction */
+		return false;
 	ref = ring_find(p, offset, &index);
 	if (!ref)
 		return false;

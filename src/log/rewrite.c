@@ -299,6 +299,9 @@ static int sync_target(struct rewrite *rw)
 		if (atomic_load(&rw->sources[i]->last_append_ms) > appended_ms)
 			appended_ms = atomic_load(&rw->sources[i]->last_append_ms);
 	atomic_store(&t->last_append_ms, appended_ms);
+	t->packed = true;
+	for (uint32_t i = 0; i < rw->count; i++)
+		t->packed = t->packed && rw->sources[i]->packed;
 	CHECK(t->base == rw->sources[0]->base &&
 	      atomic_load(&t->next_offset) == atomic_load(&last->next_offset));
 	rc = segment_sync(t);
@@ -354,6 +357,7 @@ static int take_place(struct rewrite *rw)
 	if (first == UINT32_MAX)
 		return ERR_CANCELLED;
 	rw->result.changed = true;
+	rw->result.out = rw->target;
 	rw->result.bytes_after = atomic_load(&rw->target->bytes);
 	return 0;
 }
@@ -367,6 +371,7 @@ static int finish(struct rewrite *rw)
 		rw->result.bytes_before += atomic_load(&rw->sources[i]->bytes);
 	if (!rw->writing) {
 		rw->result.bytes_after = rw->result.bytes_before;
+		rw->result.out = rw->sources[0];
 		return 0;
 	}
 	rc = put_empty(rw);

@@ -35,8 +35,9 @@ typedef int rewrite_fn(void *ctx, const struct batch_head *head, struct slice ba
 struct rewrite_result {
 	struct rewrite_counts counts;
 	uint64_t bytes_before, bytes_after;
-	uint32_t sources; /* how many were taken */
-	bool changed;     /* the new one took the place of the old ones */
+	uint32_t sources;    /* how many were taken */
+	struct segment *out; /* borrowed: the new one, or the only source where nothing was changed */
+	bool changed;        /* the new one took the place of the old ones */
 };
 
 /*

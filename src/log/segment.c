@@ -568,8 +568,9 @@ static int scan_index(struct segment *s, struct segment_index *x)
 			rc = window_resync(&w, next, false, &at, &head);
 			if (rc)
 				break;
-			next = head.base_offset;
-			continue;
+			if (head.base_offset > next)
+				next = head.base_offset;
+			continue; /* one that begins before `next` is passed over in the next round */
 		}
 		if (rc < 0)
 			break;
@@ -727,8 +728,8 @@ static int64_t find_head(struct window *w, uint64_t at, uint64_t end, uint64_t *
 }
 
 /*
- * The next whole batch behind damage: 0, *position and its head; 1 where there is
- * none. indexed: the index says where to go on; not for who makes it.
+ * The next whole batch behind damage that has `offset_from` or later ones: 0, *position and its head;
+ * 1 where there is none. indexed: the index says where to go on; not for who makes it.
  */
 static int window_resync(struct window *w, int64_t offset_from, bool indexed, uint64_t *position,
 			 struct batch_head *found)
@@ -744,8 +745,9 @@ static int window_resync(struct window *w, int64_t offset_from, bool indexed, ui
 		got = window_see(w, at, BATCH_HEAD_BYTES, &bytes);
 		if (got < 0)
 			break;
-		if (batch_head_read(bytes, &head) || head.base_offset < offset_from ||
-		    batch_last_offset(&head) >= goal.offset || (indexed && !leads_to(w, at, &goal)))
+		if (batch_head_read(bytes, &head) || head.base_offset < w->s->base ||
+		    batch_last_offset(&head) < offset_from || batch_last_offset(&head) >= goal.offset ||
+		    (indexed && !leads_to(w, at, &goal)))
 			continue;
 		if (window_batch(w, at, &head, &bytes) == 0) {
 			*position = at;
@@ -855,7 +857,7 @@ static int fill_blob(struct segment *s, int fd, uint64_t position, size_t n, boo
 
 	if (n > end - position)
 		n = (size_t)(end - position);
-	blob = blob_new(n, NULL);
+	blob = blob_new(n, s->place.gauge);
 	if (!blob)
 		return ERR_NOMEM;
 	got = read_at(s, fd, blob->bytes, n, position, wait);
@@ -906,35 +908,32 @@ static int take_batches(struct slice bytes, int64_t offset, int64_t *expect, siz
 	return rc < 0 ? ERR_CORRUPT : 0;
 }
 
-/*
- * Behind the damage at *position: 0 where the next whole batch begins at or
- * before `offset`, and reading goes on there (the damage cost others); 1 where
- * `offset` is in it, and the gap is told.
- */
-static int read_over_damage(struct segment *s, uint64_t *position, int64_t *expect, int64_t offset,
+static int read_from(struct segment *s, int fd, struct place place, int64_t offset, size_t bytes_max,
+		     bool wait, struct segment_read *out);
+
+/* Where the next whole batch holds `offset`, or begins with it, nothing of what is asked for is lost. */
+static int read_over_damage(struct segment *s, int fd, uint64_t position, int64_t offset, size_t bytes_max,
 			    struct segment_read *out)
 {
-	int64_t end =
-		atomic_load(&s->next_offset); /* of what the window shows: the segment may grow meanwhile */
+	int64_t end = atomic_load(&s->next_offset); /* of what the window shows: it may grow meanwhile */
 	struct batch_head head;
 	struct window w;
 	int rc = window_open(&w, s);
 
 	if (rc)
 		return rc;
-	rc = window_resync(&w, *expect, true, position, &head);
+	rc = window_resync(&w, offset, true, &position, &head);
 	window_close(&w);
 	if (rc < 0)
 		return rc;
-	if (rc == 0 && head.base_offset <= offset) {
-		*expect = head.base_offset;
-		return 0;
-	}
+	if (rc == 0 && head.base_offset <= offset)
+		return read_from(s, fd, (struct place){.position = position, .offset = head.base_offset},
+				 offset, bytes_max, true, out);
 	out->gap_from = offset;
 	out->gap_to = rc == 1 ? end : head.base_offset;
 	out->next_offset = out->gap_to;
-	give_hint(s, out->gap_to, *position);
-	return 1;
+	give_hint(s, out->gap_to, position);
+	return 0;
 }
 
 /* A batch that stands for lost records: the same gap as the damage was that it took the place of. */
@@ -975,17 +974,14 @@ static int read_from(struct segment *s, int fd, struct place place, int64_t offs
 		out->blob = NULL;
 		if (lost >= 0)
 			return tell_lost(s, offset, lost, position + used + BATCH_HEAD_BYTES, out);
-		position += used;
-		if (rc == ERR_CORRUPT || cut_off || (used == 0 && need > atomic_load(&s->bytes) - position)) {
-			if (!wait)
-				return -EAGAIN;
-			rc = read_over_damage(s, &position, &expect, offset, out);
-			if (rc)
-				return rc < 0 ? rc : 0;
-			continue;
-		}
+		if (rc == ERR_CORRUPT || cut_off)
+			return wait ? read_over_damage(s, fd, position + used, offset, bytes_max, out) :
+				      -EAGAIN;
+		if (used == 0 && need > atomic_load(&s->bytes) - position)
+			return wait ? read_over_damage(s, fd, position, offset, bytes_max, out) : -EAGAIN;
 		if (need > want)
 			want = need;
+		position += used;
 	}
 	return 1;
 }
@@ -1118,9 +1114,10 @@ static int find_time_from(struct window *w, struct place place, int64_t from, in
 				return find_time_from(w, (struct place){.offset = w->s->base}, from, time_ms,
 						      offset);
 			rc = window_resync(w, next, true, &at, &head);
-			next = head.base_offset;
 			if (rc)
 				break;
+			if (head.base_offset > next)
+				next = head.base_offset;
 			continue;
 		}
 		if (rc)
@@ -1128,13 +1125,13 @@ static int find_time_from(struct window *w, struct place place, int64_t from, in
 		rc = head.max_timestamp < time_ms ? 1 : segment_batch_find_time(batch, from, time_ms, offset);
 		if (rc <= 0)
 			break;
-		at += head.bytes;
 		next = batch_last_offset(&head) + 1;
+		at += head.bytes;
 	}
 	return rc;
 }
 
-int segment_find_time(struct segment *s, int64_t from, int64_t time_ms, int64_t *offset)
+static int find_time(struct segment *s, int64_t from, int64_t time_ms, int64_t *offset)
 {
 	struct segment_index x;
 	struct place place;
@@ -1151,4 +1148,11 @@ int segment_find_time(struct segment *s, int64_t from, int64_t time_ms, int64_t 
 	rc = find_time_from(&w, place, from, time_ms, offset);
 	window_close(&w);
 	return rc;
+}
+
+int segment_find_time(struct segment *s, int64_t from, int64_t time_ms, int64_t *offset)
+{
+	int rc = find_time(s, from, time_ms, offset);
+
+	return rc == ERR_IO && is_gone(s) ? 1 : rc; /* as read_nothing has it */
 }

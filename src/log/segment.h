@@ -27,6 +27,7 @@ struct segment_place {
 	struct topic_id topic;
 	uint32_t number;
 	uint32_t index_interval;
+	_Atomic int64_t *gauge; /* of the blobs that are read; NULL: none */
 };
 
 struct index_entry {
@@ -56,6 +57,7 @@ struct segment {
 	_Atomic int64_t last_append_ms;
 	_Atomic int64_t first_append_ms; /* 0: none since the start */
 	bool damaged;                    /* maintenance's: a rewrite met damage, it stays as it is */
+	bool packed;                     /* maintenance's: recompression has been here */
 	bool dirty;                      /* the mover's and maintenance's, under the partition's lock */
 	bool created;                    /* its directory entry is not synced yet */
 	bool uncut;                      /* recovery's: the file is longer than it says */

@@ -591,14 +591,18 @@ static int check_all(struct verify *v)
 		rc = verify_mend_checkpoint(v);
 	if (rc == 0)
 		rc = verify_journal(v);
-	if (rc == 0 && v->options->repair)
-		rc = verify_mend_checkpoint(v);
 	if (rc == 0)
 		rc = check_state(v);
 	if (rc == 0)
 		rc = verify_seen(v);
 	if (rc == 0)
 		rc = check_strangers(v);
+	/* Each of these takes away what tells that the ones before are needed. */
+	if (rc == 0 && v->options->repair)
+		rc = verify_mend_checkpoint(v);
+	if (rc == 0 && v->options->repair)
+		rc = verify_journal_mend(v);
+	verify_journal_end(v);
 	return rc;
 }
 

@@ -62,6 +62,7 @@ struct verify {
 	bool keys_hurt;        /* groups of the journal, with their keys, are lost */
 	bool journal_has_more; /* groups behind the checkpoint */
 
+	struct verify_journal *journal; /* what was found, for its repair */
 	char quarantine[VERIFY_QUARANTINE_BYTES];
 	struct buf manifest;
 };
@@ -106,7 +107,11 @@ int verify_batch(struct verify *v, struct verify_window *w, uint64_t at, struct 
 		 struct slice *batch);
 
 /* verify_journal.c */
+struct verify_journal;
 int verify_journal(struct verify *v);
+/* After verify_journal: what it found is mended; last of all, since without the gaps nobody sees what was lost with them. */
+int verify_journal_mend(struct verify *v);
+void verify_journal_end(struct verify *v);
 
 /* verify_seen.c */
 int verify_seen(struct verify *v);

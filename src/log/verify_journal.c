@@ -48,7 +48,7 @@ struct gap {
 	uint32_t lost_count, lost_cap;
 };
 
-struct scan {
+struct verify_journal {
 	struct verify *v;
 	struct file *files;
 	uint32_t file_count;
@@ -84,7 +84,7 @@ static bool make_room(void **list, uint32_t count, uint32_t *cap, size_t size)
 	return true;
 }
 
-static int no_memory(struct scan *s)
+static int no_memory(struct verify_journal *s)
 {
 	return fault_set(s->v->fault, ERR_NOMEM, "no memory to check the journal");
 }
@@ -115,7 +115,7 @@ static bool sections_fit(struct slice frame)
 }
 
 /* A whole group of this file at `at`: 0, 1 none, -errno. *frame lies in the window. */
-static int see_group(struct scan *s, const struct file *f, struct verify_window *w, uint64_t at,
+static int see_group(struct verify_journal *s, const struct file *f, struct verify_window *w, uint64_t at,
 		     struct frame_head *head, struct slice *frame)
 {
 	int rc = verify_see(s->v, w, at, FRAME_HEAD_BYTES, frame);
@@ -136,7 +136,7 @@ static int see_group(struct scan *s, const struct file *f, struct verify_window 
 	return sections_fit(*frame) ? 0 : 1;
 }
 
-static int keep_gap(struct scan *s, uint32_t file, uint64_t from, uint64_t to, uint64_t sequence)
+static int keep_gap(struct verify_journal *s, uint32_t file, uint64_t from, uint64_t to, uint64_t sequence)
 {
 	if (!make_room((void **)&s->gaps, s->gap_count, &s->gap_cap, sizeof(*s->gaps)))
 		return no_memory(s);
@@ -150,7 +150,8 @@ static int keep_gap(struct scan *s, uint32_t file, uint64_t from, uint64_t to, u
 }
 
 /* `bad` is where something that is no group began; equal to `at` where nothing stands between. */
-static int keep_group(struct scan *s, uint32_t file, uint64_t bad, uint64_t at, const struct frame_head *head)
+static int keep_group(struct verify_journal *s, uint32_t file, uint64_t bad, uint64_t at,
+		      const struct frame_head *head)
 {
 	int rc = 0;
 
@@ -173,7 +174,7 @@ static int keep_group(struct scan *s, uint32_t file, uint64_t bad, uint64_t at, 
 }
 
 /* The next place behind `at` where a group stands that is still to come; the end where there is none. */
-static int find_group(struct scan *s, const struct file *f, struct verify_window *w, uint64_t *at,
+static int find_group(struct verify_journal *s, const struct file *f, struct verify_window *w, uint64_t *at,
 		      struct frame_head *head)
 {
 	struct slice frame;
@@ -189,7 +190,7 @@ static int find_group(struct scan *s, const struct file *f, struct verify_window
 }
 
 /* Of magic, generation and sequence two fit: a group of this file was begun here. */
-static void look_at_torn(struct scan *s, uint32_t file, struct verify_window *w, uint64_t at)
+static void look_at_torn(struct verify_journal *s, uint32_t file, struct verify_window *w, uint64_t at)
 {
 	struct frame_head head = {0};
 	struct slice seen;
@@ -205,7 +206,7 @@ static void look_at_torn(struct scan *s, uint32_t file, struct verify_window *w,
 	s->torn_at = at;
 }
 
-static int scan_file(struct scan *s, uint32_t number)
+static int scan_file(struct verify_journal *s, uint32_t number)
 {
 	struct file *f = &s->files[number];
 	struct verify_window w = {0};
@@ -243,7 +244,7 @@ static int scan_file(struct scan *s, uint32_t number)
 	return s->v->fault->err;
 }
 
-static int list_files(struct scan *s)
+static int list_files(struct verify_journal *s)
 {
 	struct verify *v = s->v;
 	struct verify_names names;
@@ -275,7 +276,7 @@ static int list_files(struct scan *s)
 
 /* ---- what is in them ---- */
 
-static int keep_lost(struct scan *s, struct gap *g, uint32_t known, int64_t from, int64_t to)
+static int keep_lost(struct verify_journal *s, struct gap *g, uint32_t known, int64_t from, int64_t to)
 {
 	if (!make_room((void **)&g->lost, g->lost_count, &g->lost_cap, sizeof(*g->lost)))
 		return no_memory(s);
@@ -283,7 +284,7 @@ static int keep_lost(struct scan *s, struct gap *g, uint32_t known, int64_t from
 	return 0;
 }
 
-static struct gap *gap_before(struct scan *s, uint32_t group)
+static struct gap *gap_before(struct verify_journal *s, uint32_t group)
 {
 	for (uint32_t i = s->gap_count; i-- > 0;)
 		if (s->gaps[i].behind <= group)
@@ -291,7 +292,7 @@ static struct gap *gap_before(struct scan *s, uint32_t group)
 	return NULL;
 }
 
-static int take_hole(struct scan *s, uint32_t group, uint32_t known, int64_t base)
+static int take_hole(struct verify_journal *s, uint32_t group, uint32_t known, int64_t base)
 {
 	struct verify *v = s->v;
 	struct verify_known *k = &v->known[known];
@@ -307,7 +308,7 @@ static int take_hole(struct scan *s, uint32_t group, uint32_t known, int64_t bas
 	return 0;
 }
 
-static int take_batch(struct scan *s, uint32_t group, const struct frame_section *section)
+static int take_batch(struct verify_journal *s, uint32_t group, const struct frame_section *section)
 {
 	struct verify *v = s->v;
 	const struct group_at *at = &s->groups[group];
@@ -336,7 +337,7 @@ static int take_batch(struct scan *s, uint32_t group, const struct frame_section
 	return rc;
 }
 
-static int read_group(struct scan *s, uint32_t number, struct verify_window *w)
+static int read_group(struct verify_journal *s, uint32_t number, struct verify_window *w)
 {
 	const struct group_at *at = &s->groups[number];
 	struct frame_section section;
@@ -353,7 +354,7 @@ static int read_group(struct scan *s, uint32_t number, struct verify_window *w)
 	return rc;
 }
 
-static int read_groups(struct scan *s)
+static int read_groups(struct verify_journal *s)
 {
 	struct verify *v = s->v;
 	struct verify_window w = {.fd = -1};
@@ -379,7 +380,7 @@ static int read_groups(struct scan *s)
 
 /* ---- telling ---- */
 
-static void tell_gap(struct scan *s, const struct gap *g)
+static void tell_gap(struct verify_journal *s, const struct gap *g)
 {
 	struct verify *v = s->v;
 	const struct group_at *behind = &s->groups[g->behind];
@@ -410,7 +411,7 @@ static void tell_gap(struct scan *s, const struct gap *g)
 	}
 }
 
-static void tell_torn(struct scan *s)
+static void tell_torn(struct verify_journal *s)
 {
 	if (s->torn)
 		verify_tell(s->v, s->files[s->torn_file].path, s->torn_at, true, 0, 0, NULL,
@@ -419,7 +420,7 @@ static void tell_torn(struct scan *s)
 }
 
 /* Whole batches behind what the checkpoint says, of which the journal should know. */
-static void tell_beyond(struct scan *s)
+static void tell_beyond(struct verify_journal *s)
 {
 	struct verify *v = s->v;
 	char path[VERIFY_PATH_BYTES];
@@ -439,8 +440,8 @@ static void tell_beyond(struct scan *s)
 
 /* ---- repair ---- */
 
-/* The checkpoint takes in what stands whole behind its lengths. */
-static int take_in_beyond(struct scan *s)
+/* The checkpoint takes in what stands whole behind its lengths. It is written when the keys in that are safe. */
+static void take_in_beyond(struct verify_journal *s)
 {
 	struct verify *v = s->v;
 	bool changed = false;
@@ -460,7 +461,6 @@ static int take_in_beyond(struct scan *s)
 	}
 	if (changed)
 		v->checkpoint_changed = true;
-	return changed ? verify_mend_checkpoint(v) : 0;
 }
 
 static int put_padded(struct verify *v, struct verify_new *n, struct slice frame)
@@ -471,7 +471,7 @@ static int put_padded(struct verify *v, struct verify_new *n, struct slice frame
 	return rc ? rc : verify_new_put(v, n, slice_make(zeros, aligned(frame.len) - frame.len));
 }
 
-static size_t put_lost_batches(struct scan *s, const struct gap *g, uint8_t *frame, int64_t time_ms,
+static size_t put_lost_batches(struct verify_journal *s, const struct gap *g, uint8_t *frame, int64_t time_ms,
 			       uint32_t *sections)
 {
 	uint8_t *at = frame + FRAME_HEAD_BYTES;
@@ -486,7 +486,7 @@ static size_t put_lost_batches(struct scan *s, const struct gap *g, uint8_t *fra
 }
 
 /* One group for each that is gone, the first with what is lost. */
-static int put_gap(struct scan *s, struct verify_new *n, const struct gap *g)
+static int put_gap(struct verify_journal *s, struct verify_new *n, const struct gap *g)
 {
 	size_t bytes = FRAME_HEAD_BYTES + (size_t)g->lost_count * (FRAME_BATCH_OVERHEAD + BATCH_HEAD_BYTES);
 	int64_t time_ms = s->groups[g->behind].time_ms;
@@ -512,7 +512,7 @@ static int put_gap(struct scan *s, struct verify_new *n, const struct gap *g)
 	return rc;
 }
 
-static int copy_groups(struct scan *s, uint32_t number, struct verify_new *n, int from)
+static int copy_groups(struct verify_journal *s, uint32_t number, struct verify_new *n, int from)
 {
 	int rc = 0;
 
@@ -532,7 +532,7 @@ static int copy_groups(struct scan *s, uint32_t number, struct verify_new *n, in
 	return rc;
 }
 
-static int fill_up(struct scan *s, struct verify_new *n, uint64_t bytes)
+static int fill_up(struct verify_journal *s, struct verify_new *n, uint64_t bytes)
 {
 	static const uint8_t zeros[64 << 10];
 	int rc = 0;
@@ -544,7 +544,7 @@ static int fill_up(struct scan *s, struct verify_new *n, uint64_t bytes)
 	return rc;
 }
 
-static int write_anew(struct scan *s, uint32_t number)
+static int write_anew(struct verify_journal *s, uint32_t number)
 {
 	struct verify *v = s->v;
 	struct file *f = &s->files[number];
@@ -568,7 +568,7 @@ static int write_anew(struct scan *s, uint32_t number)
 	return rc;
 }
 
-static int mend_file(struct scan *s, uint32_t number)
+static int mend_file(struct verify_journal *s, uint32_t number)
 {
 	struct verify *v = s->v;
 	bool hurt = false;
@@ -602,7 +602,7 @@ static int mend_file(struct scan *s, uint32_t number)
 }
 
 /* Files of the journal that are bad but hold nothing that goes on are kept too: their bytes may be looked at by hand. */
-static int keep_neighbours(struct scan *s)
+static int keep_neighbours(struct verify_journal *s)
 {
 	int rc = 0;
 
@@ -614,13 +614,11 @@ static int keep_neighbours(struct scan *s)
 	return rc;
 }
 
-static int mend(struct scan *s)
+int verify_journal_mend(struct verify *v)
 {
-	int rc = keep_neighbours(s);
+	struct verify_journal *s = v->journal;
+	int rc = s->gap_count ? keep_neighbours(s) : 0;
 
-	s->v->keys_hurt = true; /* those of the lost groups stand in what segments have of them */
-	if (rc == 0 && s->v->has_checkpoint)
-		rc = take_in_beyond(s);
 	for (uint32_t i = 0; i < s->file_count && rc == 0; i++)
 		rc = mend_file(s, i);
 	return rc;
@@ -636,13 +634,19 @@ static void count_beyond(struct verify *v)
 			v->known[i].public.end = v->known[i].beyond;
 }
 
-static void free_scan(struct scan *s)
+void verify_journal_end(struct verify *v)
 {
+	struct verify_journal *s = v->journal;
+
+	if (!s)
+		return;
+	v->journal = NULL;
 	for (uint32_t i = 0; i < s->gap_count; i++)
 		mem_free(s->gaps[i].lost);
 	mem_free(s->gaps);
 	mem_free(s->groups);
 	mem_free(s->files);
+	mem_free(s);
 }
 
 static bool has_beyond(const struct verify *v)
@@ -655,28 +659,32 @@ static bool has_beyond(const struct verify *v)
 
 int verify_journal(struct verify *v)
 {
-	struct scan s = {.v = v};
-	bool beyond;
-	int rc = list_files(&s);
+	struct verify_journal *s = mem_zalloc(1, sizeof(*s));
+	int rc;
 
+	if (!s)
+		return fault_set(v->fault, ERR_NOMEM, "no memory to check the journal");
+	v->journal = s;
+	s->v = v;
+	rc = list_files(s);
 	/* Without a whole checkpoint nobody knows where it should begin. */
-	s.expect = v->checkpoint_unknown ? 0 : v->sequence + 1;
-	for (uint32_t i = 0; i < s.file_count && rc == 0; i++)
-		rc = scan_file(&s, i);
-	if (rc == 0 && s.gap_count)
+	s->expect = v->checkpoint_unknown ? 0 : v->sequence + 1;
+	for (uint32_t i = 0; i < s->file_count && rc == 0; i++)
+		rc = scan_file(s, i);
+	if (rc == 0 && s->gap_count)
 		count_beyond(v);
 	if (rc == 0)
-		rc = read_groups(&s);
-	v->journal_has_more = s.group_count > 0;
-	for (uint32_t i = 0; i < s.gap_count && rc == 0; i++)
-		tell_gap(&s, &s.gaps[i]);
-	if (rc == 0)
-		tell_torn(&s);
-	beyond = has_beyond(v);
-	if (rc == 0)
-		tell_beyond(&s);
-	if (rc == 0 && v->options->repair && (s.gap_count || beyond))
-		rc = mend(&s);
-	free_scan(&s);
-	return rc;
+		rc = read_groups(s);
+	v->journal_has_more = s->group_count > 0;
+	for (uint32_t i = 0; i < s->gap_count && rc == 0; i++)
+		tell_gap(s, &s->gaps[i]);
+	if (rc)
+		return rc;
+	tell_torn(s);
+	/* The keys of groups that are gone stand in the records that segments have of them. */
+	v->keys_hurt = s->gap_count > 0 || has_beyond(v);
+	tell_beyond(s);
+	if (v->options->repair && v->has_checkpoint && v->keys_hurt)
+		take_in_beyond(s);
+	return 0;
 }

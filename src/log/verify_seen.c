@@ -339,51 +339,42 @@ static int mend_runs(struct keys *k)
 	for (uint32_t i = 0; i < k->broken_count && rc == 0; i++) {
 		const struct broken *b = &k->broken[i];
 		rc = verify_set_aside(v, b->path, false, 0, 0, 0, 0, "keys that cannot be read");
-		if (rc == 0)
-			rc = save_run(k, b);
+		/* In this order: once the run is whole again nobody sees that keys are missing. */
 		if (rc == 0)
 			rc = verify_write_keys(v, &k->runs, b->end_ms, ++k->runs.number_max);
+		if (rc == 0)
+			rc = save_run(k, b);
 		v->out->mended++;
 	}
 	return rc;
 }
 
-static int make_secret(struct keys *k)
-{
-	struct verify *v = k->v;
-	uint8_t secret[SEEN_SECRET_BYTES];
-	struct verify_new n;
-	int rc = v->sys->ops->random(v->sys->self, secret + 8, 32);
-
-	if (rc < 0)
-		return verify_failed(v, "make", k->secret_path, rc);
-	memcpy(secret, SEEN_SECRET_MAGIC, 8);
-	(void)wire_put_u32(secret + 40, crc32c(0, secret, 40));
-	rc = verify_new_open(v, &n, k->secret_path);
-	if (rc == 0)
-		rc = verify_new_write(v, &n, slice_make(secret, sizeof(secret)));
-	k->runs.secret = (struct hash_key){wire_load_u64(secret + 8), wire_load_u64(secret + 16)};
-	return rc;
-}
-
-/* Without the secret nobody can ask a run for anything. The new one comes last: until then it is tried again. */
+/* Without the secret nobody can ask a run for anything. The new one comes last: until then all is tried again. */
 static int mend_secret(struct keys *k)
 {
 	struct verify *v = k->v;
+	uint8_t secret[SEEN_SECRET_BYTES];
 	struct verify_runs none = {.number_max = k->runs.number_max};
+	struct verify_new n;
 	int rc = k->secret_missing ? 0 : verify_set_aside(v, k->secret_path, true, 0, 0, 0, 0, "damaged");
 
 	for (uint32_t i = 0; i < k->runs.count && rc == 0; i++)
 		rc = keep_broken(k, k->runs.list[i]->path, k->runs.list[i]->end_ms, k->runs.list[i]->number);
 	for (uint32_t i = 0; i < k->broken_count && rc == 0; i++)
 		rc = verify_set_aside(v, k->broken[i].path, false, 0, 0, 0, 0, "its secret is gone");
+	if (rc == 0 && (rc = v->sys->ops->random(v->sys->self, secret + 8, 32)) < 0)
+		rc = verify_failed(v, "make", k->secret_path, rc);
+	memcpy(secret, SEEN_SECRET_MAGIC, 8);
+	(void)wire_put_u32(secret + 40, crc32c(0, secret, 40));
+	none.secret = (struct hash_key){wire_load_u64(secret + 8), wire_load_u64(secret + 16)};
+	if (rc >= 0)
+		rc = verify_write_keys(v, &none, 0, none.number_max + 1);
+	if (rc == 0)
+		rc = verify_new_open(v, &n, k->secret_path);
+	if (rc == 0)
+		rc = verify_new_write(v, &n, slice_make(secret, sizeof(secret)));
 	for (uint32_t i = 0; i < k->broken_count && rc == 0; i++)
 		(void)v->sys->ops->unlink(v->sys->self, k->broken[i].path);
-	if (rc == 0)
-		rc = make_secret(k);
-	none.secret = k->runs.secret;
-	if (rc == 0)
-		rc = verify_write_keys(v, &none, 0, none.number_max + 1);
 	v->out->mended++;
 	return rc;
 }

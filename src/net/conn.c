@@ -42,9 +42,11 @@
 #define INPUT_MAX (64u << 10)
 #define OUTPUT_MAX (1u << 20)
 #define KEPT_BYTES_MIN 256u
+#define KEPT_BYTES_ALWAYS 2048u
 #define FLUSH_STALL_NS (30 * 1000000000LL)
 #define BROKEN_LINGER_MS 500
-#define ACKNOWLEDGED_MS 20u /* between two looks at whether the peer has everything */
+#define CONN_BYTES (sizeof(struct conn) + 16u) /* with the allocator's own */
+#define ACKNOWLEDGED_MS 20u                    /* between two looks at whether the peer has everything */
 
 static void end(struct conn *c)
 {
@@ -202,6 +204,15 @@ static void drop_filters(struct conn *c)
 
 /* ---- birth and death ---- */
 
+static void drop_kept(struct conn *c)
+{
+	budget_sub(&c->loop->share, c->kept_cap);
+	mem_free(c->kept);
+	c->kept = NULL;
+	c->kept_len = 0;
+	c->kept_cap = 0;
+}
+
 static void on_handle_closed(uv_handle_t *handle)
 {
 	struct conn *c = (struct conn *)handle;
@@ -211,7 +222,8 @@ static void on_handle_closed(uv_handle_t *handle)
 		c->next->prev = c->prev;
 	if (c->session && c->session->on_closed)
 		c->session->on_closed(c->ctx, c->reason);
-	mem_free(c->kept);
+	drop_kept(c);
+	budget_sub(&c->loop->share, CONN_BYTES);
 	mem_free(c);
 }
 
@@ -241,6 +253,7 @@ struct conn *conn_new(struct loop *loop, struct acceptor *acceptor, int fd, cons
 		mem_free(c);
 		return NULL;
 	}
+	budget_add(&loop->share, CONN_BYTES);
 	c->loop = loop;
 	c->acceptor = acceptor;
 	c->fd = fd;
@@ -261,12 +274,10 @@ struct conn *conn_new(struct loop *loop, struct acceptor *acceptor, int fd, cons
 
 /* ---- input ---- */
 
-static void drop_kept(struct conn *c)
+/* A head of usual size always; what is more, such as requests ahead of their turn, as long as there is memory for it. */
+static bool may_keep(const struct conn *c, size_t bytes)
 {
-	mem_free(c->kept);
-	c->kept = NULL;
-	c->kept_len = 0;
-	c->kept_cap = 0;
+	return bytes <= KEPT_BYTES_ALWAYS || budget_left(&c->loop->share) >= (int64_t)(bytes - c->kept_cap);
 }
 
 static int keep(struct conn *c, struct slice bytes)
@@ -276,10 +287,11 @@ static int keep(struct conn *c, struct slice bytes)
 	while (cap < need)
 		cap *= 2;
 	if (cap != c->kept_cap) {
-		uint8_t *grown = mem_realloc(c->kept, cap);
+		uint8_t *grown = may_keep(c, cap) ? mem_realloc(c->kept, cap) : NULL;
 
 		if (!grown)
 			return ERR_NOMEM;
+		budget_add(&c->loop->share, cap - c->kept_cap);
 		c->kept = grown;
 		c->kept_cap = (uint32_t)cap;
 	}

@@ -40,6 +40,11 @@ uint64_t loop_turns(const struct loop *loop)
 	return loop->turns;
 }
 
+struct budget_share *loop_share(struct loop *loop)
+{
+	return &loop->share;
+}
+
 uint32_t loop_number(const struct loop *loop)
 {
 	return loop->number;
@@ -196,6 +201,7 @@ static int init_loop(struct loop *loop, const struct loop_options *options)
 {
 	loop->sys = options->sys;
 	loop->number = options->number;
+	budget_share_init(&loop->share, options->budget);
 	loop->read_bytes = options->read_bytes ? options->read_bytes : READ_BYTES;
 	loop->turn_last = &loop->turn_first;
 	loop->todo_last = &loop->todo_first;
@@ -260,6 +266,8 @@ void loop_free(struct loop *loop)
 		mailbox_run(loop);
 	CHECK(uv_loop_close(&loop->uv) == 0);
 	out_pool_fini(&loop->pool);
+	budget_sub(&loop->share, (size_t)loop->share.used); /* who outlives the loop is counted no more */
+	budget_settle(&loop->share);
 	mem_free(loop->read_buf);
 	mem_free(loop);
 }

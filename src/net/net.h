@@ -3,6 +3,7 @@
 #define WEIR_NET_NET_H
 
 #include "base/blob.h"
+#include "base/budget.h"
 #include "base/err.h"
 #include "sys/sys.h"
 
@@ -24,7 +25,8 @@ struct conn;
 struct loop_options {
 	const struct sys *sys;
 	uint32_t number;
-	size_t read_bytes; /* size of the one shared read buffer, 0: 64 KiB */
+	size_t read_bytes;     /* size of the one shared read buffer, 0: 64 KiB */
+	struct budget *budget; /* what connections hold is counted in it; kept; NULL: nowhere */
 };
 
 /* Errors: ERR_NOMEM, ERR_IO. Borrows the options, keeps options->sys. */
@@ -58,6 +60,12 @@ int64_t loop_now_fresh(const struct loop *loop);
 uint64_t loop_turns(const struct loop *loop);
 
 uint32_t loop_number(const struct loop *loop);
+
+/*
+ * The loop's share of the budget: whatever grows with what the peers of its
+ * connections do is counted there. Borrowed; on the loop.
+ */
+struct budget_share *loop_share(struct loop *loop);
 
 /* Room for the owner of the loop: one pointer. */
 void loop_set_owner(struct loop *loop, void *owner);
@@ -160,6 +168,7 @@ void conn_peer(const struct conn *c, struct conn_peer *out);
  * into the connection's output buffer (borrowed from the loop's pool, given
  * back when drained); conn_write_blob shares the blob instead (for large or
  * common bytes; short parts are copied, as that is cheaper than counting).
+ * What is copied counts in the loop's share of the budget, but is never refused for it.
  * Errors: ERR_LIMIT past the output bound, ERR_NOMEM, nothing of the call is
  * queued then and the caller should close; ERR_CANCELLED after conn_close.
  * conn_pending: bytes not yet taken by the kernel.

@@ -35,6 +35,7 @@ void wheel_before_sleep(struct loop *loop);
 
 enum part_size {
 	PART_BLOB,  /* a header alone: the bytes are the blob's */
+	PART_TINY,  /* what stands between two blobs: the framing of a chunk */
 	PART_SMALL, /* a usual answer */
 	PART_LARGE,
 	PART_SIZES
@@ -88,6 +89,7 @@ struct loop {
 	struct conn *conns;
 	struct acceptor *acceptors;
 	struct out_pool pool;
+	struct budget_share share;
 	/* Written by other threads: on a cache line of their own. */
 	_Alignas(64) _Atomic(struct loop_msg *) mail; /* newest first */
 	_Atomic int sleeping;                         /* whoever makes it 0 sends the alert */

@@ -187,6 +187,8 @@ static inline void stop(struct server *s)
 		assert_int_equal(atomic_load(&seen.closed), atomic_load(&seen.accepted));
 	}
 	assert_int_equal(atomic_load(&veil_met.live), 0);
+	for (uint32_t i = 0; i < s->count; i++)
+		assert_int_equal(loop_share(s->loops[i])->used, 0);
 	listener_close(s->listener);
 	for (uint32_t i = 0; i < s->count; i++)
 		loop_free(s->loops[i]);

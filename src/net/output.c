@@ -6,10 +6,15 @@
  * What is to leave a connection: a list of parts, each some copied bytes or a
  * reference to a piece of a blob. Parts come from a pool of the loop and go
  * back when they have left, so that a connection without output holds none.
- * Two sizes: a usual answer fits in the small one, which is what ten thousand
- * subscribers get in one turn; large ones are for the rest.
+ *
+ * Copied bytes go where there is room behind others, else into the smallest part
+ * that takes them, and behind one that was filled into a larger one. A usual answer
+ * fits in a small part, which is what ten thousand subscribers get in one turn. The
+ * framing between two blobs fits in a tiny one: with large ones for that, a peer that
+ * stands still with ten shared records before it held 40 KiB of memory of its own.
  */
 
+#define TINY_BYTES 128u
 #define SMALL_BYTES 1024u
 #define LARGE_BYTES 16384u
 #define SEND_PARTS 64
@@ -19,18 +24,21 @@
 
 static const uint32_t part_bytes[PART_SIZES] = {
 	[PART_BLOB] = 0,
+	[PART_TINY] = TINY_BYTES - sizeof(struct out_part),
 	[PART_SMALL] = SMALL_BYTES - sizeof(struct out_part),
 	[PART_LARGE] = LARGE_BYTES - sizeof(struct out_part),
 };
 
 static const uint32_t pool_max[PART_SIZES] = {
 	[PART_BLOB] = 1024,
+	[PART_TINY] = 1024,
 	[PART_SMALL] = 1024,
 	[PART_LARGE] = 64,
 };
 
-static struct out_part *take_part(struct out_pool *pool, enum part_size size)
+static struct out_part *take_part(struct loop *loop, enum part_size size)
 {
+	struct out_pool *pool = &loop->pool;
 	struct out_part *p = pool->free[size];
 
 	if (p) {
@@ -43,6 +51,7 @@ static struct out_part *take_part(struct out_pool *pool, enum part_size size)
 		p->size = size;
 		p->cap = part_bytes[size];
 	}
+	budget_add(&loop->share, sizeof(*p) + part_bytes[size]);
 	p->next = NULL;
 	p->blob = NULL;
 	p->at = p->bytes;
@@ -50,9 +59,12 @@ static struct out_part *take_part(struct out_pool *pool, enum part_size size)
 	return p;
 }
 
-static void give_part(struct out_pool *pool, struct out_part *p)
+static void give_part(struct loop *loop, struct out_part *p)
 {
+	struct out_pool *pool = &loop->pool;
+
 	blob_unref(p->blob);
+	budget_sub(&loop->share, sizeof(*p) + p->cap);
 	if (pool->count[p->size] >= pool_max[p->size]) {
 		mem_free(p);
 		return;
@@ -62,12 +74,12 @@ static void give_part(struct out_pool *pool, struct out_part *p)
 	pool->count[p->size]++;
 }
 
-static void give_chain(struct out_pool *pool, struct out_part *p)
+static void give_chain(struct loop *loop, struct out_part *p)
 {
 	while (p) {
 		struct out_part *next = p->next;
 
-		give_part(pool, p);
+		give_part(loop, p);
 		p = next;
 	}
 }
@@ -112,18 +124,28 @@ static size_t fill_part(struct out_part *p, struct slice bytes)
 	return n;
 }
 
+static enum part_size size_for(const struct conn *c, size_t bytes)
+{
+	const struct out_part *last = c->out_last;
+	enum part_size size = last && !last->blob ? (enum part_size)(last->size + 1) : PART_TINY;
+
+	while (size < PART_LARGE && bytes > part_bytes[size])
+		size++;
+	return size < PART_LARGE ? size : PART_LARGE;
+}
+
 /* A chain of parts that holds a copy of all bytes, or NULL. */
 static struct out_part *copy_to_chain(struct conn *c, struct slice bytes, struct out_part **last)
 {
-	bool small = !c->out_first && bytes.len <= part_bytes[PART_SMALL];
+	enum part_size size = size_for(c, bytes.len);
 	struct out_part *first = NULL, **end = &first;
 
 	*last = NULL;
 	while (bytes.len > 0) {
-		struct out_part *p = take_part(&c->loop->pool, small ? PART_SMALL : PART_LARGE);
+		struct out_part *p = take_part(c->loop, size);
 
 		if (!p) {
-			give_chain(&c->loop->pool, first);
+			give_chain(c->loop, first);
 			return NULL;
 		}
 		bytes = slice_from(bytes, fill_part(p, bytes));
@@ -160,7 +182,7 @@ int out_append_blob(struct conn *c, struct blob *blob, struct slice part)
 
 	if (part.len < SHARE_BYTES_MIN)
 		return out_append(c, part);
-	p = take_part(&c->loop->pool, PART_BLOB);
+	p = take_part(c->loop, PART_BLOB);
 	if (!p)
 		return ERR_NOMEM;
 	p->blob = blob_ref(blob);
@@ -181,7 +203,7 @@ static void take_away(struct conn *c, size_t n)
 
 		n -= p->len;
 		c->out_first = p->next;
-		give_part(&c->loop->pool, p);
+		give_part(c->loop, p);
 	}
 	if (!c->out_first) {
 		c->out_last = NULL;
@@ -210,7 +232,7 @@ int64_t out_send(struct conn *c)
 
 void out_drop(struct conn *c)
 {
-	give_chain(&c->loop->pool, c->out_first);
+	give_chain(c->loop, c->out_first);
 	c->out_first = NULL;
 	c->out_last = NULL;
 	c->out_bytes = 0;

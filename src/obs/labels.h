@@ -64,6 +64,10 @@
 	V(label, TAIL, "tail")         \
 	V(label, DISK, "disk")
 
+#define METRIC_VALUES_REMOVAL(V, label) \
+	V(label, REPLACED, "replaced")  \
+	V(label, TOMBSTONE, "tombstone")
+
 #define METRIC_VALUES_STORE(V, label) \
 	V(label, TABLE, "table")      \
 	V(label, RUNS, "runs")
@@ -92,6 +96,7 @@
 	L(WAY, "way")           \
 	L(QUEUE, "queue")       \
 	L(ORIGIN, "origin")     \
+	L(REMOVAL, "removal")   \
 	L(STORE, "store")       \
 	L(LEVEL, "level")       \
 	L(COMPONENT, "component")

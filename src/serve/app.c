@@ -7,6 +7,8 @@
 
 #include "serve/record/record_json.h"
 
+#define CACHE_BYTES_MAX ((size_t)32 << 20)
+
 static void on_wake(void *ctx)
 {
 	struct app_loop *al = ctx;
@@ -23,10 +25,22 @@ static void wake_loop(void *ctx)
 	loop_waker_wake(al->waker);
 }
 
+/* A loop's part of an eighth of the budget: what is kept because it may be asked for again. */
+static int make_cache(const struct app *app, struct app_loop *al)
+{
+	int64_t part;
+
+	if (!app->budget)
+		return encode_cache_new(0, NULL, &al->cache);
+	part = atomic_load(&app->budget->bytes_max) / 8 / app->loop_count;
+	return encode_cache_new(part < (int64_t)CACHE_BYTES_MAX ? (size_t)part : CACHE_BYTES_MAX,
+				&app->budget->used, &al->cache);
+}
+
 int app_loop_init(struct app *app, struct loop *loop, struct fault *fault)
 {
 	struct app_loop *al = app_loop(app, loop);
-	struct hub_options hub = {.log = app->log, .topics = app->topics};
+	struct hub_options hub = {.log = app->log, .topics = app->topics, .share = loop_share(loop)};
 	int rc;
 
 	al->loop = loop;
@@ -38,7 +52,7 @@ int app_loop_init(struct app *app, struct loop *loop, struct fault *fault)
 	if (rc == 0)
 		rc = hub_new(&hub, &al->hub);
 	if (rc == 0)
-		rc = encode_cache_new(0, &al->cache);
+		rc = make_cache(app, al);
 	return rc ? fault_set(fault, rc, "the parts of a loop could not be made") : 0;
 }
 

@@ -64,6 +64,7 @@ struct app {
 	struct ingest *ingest;
 	struct metrics *metrics;
 	struct health *health;
+	struct budget *budget;  /* what grows with what clients do; NULL: not bounded */
 	struct app_loop *loops; /* by loop_number */
 	uint32_t loop_count;
 	struct app_limits limits;

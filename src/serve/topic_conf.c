@@ -11,6 +11,10 @@ void topic_conf_to(const struct conf_topic *from, struct topic_config *to)
 		.cleanup = from->cleanup == CONF_CLEANUP_COMPACT        ? TOPIC_COMPACT :
 			   from->cleanup == CONF_CLEANUP_COMPACT_DELETE ? TOPIC_COMPACT_DELETE :
 									  TOPIC_DELETE,
+		.compaction_dirty_percent = (uint32_t)from->compaction_dirty_percent,
+		.compaction_max_lag_ms = from->compaction_max_lag_ms,
+		.compaction_tombstone_ms = from->compaction_tombstone_ms,
+		.recompress_after_ms = from->recompress_after_ms,
 		.idempotency_ttl_ms = from->idempotency_ttl_ms,
 	};
 }
@@ -25,5 +29,9 @@ void topic_conf_from(const struct topic_config *from, struct conf_topic *to)
 	to->cleanup = from->cleanup == TOPIC_COMPACT        ? CONF_CLEANUP_COMPACT :
 		      from->cleanup == TOPIC_COMPACT_DELETE ? CONF_CLEANUP_COMPACT_DELETE :
 							      CONF_CLEANUP_DELETE;
+	to->compaction_dirty_percent = from->compaction_dirty_percent;
+	to->compaction_max_lag_ms = from->compaction_max_lag_ms;
+	to->compaction_tombstone_ms = from->compaction_tombstone_ms;
+	to->recompress_after_ms = from->recompress_after_ms;
 	to->idempotency_ttl_ms = from->idempotency_ttl_ms;
 }

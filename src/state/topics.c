@@ -16,8 +16,10 @@
 #include "base/mem.h"
 #include "base/wire.h"
 
-#define ROW_VERSION 1u
-#define ROW_BYTES_MAX (64u + TOPIC_NAME_MAX)
+#define TOPIC_ROW_VERSION 2u /* 1 knows nothing of compaction and recompression */
+#define TRIM_ROW_VERSION 1u
+#define ROW_BYTES_MAX (96u + TOPIC_NAME_MAX)
+#define DAY_MS 86400000
 #define INTERNAL_PREFIX '_'
 
 struct slot {
@@ -182,7 +184,7 @@ static struct slice write_row(const struct topic *topic, const struct topic_conf
 			      uint8_t *bytes)
 {
 	size_t name_len = strlen(topic->name);
-	uint8_t *at = wire_put_u8(bytes, ROW_VERSION);
+	uint8_t *at = wire_put_u8(bytes, TOPIC_ROW_VERSION);
 
 	at = wire_put_u8(at, (uint8_t)name_len);
 	at = wire_put_bytes(at, slice_make(topic->name, name_len));
@@ -194,15 +196,29 @@ static struct slice write_row(const struct topic *topic, const struct topic_conf
 	at = wire_put_u8(at, (uint8_t)c->cleanup);
 	at = wire_put_u64(at, (uint64_t)c->idempotency_ttl_ms);
 	at = wire_put_u8(at, from_file);
+	at = wire_put_u32(at, c->compaction_dirty_percent);
+	at = wire_put_u64(at, (uint64_t)c->compaction_max_lag_ms);
+	at = wire_put_u64(at, (uint64_t)c->compaction_tombstone_ms);
+	at = wire_put_u64(at, (uint64_t)c->recompress_after_ms);
 	return slice_make(bytes, (size_t)(at - bytes));
+}
+
+/* What rows of version 1 do not say. */
+static void read_lifecycle(struct wire_reader *r, uint32_t version, struct topic_config *c)
+{
+	c->compaction_dirty_percent = version == 1 ? 50 : wire_u32(r);
+	c->compaction_max_lag_ms = version == 1 ? DAY_MS : (int64_t)wire_u64(r);
+	c->compaction_tombstone_ms = version == 1 ? DAY_MS : (int64_t)wire_u64(r);
+	c->recompress_after_ms = version == 1 ? 0 : (int64_t)wire_u64(r);
 }
 
 static bool read_row(struct slice value, struct slice *name, struct topic *out)
 {
 	struct wire_reader r = wire_reader_make(value);
 	struct topic_config *c = &out->config;
+	uint32_t version = wire_u8(&r);
 
-	if (wire_u8(&r) != ROW_VERSION)
+	if (version == 0 || version > TOPIC_ROW_VERSION)
 		return false;
 	*name = wire_bytes(&r, wire_u8(&r));
 	out->created_ms = (int64_t)wire_u64(&r);
@@ -213,6 +229,7 @@ static bool read_row(struct slice value, struct slice *name, struct topic *out)
 	c->cleanup = (enum topic_cleanup)wire_u8(&r);
 	c->idempotency_ttl_ms = (int64_t)wire_u64(&r);
 	out->from_file = wire_u8(&r) != 0;
+	read_lifecycle(&r, version, c);
 	return !r.bad && name->len > 0 && name->len <= TOPIC_NAME_MAX && c->partitions > 0 &&
 	       c->partitions <= TOPIC_PARTITIONS_MAX && c->durability <= TOPIC_OS &&
 	       c->cleanup <= TOPIC_COMPACT_DELETE;
@@ -285,7 +302,7 @@ static int each_topic(void *ctx, state_row_fn *fn, void *fn_ctx)
 
 static struct slice write_trims(const int64_t *trims, uint32_t count, uint8_t *bytes)
 {
-	uint8_t *at = wire_put_u8(bytes, ROW_VERSION);
+	uint8_t *at = wire_put_u8(bytes, TRIM_ROW_VERSION);
 
 	for (uint32_t i = 0; i < count; i++)
 		at = wire_put_u64(at, (uint64_t)trims[i]);
@@ -315,7 +332,7 @@ int topic_trims_read(struct slice key, struct slice value, struct topic_id *id, 
 		return ERR_CORRUPT;
 	if (!value.ptr)
 		return 0;
-	if (wire_u8(&r) != ROW_VERSION)
+	if (wire_u8(&r) != TRIM_ROW_VERSION)
 		return ERR_CORRUPT;
 	while (wire_left(&r) && *count < TOPIC_PARTITIONS_MAX)
 		trims[(*count)++] = (int64_t)wire_u64(&r);
@@ -360,7 +377,12 @@ static struct partition_options partition_settings(const struct topic_config *c)
 	bool forever = c->cleanup == TOPIC_COMPACT;
 
 	return (struct partition_options){.retention_ms = forever ? -1 : c->retention_ms,
-					  .retention_bytes = forever ? -1 : c->retention_bytes};
+					  .retention_bytes = forever ? -1 : c->retention_bytes,
+					  .compact = topic_is_compacted(c),
+					  .dirty_percent = c->compaction_dirty_percent,
+					  .max_lag_ms = c->compaction_max_lag_ms,
+					  .tombstone_ms = c->compaction_tombstone_ms,
+					  .recompress_ms = c->recompress_after_ms};
 }
 
 /* Opens partitions up to the count in force; a larger array replaces the old one, which readers may still look at. */
@@ -598,6 +620,9 @@ static int check_config(const struct topic_config *c, struct fault *fault)
 	if (c->partitions == 0 || c->partitions > TOPIC_PARTITIONS_MAX)
 		return fault_set(fault, ERR_BAD_TOPIC_CONFIG, "partitions is %u; it must be between 1 and %u",
 				 c->partitions, TOPIC_PARTITIONS_MAX);
+	if (c->compaction_dirty_percent > 100 || c->compaction_tombstone_ms < 0)
+		return fault_set(fault, ERR_BAD_TOPIC_CONFIG,
+				 "compaction.dirty_percent is at most 100, and no duration negative");
 	if (c->idempotency_ttl_ms < 0)
 		return fault_set(fault, ERR_BAD_TOPIC_CONFIG, "idempotency.ttl must not be negative");
 	return 0;

@@ -24,8 +24,18 @@ struct topic_config {
 	int64_t retention_bytes; /* default -1: no bound */
 	enum topic_durability durability;
 	enum topic_cleanup cleanup;
-	int64_t idempotency_ttl_ms; /* default 7 d */
+	int64_t idempotency_ttl_ms;        /* default 7 d */
+	uint32_t compaction_dirty_percent; /* default 50 */
+	int64_t compaction_max_lag_ms;     /* default 24 h; -1: no bound */
+	int64_t compaction_tombstone_ms;   /* default 24 h */
+	int64_t recompress_after_ms;       /* default 0: never */
 };
+
+/* Whether each record must have a key. */
+static inline bool topic_is_compacted(const struct topic_config *c)
+{
+	return c->cleanup != TOPIC_DELETE;
+}
 
 struct topic {
 	char name[TOPIC_NAME_MAX + 1];

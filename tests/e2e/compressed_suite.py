@@ -49,6 +49,12 @@ def broken(batch):
     return batch[:17] + struct.pack(">I", crc32c(rest)) + rest
 
 
+def lost(batch):
+    """What repair leaves in its place: no records, and a mark that damage has cost them."""
+    rest = struct.pack(">Hi", 0x8000, A_BATCH - 1) + batch[27:57] + struct.pack(">i", 0)
+    return batch[:8] + struct.pack(">i", 49) + batch[12:17] + struct.pack(">I", crc32c(rest)) + rest
+
+
 def expected(i):
     record = {"value": {"number": i, "text": "the same words over and over"}} if i != 5 else {"value": None, "tombstone": True}
     record["key"] = "key-%d" % (i % 3) if i % 4 else None
@@ -78,7 +84,7 @@ def fill(w):
         w.push("t", body, "application/x-ndjson")
 
 
-def put_vectors(w, damage=None):
+def put_vectors(w, damage=None, how=broken):
     """Rewrites the first two segments; gives the offset behind the compressed records."""
     known, at = vectors(), 0
     for path, after in zip(segments(w)[:2], segments(w)[1:3]):
@@ -86,7 +92,7 @@ def put_vectors(w, damage=None):
         check(end % A_BATCH == 0, "segments hold whole requests")
         while at < end:
             batch = known[at // A_BATCH % len(known)][1]
-            out += based(broken(batch) if at == damage else batch, at)
+            out += based(how(batch) if at == damage else batch, at)
             at += A_BATCH
         with open(path, "wb") as f:
             f.write(out)
@@ -96,12 +102,12 @@ def put_vectors(w, damage=None):
     return at
 
 
-def prepared(damage=None):
+def prepared(damage=None, how=broken):
     w = Weir(CONFIG)
     try:
         fill(w)
         w.stop()
-        end = put_vectors(w, damage)
+        end = put_vectors(w, damage, how)
         check(end > 12 * A_BATCH, "every vector is in it")
         w.start()
     except BaseException:
@@ -171,10 +177,10 @@ def times():
         check_record(page["records"][0], 5)
 
 
-@test("a batch that cannot be inflated is a gap, and what is around it is read", own=True, timeout=60)
+@test("a batch that cannot be inflated, or stands for what was lost, is a gap, and what is around it is read", own=True, timeout=90)
 def damage():
-    for batch in (12, 24, 36):  # of the Java client: snappy, lz4, zstd
-        w, end = prepared(damage=batch)
+    for batch, how in ((12, broken), (24, broken), (36, broken), (48, lost)):  # of the Java client: snappy, lz4, zstd
+        w, end = prepared(batch, how)
         gap = {"partition": 0, "from": batch, "to": batch + A_BATCH}
         with w:
             for limit in (end, 5):

@@ -7,6 +7,7 @@ last test holds that against the reference page, so that a row which nobody
 feeds, or nobody tests, fails here.
 """
 import contextlib
+import glob
 import gzip
 import json
 import os
@@ -734,6 +735,41 @@ def _():
             eq(len(w.all(t)), 6)
 
 
+@case("damage that readers meet is counted once, with the offsets that it costs, and other partitions are not touched", own=True)
+def _():
+    with Weir() as w:
+        t = w.topic(partitions=2)
+        for n in range(40):
+            w.push(t, json.dumps({"n": n, "mark": "needle-%03d" % n}), partition=n % 2)
+        w.stop()
+        hit = 0
+        for path in glob.glob(os.path.join(w.data, "topics", "*", "*", "*.log")):
+            with open(path, "r+b") as h:
+                at = h.read().find(b"needle-010")
+                if at >= 0:
+                    h.seek(at)
+                    h.write(b"NEEDLE")
+                    hit += 1
+        eq(hit, 1, "segments that hold the record")
+        w.start()
+        with Figures(w) as f:
+            f.mark()
+            for _ in range(2):
+                values = [r["value"]["n"] for r in w.all(t)]
+                eq(sorted(values), [n for n in range(40) if n != 10])
+            f.moved("weir_log_damaged_ranges_total", 1)
+            f.moved("weir_log_damaged_records_total", 1)
+            check("segment_damaged" in w.log(), "the log of messages does not name it")
+        w.stop()
+        code, out, err = weir("verify", "--repair", w.data)
+        eq(code, 0, out + err)
+        w.start()
+        with Figures(w) as f:
+            f.mark()
+            eq(len(w.all(t)), 39)
+            f.unmoved("weir_log_damaged_ranges_total")  # told and set aside: no damage any more
+
+
 def tear(journal):
     """Flips a bit in the last group: what a power loss leaves of a write."""
     found = []
@@ -775,6 +811,27 @@ def _():
         f.mark()
         w.batch(t, [{"value": 1, "idempotency_key": "b%d" % i} for i in range(50000)])
         check(f.rose("weir_seen_filter_false_hits_total", 1) < 5000, "a filter that lets one in ten through")
+
+
+@case("compaction is counted: passes, what went and why, what is dirty, what was read and written", own=True, timeout=60)
+def _():
+    config = "log: { segment_bytes: 1MiB, journal_bytes: 16MiB }\n"
+    with Weir(config) as w, Figures(w) as f:
+        topic = {"cleanup": "compact", "compaction": {"dirty_percent": 1, "max_lag": "1s", "tombstone_retention": "0s"}}
+        w.put("/v1/topics/c", json.dumps(topic), JSON)
+        f.mark()
+        w.batch("c", [{"key": "k", "value": "x" * 100}] * 20 + [{"key": "gone", "value": None, "tombstone": True}])
+        f.moved('weir_log_compacted_records_total{removal="replaced"}', 19)
+        f.moved('weir_log_compacted_records_total{removal="tombstone"}', 1)
+        f.rose("weir_log_compactions_total", 2)
+        f.rose("weir_log_rewritten_segments_total", 2)
+        f.rose("weir_log_rewrite_read_bytes_total", 20 * 100)
+        check(f.rose("weir_log_rewrite_written_bytes_total", 100) < f.change("weir_log_rewrite_read_bytes_total"), "it grew")
+        topic["compaction"] = {"dirty_percent": 100, "max_lag": "forever"}
+        w.put("/v1/topics/c", json.dumps(topic), JSON)
+        for _ in range(30):
+            w.batch("c", [{"key": "k", "value": "x" * 100000}])
+        f.rose("weir_log_dirty_bytes", 1 << 20)
 
 
 # ---- weir itself ----

@@ -146,3 +146,58 @@ def _():
             until(lambda: (lambda r: r is not None and r.status == 200)(sender.send()), 20, "ingest to resume by itself")
         w.restart(hard=True)
         sender.audit()
+
+
+@test("a disk that fills while segments are compacted: nothing is lost, what was begun leaves no file, and it is compacted when there is room",
+      own=True, timeout=120)
+def _():
+    eager = {"cleanup": "compact", "compaction": {"dirty_percent": 1, "max_lag": "1s"}}
+    config = "log: { journal_bytes: 16MiB, segment_bytes: 4MiB, tail_bytes: 1MiB, rewrite_rate: 4MiB }\n"
+    with Disk(160) as disk, Weir(config, data=disk.data) as w:
+        keep = w.topic()
+        w.push(keep, b"0")
+        w.put("/v1/topics/c", json.dumps(eager), JSON)
+        # Half of each segment stays, so that a new one is as long in the making as the slow rate makes it.
+        for n in range(36):
+            w.batch("c", [{"key": "k%d" % (n * 8 + i if i % 2 else 0), "value": {"n": n, "pad": "x" * 40000}} for i in range(16)])
+        count = w.count_records("c")
+        until(lambda: segments(disk, written_again=True), 30, "a segment in the making")
+        disk.fill()
+        until(lambda: not works(w, keep, b"x" * 60000), 20, "a disk that is full")
+        time.sleep(1)
+        check(w.running(), "it died")
+        reads_work(w, "c", w.count_records("c"))
+        check(len(w.all("c")) <= count, "records from nowhere")
+        w.restart(hard=True)
+        before = last_of_each(w)
+        disk.unfill()
+        until(lambda: works(w, keep), 20, "ingest to resume by itself")
+        end = w.get("/v1/topics/c").json()["offsets"][0]["end"]
+        until(lambda: w.get("/v1/topics/c").json()["offsets"][0]["compacted_to"] == end, 60, "compaction to go on by itself")
+        eq((len(w.all("c")), last_of_each(w)), (before, before), "records and keys")
+        w.stop()
+        named = subprocess.run([BIN, "verify", w.data], capture_output=True, text=True, timeout=60)
+        eq(named.returncode, 0, named.stdout + named.stderr)
+        w.start()
+        w.stop()
+        eq(last_files(disk), [], "files of no segment")
+
+
+def last_of_each(w):
+    return len({r["key"] for r in w.all("c")})
+
+
+def segments(disk, written_again=False):
+    return [os.path.join(d, n) for d, _, names in os.walk(disk.data + "/topics") for n in names
+            if n.endswith(".log") and (not written_again or n.count(".") == 2)]
+
+
+def last_files(disk):
+    """Segments of which another revision is there too: all but one of them should be gone."""
+    seen, twice = set(), []
+    for path in segments(disk):
+        base = path[:path.rindex("/") + 21]
+        if base in seen:
+            twice.append(path)
+        seen.add(base)
+    return twice

@@ -194,7 +194,14 @@ static size_t put_batch(const struct model_request *r, char *at)
 		if (keys)
 			at += sprintf(at, "\"idempotency_key\":\"b%u.%u\",", r->id, i);
 		if (r->with_key)
-			at += sprintf(at, "\"key\":\"%.*s\",", (int)model_key(r, key), key);
+			at += sprintf(at, "\"key\":\"%.*s\",", (int)model_key_at(r, i, key), key);
+		if (model_is_tombstone(r, i)) {
+			at += sprintf(
+				at,
+				"\"headers\":{\"what\":\"{\\\"r\\\":%u,\\\"i\\\":%u\"},\"tombstone\":true}",
+				r->id, i);
+			continue;
+		}
 		at += sprintf(at, "\"value\":");
 		at += model_value(r, i, at).len;
 		*at++ = '}';
@@ -316,8 +323,11 @@ static void set_keys(struct send *s, const struct model_request *r)
 
 static void make_body(struct send *s, struct model_request *r)
 {
-	r->with_key = s->w->model.topics[r->topic].compact ||
-		      (kind_of(r) >= KIND_BATCH ? r->id % 5 == 0 : r->id % 5 < 2);
+	bool compacted = s->w->model.topics[r->topic].compacted;
+
+	r->with_key = compacted || (kind_of(r) >= KIND_BATCH ? r->id % 5 == 0 : r->id % 5 < 2);
+	r->own_keys = compacted && kind_of(r) == KIND_BATCH && r->id % 8 < 4;
+	r->tombstones = compacted && kind_of(r) == KIND_BATCH && r->id % 7 < 4;
 	s->r.content_type = slice_str(types[kind_of(r)]);
 	s->r.body = slice_make(s->body, put_body(r, s->body));
 	s->r.body_stays = r->id % 2;
@@ -505,17 +515,30 @@ int client_topic_of(struct world *w, const struct topic *topic)
 		return -1;
 	if (!w->model.topics[named].on_use || w->model.topics[named].created)
 		named = (int)model_topic_new(&w->model, topic->name, parts); /* of one that was deleted */
-	w->model.topics[named].compact = topic->name[0] == 'c';
+	/* It has the defaults, until it is changed as its name has it. */
+	w->model.topics[named].frees = topic->name[0] == 'r' || topic->name[0] == 'h';
+	w->model.topics[named].compacted = topic->name[0] == 'c';
 	w->model.topics[named].id = topic->id;
 	w->model.topics[named].parts = w->model.topics[named].parts_asked = parts;
 	return named;
 }
 
+static int choose_compacted(const struct world *w)
+{
+	for (uint32_t i = 0; i < w->model.topic_count; i++) {
+		const struct model_topic *t = &w->model.topics[i];
+		if (t->compacted && t->created && !t->deleting)
+			return (int)i;
+	}
+	return -1;
+}
+
 static struct model_request *new_request(struct world *w)
 {
 	bool direct = chance(w, 4);
-	bool on_use = !direct && w->profile.auto_create && chance(w, 6);
-	int topic = on_use ? topic_on_use(w) : choose_topic(w, direct);
+	bool compacted = !direct && w->profile.compacting && chance(w, 2);
+	bool on_use = !direct && !compacted && w->profile.auto_create && chance(w, 6);
+	int topic = compacted ? choose_compacted(w) : on_use ? topic_on_use(w) : choose_topic(w, direct);
 	int other = direct ? choose_topic(w, true) : topic;
 	struct model_request *r;
 
@@ -659,20 +682,7 @@ static struct state_done told(struct world *w, struct change *c)
 	return (struct state_done){.port = w->port, .fn = on_changed, .ctx = c};
 }
 
-void client_configure(const struct world *w, struct topic *topic)
-{
-	struct partition_options o = {.retention_ms = -1,
-				      .retention_bytes = -1,
-				      .compact = true,
-				      .dirty_percent = 10,
-				      .max_lag_ms = w->seed % 2 ? 1000 : -1,
-				      .recompress_ms = -1};
-
-	for (uint32_t i = 0; topic->name[0] == 'c' && i < atomic_load(&topic->partition_count); i++)
-		partition_configure(topic_partition(topic, i), &o);
-}
-
-static void config_of(const char *name, uint32_t parts, struct topic_config *config)
+static void config_of(const struct world *w, const char *name, uint32_t parts, struct topic_config *config)
 {
 	*config = (struct topic_config){.partitions = parts,
 					.retention_ms = -1,
@@ -682,6 +692,13 @@ static void config_of(const char *name, uint32_t parts, struct topic_config *con
 		config->retention_bytes = 20000;
 	if (name[0] == 'h')
 		config->retention_ms = 3600000;
+	config->recompress_after_ms = w->profile.recompress_ms;
+	if (name[0] != 'c')
+		return;
+	config->cleanup = TOPIC_COMPACT;
+	config->compaction_dirty_percent = w->profile.dirty_percent;
+	config->compaction_max_lag_ms = w->profile.max_lag_ms;
+	config->compaction_tombstone_ms = w->profile.tombstone_ms;
 }
 
 void client_create(struct world *w, const char *name, uint32_t parts)
@@ -695,7 +712,7 @@ void client_create(struct world *w, const char *name, uint32_t parts)
 
 	if (!c || w->model.topic_count > MODEL_TOPICS_MAX - 32)
 		return;
-	config_of(name, parts, &config);
+	config_of(w, name, parts, &config);
 	done = told(w, c);
 	c->kind = CHANGE_CREATE;
 	log_enter_begin(w->log);
@@ -704,9 +721,8 @@ void client_create(struct world *w, const char *name, uint32_t parts)
 		c->topic = number = model_topic_new(&w->model, name, parts);
 		w->model.topics[number].id = topic->id;
 		w->model.topics[number].frees = name[0] == 'r' || name[0] == 'h';
+		w->model.topics[number].compacted = name[0] == 'c';
 		w->model.topics[number].pure = name[0] == 't';
-		w->model.topics[number].compact = name[0] == 'c';
-		client_configure(w, topic);
 		w->model.topics[number].ttl_ms = 30ll * DAY_MS;
 		world_say(w, "topic %s is made, with %u partitions", name, parts);
 	}
@@ -730,7 +746,7 @@ static void add_parts(struct world *w, struct topic *topic, uint32_t number)
 	c->kind = CHANGE_PARTS;
 	c->topic = number;
 	c->parts = parts;
-	config_of(t->name, parts, &config);
+	config_of(w, t->name, parts, &config);
 	log_enter_begin(w->log);
 	rc = topics_change(w->topics, topic, &config, false, &done, NULL);
 	log_enter_end(w->log);

@@ -182,18 +182,18 @@ static int64_t read_view(struct world *w, const struct consumer *c, const struct
 
 	while (rest.len) {
 		struct batch_record record;
-		struct batch_walk walk;
+		struct model_walk walk;
 		struct batch_head head;
-		if (batch_check(rest, &head) || batch_walk_start(&walk, rest))
+		if (batch_check(rest, &head) || model_walk_start(&walk, rest))
 			model_fail("a reader was given a batch that is not whole");
-		while (batch_walk_next(&walk, &record) == 1) {
+		while (batch_walk_next(&walk.walk, &record) == 1) {
 			if (record.offset < expect)
 				continue;
-			if (record.offset >= stop)
+			if (record.offset >= stop) {
+				model_walk_end(&walk);
 				return expect;
-			if (w->model.topics[topic].compact)
-				expect = record.offset;
-			if (record.offset != expect)
+			}
+			if (record.offset != expect && !w->model.topics[topic].compacted)
 				model_fail("a reader of %s/%u was given offset %" PRId64 " after %" PRId64,
 					   w->model.topics[topic].name, view->number, record.offset,
 					   expect - 1);
@@ -201,10 +201,11 @@ static int64_t read_view(struct world *w, const struct consumer *c, const struct
 			if (reader_wants(c->reader, record.key) != wants(c, record.key))
 				model_fail("a reader of key %.*s errs in offset %" PRId64, (int)c->key_len,
 					   c->key, record.offset);
-			expect++;
+			expect = record.offset + 1;
 		}
-		if (w->model.topics[topic].compact && expect <= batch_last_offset(&head))
+		if (w->model.topics[topic].compacted && batch_last_offset(&head) >= expect)
 			expect = batch_last_offset(&head) + 1;
+		model_walk_end(&walk);
 		rest = slice_from(rest, head.bytes);
 	}
 	return expect;
@@ -225,7 +226,7 @@ static void check_begin(struct world *w, struct consumer *c, const struct reader
 	bool first = !c->begun[index][view->number];
 
 	c->begun[index][view->number] = true;
-	if (!first || c->time_ms == INT64_MIN || w->model.topics[topic].compact ||
+	if (!first || c->time_ms == INT64_MIN || w->model.topics[topic].compacted || p->rotten ||
 	    c->position[index][view->number] >= 0)
 		return;
 	for (int64_t offset = p->start; offset < view->from && offset < p->end; offset++)

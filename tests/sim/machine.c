@@ -26,7 +26,7 @@ struct block {
 
 static struct block blocks = {.next = &blocks, .prev = &blocks};
 static uint64_t block_count, fail_in, failed;
-static bool is_on;
+static bool is_on, is_spared;
 
 static void *new_block(size_t align, size_t n, bool zero)
 {
@@ -34,7 +34,7 @@ static void *new_block(size_t align, size_t n, bool zero)
 	uint8_t *memory = NULL;
 	struct block *b;
 
-	if (is_on && fail_in && --fail_in == 0) {
+	if (is_on && !is_spared && fail_in && --fail_in == 0) {
 		failed++;
 		return NULL;
 	}
@@ -125,6 +125,11 @@ uint64_t machine_blocks(void)
 void machine_fail_alloc(uint64_t nth)
 {
 	fail_in = nth;
+}
+
+void machine_spare(bool spared)
+{
+	is_spared = spared;
 }
 
 uint64_t machine_failed_allocs(void)

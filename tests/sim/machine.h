@@ -33,6 +33,8 @@ uint64_t machine_blocks(void);
 /* The n-th from now fails, once; 0: none. So many have failed. */
 void machine_fail_alloc(uint64_t nth);
 uint64_t machine_failed_allocs(void);
+/* Those of the oracle do not fail and are not counted, as long as it is spared. */
+void machine_spare(bool spared);
 
 /*
  * CHECK fails: asked whether that is the loud end of a process that has no

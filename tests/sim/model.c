@@ -105,7 +105,14 @@ struct slice model_value(const struct model_request *r, uint32_t index, char *by
 
 size_t model_key(const struct model_request *r, char *bytes)
 {
-	return (size_t)snprintf(bytes, 16, "p%u", spread(r->id) % 9);
+	return (size_t)snprintf(bytes, 16, "p%u", spread(r->id) % MODEL_KEYS);
+}
+
+size_t model_key_at(const struct model_request *r, uint32_t index, char *bytes)
+{
+	if (!r->own_keys)
+		return model_key(r, bytes);
+	return (size_t)snprintf(bytes, 16, "p%u", spread(r->id * 16 + index) % MODEL_KEYS);
 }
 
 static bool read_number(struct slice *s, const char *before, uint32_t *out)
@@ -130,6 +137,17 @@ static struct model_request *parse(struct model *m, struct slice value, uint32_t
 	    id >= m->request_count || *index >= m->requests[id].count)
 		return NULL;
 	return &m->requests[id];
+}
+
+/* A tombstone says in a header what it is. */
+static struct slice header_of(const struct batch_record *record)
+{
+	struct slice rest = record->headers, name, value;
+
+	while (batch_header_next(&rest, &name, &value) == 1)
+		if (slice_eq_str(name, "what"))
+			return value;
+	return slice_null();
 }
 
 /* ---- told ---- */
@@ -210,17 +228,18 @@ void model_read(struct model *m, uint32_t topic, uint32_t part, const struct bat
 	uint32_t index;
 
 	m->records_read++;
-	r = parse(m, record->value, &index);
+	r = parse(m, record->value.ptr ? record->value : header_of(record), &index);
 	if (!r)
 		model_fail("offset %" PRId64 " of %s/%u holds what nobody sent: %.*s", record->offset,
 			   t->name, part, (int)record->value.len, (const char *)record->value.ptr);
 	if (model_topic_at(r, index) != topic)
 		model_moved(m, r, topic);
-	if (!slice_eq(record->value, model_value(r, index, bytes)))
+	if (model_is_tombstone(r, index) ? record->value.ptr != NULL :
+					   !slice_eq(record->value, model_value(r, index, bytes)))
 		model_fail("record %u of request %u was altered (offset %" PRId64 " of %s/%u)", index, r->id,
 			   record->offset, t->name, part);
 	if (r->with_key != (record->key.ptr != NULL) ||
-	    (r->with_key && !slice_eq(record->key, slice_make(key, model_key(r, key)))))
+	    (r->with_key && !slice_eq(record->key, slice_make(key, model_key_at(r, index, key)))))
 		model_fail("record %u of request %u has another key", index, r->id);
 	if (r->fate == FATE_ABSENT)
 		model_fail("request %u was refused or gone, and is there (offset %" PRId64 " of %s/%u)",
@@ -238,7 +257,7 @@ void model_read(struct model *m, uint32_t topic, uint32_t part, const struct bat
 void model_rotten(struct model *m, uint32_t topic, uint32_t part, const struct batch_record *record)
 {
 	uint32_t index;
-	struct model_request *r = parse(m, record->value, &index);
+	struct model_request *r = parse(m, record->value.ptr ? record->value : header_of(record), &index);
 
 	CHECK(r); /* what is on disk was sent */
 	if (part >= MODEL_PARTS_MAX)
@@ -289,7 +308,7 @@ void model_hide(struct model *m, uint32_t topic, uint32_t part, int64_t from, in
 void model_unlearn(struct model *m, uint32_t topic, uint32_t part, const struct batch_record *record)
 {
 	uint32_t index;
-	struct model_request *r = parse(m, record->value, &index);
+	struct model_request *r = parse(m, record->value.ptr ? record->value : header_of(record), &index);
 	struct model_part *p = &m->topics[topic].part[part];
 
 	CHECK(r);
@@ -325,19 +344,6 @@ static void count_found(struct model *m, struct model_request *r)
 	r->found++;
 }
 
-/* Compaction takes a record only where a later one has its key; the key is that of the request. */
-static bool is_replaced(const struct model *m, const struct model_part *p, int64_t offset)
-{
-	char key[16], other[16];
-	size_t n = model_key(&m->requests[p->at[offset].request], key);
-
-	for (int64_t later = offset + 1; later < p->end; later++)
-		if (p->at[later].request && model_key(&m->requests[p->at[later].request], other) == n &&
-		    memcmp(key, other, n) == 0)
-			return true;
-	return false;
-}
-
 /* Records of clients that wait for nothing stand in the order in which they were sent. */
 void model_scan_part(struct model *m, uint32_t topic, uint32_t part, int64_t start, int64_t end)
 {
@@ -356,12 +362,14 @@ void model_scan_part(struct model *m, uint32_t topic, uint32_t part, int64_t sta
 		model_fail("%s/%u starts at %" PRId64 ", and nobody asked for more than %" PRId64, t->name,
 			   part, start, p->trim_asked);
 	p->start = start;
+	if (t->compacted) {
+		model_scan_compacted(m, topic, part, start, end);
+		return;
+	}
 	for (int64_t offset = start; offset < end; offset++) {
 		struct model_place *at = place_at(p, offset);
 		struct model_request *r = &m->requests[at->request];
 		if ((at->rotten || at->hidden == m->scan) && at->scan != m->scan)
-			continue;
-		if (t->compact && at->scan != m->scan && (!at->request || is_replaced(m, p, offset)))
 			continue;
 		if (!at->request || at->scan != m->scan)
 			model_fail("offset %" PRId64 " of %s/%u was not read", offset, t->name, part);
@@ -395,7 +403,7 @@ static void decide(struct model *m, struct model_request *r, uint32_t rows[MODEL
 
 	if (r->rotten)
 		found = r->count; /* by what is known */
-	m->unlearnt_lost += r->unlearnt && !found;
+	m->unlearnt_lost += r->unlearnt && !found && is_whole(m, r);
 	r->unlearnt = false;
 	if (!is_whole(m, r))
 		return;

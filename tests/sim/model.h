@@ -42,8 +42,8 @@ struct model_topic {
 	bool created; /* answered, or something in it was */
 	bool on_use;  /* made by the first request that names it; until then it has no id */
 	bool deleting, deleted;
-	bool frees;                  /* retention or trims may take records */
-	bool compact;                /* a later record of its key may have replaced one */
+	bool frees; /* retention or trims may take records */
+	bool compacted;
 	bool pure;                   /* neither trimmed nor deleted, ever: everything is checked */
 	uint32_t parts, parts_asked; /* sure, and at most */
 	int64_t ttl_ms;
@@ -56,14 +56,16 @@ struct model_request {
 	uint32_t id;
 	uint8_t topic, other; /* record i is in topic, or other where i is odd */
 	uint8_t count;
-	bool keyed;    /* may be sent again */
-	bool with_key; /* each record has the partition key */
-	bool own_time; /* timestamps are the client's */
-	bool loose;    /* entered out of turn: no order is known */
-	bool rotten;   /* a record of it may be missing */
-	bool unlearnt; /* it was sure, then the last group of the journal had it and was damaged */
-	bool in_part;  /* since then: what a segment had already is there, without the rest and its key */
-	int8_t row;    /* the row of state that it sets, -1: none */
+	bool keyed;      /* may be sent again */
+	bool with_key;   /* each record has the partition key */
+	bool own_keys;   /* each record one of its own */
+	bool tombstones; /* each third record has no value, and says in a header what it is */
+	bool own_time;   /* timestamps are the client's */
+	bool loose;      /* entered out of turn: no order is known */
+	bool rotten;     /* a record of it may be missing */
+	bool unlearnt;   /* it was sure, then the last group of the journal had it and was damaged */
+	bool in_part;    /* since then: what a segment had already is there, without the rest and its key */
+	int8_t row;      /* the row of state that it sets, -1: none */
 	enum model_fate fate;
 	bool acked, taken, was_present; /* answered; not as a duplicate; was there before it was sent */
 	uint32_t in_flight;
@@ -99,7 +101,14 @@ int model_topic_of(const struct model *m, const struct topic_id *id);
 struct model_request *model_request_new(struct model *m, uint32_t topic, uint32_t other, uint32_t count);
 /* The value of a record: the same whenever asked. */
 struct slice model_value(const struct model_request *r, uint32_t index, char *bytes);
+/* Of the request, and of a record, which may have one of its own. */
+#define MODEL_KEYS 9u
 size_t model_key(const struct model_request *r, char *bytes);
+size_t model_key_at(const struct model_request *r, uint32_t index, char *bytes);
+static inline bool model_is_tombstone(const struct model_request *r, uint32_t index)
+{
+	return r->tombstones && (r->id + index) % 3 == 0;
+}
 static inline uint32_t model_topic_at(const struct model_request *r, uint32_t index)
 {
 	return index % 2 ? r->other : r->topic;
@@ -135,10 +144,24 @@ void model_unlearn(struct model *m, uint32_t topic, uint32_t part, const struct 
 /* Everything in flight is lost with the machine. */
 void model_power_cut(struct model *m);
 
+/*
+ * Walks the records of a batch, compressed or not; what it is inflated to lives until the end,
+ * with no call of the disk between. Non-zero: it cannot be read.
+ */
+struct model_walk {
+	struct batch_walk walk;
+	struct codec *codec;
+	struct buf plain;
+};
+int model_walk_start(struct model_walk *w, struct slice batch);
+void model_walk_end(struct model_walk *w);
+
 /* ---- the whole log read anew ---- */
 
 void model_scan_start(struct model *m);
 void model_scan_part(struct model *m, uint32_t topic, uint32_t part, int64_t start, int64_t end);
+/* The same where records may have been taken out (compacted.c). */
+void model_scan_compacted(struct model *m, uint32_t topic, uint32_t part, int64_t start, int64_t end);
 /* Decides what is still unknown; rows: what the table of state holds. */
 void model_scan_end(struct model *m, const uint32_t rows[MODEL_ROWS]);
 

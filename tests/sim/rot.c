@@ -160,16 +160,18 @@ static struct slice batch_around(size_t n, uint64_t at, int64_t base)
 static void excuse(struct world *w, struct slice batch, int topic, uint32_t part)
 {
 	struct batch_record record;
-	struct batch_walk walk;
+	struct batch_head head;
+	struct model_walk walk;
 
-	if (!batch.ptr || topic < 0 || batch_walk_start(&walk, batch))
+	if (!batch.ptr || topic < 0 || batch_head_read(batch, &head))
 		return;
-	world_say(w, "which may cost offsets %lld to %lld of %s/%u", (long long)walk.head.base_offset,
-		  (long long)batch_last_offset(&walk.head), w->model.topics[topic].name, part);
-	model_rotten_range(&w->model, (uint32_t)topic, part, walk.head.base_offset,
-			   batch_last_offset(&walk.head) + 1);
-	while (batch_walk_next(&walk, &record) == 1)
+	world_say(w, "which may cost offsets %lld to %lld of %s/%u", (long long)head.base_offset,
+		  (long long)batch_last_offset(&head), w->model.topics[topic].name, part);
+	model_rotten_range(&w->model, (uint32_t)topic, part, head.base_offset, batch_last_offset(&head) + 1);
+	CHECK(model_walk_start(&walk, batch) == 0);
+	while (batch_walk_next(&walk.walk, &record) == 1)
 		model_rotten(&w->model, (uint32_t)topic, part, &record);
+	model_walk_end(&walk);
 }
 
 /*

@@ -94,9 +94,20 @@ static void choose_profile(struct world *w)
 			      .auto_create = chance(w, 2),
 			      .slack = chance(w, 2) ? 2 + below(w, 40) : 1000,
 			      .rewrite_rate = chance(w, 2) ? 0 : 1000u << below(w, 10),
-			      .compaction_bytes = chance(w, 2) ? 0 : 200u << below(w, 6),
 			      .rot = chance(w, 4) ? 1 + below(w, 3) : 0,
 			      .allocs = chance(w, 5) ? 20u << below(w, 6) : 0};
+	p->compacting = chance(w, 2);
+	if (p->compacting) {
+		p->maintains += 10;
+		p->moves += 3;
+		p->segment_bytes = 1000 + below(w, 2000);
+		p->steps *= 2;
+	}
+	p->dirty_percent = 1 + below(w, 80);
+	p->max_lag_ms = chance(w, 3) ? -1 : 1 + (int64_t)below(w, 4000);
+	p->tombstone_ms = chance(w, 2) ? (int64_t)below(w, 3) : (int64_t)below(w, 1u << 22);
+	p->compaction_bytes = 1;
+	p->recompress_ms = chance(w, 2) ? 1 + (int64_t)below(w, 200) : 0;
 	p->faults.cold_one_in = chance(w, 2) ? 2 + below(w, 5) : 0;
 	p->faults.drift_one_in = 1u << below(w, 12);
 	if (chance(w, 3)) {
@@ -215,7 +226,7 @@ void world_run(struct world *w, uint64_t seed)
 	rand_seed(&w->rand, seed);
 	if (!w->sim) {
 		struct sim_options o = {.on_call = on_call,
-					.files_max = 2048,
+					.files_max = 8192,
 					.ctx = w,
 					.trace = w->tracing ? on_trace : NULL};
 		CHECK(sim_new(&o, &w->sim) == 0);

@@ -77,9 +77,15 @@ struct profile { /* what a seed likes, chosen once */
 	uint32_t steps, lives;
 	bool small_files, auto_create;
 	uint32_t slack; /* of state */
-	uint64_t rewrite_rate, compaction_bytes;
+	uint64_t rewrite_rate;
 	uint32_t rot;    /* one life in so many is followed by a flip; 0: none */
 	uint32_t allocs; /* one allocation in about so many fails; 0: none */
+	/* of compacted topics: */
+	bool compacting; /* much goes to them, and maintenance has time for it */
+	uint32_t dirty_percent;
+	int64_t max_lag_ms, tombstone_ms;
+	int64_t recompress_ms; /* of all topics; 0: never */
+	uint64_t compaction_bytes;
 };
 
 struct world {
@@ -95,7 +101,7 @@ struct world {
 	struct job jobs[JOBS_MAX];
 	uint32_t job_count;
 	uint64_t operations, lives, crashes, clean_stops, fatals, refused_starts, failed_allocs, tidied,
-		compacted;
+		compactions, recompressions;
 	uint64_t life_failed_allocs, failures_before; /* when this life began */
 	uint64_t crash_in; /* calls of the disk, of the kinds in crash_calls; 0: none */
 	uint32_t crash_calls;
@@ -111,7 +117,6 @@ struct world {
 	struct hub *hub;
 	uint32_t rows[MODEL_ROWS];
 	int64_t state_start;
-	uint64_t compacted_before;
 };
 
 void world_say(const struct world *w, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -139,8 +144,6 @@ void client_send(struct world *w);
 void client_flush(struct world *w);
 void client_change_topics(struct world *w);
 void client_create(struct world *w, const char *name, uint32_t parts);
-/* Compaction is on where the name says so. */
-void client_configure(const struct world *w, struct topic *topic);
 /* The number of a topic that weir has; -1: nobody asked for it. */
 int client_topic_of(struct world *w, const struct topic *topic);
 void clients_forget(struct world *w); /* the machine is gone */

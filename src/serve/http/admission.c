@@ -44,6 +44,10 @@ bool admission_check(struct session *s, struct exchange *x, int found, const str
 		r = query_parse(x, &detail);
 	if (r == 0 && o->authorize && !(x->route->flags & ROUTE_OPEN))
 		r = o->authorize(o->app, x, &detail);
+	if (r == 0 && x->route->flags & ROUTE_BOUNDED && budget_is_full(x->own_arena.share)) {
+		detail = "The memory that is set aside for clients is in use; try again";
+		r = ERR_OVERLOADED;
+	}
 	if (r == 0 && wants_length(x)) {
 		detail = "Send Content-Length (0 for an empty body) or Transfer-Encoding: chunked";
 		r = ERR_LENGTH_REQUIRED;

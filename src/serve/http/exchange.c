@@ -242,7 +242,7 @@ int exchange_stream_write_blob(struct exchange *x, struct blob *blob, struct sli
 size_t exchange_stream_room(const struct exchange *x)
 {
 	struct conn *c = x->session ? session_conn(x->session) : NULL;
-	size_t max = x->server->options.stream_bytes_max;
+	size_t max = budget_credit(loop_share(x->loop), x->server->options.stream_bytes_max);
 	size_t pending = c ? conn_pending(c) : max;
 
 	return pending < max ? max - pending : 0;

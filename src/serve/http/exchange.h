@@ -62,7 +62,7 @@ struct exchange {
 	struct http_header *added;
 	struct arena own_arena;
 	struct buf collected; /* a body that does not come at once */
-	int64_t charged;      /* of it, against the budget */
+	size_t charged;       /* bytes of it, in the budget */
 	uint64_t body_max;
 	size_t counted;      /* bytes, against the bound of the connection */
 	struct slice stored; /* an answer that waits for its turn */
@@ -186,7 +186,10 @@ int exchange_stream_start(struct exchange *x, int status, const char *content_ty
 int exchange_stream_write(struct exchange *x, struct slice bytes);
 int exchange_stream_write_blob(struct exchange *x, struct blob *blob, struct slice part);
 
-/* Bytes that may be written now: http_options.stream_bytes_max less what has not left. 0: wait for on_room. */
+/*
+ * Bytes that may be written now: http_options.stream_bytes_max, or less as the budget
+ * fills, less what has not left. 0: wait for on_room.
+ */
 size_t exchange_stream_room(const struct exchange *x);
 
 /* Ends the stream (final chunk) and the exchange. */

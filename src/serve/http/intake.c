@@ -47,6 +47,8 @@ void intake_drop_body(struct intake *in, struct exchange *x)
 
 static bool has_room(const struct session *s)
 {
+	if (s->queue.first && budget_is_full(loop_share(conn_loop(s->conn))))
+		return false;
 	return queue_has_room(&s->queue, session_options(s)) && conn_pending(s->conn) < OUTPUT_HIGH_BYTES;
 }
 
@@ -172,7 +174,7 @@ static bool keep_piece(struct session *s, struct exchange *x, struct slice piece
 	else if (r < 0)
 		refusal_give(s, x, r,
 			     r == ERR_OVERLOADED ?
-				     "Bodies on their way hold all the memory set aside for them" :
+				     "The memory that is set aside for clients is in use; try again" :
 				     NULL);
 	return r == 0;
 }
@@ -231,7 +233,7 @@ static bool keep_head(struct exchange *x, const struct http_request *req, struct
 static struct exchange *make_exchange(struct session *s, const struct http_request *req, struct slice bytes,
 				      struct route_match *match, int *found)
 {
-	struct exchange *x = exchange_take(s->ctx);
+	struct exchange *x = exchange_take(s->ctx, conn_loop(s->conn));
 
 	if (!x)
 		return NULL;
@@ -240,7 +242,6 @@ static struct exchange *make_exchange(struct session *s, const struct http_reque
 		return NULL;
 	}
 	x->session = s;
-	x->loop = conn_loop(s->conn);
 	x->started_ns = loop_now(x->loop);
 	x->close = !req->keep_alive;
 	buf_init(&x->collected, 0);

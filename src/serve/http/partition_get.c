@@ -102,5 +102,6 @@ const struct route route_partition_get = {
 	.methods = HTTP_BIT(HTTP_GET),
 	.pattern = "/v1/topics/{topic}/partitions/{partition}/records",
 	.query = query,
+	.flags = ROUTE_BOUNDED,
 	.handle = on_partition_get,
 };

@@ -32,6 +32,7 @@
 #define LIMIT_MAX 10000u
 #define WAIT_MAX_NS (300 * 1000000000ll)
 #define BYTES_MAX ((size_t)16 << 20)
+#define PAGES 4 /* of the largest, with what memory is left */
 #define DISK_WAIT_NS (30 * 1000000000ll)
 #define GAPS_BYTES_MAX (1u << 20)
 #define GAPS_BYTES_FULL 32768u
@@ -112,16 +113,19 @@ int poll_read_options(struct exchange *x, struct poll_options *o, struct fault *
 
 /* ---- gathering ---- */
 
-static size_t bytes_max(const struct poll *p)
+/* Of a page that begins now: what a client takes its time for is small where memory is. One record always goes. */
+static size_t find_bytes_max(const struct poll *p)
 {
 	const struct app_limits *limits = &((const struct app *)p->x->app)->limits;
+	size_t most = limits->poll_bytes_max ? limits->poll_bytes_max : BYTES_MAX;
+	int64_t left = budget_left(loop_share(p->x->loop)) / PAGES;
 
-	return limits->poll_bytes_max ? limits->poll_bytes_max : BYTES_MAX;
+	return left <= 1 ? 1 : (uint64_t)left < most ? (size_t)left : most;
 }
 
 static bool is_full(const struct poll *p)
 {
-	return p->count >= p->limit || p->out->len >= bytes_max(p);
+	return p->count >= p->limit || p->out->len >= p->bytes_max;
 }
 
 static void put_comma(struct poll *p)
@@ -157,7 +161,7 @@ static int take_encoded(struct poll *p, struct reader_view *view, const struct b
 	if (e.made)
 		p->encoded += e.count;
 	first = encoded_find(&e, view->from);
-	if (encoded_run(&e, first, e.count - first).len > bytes_max(p) - p->out->len) {
+	if (encoded_run(&e, first, e.count - first).len > p->bytes_max - p->out->len) {
 		encoded_release(&e);
 		return 0;
 	}
@@ -226,7 +230,8 @@ static bool pass_empty(struct poll *p, struct reader_view *view)
 {
 	struct batch_head head;
 
-	if (batch_head_read(view->batches, &head) || !batch_is_empty(&head) || head.bytes > view->batches.len)
+	if (batch_head_read(view->batches, &head) || !batch_is_empty(&head) || batch_is_lost(&head) ||
+	    head.bytes > view->batches.len)
 		return false;
 	reader_consumed(p->reader, batch_last_offset(&head) + 1);
 	view->batches = slice_from(view->batches, head.bytes);
@@ -235,11 +240,13 @@ static bool pass_empty(struct poll *p, struct reader_view *view)
 
 static int take_view(struct poll *p, struct reader_view *view)
 {
+	uint64_t before = unpacker_of(p)->inflated;
 	int rc = 0;
 
 	while (pass_empty(p, view))
 		;
-	while (view->batches.len && rc == 0 && !is_full(p)) {
+	while (view->batches.len && rc == 0 && !is_full(p) &&
+	       unpacker_of(p)->inflated - before < UNPACK_BYTES_TURN) {
 		struct batch_head head;
 		if (batch_head_read(view->batches, &head) || head.bytes > view->batches.len)
 			return ERR_CORRUPT;
@@ -296,7 +303,8 @@ static int gather_page(struct poll *p)
 		scan = view.batches.len;
 		rc = take_view(p, &view);
 		scanned += reader_filters(p->reader) || p->count == before ? scan : 0;
-		scanned += (size_t)(unpacker_of(p)->inflated - inflated) / 8; /* as pump_run counts it */
+		scanned +=
+			(size_t)(unpacker_of(p)->inflated - inflated) / (UNPACK_BYTES_TURN / SCAN_BYTES_TURN);
 		inflated = unpacker_of(p)->inflated;
 		app_observe_delivery(loop_of(p), way_of(p), p->waited ? view.entered_ns : 0,
 				     p->count - before);
@@ -431,6 +439,7 @@ static void begin_page(struct poll *p)
 		buf_fini(p->out);
 	buf_clear(p->out);
 	(void)buf_append_str(p->out, PAGE_BEGIN);
+	p->bytes_max = find_bytes_max(p) + p->out->len;
 }
 
 /* The scratch is somebody else's until the disk has answered. False: no memory, or the page is too large for that. */
@@ -489,7 +498,11 @@ static void on_ready(void *ctx, struct reader *r)
 	(void)r;
 	if (p->watching)
 		exchange_waited(p->x);
-	(void)attempt(p, false);
+	/* One commit may wake thousands of them, and each would hold a page of its own. */
+	if (budget_is_full(loop_share(p->x->loop)))
+		(void)fail(p, ERR_OVERLOADED);
+	else
+		(void)attempt(p, false);
 }
 
 /* The time is up for new records. What stands on disk may take as long as it does without `wait`. */

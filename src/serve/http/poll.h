@@ -38,6 +38,7 @@ struct poll {
 	int64_t wait_ns;
 	int64_t since_ns;
 	uint32_t limit;
+	size_t bytes_max;            /* of the page, as memory was when it began */
 	uint32_t count;              /* records of the page so far */
 	uint32_t encoded, gap_count; /* for the metrics */
 	struct buf *out;             /* the page: the loop's scratch, or `kept` */

@@ -29,15 +29,14 @@ struct http_server {
 	struct http_options options;
 	struct route_table *routes;
 	_Atomic bool draining;
-	_Alignas(64) _Atomic int64_t body_bytes; /* bodies being collected, all loops */
 	struct http_loop *loops;
 };
 
 /* The date for answers; made anew at most four times a second. */
 struct slice http_loop_date(struct http_loop *ctx, struct loop *loop);
 
-/* A zeroed exchange with an empty arena, or NULL. Give it back with exchange_release. */
-struct exchange *exchange_take(struct http_loop *ctx);
+/* A zeroed exchange with an empty arena, counted in the loop's share; or NULL. Give it back with exchange_release. */
+struct exchange *exchange_take(struct http_loop *ctx, struct loop *loop);
 
 /* Takes: all memory of the exchange goes back. */
 void exchange_release(struct http_loop *ctx, struct exchange *x);
@@ -47,7 +46,7 @@ struct http_loop *http_loop_of(struct http_server *server, const struct loop *lo
 /* A connection more, or less. */
 void http_loop_count(struct http_loop *ctx, int change);
 
-/* Charges the collected body against the budget of all; false where it would be over. */
+/* Counts the collected body in the budget; false where that would be over. */
 bool exchange_charge(struct exchange *x, size_t bytes);
 
 /* ---- policy.c: Origin, Host and CORS (contract 2) ---- */

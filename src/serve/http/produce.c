@@ -87,6 +87,7 @@ static struct produce *new_detached(struct exchange *x)
 	if (!own)
 		return NULL;
 	arena_init(own, OWN_CHUNK, ingest_arena_bytes(app->ingest));
+	arena_charge(own, loop_share(x->loop));
 	p = arena_zalloc(own, 1, sizeof(*p));
 	if (!p) {
 		arena_fini(own);
@@ -189,6 +190,7 @@ const struct route route_produce = {
 	.pattern = "/v1/topics/{topic}/records",
 	.query = options,
 	.body = ROUTE_BODY_LARGE,
+	.flags = ROUTE_BOUNDED,
 	.handle = on_produce,
 };
 
@@ -197,5 +199,6 @@ const struct route route_produce_once = {
 	.pattern = "/v1/topics/{topic}/records/{key}",
 	.query = options,
 	.body = ROUTE_BODY_LARGE,
+	.flags = ROUTE_BOUNDED,
 	.handle = on_produce,
 };

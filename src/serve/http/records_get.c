@@ -41,5 +41,6 @@ const struct route route_records_get = {
 	.methods = HTTP_BIT(HTTP_GET),
 	.pattern = "/v1/topics/{topic}/records",
 	.query = query,
+	.flags = ROUTE_BOUNDED,
 	.handle = on_records_get,
 };

@@ -15,12 +15,11 @@ void refusal_give(struct session *s, struct exchange *x, int err, const char *de
 /* For a request that was not understood. */
 static struct exchange *make_unknown(struct session *s)
 {
-	struct exchange *x = exchange_take(s->ctx);
+	struct exchange *x = exchange_take(s->ctx, conn_loop(s->conn));
 
 	if (!x)
 		return NULL;
 	x->session = s;
-	x->loop = conn_loop(s->conn);
 	x->started_ns = loop_now(x->loop);
 	x->request.method = HTTP_OTHER; /* not known, or not to be trusted */
 	x->request.minor = 1;

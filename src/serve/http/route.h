@@ -48,6 +48,8 @@ enum route_flags {
 	ROUTE_OPEN = 4,
 	/* No body is as good as an empty one: neither length nor chunks are asked for (curl -X PUT sends none). */
 	ROUTE_BODY_OPTIONAL = 8,
+	/* Takes memory for as long as its client likes: 503 where the budget is full. The others go on. */
+	ROUTE_BOUNDED = 16,
 };
 
 #define ROUTE_PARAMS_MAX 4u

@@ -8,7 +8,8 @@
 /*
  * The shared part. Exchanges are pooled a loop: one that ends keeps the chunk of
  * its arena and waits for the next request of any connection, so that a request
- * allocates nothing and an idle connection holds nothing but its session.
+ * allocates nothing and an idle connection holds nothing but its session. With the
+ * budget full, none is kept.
  */
 #define EXCHANGE_CHUNK_BYTES 2000u /* with the allocator's own, 2 KiB */
 #define POOL_MAX 1024u
@@ -26,8 +27,6 @@ static void set_defaults(struct http_options *o)
 		o->small_body_max = 64u << 10;
 	if (!o->large_body_max)
 		o->large_body_max = 16u << 20;
-	if (!o->body_budget_bytes)
-		o->body_budget_bytes = 256LL << 20;
 	if (!o->in_flight_max)
 		o->in_flight_max = 64;
 	if (!o->in_flight_bytes_max)
@@ -136,7 +135,7 @@ struct slice http_loop_date(struct http_loop *ctx, struct loop *loop)
 	return slice_make(ctx->date, sizeof(ctx->date));
 }
 
-struct exchange *exchange_take(struct http_loop *ctx)
+struct exchange *exchange_take(struct http_loop *ctx, struct loop *loop)
 {
 	struct exchange *x = ctx->pool;
 	struct arena arena;
@@ -154,7 +153,10 @@ struct exchange *exchange_take(struct http_loop *ctx)
 	}
 	memset(x, 0, sizeof(*x));
 	x->own_arena = arena;
+	x->own_arena.share = loop_share(loop);
+	budget_add(x->own_arena.share, sizeof(*x) + arena.bytes);
 	x->arena = &x->own_arena;
+	x->loop = loop;
 	x->server = ctx->server;
 	x->app = ctx->server->options.app;
 	x->body = slice_make(no_body, 0);
@@ -163,28 +165,23 @@ struct exchange *exchange_take(struct http_loop *ctx)
 
 bool exchange_charge(struct exchange *x, size_t bytes)
 {
-	struct http_server *s = x->server;
-	int64_t more = (int64_t)bytes - x->charged;
-	int64_t before;
-
-	if (more <= 0)
+	if (bytes <= x->charged)
 		return true;
-	before = atomic_fetch_add_explicit(&s->body_bytes, more, memory_order_relaxed);
-	if (before + more > s->options.body_budget_bytes) {
-		atomic_fetch_sub_explicit(&s->body_bytes, more, memory_order_relaxed);
+	if (!budget_charge(x->own_arena.share, bytes - x->charged))
 		return false;
-	}
-	x->charged += more;
+	x->charged = bytes;
 	return true;
 }
 
 void exchange_release(struct http_loop *ctx, struct exchange *x)
 {
+	struct budget_share *share = x->own_arena.share;
+
 	blob_unref(x->blob);
 	buf_fini(&x->collected);
-	if (x->charged)
-		atomic_fetch_sub_explicit(&ctx->server->body_bytes, x->charged, memory_order_relaxed);
-	if (ctx->pool_count >= POOL_MAX) {
+	budget_sub(share, sizeof(*x) + x->own_arena.bytes + x->charged);
+	x->own_arena.share = NULL; /* what lies in the pool is nobody's */
+	if (ctx->pool_count >= POOL_MAX || budget_is_full(share)) {
 		arena_fini(&x->own_arena);
 		mem_free(x);
 		return;
@@ -204,10 +201,10 @@ int http_server_accept(void *server, struct conn *c)
 
 void http_server_refuse(void *server, struct conn *c)
 {
-	struct slice body =
-		SLICE_LIT("{\"title\":\"The listener has no room for more connections\",\"status\":503,"
-			  "\"detail\":\"The limit of connections is reached; try again\","
-			  "\"code\":\"too_many_connections\"}");
+	struct slice body = SLICE_LIT(
+		"{\"title\":\"The listener has no room for more connections\",\"status\":503,"
+		"\"detail\":\"The limit of connections, or of the memory for them, is reached; try again\","
+		"\"code\":\"too_many_connections\"}");
 	struct http_answer a = {.status = 503,
 				.framing = HTTP_FRAME_LENGTH,
 				.length = body.len,
@@ -268,11 +265,6 @@ void http_loop_count(struct http_loop *ctx, int change)
 uint32_t http_server_connections(const struct http_server *s, const struct loop *loop)
 {
 	return s->loops[loop_number(loop)].connections;
-}
-
-int64_t http_server_body_bytes(const struct http_server *s)
-{
-	return atomic_load_explicit(&s->body_bytes, memory_order_relaxed);
 }
 
 void http_server_upgraded_closed(struct http_server *s, struct loop *loop)

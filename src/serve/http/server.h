@@ -8,6 +8,11 @@
  * What all connections of the HTTP listener share: the options, the compiled
  * routes, and one context a loop (date, pool of exchanges, counters). Immutable
  * after start but for the contexts, each of which belongs to its loop's thread.
+ *
+ * Memory that grows with what clients do is counted in each loop's share of the
+ * budget (loop_share): sessions, exchanges with their arenas, bodies. With the budget
+ * full, requests for a ROUTE_BOUNDED route are refused, bodies are not collected on, and a
+ * connection has one request in flight.
  */
 
 /* Called on the loops' threads. Any member may be NULL. Must be quick and must not call back. */
@@ -43,13 +48,12 @@ struct http_options {
 	bool cors;       /* answer preflights and add Access-Control-* for allowed origins */
 
 	struct http_limits head;
-	uint64_t small_body_max;   /* 64 KiB */
-	uint64_t large_body_max;   /* 16 MiB */
-	int64_t body_budget_bytes; /* bodies being collected, all connections; past it 503; 256 MiB */
-	uint32_t in_flight_max;    /* requests of one connection, 64 */
+	uint64_t small_body_max; /* 64 KiB */
+	uint64_t large_body_max; /* 16 MiB */
+	uint32_t in_flight_max;  /* requests of one connection, 64 */
 	size_t in_flight_bytes_max; /* memory of the requests of one connection past which no further is taken, 4 MiB */
 	size_t output_max; /* unsent bytes of one connection past which it is cut, 448 MiB: more than a record */
-	size_t stream_bytes_max;   /* credit of a stream, 1 MiB */
+	size_t stream_bytes_max;   /* credit of a stream, 1 MiB; less as the budget fills (budget_credit) */
 	size_t exchange_bytes_max; /* arena of one exchange without its body, 64 MiB */
 
 	int64_t head_timeout_ns;  /* from the first byte of a head to its end, 10 s */
@@ -88,9 +92,6 @@ bool http_server_draining(const struct http_server *s);
 
 /* Connections of a loop, upgraded ones too. On that loop. */
 uint32_t http_server_connections(const struct http_server *s, const struct loop *loop);
-
-/* Memory that bodies on their way hold of the budget (body_budget_bytes). Any thread. */
-int64_t http_server_body_bytes(const struct http_server *s);
 
 /* The new owner of an upgraded connection tells that it has closed. On its loop. */
 void http_server_upgraded_closed(struct http_server *s, struct loop *loop);

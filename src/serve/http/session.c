@@ -11,6 +11,8 @@
  * wake the loop once for nothing.
  */
 
+#define SESSION_BYTES (sizeof(struct session) + 16u) /* with the allocator's own */
+
 static size_t on_bytes(void *ctx, struct slice bytes);
 static void on_drained(void *ctx);
 static void on_end(void *ctx);
@@ -40,6 +42,20 @@ static bool is_long_lived(const struct session *s)
 	return s->queue.first && s->queue.first->long_lived;
 }
 
+/*
+ * Between requests, and while they are answered, a deadline that begins now is
+ * one of these two, and what began before has armed the timer then: the usual case, on
+ * the hot path, without a look at which it is.
+ */
+static bool fires_soon_enough(const struct session *s, int64_t now)
+{
+	const struct http_options *o = session_options(s);
+	int64_t at = s->deadline.timer_at_ns;
+
+	return at && at <= now + o->idle_timeout_ns && at <= now + o->write_timeout_ns &&
+	       intake_is_idle(&s->intake) && !is_long_lived(s);
+}
+
 void session_watch(struct session *s)
 {
 	struct loop *loop;
@@ -47,10 +63,10 @@ void session_watch(struct session *s)
 
 	if (s->inside || s->closing || !s->conn)
 		return; /* on_bytes does it when it is through */
-	if (intake_is_idle(&s->intake) && s->queue.first && !is_long_lived(s) && conn_pending(s->conn) == 0)
-		return; /* the usual end of on_bytes: a handler has it, and nothing is waited for */
 	loop = conn_loop(s->conn);
 	now = loop_now(loop);
+	if (fires_soon_enough(s, now))
+		return;
 	at = find_deadline(s, now);
 	if (at)
 		deadline_set(&s->deadline, loop, now, at);
@@ -138,6 +154,7 @@ struct conn *session_hand_over(struct session *s, const struct conn_session *to,
 	unlink_session(s);
 	conn_set_session(c, to, ctx);
 	conn_read_start(c);
+	budget_sub(loop_share(conn_loop(c)), SESSION_BYTES);
 	if (s->inside)
 		s->dead = true;
 	else
@@ -251,6 +268,7 @@ static void on_closed(void *ctx, enum conn_close_reason reason)
 	unlink_session(s);
 	s->closing = true;
 	cancel_all(s);
+	budget_sub(loop_share(conn_loop(s->conn)), SESSION_BYTES);
 	mem_free(s);
 }
 
@@ -264,6 +282,7 @@ int session_start(struct http_loop *ctx, struct conn *c)
 
 	if (!s)
 		return ERR_NOMEM;
+	budget_add(loop_share(conn_loop(c)), SESSION_BYTES);
 	s->ctx = ctx;
 	s->conn = c;
 	queue_init(&s->queue);

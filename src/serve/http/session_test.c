@@ -352,10 +352,13 @@ static void *run_loop(void *arg)
 	return NULL;
 }
 
+static struct budget budget;
+static int64_t budget_max = 256 << 20;
+
 static void start_server(const struct http_options *extra)
 {
 	struct http_options o = *extra;
-	struct loop_options lo = {.sys = sys_kernel()};
+	struct loop_options lo = {.sys = sys_kernel(), .budget = &budget};
 	struct listener_options li = {.address = "127.0.0.1:0",
 				      .on_accept = http_server_accept,
 				      .on_refuse = http_server_refuse};
@@ -370,6 +373,7 @@ static void start_server(const struct http_options *extra)
 					    .refused = count_refusal,
 					    .connections = count_connection};
 	assert_int_equal(http_server_new(&o, &server, &fault), 0);
+	budget_init(&budget, budget_max, 1);
 	assert_int_equal(loop_new(&lo, &loop), 0);
 	li.ctx = server;
 	li.connections_max = connections_max;
@@ -383,8 +387,11 @@ static void stop_server(void)
 	listener_stop(listener);
 	loop_stop(loop);
 	pthread_join(thread, NULL);
+	assert_int_equal(loop_share(loop)->used, 0); /* whatever was held has come back */
 	listener_close(listener);
 	loop_free(loop);
+	assert_int_equal(budget_used(&budget), 0);
+	budget_max = 256 << 20;
 	http_server_free(server);
 	assert_int_equal(connections, 0);
 }
@@ -1030,11 +1037,12 @@ static void memory_in_flight_is_bounded_and_comes_back(void **state)
 
 static void bodies_on_their_way_have_a_budget(void **state)
 {
-	struct http_options o = {.small_body_max = 100000, .body_budget_bytes = 9000};
+	struct http_options o = {.small_body_max = 100000};
 	int one, other;
 	char *got;
 
 	(void)state;
+	budget_max = 16000; /* two connections, their requests and one body */
 	start_server(&o);
 	one = dial();
 	say(one, SLICE_LIT("POST /echo HTTP/1.1\r\n" HOST "Content-Length: 8000\r\n\r\na"));

@@ -47,6 +47,8 @@ static void put_topic(struct app *app, struct topic *topic, struct buf *out, boo
 			json_put_member_i64(out, "start", range.start);
 			json_put_member_i64(out, "end", range.end);
 			json_put_member_u64(out, "bytes", range.bytes);
+			if (topic_is_compacted(&config))
+				json_put_member_i64(out, "compacted_to", range.clean);
 			json_put_close(out, '}');
 		}
 		json_put_close(out, ']');

@@ -46,6 +46,7 @@ struct entry {
 
 struct encode_cache {
 	size_t bytes_max;
+	_Atomic int64_t *gauge;
 	struct buf text; /* the records of one batch */
 	struct buf body; /* one record, where it must be written twice */
 	struct buf marks;
@@ -260,7 +261,7 @@ static void keep_scratch_small(struct buf *b)
 
 static int make_blob(struct encode_cache *c, struct encoded *out)
 {
-	struct blob *blob = blob_new(aligned(c->text.len) + c->marks.len, NULL);
+	struct blob *blob = blob_new(aligned(c->text.len) + c->marks.len, c->gauge);
 
 	if (!blob)
 		return ERR_NOMEM;
@@ -525,13 +526,14 @@ bool encode_filter_wants(struct encode_filter *f, int64_t offset)
 
 /* ---- life ---- */
 
-int encode_cache_new(size_t bytes_max, struct encode_cache **out)
+int encode_cache_new(size_t bytes_max, _Atomic int64_t *gauge, struct encode_cache **out)
 {
 	struct encode_cache *c = mem_zalloc(1, sizeof(*c));
 
 	if (!c)
 		return ERR_NOMEM;
 	c->bytes_max = bytes_max ? bytes_max : BYTES_MAX_DEFAULT;
+	c->gauge = gauge;
 	c->bucket_count = BUCKETS_FIRST;
 	c->buckets = mem_zalloc(BUCKETS_FIRST, sizeof(struct entry *));
 	buf_init(&c->text, SCRATCH_MAX);

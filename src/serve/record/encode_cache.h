@@ -45,8 +45,11 @@ struct encoded {
 	bool broken;          /* records were left out that could not be read: tell a gap of the batch */
 };
 
-/* bytes_max 0: 32 MiB. Returns owned; ERR_NOMEM. */
-int encode_cache_new(size_t bytes_max, struct encode_cache **out);
+/*
+ * bytes_max 0: 32 MiB. `gauge` (NULL: none) counts the blobs as long as anybody
+ * holds them, each once (blob.h). Returns owned; ERR_NOMEM.
+ */
+int encode_cache_new(size_t bytes_max, _Atomic int64_t *gauge, struct encode_cache **out);
 void encode_cache_free(struct encode_cache *cache);
 
 /*

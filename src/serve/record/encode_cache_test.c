@@ -113,7 +113,7 @@ static void a_run_of_json_is_the_inside_of_an_array(void **state)
 	(void)state;
 	buf_init(&all, 1 << 16);
 	buf_init(&one, 1 << 16);
-	assert_int_equal(encode_cache_new(0, &c), 0);
+	assert_int_equal(encode_cache_new(0, NULL, &c), 0);
 	e = get(c, &view, ENCODE_JSON);
 	for (uint32_t i = 0; i < COUNT; i++) {
 		struct slice record = expected_json(&view, i, &one);
@@ -161,7 +161,7 @@ static void frames_hold_the_record_and_its_cursor(void **state)
 	view = view_of(bytes, 7, sized, COUNT, 0);
 	buf_init(&json, 1 << 20);
 	buf_init(&want, 1 << 20);
-	assert_int_equal(encode_cache_new(0, &c), 0);
+	assert_int_equal(encode_cache_new(0, NULL, &c), 0);
 	for (size_t f = 0; f < 2; f++) {
 		struct encoded e = get(c, &view, forms[f].form);
 		for (uint32_t i = 0; i < COUNT; i++) {
@@ -195,7 +195,7 @@ static void raw_frames_are_the_values(void **state)
 	struct encoded e;
 
 	(void)state;
-	assert_int_equal(encode_cache_new(0, &c), 0);
+	assert_int_equal(encode_cache_new(0, NULL, &c), 0);
 	e = get(c, &view, ENCODE_WS_RAW);
 	assert_true(slice_eq(encoded_run(&e, 0, 1), SLICE_LIT("\x81\x07{\"a\":1}")));
 	assert_true(slice_eq(encoded_run(&e, 3, 1), slice_make("\x81\x00", 2)));
@@ -215,7 +215,7 @@ static void events_carry_the_record_over_line_ends(void **state)
 
 	(void)state;
 	buf_init(&want, 4096);
-	assert_int_equal(encode_cache_new(0, &c), 0);
+	assert_int_equal(encode_cache_new(0, NULL, &c), 0);
 	e = get(c, &view, ENCODE_SSE);
 	data = get(c, &view, ENCODE_SSE_DATA);
 	for (uint32_t i = 0; i < COUNT; i++) {
@@ -249,7 +249,7 @@ static void a_batch_is_encoded_once_and_the_oldest_goes(void **state)
 	(void)state;
 	for (int i = 0; i < 64; i++)
 		views[i] = view_of(bytes[i], i * 10, values, COUNT, 0);
-	assert_int_equal(encode_cache_new(0, &c), 0);
+	assert_int_equal(encode_cache_new(0, NULL, &c), 0);
 	for (int i = 0; i < 1000; i++) {
 		e = get(c, &views[0], ENCODE_WS);
 		encoded_release(&e);
@@ -268,7 +268,7 @@ static void a_batch_is_encoded_once_and_the_oldest_goes(void **state)
 	assert_int_equal(stats.misses, 3);
 	encode_cache_free(c);
 
-	assert_int_equal(encode_cache_new((size_t)each * 8 + each / 2, &c), 0);
+	assert_int_equal(encode_cache_new((size_t)each * 8 + each / 2, NULL, &c), 0);
 	held = get(c, &views[0], ENCODE_WS);
 	for (int i = 1; i < 64; i++) {
 		e = get(c, &views[i], ENCODE_WS);
@@ -294,7 +294,7 @@ static void many_batches_stay_findable(void **state)
 	struct encode_stats stats;
 
 	(void)state;
-	assert_int_equal(encode_cache_new(0, &c), 0);
+	assert_int_equal(encode_cache_new(0, NULL, &c), 0);
 	for (int round = 0; round < 2; round++) {
 		for (int i = 0; i < 3000; i++) {
 			struct reader_view view = view_of(bytes, i, values, COUNT, 0);
@@ -320,7 +320,7 @@ static void what_cannot_be_read_is_left_out_and_told(void **state)
 	struct encoded e;
 
 	(void)state;
-	assert_int_equal(encode_cache_new(0, &c), 0);
+	assert_int_equal(encode_cache_new(0, NULL, &c), 0);
 	bytes[BATCH_HEAD_BYTES] = 0x7e; /* a length past the others */
 	assert_int_equal(encode_cache_get(c, &view, ENCODE_JSON, &e), 0);
 	assert_true(e.broken);
@@ -351,7 +351,7 @@ static void a_filter_asks_for_the_key(void **state)
 	struct packed packed = {0};
 
 	(void)state;
-	assert_int_equal(encode_cache_new(0, &c), 0);
+	assert_int_equal(encode_cache_new(0, NULL, &c), 0);
 	for (int i = 0; i < 2; i++) {
 		assert_int_equal(encode_filter_start(&f, c, &reader, &view), 0);
 		assert_false(encode_filter_wants(&f, 20));
@@ -378,7 +378,7 @@ static void compressed_batches_are_encoded_as_plain_ones(void **state)
 		enum encode_form form = (enum encode_form)(i % ENCODE_FORMS);
 		struct encode_cache *c;
 		struct encoded plain, e;
-		assert_int_equal(encode_cache_new(0, &c), 0);
+		assert_int_equal(encode_cache_new(0, NULL, &c), 0);
 		plain = get(c, &view, form);
 		other = pack(&packed, &view, (enum batch_codec)(1 + i / ENCODE_FORMS));
 		other.partition = (struct partition *)(void *)&ground[1];
@@ -402,7 +402,7 @@ static void what_cannot_be_inflated_is_told(void **state)
 	struct encoded e;
 
 	(void)state;
-	assert_int_equal(encode_cache_new(0, &c), 0);
+	assert_int_equal(encode_cache_new(0, NULL, &c), 0);
 	for (enum batch_codec codec = BATCH_GZIP; codec <= BATCH_ZSTD; codec++) {
 		view = pack(&packed, &plain, codec);
 		packed.bytes.ptr[BATCH_HEAD_BYTES + 1] ^= 0xff;
@@ -433,7 +433,7 @@ static void a_batch_written_anew_is_not_taken_for_the_old_one(void **state)
 	struct encoded e;
 
 	(void)state;
-	assert_int_equal(encode_cache_new(0, &c), 0);
+	assert_int_equal(encode_cache_new(0, NULL, &c), 0);
 	e = get(c, &view, ENCODE_JSON);
 	encoded_release(&e);
 	other = pack(&packed, &view, BATCH_GZIP);
@@ -461,7 +461,7 @@ static void what_was_inflated_is_known_by_its_topic(void **state)
 	struct batch_record r;
 
 	(void)state;
-	assert_int_equal(encode_cache_new(0, &c), 0);
+	assert_int_equal(encode_cache_new(0, NULL, &c), 0);
 	view = pack(&packed, &view, BATCH_GZIP);
 	other = pack(&other_packed, &other, BATCH_GZIP);
 	other.topic = &other_topic;
@@ -494,7 +494,7 @@ static void a_large_batch_is_encoded_in_parts(void **state)
 	memset(text, 'x', sizeof(text) - 1);
 	for (int i = 0; i < MANY; i++)
 		many[i] = text;
-	assert_int_equal(encode_cache_new(0, &c), 0);
+	assert_int_equal(encode_cache_new(0, NULL, &c), 0);
 	view = view_of(bytes, 100, many, MANY, 0);
 	view = pack(&packed, &view, BATCH_ZSTD);
 	assert_true(view.batches.len < 100000);
@@ -536,7 +536,7 @@ static void without_memory_nothing_is_kept_wrong(void **state)
 	for (uint64_t nth = 1; nth < 40; nth++) {
 		struct encode_cache *c;
 		struct encoded e;
-		assert_int_equal(encode_cache_new(0, &c), 0);
+		assert_int_equal(encode_cache_new(0, NULL, &c), 0);
 		mem_fail_at(nth);
 		rc = encode_cache_get(c, &view, ENCODE_SSE, &e);
 		mem_fail_at(0);

@@ -11,6 +11,8 @@
  * kept, since the same batch is gone over several times: for its keys, to be
  * encoded, and by one page after the other. Part of a loop's encode cache.
  */
+#define UNPACK_BYTES_TURN (2u << 20) /* inflated, after which others of the loop have their turn */
+
 struct unpacker {
 	struct codec *codec; /* made with the first compressed batch */
 	struct buf bytes;

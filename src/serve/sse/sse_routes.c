@@ -25,7 +25,7 @@ static const struct route route_topic_sse = {
 	.methods = HTTP_BIT(HTTP_GET),
 	.pattern = "/v1/topics/{topic}/sse",
 	.query = topic_query,
-	.flags = ROUTE_ALONE | ROUTE_QUERY_TOKEN,
+	.flags = ROUTE_ALONE | ROUTE_QUERY_TOKEN | ROUTE_BOUNDED,
 	.handle = on_sse,
 };
 
@@ -33,7 +33,7 @@ static const struct route route_sse = {
 	.methods = HTTP_BIT(HTTP_GET),
 	.pattern = "/v1/sse",
 	.query = topics_query,
-	.flags = ROUTE_ALONE | ROUTE_QUERY_TOKEN,
+	.flags = ROUTE_ALONE | ROUTE_QUERY_TOKEN | ROUTE_BOUNDED,
 	.handle = on_sse,
 };
 

@@ -234,31 +234,19 @@ static uint32_t nothing_wanted(const struct pump *p, const struct reader_view *v
 	return bytes_of_front(view);
 }
 
-/*
- * What is inflated uses no credit either where nothing of it is given. It is
- * quicker than looking through: eight of its bytes count as one.
- */
-static void count_inflated(struct pump *p, uint64_t *before, size_t *scanned)
-{
-	uint64_t now = encode_cache_unpacker(p->al->cache)->inflated;
-
-	*scanned += (size_t)(now - *before) / 8;
-	*before = now;
-}
-
+/* What is inflated uses no credit either where nothing of it is given; it is quicker than looking through. */
 static int give_view(struct pump *p, struct reader_view *view, size_t *scanned)
 {
-	uint64_t inflated = encode_cache_unpacker(p->al->cache)->inflated;
+	const struct unpacker *unpacker = encode_cache_unpacker(p->al->cache);
+	uint64_t before = unpacker->inflated;
 	bool all = true;
 	int rc = 0;
 
-	while (view->batches.len && rc == 0 && all) {
+	while (view->batches.len && rc == 0 && all && unpacker->inflated - before < UNPACK_BYTES_TURN) {
 		struct encoded e;
 		uint32_t passed = nothing_wanted(p, view);
-		count_inflated(p, &inflated, scanned);
 		if (passed) {
 			view->batches = slice_from(view->batches, passed);
-			all = *scanned < SCAN_BYTES_TURN;
 			continue;
 		}
 		rc = encode_front(p, view, &e);
@@ -269,9 +257,8 @@ static int give_view(struct pump *p, struct reader_view *view, size_t *scanned)
 			view->from = e.next; /* the batch goes on */
 		view->batches = slice_from(view->batches, e.batch_bytes);
 		encoded_release(&e);
-		count_inflated(p, &inflated, scanned);
-		all = all && *scanned < SCAN_BYTES_TURN;
 	}
+	*scanned += (size_t)(unpacker->inflated - before) / (UNPACK_BYTES_TURN / SCAN_BYTES_TURN);
 	return rc;
 }
 

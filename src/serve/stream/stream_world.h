@@ -35,6 +35,7 @@
 struct world {
 	char dir[TEST_DIR_BYTES], address[64];
 	struct state *state;
+	struct budget budget;
 	struct app app;
 	struct app_loop al;
 	struct loop *loop;
@@ -83,10 +84,13 @@ static inline void world_loop(struct world *w)
 {
 	struct ingest_options in = {.log = w->app.log, .topics = w->app.topics, .sys = w->app.sys};
 	struct ingest_queue_options queue = {.want_flush = world_want_flush, .ctx = &w->al};
-	struct loop_options options = {.sys = w->app.sys};
+	struct loop_options options = {.sys = w->app.sys, .budget = &w->budget};
 	struct metrics_options metrics = {.sys = w->app.sys, .version = "test"};
 	struct fault fault = {0};
 
+	if (!w->budget.step) /* a test may have made a smaller one */
+		budget_init(&w->budget, 512 << 20, 1);
+	w->app.budget = &w->budget;
 	assert_int_equal(metrics_new(&metrics, &w->app.metrics), 0);
 	assert_int_equal(ingest_new(&in, &w->app.ingest), 0);
 	assert_int_equal(loop_new(&options, &w->loop), 0);
@@ -98,6 +102,7 @@ static inline void world_loop(struct world *w)
 	queue.ingest = w->app.ingest;
 	queue.port = w->al.port;
 	queue.shard = w->al.shard;
+	queue.share = loop_share(w->loop);
 	assert_int_equal(ingest_queue_new(&queue, &w->al.queue), 0);
 }
 
@@ -142,7 +147,9 @@ static inline void world_down(struct world *w)
 	assert_null(w->al.sse);
 	assert_null(w->al.ws);
 	ingest_queue_free(w->al.queue);
+	assert_int_equal(loop_share(w->loop)->used, 0); /* whatever was held has come back */
 	loop_free(w->loop);
+	assert_int_equal(budget_used(&w->budget), 0);
 	http_server_free(w->http);
 	ingest_free(w->app.ingest);
 	metrics_free(w->app.metrics);

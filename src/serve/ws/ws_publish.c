@@ -98,17 +98,24 @@ static struct ws_message *take_message(struct ws_loop *l)
 	if (m) {
 		l->free = m->next;
 		l->free_count--;
-		return m;
-	}
-	m = mem_alloc(sizeof(*m));
-	if (m)
+	} else {
+		m = mem_alloc(sizeof(*m));
+		if (!m)
+			return NULL;
 		arena_init(&m->arena, CHUNK_BYTES, ARENA_BYTES_MAX);
+	}
+	budget_add(loop_share(l->al->loop), sizeof(*m));
+	arena_charge(&m->arena, loop_share(l->al->loop));
 	return m;
 }
 
 static void give_message(struct ws_loop *l, struct ws_message *m)
 {
-	if (l->free_count >= POOL_MAX) {
+	struct budget_share *share = loop_share(l->al->loop);
+
+	budget_sub(share, sizeof(*m));
+	arena_charge(&m->arena, NULL); /* what lies in the pool is nobody's */
+	if (l->free_count >= POOL_MAX || budget_is_full(share)) {
 		free_message(m);
 		return;
 	}

@@ -173,7 +173,7 @@ static const struct route route_topic_ws = {
 	.methods = HTTP_BIT(HTTP_GET),
 	.pattern = "/v1/topics/{topic}/ws",
 	.query = topic_query,
-	.flags = ROUTE_ALONE | ROUTE_QUERY_TOKEN,
+	.flags = ROUTE_ALONE | ROUTE_QUERY_TOKEN | ROUTE_BOUNDED,
 	.handle = on_ws,
 };
 
@@ -181,7 +181,7 @@ static const struct route route_ws = {
 	.methods = HTTP_BIT(HTTP_GET),
 	.pattern = "/v1/ws",
 	.query = topics_query,
-	.flags = ROUTE_ALONE | ROUTE_QUERY_TOKEN,
+	.flags = ROUTE_ALONE | ROUTE_QUERY_TOKEN | ROUTE_BOUNDED,
 	.handle = on_ws,
 };
 

@@ -22,7 +22,8 @@
 #define AGAIN_NS (SECOND / 5)
 #define CLOSE_NS (2 * SECOND) /* for the peer's close frame, then its end */
 #define MESSAGE_BYTES_MAX (1u << 20)
-#define ANSWER_BYTES_MAX (256u << 10) /* beyond the credit, past which nothing is read */
+#define SESSION_BYTES (sizeof(struct ws) + 16u) /* with the allocator's own */
+#define ANSWER_BYTES_MAX (256u << 10)           /* beyond the credit, past which nothing is read */
 
 /* ---- life ---- */
 
@@ -40,6 +41,21 @@ static void give_back_loop(struct ws_loop *l)
 	mem_free(l);
 }
 
+static struct budget_share *share_of(const struct ws_loop *l)
+{
+	return loop_share(l->al->loop);
+}
+
+/* What the parser holds of a message under way. */
+static void charge_parser(struct ws *s)
+{
+	size_t held = ws_parser_held(&s->parser);
+
+	budget_sub(share_of(s->loop), s->charged);
+	budget_add(share_of(s->loop), held);
+	s->charged = held;
+}
+
 /* Once nobody refers to it any more: neither the connection nor the log. */
 static void free_session(struct ws *s)
 {
@@ -48,6 +64,7 @@ static void free_session(struct ws *s)
 	if (s->conn || ws_publisher_in_flight(s->publisher))
 		return;
 	ws_publisher_free(s->publisher);
+	budget_sub(share_of(l), SESSION_BYTES);
 	mem_free(s);
 	l->count--;
 	give_back_loop(l);
@@ -69,6 +86,7 @@ static void on_closed(void *ctx, enum conn_close_reason reason)
 	leave_state(s, WS_CLOSED);
 	s->conn = NULL;
 	ws_parser_fini(&s->parser);
+	charge_parser(s);
 	http_server_upgraded_closed(s->server, s->loop->al->loop);
 	free_session(s);
 }
@@ -122,9 +140,10 @@ void ws_cut(struct ws *s)
 
 size_t ws_room(const struct ws *s)
 {
+	size_t credit = budget_credit(share_of(s->loop), s->loop->credit);
 	size_t pending = conn_pending(s->conn);
 
-	return pending < s->loop->credit ? s->loop->credit - pending : 0;
+	return pending < credit ? credit - pending : 0;
 }
 
 static void write_bytes(struct ws *s, struct slice bytes)
@@ -233,6 +252,8 @@ static bool may_read(const struct ws *s)
 		return false;
 	if (s->publisher && ws_publisher_full(s->publisher))
 		return false;
+	if (ws_publisher_in_flight(s->publisher) && budget_is_full(share_of(s->loop)))
+		return false; /* one at a time */
 	return conn_pending(s->conn) <= s->loop->credit + ANSWER_BYTES_MAX;
 }
 
@@ -307,6 +328,20 @@ static size_t await_close(struct ws *s, struct slice bytes)
 	return bytes.len;
 }
 
+/* A message that comes in pieces, with the budget full, is one that cannot be taken. */
+static void charge_message(struct ws *s)
+{
+	size_t before = s->charged;
+
+	if (before == 0 && ws_parser_held(&s->parser) == 0)
+		return;
+	charge_parser(s);
+	if (s->charged <= before || !budget_is_full(share_of(s->loop)))
+		return;
+	ws_count_refusal(s, ERR_OVERLOADED);
+	ws_close(s, WS_CODE_TRY_LATER, "the memory that is set aside for clients is in use");
+}
+
 static size_t on_bytes(void *ctx, struct slice bytes)
 {
 	struct ws *s = ctx;
@@ -325,6 +360,7 @@ static size_t on_bytes(void *ctx, struct slice bytes)
 		taken += n;
 		on_event(s, &event);
 	}
+	charge_message(s);
 	if (s->state != WS_OPEN)
 		return taken;
 	if (event.kind != WS_EVENT_MORE) {
@@ -466,8 +502,10 @@ static struct ws *new_session(struct exchange *x, const struct ws_ask *ask,
 	s->loop = take_loop(app, app_loop(app, x->loop), http_server_options(x->server)->stream_bytes_max);
 	if (s->loop && ask->publishes)
 		s->publisher = ws_publisher_new(ask->stream.topics[0], ask);
-	if (s->loop)
+	if (s->loop) {
 		s->loop->count++;
+		budget_add(share_of(s->loop), SESSION_BYTES);
+	}
 	if (!s->loop || (ask->publishes && !s->publisher)) {
 		if (s->loop)
 			free_session(s);

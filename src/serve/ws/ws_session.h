@@ -53,11 +53,12 @@ struct ws {
 	const char *reason;             /* of the close; static or NULL */
 	uint64_t out_at_ping;
 	uint16_t close_code;
-	uint8_t state; /* enum ws_state */
-	bool pinged;   /* and nothing heard since */
-	bool paused;   /* reading is stopped until answers have left */
-	bool again;    /* pump it when the timer fires */
-	bool ended;    /* the peer will send no more */
+	uint8_t state;  /* enum ws_state */
+	bool pinged;    /* and nothing heard since */
+	bool paused;    /* reading is stopped until answers have left */
+	bool again;     /* pump it when the timer fires */
+	bool ended;     /* the peer will send no more */
+	size_t charged; /* bytes of the parser, in the loop's share of the budget */
 	struct ws_parser parser;
 };
 
@@ -87,7 +88,7 @@ void ws_cut(struct ws *s);
 /* Answers have left: reads on where that was stopped, goes on closing where that waits. May free s. */
 void ws_settle(struct ws *s);
 
-/* Bytes of credit for records. */
+/* Bytes of credit for records: less as the budget fills. */
 size_t ws_room(const struct ws *s);
 
 /* A text frame with the JSON in loop->bufs.json. */

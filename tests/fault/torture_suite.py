@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""F14 in the unit tests: each program is run again with its n-th allocation failing, as curl does it.
+
+A test may fail then; the program must not crash in weir's own code, hang, fail a CHECK, write where it may not, or leak where it
+passes. The last two need a build with sanitizers: build-asan is taken where it is there (`tools/preset asan`), or WEIR_UNIT_DIR.
+"""
+import bisect
+import glob
+import os
+import random
+import re
+import subprocess
+import tempfile
+import time
+
+from faults import WHOLE
+from harness import ROOT, Skip, check, test
+
+ASAN = "abort_on_error=0:exitcode=98:detect_leaks=1:allocator_may_return_null=1:handle_segv=0:handle_abort=0:handle_sigfpe=0"
+UBSAN = "halt_on_error=1:exitcode=97:print_stacktrace=1"
+
+
+def folder():
+    for name in (os.environ.get("WEIR_UNIT_DIR"), os.path.join(ROOT, "build-asan"), os.path.join(ROOT, "build")):
+        if name and glob.glob(os.path.join(name, "*_test")):
+            return name
+    raise Skip("no unit tests are built")
+
+
+class Program:
+    """A unit test, and whose code a place in it is."""
+
+    def __init__(self, path):
+        self.path, self.name = path, os.path.basename(path)
+        self.places, self.files, self.names = [], [], []
+        at = "?"
+        rows = []
+        for line in subprocess.run(["readelf", "-sW", path], capture_output=True, text=True).stdout.splitlines():
+            m = re.match(r"\s*\d+: ([0-9a-f]+)\s+\d+ (\w+)\s+(\w+)\s+\w+\s+\S+ (\S+)", line)
+            if not m:
+                continue
+            value, kind, bind, name = m.groups()
+            if kind == "FILE":
+                at = name
+            elif kind == "FUNC" and int(value, 16):
+                test_code = (bind == "LOCAL" and at.endswith("_test.c")) or name in ("main", "signal")
+                rows.append((int(value, 16), "test" if test_code or at == "torture.c" else "weir", name))
+        for value, whose, name in sorted(rows):
+            self.places.append(value)
+            self.files.append(whose)
+            self.names.append(name)
+        self.size = os.path.getsize(path)
+
+    def blame(self, offsets):
+        """The first frame in the program's own code that is no CHECK: ("weir" or "test", names)."""
+        names, whose = [], None
+        for text in offsets.split():
+            at = int(text, 16)
+            i = bisect.bisect_right(self.places, at) - 1
+            if at > self.size * 4 or i < 0:
+                continue
+            if self.names[i] in ("on_crash", "check_failed", "_start", "__asan_report"):
+                continue
+            names.append(self.names[i])
+            whose = whose or self.files[i]
+        return whose or "test", names
+
+    def run(self, fail, timeout):
+        """(exit status or None where it hung, output, allocations)."""
+        with tempfile.TemporaryDirectory(prefix="weir-torture-") as cwd:
+            count = os.path.join(cwd, "count")
+            env = dict(os.environ, WEIR_TORTURE=str(fail), WEIR_TORTURE_COUNT=count, ASAN_OPTIONS=ASAN, UBSAN_OPTIONS=UBSAN)
+            p = subprocess.Popen([self.path], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env,
+                                 cwd=cwd)
+            try:
+                out = p.communicate(timeout=timeout)[0].decode("utf-8", "replace")
+            except subprocess.TimeoutExpired:
+                p.kill()
+                out = p.communicate()[0].decode("utf-8", "replace")
+                return None, out, 0
+            try:
+                with open(count) as f:
+                    return p.returncode, out, int(f.read())
+            except FileNotFoundError:
+                return p.returncode, out, 0
+
+
+def frames_of_sanitizer(out):
+    """Functions and files of the report's first stack."""
+    report = out[out.find("ERROR: "):]
+    return re.findall(r"#\d+ 0x\w+ (?:in )?(\S+) \(?(\S*/(?:src|tests)/\S+?)[:)]", report.split("\n\n")[0])
+
+
+def judge(p, fail, status, out):
+    """What is wrong, or None."""
+    if status is None:
+        # Waiting for an answer that never comes is the test's own; what weir waits for ends.
+        return None if "torture: may hang" in out else "it hangs\n" + out[-500:]
+    if status == 99:
+        m = re.search(r"torture: signal (\d+) at(.*)", out)
+        whose, names = p.blame(m.group(2)) if m else ("weir", [])
+        if whose == "test":
+            return None
+        return "signal %s in %s\n%s" % (m and m.group(1), " < ".join(names[:8]), out[:m.start()][-300:] if m else out[-500:])
+    if status in (97, 98):
+        frames = frames_of_sanitizer(out)
+        if "LeakSanitizer" in out and "AddressSanitizer" not in out and "[  FAILED  ]" in out:
+            return None  # a test that gives up leaves all behind
+        if frames and frames[0][1].split("/")[-1].endswith("_test.c") and "LeakSanitizer" not in out:
+            return None
+        return "a sanitizer says:\n" + out[max(0, out.find("ERROR: ") - 100):][:1500]
+    if status not in (0, 1) and not 1 <= status < 90:
+        return "exit status %d\n%s" % (status, out[-500:])
+    return None
+
+
+def torture(p, budget_s):
+    began = time.monotonic()
+    status, out, count = p.run(0, 300)
+    took = time.monotonic() - began
+    if status != 0 or not count:
+        return 0, count, ["%s fails without a fault: %r\n%s" % (p.name, status, out[-500:])] if status else []
+    order = list(range(1, count + 1))
+    random.Random(p.name).shuffle(order)  # the same each time: what is found is found again
+    wrong, seen, runs = [], set(), 0
+    for fail in order:
+        if runs >= 3 and time.monotonic() - began > budget_s:
+            break
+        runs += 1
+        status, out, _ = p.run(fail, 30 + 10 * took)
+        what = judge(p, fail, status, out)
+        if what and what.split("\n")[0] not in seen:
+            seen.add(what.split("\n")[0])
+            wrong.append("%s, allocation %d: %s" % (p.name, fail, what))
+    return runs, count, wrong
+
+
+@test("the n-th allocation of each unit test fails: nothing crashes, hangs or leaks", own=True, timeout=7200)
+def _():
+    where, wrong, runs, sums = folder(), [], 0, []
+    only = os.environ.get("WEIR_TORTURE_ONLY", "")
+    for path in sorted(glob.glob(os.path.join(where, "*_test"))):
+        if only not in path:
+            continue
+        p = Program(path)
+        n, count, found = torture(p, float(os.environ.get("WEIR_TORTURE_SECONDS", 60 if WHOLE else 0.6)))
+        runs += n
+        sums.append("%s %d/%d" % (p.name, n, count))
+        wrong += found
+    if os.environ.get("WEIR_TORTURE_LOG"):
+        with open(os.environ["WEIR_TORTURE_LOG"], "w") as f:
+            f.write("\n".join(sums) + "\n")
+    check(runs > 0, "nothing was run")
+    check(not wrong, "%d runs of %s; wrong:\n%s" % (runs, where, "\n".join(wrong)))
