@@ -3,7 +3,7 @@
 PREFIX ?= /usr/local
 ARGS ?=
 
-.PHONY: help build run demo test interop fault soak bench fuzz sanitize format lint install uninstall docs clean
+.PHONY: help build run demo test interop fault soak mutants bench fuzz sanitize format lint install uninstall docs clean
 
 help:
 	@echo 'make run       weir on this machine'\''s own live counters, with a page to look at'
@@ -13,6 +13,7 @@ help:
 	@echo 'make interop   how weir, node and nginx frame two thousand ambiguous requests'
 	@echo 'make fault     what weir does when disk, clock, memory, peers or bytes on disk fail: every place (an hour)'
 	@echo 'make soak      the core over a simulated disk, crashed without end (ARGS='--seconds N')'
+	@echo 'make mutants   do the tests notice a sync left out, a check skipped, an order changed?'
 	@echo 'make sanitize  the tests under address+undefined and thread sanitizers'
 	@echo 'make fuzz      every fuzz target for a minute each (ARGS='--seconds N')'
 	@echo 'make bench     the figures of bench/README.md'
@@ -52,6 +53,10 @@ soak:
 	@dir=$$(tools/preset release) && ninja -C "$$dir" tests/sim/sim && \
 		"$$dir/tests/sim/sim" --list tests/sim/seeds --seconds 0 $(ARGS)
 
+mutants:
+	@tools/setup build
+	@tools/mutants $(ARGS)
+
 bench: build
 	@tools/setup bench
 	@bench/run $(ARGS)
@@ -87,4 +92,4 @@ uninstall: build
 	status=$$?; [ -z "$$SUDO_USER" ] || chown -R --reference=. build; exit $$status
 
 clean:
-	rm -rf build build-debug build-asan build-tsan build-fuzz build-clang build-coverage
+	rm -rf build build-mutants build-debug build-asan build-tsan build-fuzz build-clang build-coverage

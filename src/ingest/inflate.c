@@ -12,6 +12,7 @@
 
 #include <zlib.h>
 #include <zstd.h>
+#include <zstd_errors.h>
 
 #include "base/buf.h"
 #include "base/mem.h"
@@ -191,6 +192,8 @@ static int zstd_step(struct inflater *z, ZSTD_inBuffer *in, const struct bounds 
 		out.size = b->bytes_max + 1 - scratch->len;
 	left = ZSTD_decompressStream(z->zstd, &out, in);
 	scratch->len += out.pos;
+	if (ZSTD_getErrorCode(left) == ZSTD_error_memory_allocation)
+		return fault_set(b->fault, ERR_NOMEM, "There is no memory to inflate the body");
 	if (ZSTD_isError(left))
 		return fault_set(b->fault, ERR_BAD_ENCODING, "The body is not zstd at byte %zu: %s",
 				 in->pos + 1, ZSTD_getErrorName(left));

@@ -542,16 +542,25 @@ static int load_segment(void *ctx, const struct checkpoint_segment *from)
  * After a kill the newer copy may be in the page cache alone, and what recovery
  * does next (journal files are used again) leans on it. It is written again, not
  * only synced: a sync that failed has left pages that no other sync would write.
- * The other copy is left alone: until this one is durable it is the one to fall back on.
+ * Then the other copy, which may be older: until this one is durable it is the one
+ * to fall back on, and afterwards both must say the same, or damage of the newer
+ * would go back to what the journal has let go of. Where that fails (a full disk)
+ * the journal lets go of nothing.
  */
 static int make_sure(struct log *l, const struct buf *b, struct fault *fault)
 {
 	char newer = l->checkpoint_older == 'a' ? 'b' : 'a';
 	int rc = write_copy(l, newer, b);
 
-	return rc ? fault_set(fault, ERR_IO, "cannot write %s/CHECKPOINT.%c again: %s", l->dir, newer,
-			      sys_error_text(rc)) :
-		    0;
+	if (rc)
+		return fault_set(fault, ERR_IO, "cannot write %s/CHECKPOINT.%c again: %s", l->dir, newer,
+				 sys_error_text(rc));
+	rc = write_copy(l, l->checkpoint_older, b);
+	l->checkpoint_alone = rc != 0;
+	if (rc)
+		core_say(l, LOG_WARN, "checkpoint_failed", "cannot write %s/CHECKPOINT.%c: %s", l->dir,
+			 l->checkpoint_older, sys_error_text(rc));
+	return 0;
 }
 
 int checkpoint_load(struct log *l, uint64_t *sequence, struct fault *fault)

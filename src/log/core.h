@@ -170,6 +170,7 @@ struct log {
 	struct fault checkpoint_fault;
 	uint64_t checkpoint_number; /* written so far */
 	char checkpoint_older;      /* the copy to write first, 'a' or 'b' */
+	bool checkpoint_alone;      /* at the start the other copy could not be written */
 	struct segment **
 		expired; /* owned: taken off by retention or rewritten, still named by the checkpoint on disk */
 	uint32_t expired_count, expired_cap;

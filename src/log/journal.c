@@ -299,8 +299,10 @@ static int look_at_torn(struct scanner *s, uint64_t from, uint64_t *torn_bytes)
 }
 
 /*
- * Behind a frame that is not whole: is there a later one of this file that was
- * written after the missing one had become durable? Then it is damage.
+ * Behind a frame that is not whole: is there a later one of this file? A group
+ * is written when the one before it is durable, so then it is damage; also
+ * where the damaged one is not needed itself (a last group that was written
+ * again, one below the checkpoint): what stands behind it is.
  */
 static int look_behind(struct scanner *s, uint64_t from, uint64_t *torn_bytes)
 {
@@ -322,15 +324,28 @@ static int look_behind(struct scanner *s, uint64_t from, uint64_t *torn_bytes)
 			return io_fault(s->fault, "read", path, (int)got);
 		own = frame_head_read(slice_make(block, (size_t)got), &head) == 0 &&
 		      head.generation == s->file->generation && head.sequence >= s->expect;
-		if (!own || at == from || read_frame(s, at, &head))
-			continue;
-		if (head.durable >= s->expect)
+		if (own && at != from && read_frame(s, at, &head) == 0)
 			return fault_set(
 				s->fault, ERR_CORRUPT,
 				"%s: the group at byte %llu is damaged, and a later one at byte %llu proves that it was durable",
 				path, (unsigned long long)from, (unsigned long long)at);
 	}
 	return 0;
+}
+
+/* A group is missing before this one: what was not whole behind the last that was is named, as it is the damage. */
+static int refuse_gap(struct scanner *s, uint64_t sequence, uint64_t at, const struct journal_scan *scan)
+{
+	char path[PATH_BYTES], damaged[PATH_BYTES] = "";
+
+	file_path(s->j, s->file->generation, path);
+	if (scan->torn_bytes)
+		(void)snprintf(damaged, sizeof(damaged), "; %s is damaged at byte %llu", scan->torn_file,
+			       (unsigned long long)scan->torn_at);
+	return fault_set(s->fault, ERR_CORRUPT,
+			 "%s: group %llu stands at byte %llu where %llu was expected%s", path,
+			 (unsigned long long)sequence, (unsigned long long)at, (unsigned long long)s->expect,
+			 damaged);
 }
 
 static int scan_file(struct scanner *s, journal_group_fn *fn, void *ctx, struct journal_scan *out)
@@ -350,10 +365,7 @@ static int scan_file(struct scanner *s, journal_group_fn *fn, void *ctx, struct 
 		if (rc)
 			break;
 		if (head.sequence > s->expect)
-			return fault_set(s->fault, ERR_CORRUPT,
-					 "%s: group %llu stands at byte %llu where %llu was expected", path,
-					 (unsigned long long)head.sequence, (unsigned long long)at,
-					 (unsigned long long)s->expect);
+			return refuse_gap(s, head.sequence, at, out);
 		s->file->last_at = at;
 		at += padded(head.bytes);
 		s->file->used = at;

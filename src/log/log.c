@@ -303,11 +303,16 @@ int log_open(const struct log_options *options, struct log **out, struct fault *
 	return 0;
 }
 
-static int free_each(void *ctx, struct partition *p)
+/* Not by partitions_each: that needs memory, and who closes may be short of it. */
+static void free_partitions(struct log *l)
 {
-	(void)ctx;
-	partition_free(p);
-	return 0;
+	for (uint32_t i = 0; l->buckets && i < l->bucket_count; i++) {
+		while (l->buckets[i]) {
+			struct partition *next = l->buckets[i]->next_hash;
+			partition_free(l->buckets[i]);
+			l->buckets[i] = next;
+		}
+	}
 }
 
 static void free_tail(struct log *l)
@@ -328,8 +333,7 @@ void log_close(struct log *l)
 	for (uint32_t i = 0; i < l->expired_count; i++)
 		segment_unref(l->expired[i]);
 	mem_free(l->expired);
-	if (l->buckets)
-		(void)partitions_each(l, free_each, NULL);
+	free_partitions(l);
 	while (l->ports)
 		log_port_free(l->ports);
 	if (l->seen)

@@ -414,6 +414,75 @@ static void a_torn_last_group_is_cut_and_damage_before_it_is_refused(void **stat
 	close_log(f);
 }
 
+static void damage_of_a_group_written_again_does_not_take_the_next_one_along(void **state)
+{
+	struct fixture *f = *state, copy, second;
+	struct fault fault = {0};
+	struct partition *p;
+	char path[256];
+
+	open_log(f);
+	assert_int_equal(partition_open(f->log, &topic_a, 0, &keep_all, &p), 0);
+	start_log(f);
+	append(f, p, 0, 1);
+	copy_dir(f, &copy);
+	close_log(f);
+	open_log(&copy); /* the last group is written again, at the beginning of a new file */
+	assert_int_equal(partition_open(copy.log, &topic_a, 0, &keep_all, &p), 0);
+	start_log(&copy);
+	append(&copy, p, 1, 1);
+	copy_dir(&copy, &second);
+	close_log(&copy);
+	find_journal(&second, path, sizeof(path));
+	flip(path, 100);
+	second.options.dir = second.dir;
+	assert_int_equal(log_open(&second.options, &second.log, &fault), ERR_CORRUPT);
+	flip(path, 100);
+	open_log(&second);
+	assert_int_equal(partition_open(second.log, &topic_a, 0, &keep_all, &p), 0);
+	assert_int_equal(check_all(p, 0), 2);
+	log_close(second.log);
+	remove_copy(&copy);
+	remove_copy(&second);
+}
+
+static void copy_file(const char *dir, const char *from, const char *to)
+{
+	char command[400];
+
+	(void)snprintf(command, sizeof(command), "cp %s/%s %s/%s", dir, from, dir, to);
+	assert_int_equal(system(command), 0);
+}
+
+/* Killed between the two copies; then the newer one rots. */
+static void after_a_start_either_copy_of_the_checkpoint_is_enough(void **state)
+{
+	struct fixture *f = *state, copy;
+	struct partition *p;
+	char path[256];
+
+	open_log(f);
+	assert_int_equal(partition_open(f->log, &topic_a, 0, &keep_all, &p), 0);
+	start_log(f);
+	append(f, p, 0, 100);
+	assert_int_equal(log_checkpoint(f->log, &(struct fault){0}), 0);
+	copy_file(f->dir, "CHECKPOINT.b", "older");
+	append(f, p, 100, 100);
+	assert_int_equal(log_checkpoint(f->log, &(struct fault){0}), 0);
+	copy_file(f->dir, "older", "CHECKPOINT.b");
+	copy_dir(f, &copy);
+	close_log(f);
+	for (uint32_t round = 0; round < 2; round++) {
+		open_log(&copy);
+		assert_int_equal(partition_open(copy.log, &topic_a, 0, &keep_all, &p), 0);
+		assert_int_equal(check_all(p, 0), 200);
+		log_close(copy.log);
+		(void)snprintf(path, sizeof(path), "%s/CHECKPOINT.a", copy.dir);
+		flip(path, 60);
+	}
+	remove_copy(&copy);
+}
+
 static void a_second_log_on_the_directory_is_refused(void **state)
 {
 	struct fixture *f = *state;
@@ -544,6 +613,76 @@ static void a_flipped_bit_in_a_segment_costs_its_batch_only(void **state)
 		flip(path, at);
 	}
 	assert_true(sum > 180);
+}
+
+/* Twenty batches of ten records, a segment; and the bytes of one of them. */
+static void make_batches(struct fixture *f, char *path, size_t size)
+{
+	struct partition *p;
+	char id[37];
+
+	open_log(f);
+	assert_int_equal(partition_open(f->log, &topic_a, 0, &keep_all, &p), 0);
+	start_log(f);
+	for (uint32_t i = 0; i < 20; i++) {
+		struct request r = {0};
+		for (uint32_t k = 0; k < 8; k++)
+			r.records[k] = (struct log_record){.partition = p,
+							   .timestamp_ms = 1000 + i * 8 + k,
+							   .value = SLICE_LIT("x")};
+		r.commit.record_count = 8;
+		f->done = 0;
+		enter(f, &r);
+		while (!f->done)
+			pump(f);
+	}
+	close_log(f);
+	topic_id_text(&topic_a, id);
+	(void)snprintf(path, size, "%s/topics/%s/0/%020d.log", f->dir, id, 0);
+}
+
+/* Where the batch that begins with this offset stands. */
+static off_t find_batch(const char *path, int64_t base)
+{
+	static uint8_t bytes[65536];
+	int fd = open(path, O_RDONLY);
+	ssize_t n = read(fd, bytes, sizeof(bytes));
+	struct batch_head head;
+	off_t at = 0;
+
+	(void)close(fd);
+	while (batch_check(slice_make(bytes + at, (size_t)(n - at)), &head) == 0 && head.base_offset < base)
+		at += head.bytes;
+	return at;
+}
+
+/* Also from within a batch behind it, and where the base offset is what was hit. */
+static void damage_costs_no_record_beside_it(void **state)
+{
+	struct fixture *f = *state;
+	struct partition *p;
+	struct log_view view;
+	int64_t offset;
+	char path[256];
+
+	make_batches(f, path, sizeof(path));
+	for (uint32_t round = 0; round < 2; round++) {
+		off_t at = find_batch(path, 24) + (round ? 70 : 6);
+		flip(path, at);
+		for (int64_t from = 0; from < 160; from++) {
+			bool hit = from >= 24 && from < 32;
+			open_log(f); /* no hints from the read before */
+			assert_int_equal(partition_open(f->log, &topic_a, 0, &keep_all, &p), 0);
+			assert_int_equal(log_read_wait(p, from, 4096, &view), LOG_READ_OK);
+			assert_int_equal(view.gap.from, hit ? from : 0);
+			assert_int_equal(view.gap.to, hit ? 32 : 0);
+			blob_unref(view.blob);
+			assert_int_equal(log_find_wait(p, 1000 + from, &offset), 0);
+			assert_int_equal(offset, hit ? 32 : from);
+			log_close(f->log);
+		}
+		flip(path, at);
+	}
 }
 
 static void times_are_found(void **state)
@@ -774,11 +913,14 @@ int main(void)
 		TEST(steps_do_what_threads_do),
 		TEST(a_journal_that_cannot_write_past_the_cache_writes_through_it),
 		TEST(a_torn_last_group_is_cut_and_damage_before_it_is_refused),
+		TEST(damage_of_a_group_written_again_does_not_take_the_next_one_along),
+		TEST(after_a_start_either_copy_of_the_checkpoint_is_enough),
 		TEST(a_second_log_on_the_directory_is_refused),
 		TEST(one_commit_over_many_partitions_is_one_group),
 		TEST(segments_roll_and_cold_reads_find_every_offset),
 		TEST(retention_by_bytes_moves_the_start_and_survives_a_restart),
 		TEST(a_flipped_bit_in_a_segment_costs_its_batch_only),
+		TEST(damage_costs_no_record_beside_it),
 		TEST(times_are_found),
 		TEST(damage_costs_no_record_behind_it),
 		TEST(a_time_is_looked_for_past_what_is_gone_or_wrong),

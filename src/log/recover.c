@@ -204,6 +204,23 @@ static int clear_away(struct log *l, struct fault *fault)
 	return 0;
 }
 
+/* Before its file is used again: who is killed then has told it. */
+static void tell_scan(struct log *l, const struct journal_scan *scan, int64_t began)
+{
+	if (scan->groups || scan->torn_bytes)
+		core_say(
+			l, LOG_INFO, "recovered",
+			"%llu groups (%llu bytes) behind the checkpoint were read from the journal in %lld ms",
+			(unsigned long long)scan->groups, (unsigned long long)scan->bytes,
+			(long long)((sys_monotonic_ns(l->sys) - began) / 1000000));
+	if (scan->torn_bytes)
+		core_say(
+			l, LOG_WARN, "torn_tail",
+			"the last group (%llu bytes) is not whole: cut off at byte %llu of %s; unless the disk changed it, nobody had an answer",
+			(unsigned long long)scan->torn_bytes, (unsigned long long)scan->torn_at,
+			scan->torn_file);
+}
+
 int recover(struct log *l, struct fault *fault)
 {
 	struct replay r = {.l = l, .fault = fault};
@@ -224,11 +241,13 @@ int recover(struct log *l, struct fault *fault)
 	if (rc == 0 && none && scan.groups == 0)
 		rc = refuse_orphans(l, fault);
 	if (rc == 0) {
+		tell_scan(l, &scan, began);
 		(void)partitions_each(l, tell_lost, l);
 		rc = clear_away(l, fault);
 	}
 	if (rc == 0) {
-		journal_recycle(l->journal, sequence);
+		if (!l->checkpoint_alone)
+			journal_recycle(l->journal, sequence);
 		rc = journal_begin(l->journal, slice_make(r.last, r.last_len), fault);
 	}
 	mem_free(r.last);
@@ -236,17 +255,5 @@ int recover(struct log *l, struct fault *fault)
 		return rc;
 	l->moved_sequence = l->first_unmoved ? sequence : l->sequence;
 	l->truncated_bytes = scan.torn_bytes;
-	if (scan.groups || scan.torn_bytes)
-		core_say(
-			l, LOG_INFO, "recovered",
-			"%llu groups (%llu bytes) behind the checkpoint were read from the journal in %lld ms",
-			(unsigned long long)scan.groups, (unsigned long long)scan.bytes,
-			(long long)((sys_monotonic_ns(l->sys) - began) / 1000000));
-	if (scan.torn_bytes)
-		core_say(
-			l, LOG_WARN, "torn_tail",
-			"the last group (%llu bytes) is not whole: cut off at byte %llu of %s; unless the disk changed it, nobody had an answer",
-			(unsigned long long)scan.torn_bytes, (unsigned long long)scan.torn_at,
-			scan.torn_file);
 	return 0;
 }

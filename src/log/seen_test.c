@@ -643,6 +643,38 @@ static void an_expired_bucket_goes_whole_and_only_by_the_clock_of_the_step(void 
 	assert_int_equal(files_ending(f, "secret"), 1);
 }
 
+static char last_removed[300];
+static uint32_t removed_durably;
+
+static int unlink_noted(void *self, const char *path)
+{
+	(void)snprintf(last_removed, sizeof(last_removed), "%s", path);
+	return sys_kernel()->ops->unlink(self, path);
+}
+
+static int sync_dir_noted(void *self, const char *path)
+{
+	removed_durably += strncmp(last_removed, path, strlen(path)) == 0;
+	return sys_kernel()->ops->sync_dir(self, path);
+}
+
+/* Its bytes go piece by piece then; a name that came back would have a part of them. */
+static void the_removal_of_a_run_is_synced(void **state)
+{
+	struct fixture *f = *state;
+	int64_t near = (now() / 3600000 + 12) * 3600000 - 1000;
+
+	remember(f, 1, near, 1);
+	checkpoint(f, 1);
+	f->ops.unlink = unlink_noted;
+	f->ops.sync_dir = sync_dir_noted;
+	last_removed[0] = '\0';
+	removed_durably = 0;
+	step_until_idle(f, now() + 2 * DAY);
+	assert_int_equal(files_ending(f, ".run"), 0);
+	assert_int_equal(removed_durably, 1);
+}
+
 static void leftovers_of_a_crash_are_removed(void **state)
 {
 	struct fixture *f = *state;
@@ -1050,6 +1082,7 @@ int main(void)
 		IN_FOLDER(a_read_notices_what_happened_meanwhile),
 		IN_FOLDER(files_stay_below_their_bound),
 		IN_FOLDER(an_expired_bucket_goes_whole_and_only_by_the_clock_of_the_step),
+		IN_FOLDER(the_removal_of_a_run_is_synced),
 		IN_FOLDER(leftovers_of_a_crash_are_removed),
 		IN_FOLDER(damage_is_named_and_never_a_wrong_answer),
 		IN_FOLDER(a_run_without_its_secret_is_refused),

@@ -150,8 +150,8 @@ static struct place index_find(const struct segment *s, const struct segment_ind
 			      .offset = s->base + x->entries[low - 1].offset};
 }
 
-/* The last entry before which no timestamp reaches time_ms; 0 where there is none. */
-static uint64_t index_find_time(const struct segment_index *x, int64_t time_ms)
+/* The last entry before which no timestamp reaches time_ms; the beginning where there is none. */
+static struct place index_find_time(const struct segment *s, const struct segment_index *x, int64_t time_ms)
 {
 	uint32_t low = 0, high = x->count;
 
@@ -162,7 +162,10 @@ static uint64_t index_find_time(const struct segment_index *x, int64_t time_ms)
 		else
 			high = middle;
 	}
-	return low ? x->entries[low - 1].position : 0;
+	if (low == 0)
+		return (struct place){.offset = s->base};
+	return (struct place){.position = x->entries[low - 1].position,
+			      .offset = s->base + x->entries[low - 1].offset};
 }
 
 /* ---- appending ---- */
@@ -214,8 +217,9 @@ static void note_pieces(struct segment *s, const struct segment_piece *pieces, u
 	}
 	(void)pthread_mutex_unlock(&s->lock);
 	atomic_store(&s->max_timestamp, max);
-	atomic_store(&s->next_offset, pieces[count - 1].last_offset + 1);
+	/* In this order: whoever takes the offset first finds all bytes before it (read_over_damage). */
 	atomic_store(&s->bytes, position);
+	atomic_store(&s->next_offset, pieces[count - 1].last_offset + 1);
 }
 
 int segment_append(struct segment *s, const struct segment_piece *pieces, uint32_t count, int64_t now_ms)
@@ -560,7 +564,7 @@ static int scan_index(struct segment *s, struct segment_index *x)
 	if (rc)
 		return rc;
 	while ((rc = window_batch(&w, at, &head, &batch)) <= 0) {
-		if (rc == ERR_CORRUPT || (rc == 0 && head.base_offset < next)) {
+		if (rc == ERR_CORRUPT || (rc == 0 && head.base_offset != next)) {
 			rc = window_resync(&w, next, false, &at, &head);
 			if (rc)
 				break;
@@ -911,6 +915,7 @@ static int read_from(struct segment *s, int fd, struct place place, int64_t offs
 static int read_over_damage(struct segment *s, int fd, uint64_t position, int64_t offset, size_t bytes_max,
 			    struct segment_read *out)
 {
+	int64_t end = atomic_load(&s->next_offset); /* of what the window shows: it may grow meanwhile */
 	struct batch_head head;
 	struct window w;
 	int rc = window_open(&w, s);
@@ -925,7 +930,7 @@ static int read_over_damage(struct segment *s, int fd, uint64_t position, int64_
 		return read_from(s, fd, (struct place){.position = position, .offset = head.base_offset},
 				 offset, bytes_max, true, out);
 	out->gap_from = offset;
-	out->gap_to = rc == 1 ? atomic_load(&s->next_offset) : head.base_offset;
+	out->gap_to = rc == 1 ? end : head.base_offset;
 	out->next_offset = out->gap_to;
 	give_hint(s, out->gap_to, position);
 	return 0;
@@ -1090,34 +1095,29 @@ int segment_batch_find_time(struct slice batch, int64_t from, int64_t time_ms, i
 	return inflate_to_time(batch, from, time_ms, offset);
 }
 
-/* The base offset is the one field that no checksum covers. */
-static bool may_follow(const struct segment *s, const struct batch_head *head, int64_t next)
+/*
+ * Batch by batch. One that does not follow is damage, as for readers: its base
+ * offset may be what is damaged. The first one may be a wrong index's fault.
+ */
+static int find_time_from(struct window *w, struct place place, int64_t from, int64_t time_ms,
+			  int64_t *offset)
 {
-	return head->base_offset >= next && batch_last_offset(head) < atomic_load(&s->next_offset);
-}
-
-static int find_time(struct segment *s, int64_t from, int64_t time_ms, int64_t *offset)
-{
-	struct segment_index x;
+	uint64_t at = place.position;
+	int64_t next = place.offset;
 	struct batch_head head;
 	struct slice batch;
-	struct window w;
-	int64_t next = s->base;
-	uint64_t at;
-	int rc = index_get(s, &x);
+	int rc;
 
-	if (rc)
-		return rc;
-	at = index_find_time(&x, time_ms);
-	mem_free(x.entries);
-	rc = window_open(&w, s);
-	if (rc)
-		return rc;
-	while ((rc = window_batch(&w, at, &head, &batch)) <= 0) {
-		if (rc == ERR_CORRUPT || (rc == 0 && !may_follow(s, &head, next))) {
-			rc = window_resync(&w, next, true, &at, &head);
+	while ((rc = window_batch(w, at, &head, &batch)) <= 0) {
+		if (rc == ERR_CORRUPT || (rc == 0 && head.base_offset != next)) {
+			if (at > 0 && at == place.position)
+				return find_time_from(w, (struct place){.offset = w->s->base}, from, time_ms,
+						      offset);
+			rc = window_resync(w, next, true, &at, &head);
 			if (rc)
 				break;
+			if (head.base_offset > next)
+				next = head.base_offset;
 			continue;
 		}
 		if (rc)
@@ -1128,6 +1128,24 @@ static int find_time(struct segment *s, int64_t from, int64_t time_ms, int64_t *
 		next = batch_last_offset(&head) + 1;
 		at += head.bytes;
 	}
+	return rc;
+}
+
+static int find_time(struct segment *s, int64_t from, int64_t time_ms, int64_t *offset)
+{
+	struct segment_index x;
+	struct place place;
+	struct window w;
+	int rc = index_get(s, &x);
+
+	if (rc)
+		return rc;
+	place = index_find_time(s, &x, time_ms);
+	mem_free(x.entries);
+	rc = window_open(&w, s);
+	if (rc)
+		return rc;
+	rc = find_time_from(&w, place, from, time_ms, offset);
 	window_close(&w);
 	return rc;
 }

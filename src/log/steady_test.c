@@ -6,6 +6,7 @@
 #include <cmocka.h>
 
 #include "log/steady.h"
+#include "sys/sim/sim.h"
 
 #define SECOND 1000LL
 #define HOUR (3600 * SECOND)
@@ -177,6 +178,27 @@ static void without_a_hold_the_clock_is_believed(void **state)
 	assert_int_equal(atomic_load(&s.ahead_ms), 0);
 }
 
+/* And over a power cut: its bytes, and its name. */
+static void what_is_kept_is_on_the_disk(void **state)
+{
+	struct sim_options options = {.seed = 1};
+	const struct sys *disk;
+	struct sim *sim;
+
+	(void)state;
+	assert_int_equal(sim_new(&options, &sim), 0);
+	disk = sim_sys(sim);
+	assert_int_equal(disk->ops->mkdir(disk->self, "data"), 0);
+	assert_int_equal(disk->ops->sync_dir(disk->self, "."), 0);
+	steady_init(&s, disk, DAY, sys_wall_ms(disk) - YEAR, true);
+	(void)steady_look(&s);
+	assert_true(atomic_load(&s.ahead_ms) > 0);
+	assert_int_equal(steady_keep(&s, "data"), 0);
+	sim_cut(sim, SIM_CUT_LOSE);
+	assert_true(steady_kept_ms(disk, "data") > 0);
+	sim_free(sim);
+}
+
 #define TEST(name) cmocka_unit_test_setup(name, begin)
 
 int main(void)
@@ -190,6 +212,7 @@ int main(void)
 		TEST(a_stop_of_an_hour_is_no_jump_and_one_of_a_year_is),
 		TEST(a_machine_whose_clock_has_no_battery_is_corrected_without_a_doubt),
 		TEST(what_was_doubted_before_a_restart_is_doubted_behind_it),
+		TEST(what_is_kept_is_on_the_disk),
 		TEST(without_a_hold_the_clock_is_believed),
 	};
 

@@ -17,6 +17,7 @@ struct state {
 	struct state_table tables[STATE_TABLES_MAX];
 	uint32_t table_count;
 	_Atomic bool tidying;
+	uint32_t slack;
 };
 
 int state_new(struct log *l, struct state **out)
@@ -27,8 +28,14 @@ int state_new(struct log *l, struct state **out)
 		return ERR_NOMEM;
 	s->log = l;
 	s->partition = log_internal(l);
+	s->slack = TIDY_SLACK;
 	*out = s;
 	return 0;
+}
+
+void state_set_slack(struct state *s, uint32_t records)
+{
+	s->slack = records;
 }
 
 void state_free(struct state *s)
@@ -266,10 +273,10 @@ void state_tidy(struct state *s)
 	if (atomic_load(&s->tidying))
 		return;
 	partition_range(s->partition, &range);
-	if (range.end - range.start < TIDY_SLACK)
+	if (range.end - range.start < s->slack)
 		return;
 	gather_all(s, &counted);
-	if (counted.count == 0 || range.end - range.start < 2 * (int64_t)counted.count + TIDY_SLACK)
+	if (counted.count == 0 || range.end - range.start < 2 * (int64_t)counted.count + s->slack)
 		return;
 	append_again(s, &counted);
 }

@@ -68,4 +68,7 @@ int state_put(struct state *s, const struct state_row *rows, uint32_t count, con
 /* Under log_enter: writes all live rows again where the internal partition has grown too long. */
 void state_tidy(struct state *s);
 
+/* For tests: how many records more than twice the live rows there may be (1000). */
+void state_set_slack(struct state *s, uint32_t records);
+
 #endif

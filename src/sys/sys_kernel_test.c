@@ -7,6 +7,9 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
@@ -15,6 +18,67 @@
 
 static const struct sys_ops *ops;
 static char dir[64];
+
+/*
+ * libc's, as this program has them: they count, and writes can be cut short or
+ * interrupted. Nothing else could tell a sync that is not called from one that is.
+ */
+static struct {
+	int fdatasyncs, fsyncs, syncfses;
+	int interrupt_one_in; /* 0: never */
+	size_t write_max;     /* 0: no bound */
+	int calls;
+} libc;
+
+static bool is_interrupted(void)
+{
+	if (libc.interrupt_one_in == 0 || ++libc.calls % libc.interrupt_one_in)
+		return false;
+	errno = EINTR;
+	return true;
+}
+
+int fdatasync(int fd)
+{
+	libc.fdatasyncs++;
+	return is_interrupted() ? -1 : (int)syscall(SYS_fdatasync, fd);
+}
+
+int fsync(int fd)
+{
+	libc.fsyncs++;
+	return is_interrupted() ? -1 : (int)syscall(SYS_fsync, fd);
+}
+
+int syncfs(int fd)
+{
+	libc.syncfses++;
+	return (int)syscall(SYS_syncfs, fd);
+}
+
+ssize_t pwrite(int fd, const void *bytes, size_t n, off_t at)
+{
+	if (is_interrupted())
+		return -1;
+	if (libc.write_max && n > libc.write_max)
+		n = libc.write_max;
+	return syscall(SYS_pwrite64, fd, bytes, n, at);
+}
+
+/* A vector that is over the bound is cut within it: as much of the first pieces as fits. */
+ssize_t pwritev(int fd, const struct iovec *iov, int count, off_t at)
+{
+	size_t sum = 0;
+	int whole = 0;
+
+	if (is_interrupted())
+		return -1;
+	while (libc.write_max && whole < count && sum + iov[whole].iov_len <= libc.write_max)
+		sum += iov[whole++].iov_len;
+	if (libc.write_max && whole == 0)
+		return pwrite(fd, iov->iov_base, iov->iov_len, at);
+	return syscall(SYS_pwritev, fd, iov, libc.write_max ? whole : count, at, 0);
+}
 
 static const char *path_of(const char *name)
 {
@@ -82,6 +146,59 @@ static void vectors_past_the_kernels_limit_are_written_whole(void **state)
 	assert_memory_equal(back, bytes, sizeof(bytes));
 	assert_int_equal(ops->pread(NULL, fd, back, sizeof(back), 1 << 20), 0);
 	ops->close(NULL, fd);
+}
+
+static void fill_pieces(char *bytes, size_t piece, struct iovec *iov, int count)
+{
+	for (size_t i = 0; i < piece * (size_t)count; i++)
+		bytes[i] = (char)('a' + i % 23);
+	for (int i = 0; i < count; i++)
+		iov[i] = (struct iovec){bytes + (size_t)i * piece, piece};
+}
+
+static void short_and_interrupted_writes_are_gone_on_with(void **state)
+{
+	char bytes[700], back[700];
+	struct iovec iov[7];
+
+	(void)state;
+	fill_pieces(bytes, 100, iov, 7);
+	for (size_t max = 1; max <= 250; max += 7) {
+		int fd = open_file("short", SYS_CREATE | SYS_TRUNCATE);
+		libc.write_max = max;
+		libc.interrupt_one_in = 3;
+		assert_int_equal(ops->pwritev(NULL, fd, iov, 7, 11), 0);
+		libc.write_max = 0;
+		libc.interrupt_one_in = 0;
+		assert_int_equal(ops->pread(NULL, fd, back, sizeof(back), 11), sizeof(back));
+		assert_memory_equal(back, bytes, sizeof(back));
+		ops->close(NULL, fd);
+	}
+}
+
+static void each_sync_is_the_kernels_and_outlasts_a_signal(void **state)
+{
+	int fd = open_file("short", SYS_CREATE);
+
+	(void)state;
+	memset(&libc, 0, sizeof(libc));
+	assert_int_equal(ops->fdatasync(NULL, fd), 0);
+	assert_int_equal(libc.fdatasyncs, 1);
+	assert_int_equal(ops->fsync(NULL, fd), 0);
+	assert_int_equal(libc.fsyncs, 1);
+	assert_int_equal(ops->sync_dir(NULL, dir), 0);
+	assert_int_equal(libc.fsyncs, 2);
+	assert_int_equal(ops->sync_fs(NULL, fd), 0);
+	assert_int_equal(libc.syncfses, 1);
+	libc.interrupt_one_in = 2;
+	assert_int_equal(ops->fdatasync(NULL, fd), 0);
+	assert_int_equal(ops->fdatasync(NULL, fd), 0);
+	assert_int_equal(libc.fdatasyncs, 4);
+	libc.interrupt_one_in = 0;
+	ops->close(NULL, fd);
+	assert_int_equal(ops->fdatasync(NULL, fd), -EBADF);
+	assert_int_equal(ops->fsync(NULL, fd), -EBADF);
+	assert_int_equal(ops->sync_dir(NULL, path_of("none")), -ENOENT);
 }
 
 static void nowait_gives_the_bytes_or_says_again(void **state)
@@ -217,7 +334,7 @@ static int make_dir(void **state)
 
 static int remove_dir(void **state)
 {
-	static const char *const names[] = {"flags", "vector", "nowait", "room", "LOCK"};
+	static const char *const names[] = {"flags", "vector", "nowait", "room", "LOCK", "short"};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
@@ -230,6 +347,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(open_flags_mean_what_they_say),
 		cmocka_unit_test(vectors_past_the_kernels_limit_are_written_whole),
+		cmocka_unit_test(short_and_interrupted_writes_are_gone_on_with),
+		cmocka_unit_test(each_sync_is_the_kernels_and_outlasts_a_signal),
 		cmocka_unit_test(nowait_gives_the_bytes_or_says_again),
 		cmocka_unit_test(allocation_grows_the_file),
 		cmocka_unit_test(a_second_open_of_the_same_process_does_not_get_the_lock),

@@ -132,7 +132,7 @@ def without_topics(checkpoint):
         begin = at
         segments_at = at + 16 + 4 + 8 + 8 + (0 if first else 16)
         segments = struct.unpack(">I", checkpoint[segments_at:segments_at + 4])[0]
-        at = segments_at + 4 + segments * (40 if first else 44)
+        at = segments_at + 4 + segments * (40 if first else 48)
         if checkpoint[begin:begin + 16] == b"\0" * 16:
             kept += checkpoint[begin:at]
             count += 1

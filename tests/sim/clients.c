@@ -2,12 +2,13 @@
 /* Producers and those who change topics. */
 #include <stdio.h>
 #include <string.h>
+#include <zlib.h>
+#include <zstd.h>
 
 #include "base/check.h"
 #include "world.h"
 
 #define DAY_MS 86400000
-#define ROW_TABLE 15
 
 static struct send *free_send(struct world *w)
 {
@@ -31,13 +32,36 @@ static void end_send(struct send *s)
 
 /* ---- answers ---- */
 
+/* What a request that is right may be refused with: nothing that blames it. */
+static bool is_honest(const struct send *s, int err)
+{
+	const struct world *w = s->w;
+
+	switch (err) {
+	case ERR_DISK_FULL:
+	case ERR_OVERLOADED:
+	case ERR_UNKNOWN_TOPIC:
+	case ERR_IO:
+		return true;
+	case ERR_KEY_REUSED:
+	case ERR_BAD_BATCH: /* of a record's key */
+		return s->conflict;
+	case ERR_NOMEM:
+		return w->life_failed_allocs != machine_failed_allocs();
+	case ERR_CORRUPT:
+		return w->rot.flips > 0;
+	default:
+		return false;
+	}
+}
+
 static void take_refusal(struct send *s, int err)
 {
 	struct model_request *r = request_of(s);
 
 	world_say(s->w, "request %u refused: %s", s->request, err_row(err)->code);
-	if (err == ERR_KEY_REUSED && !s->conflict)
-		model_fail("request %u is refused as another with its key", s->request);
+	if (!is_honest(s, err))
+		model_fail("request %u is refused with %s", s->request, err_row(err)->code);
 	if (!s->conflict) {
 		r->in_flight--;
 		model_refused(&s->w->model, r);
@@ -83,7 +107,7 @@ static void on_done(struct ingest_request *request)
 	    !(result->accepted == 0 && result->duplicates == 0))
 		model_fail("request %u of %u records: %u accepted and %u duplicates", r->id, r->count,
 			   result->accepted, result->duplicates);
-	topic = request->topic_found ? model_topic_of(&s->w->model, &request->topic_found->id) : -1;
+	topic = request->topic_found ? client_topic_of(s->w, request->topic_found) : -1;
 	if (topic < 0)
 		model_fail("request %u went to a topic that nobody made", r->id);
 	model_moved(&s->w->model, r, (uint32_t)topic);
@@ -116,8 +140,37 @@ static void on_committed(struct log_commit *commit)
 
 /* ---- through ingest ---- */
 
-static const char *const types[] = {"application/json", "application/x-ndjson",
-				    "application/vnd.weir.batch+json"};
+/* How its records come: only the number of the request decides, so that it is the same whenever it is sent. */
+enum kind { KIND_JSON, KIND_LINES, KIND_BATCH, KIND_EVENT, KIND_EVENT_HEADERS, KIND_EVENTS };
+
+static enum kind kind_of(const struct model_request *r)
+{
+	if (r->id % 7 == 3 && (r->count > 1 || r->id % 4 == 0))
+		return KIND_EVENTS;
+	if (r->id % 7 == 3)
+		return r->id % 2 ? KIND_EVENT : KIND_EVENT_HEADERS;
+	if (r->count == 1 && r->id % 3)
+		return KIND_JSON;
+	return r->id % 2 ? KIND_LINES : KIND_BATCH;
+}
+
+static bool is_event(const struct model_request *r)
+{
+	return kind_of(r) >= KIND_EVENT;
+}
+
+/* CloudEvents have a key of their own; some come under another one. */
+static bool has_unit_key(const struct model_request *r)
+{
+	return r->keyed && (is_event(r) ? r->id % 5 == 1 : kind_of(r) != KIND_BATCH || r->id % 4 >= 2);
+}
+
+static const char *const types[] = {[KIND_JSON] = "application/json",
+				    [KIND_LINES] = "application/x-ndjson",
+				    [KIND_BATCH] = "application/vnd.weir.batch+json",
+				    [KIND_EVENT] = "application/cloudevents+json",
+				    [KIND_EVENT_HEADERS] = "application/json",
+				    [KIND_EVENTS] = "application/cloudevents-batch+json"};
 
 static size_t put_lines(const struct model_request *r, char *at)
 {
@@ -130,8 +183,9 @@ static size_t put_lines(const struct model_request *r, char *at)
 	return (size_t)(at - begin);
 }
 
-static size_t put_batch(const struct model_request *r, char *at, bool keys, bool text_key)
+static size_t put_batch(const struct model_request *r, char *at)
 {
+	bool keys = r->keyed && !has_unit_key(r);
 	char *begin = at, key[16];
 
 	at += sprintf(at, "{\"records\":[");
@@ -139,7 +193,7 @@ static size_t put_batch(const struct model_request *r, char *at, bool keys, bool
 		at += sprintf(at, "%s{", i ? "," : "");
 		if (keys)
 			at += sprintf(at, "\"idempotency_key\":\"b%u.%u\",", r->id, i);
-		if (text_key)
+		if (r->with_key)
 			at += sprintf(at, "\"key\":\"%.*s\",", (int)model_key_at(r, i, key), key);
 		if (model_is_tombstone(r, i)) {
 			at += sprintf(
@@ -156,37 +210,128 @@ static size_t put_batch(const struct model_request *r, char *at, bool keys, bool
 	return (size_t)(at - begin);
 }
 
-static bool is_compacted(const struct world *w, const struct model_request *r)
+static size_t put_event(const struct model_request *r, uint32_t i, char *at)
 {
-	return w->model.topics[r->topic].compacted;
+	char *begin = at, key[16];
+
+	at += sprintf(at, "{\"specversion\":\"1.0\",\"id\":\"%u.%u\",\"source\":\"/sim\",\"type\":\"t\"",
+		      r->id, i);
+	if (r->with_key)
+		at += sprintf(at, ",\"partitionkey\":\"%.*s\"", (int)model_key(r, key), key);
+	at += sprintf(at, ",\"data\":");
+	at += model_value(r, i, at).len;
+	*at++ = '}';
+	return (size_t)(at - begin);
 }
 
-/* The same request is made of the same bytes whenever it is sent: only its number decides. */
+static size_t put_events(const struct model_request *r, char *at)
+{
+	char *begin = at;
+
+	for (uint32_t i = 0; i < r->count; i++) {
+		*at++ = i ? ',' : '[';
+		at += put_event(r, i, at);
+	}
+	*at++ = ']';
+	return (size_t)(at - begin);
+}
+
+/* The attributes of an event whose data is the body. */
+static bool event_header(void *ctx, uint32_t number, struct slice *name, struct slice *value)
+{
+	static const char *const names[] = {"ce-specversion", "ce-source", "ce-type", "ce-id",
+					    "ce-partitionkey"};
+	const struct send *s = ctx;
+	const char *values[] = {"1.0", "/sim", "t", s->event_text[0], s->event_text[1]};
+
+	if (number >= (s->event_text[1][0] ? 5 : 4))
+		return false;
+	*name = slice_str(names[number]);
+	*value = slice_str(values[number]);
+	return true;
+}
+
+static size_t put_body(const struct model_request *r, char *at)
+{
+	switch (kind_of(r)) {
+	case KIND_LINES:
+		return put_lines(r, at);
+	case KIND_BATCH:
+		return put_batch(r, at);
+	case KIND_EVENT:
+		return put_event(r, 0, at);
+	case KIND_EVENTS:
+		return put_events(r, at);
+	default:
+		return model_value(r, 0, at).len;
+	}
+}
+
+static size_t gzip(const char *from, size_t n, char *to, size_t room)
+{
+	z_stream z = {.next_in = (Bytef *)(uintptr_t)from,
+		      .avail_in = (uInt)n,
+		      .next_out = (Bytef *)to,
+		      .avail_out = (uInt)room};
+
+	CHECK(deflateInit2(&z, 1, Z_DEFLATED, 16 + 15, 8, Z_DEFAULT_STRATEGY) == Z_OK);
+	CHECK(deflate(&z, Z_FINISH) == Z_STREAM_END);
+	(void)deflateEnd(&z);
+	return z.total_out;
+}
+
+/* One in nine comes as gzip, one as zstd. */
+static void pack(struct send *s, const struct model_request *r)
+{
+	size_t n = s->r.body.len;
+
+	if (r->id % 9 == 1) {
+		s->r.content_encoding = SLICE_LIT("gzip");
+		n = gzip(s->body, n, s->packed, sizeof(s->packed));
+	} else if (r->id % 9 == 2) {
+		s->r.content_encoding = SLICE_LIT("zstd");
+		n = ZSTD_compress(s->packed, sizeof(s->packed), s->body, n, 1);
+		CHECK(!ZSTD_isError(n));
+	} else {
+		return;
+	}
+	s->r.body = slice_make(s->packed, n);
+}
+
+static void set_keys(struct send *s, const struct model_request *r)
+{
+	int len = snprintf(s->idempotency_key, sizeof(s->idempotency_key), "k%u", r->id);
+	size_t key_len = model_key(r, s->partition_key);
+
+	s->r.key = slice_null();
+	s->partition_key[key_len] = '\0';
+	(void)snprintf(s->event_text[0], sizeof(s->event_text[0]), "%u.0", r->id);
+	(void)snprintf(s->event_text[1], sizeof(s->event_text[1]), "%s", r->with_key ? s->partition_key : "");
+	if (kind_of(r) == KIND_EVENT_HEADERS) {
+		s->r.header = event_header;
+		s->r.header_ctx = s;
+	}
+	if (r->with_key && kind_of(r) <= KIND_LINES)
+		s->r.key = slice_make(s->partition_key, key_len);
+	if (!has_unit_key(r))
+		return;
+	if (r->id % 3)
+		s->r.idempotency_header = slice_make(s->idempotency_key, (size_t)len);
+	else
+		s->r.idempotency_path = slice_make(s->idempotency_key, (size_t)len);
+}
+
 static void make_body(struct send *s, struct model_request *r)
 {
-	uint32_t type = r->count == 1 && r->id % 3 ? 0 : r->id % 2 ? 1 : 2;
-	bool batch_keys = r->keyed && type == 2 && r->id % 4 < 2;
-	size_t n;
+	bool compacted = s->w->model.topics[r->topic].compacted;
 
-	r->with_key = is_compacted(s->w, r) || (type == 2 ? r->id % 5 == 0 : r->id % 5 < 2);
-	r->own_keys = is_compacted(s->w, r) && type == 2 && r->id % 8 < 4;
-	r->tombstones = is_compacted(s->w, r) && type == 2 && r->id % 7 < 4;
-	n = type == 0 ? model_value(r, 0, s->body).len :
-	    type == 1 ? put_lines(r, s->body) :
-			put_batch(r, s->body, batch_keys, r->with_key);
-	s->r.content_type = slice_str(types[type]);
-	s->r.body = slice_make(s->body, n);
+	r->with_key = compacted || (kind_of(r) >= KIND_BATCH ? r->id % 5 == 0 : r->id % 5 < 2);
+	r->own_keys = compacted && kind_of(r) == KIND_BATCH && r->id % 8 < 4;
+	r->tombstones = compacted && kind_of(r) == KIND_BATCH && r->id % 7 < 4;
+	s->r.content_type = slice_str(types[kind_of(r)]);
+	s->r.body = slice_make(s->body, put_body(r, s->body));
 	s->r.body_stays = r->id % 2;
-	s->r.key = slice_null();
-	if (r->with_key && type != 2)
-		s->r.key = slice_make(s->partition_key, model_key(r, s->partition_key));
-	if (r->keyed && !batch_keys) {
-		int len = snprintf(s->idempotency_key, sizeof(s->idempotency_key), "k%u", r->id);
-		if (r->id % 3)
-			s->r.idempotency_header = slice_make(s->idempotency_key, (size_t)len);
-		else
-			s->r.idempotency_path = slice_make(s->idempotency_key, (size_t)len);
-	}
+	set_keys(s, r);
 	if (r->own_time)
 		s->r.timestamp_ms = 1700000000000 + (int64_t)(r->id % 100) * 1000;
 }
@@ -207,6 +352,7 @@ static void start_ingest(struct world *w, struct send *s, struct model_request *
 		CHECK(digit);
 		digit[4] = '7';
 	}
+	pack(s, r);
 	rc = ingest_start(w->queue, &s->r);
 	if (rc) {
 		s->answered = true;
@@ -233,7 +379,7 @@ static void fill_direct(struct world *w, struct send *s, struct model_request *r
 		if (!s->records[i].partition)
 			model_fail("partition %u of %s is gone", s->parts[i], w->model.topics[topic].name);
 	}
-	s->row_key[0] = ROW_TABLE;
+	s->row_key[0] = WORLD_ROW_TABLE;
 	s->row_key[1] = (char)r->row;
 	memcpy(s->row_value, &r->id, 4);
 	s->records[r->count] = (struct log_record){.partition = log_internal(w->log),
@@ -337,6 +483,46 @@ static int choose_topic(struct world *w, bool pure)
 	return -1;
 }
 
+/* ---- topics that come into being when they are named ---- */
+
+static int topic_on_use(struct world *w)
+{
+	static const char *const names[] = {"a0", "a1", "a2"};
+	const char *name = names[below(w, 3)];
+	uint32_t number;
+
+	for (uint32_t i = 0; i < w->model.topic_count; i++)
+		if (strcmp(w->model.topics[i].name, name) == 0)
+			return (int)i;
+	number = model_topic_new(&w->model, name, 1);
+	w->model.topics[number].on_use = w->model.topics[number].pure = true;
+	w->model.topics[number].ttl_ms = 30ll * DAY_MS;
+	return (int)number;
+}
+
+/* One that was lost with the power before it was durable, or never made, gets another id. */
+int client_topic_of(struct world *w, const struct topic *topic)
+{
+	int number = model_topic_of(&w->model, &topic->id), named = -1;
+	uint32_t parts = atomic_load(&((struct topic *)(uintptr_t)topic)->partition_count);
+
+	if (number >= 0 || !w->profile.auto_create)
+		return number;
+	for (uint32_t i = 0; i < w->model.topic_count; i++)
+		if (strcmp(w->model.topics[i].name, topic->name) == 0)
+			named = (int)i;
+	if (named < 0)
+		return -1;
+	if (!w->model.topics[named].on_use || w->model.topics[named].created)
+		named = (int)model_topic_new(&w->model, topic->name, parts); /* of one that was deleted */
+	/* It has the defaults, until it is changed as its name has it. */
+	w->model.topics[named].frees = topic->name[0] == 'r' || topic->name[0] == 'h';
+	w->model.topics[named].compacted = topic->name[0] == 'c';
+	w->model.topics[named].id = topic->id;
+	w->model.topics[named].parts = w->model.topics[named].parts_asked = parts;
+	return named;
+}
+
 static int choose_compacted(const struct world *w)
 {
 	for (uint32_t i = 0; i < w->model.topic_count; i++) {
@@ -351,8 +537,9 @@ static struct model_request *new_request(struct world *w)
 {
 	bool direct = chance(w, 4);
 	bool compacted = !direct && w->profile.compacting && chance(w, 2);
-	int topic = compacted ? choose_compacted(w) : choose_topic(w, direct),
-	    other = direct ? choose_topic(w, true) : topic;
+	bool on_use = !direct && !compacted && w->profile.auto_create && chance(w, 6);
+	int topic = compacted ? choose_compacted(w) : on_use ? topic_on_use(w) : choose_topic(w, direct);
+	int other = direct ? choose_topic(w, true) : topic;
 	struct model_request *r;
 
 	if (topic < 0 || other < 0)
@@ -362,8 +549,8 @@ static struct model_request *new_request(struct world *w)
 	if (direct)
 		r->row = (int8_t)below(w, MODEL_ROWS);
 	r->keyed = chance(w, 2) && w->model.topics[topic].pure;
-	r->loose = r->keyed && !direct;
-	r->own_time = !direct && r->count == 1 && r->id % 3 && chance(w, 8);
+	r->loose = !direct && (r->keyed || is_event(r));
+	r->own_time = !direct && kind_of(r) == KIND_JSON && chance(w, 8);
 	r->sure_until_ms = wall_ms(w) + 30ll * DAY_MS;
 	return r;
 }
@@ -385,7 +572,8 @@ void client_send(struct world *w)
 	s->direct = r->row >= 0;
 	s->answered = false;
 	s->none = !r->keyed && chance(w, 8);
-	s->conflict = again && !s->direct && r->acked && r->fate == FATE_PRESENT && chance(w, 4);
+	s->conflict = again && !s->direct && r->acked && r->fate == FATE_PRESENT &&
+		      (!is_event(r) || has_unit_key(r)) && chance(w, 4);
 	if (s->direct && w->model.topics[r->topic].parts == 0)
 		return;
 	s->used = true;
@@ -522,7 +710,7 @@ void client_create(struct world *w, const char *name, uint32_t parts)
 	uint32_t number;
 	int rc;
 
-	if (!c || w->model.topic_count == MODEL_TOPICS_MAX)
+	if (!c || w->model.topic_count > MODEL_TOPICS_MAX - 32)
 		return;
 	config_of(w, name, parts, &config);
 	done = told(w, c);
@@ -627,7 +815,7 @@ void client_change_topics(struct world *w)
 		client_create(w, names[below(w, 6)], 1 + below(w, 3));
 	else if (chance(w, 3))
 		add_parts(w, topic, (uint32_t)number);
-	else if (!w->model.topics[number].pure && chance(w, 2))
+	else if (!w->model.topics[number].pure && w->model.topic_count < MODEL_TOPICS_MAX - 8 && chance(w, 2))
 		delete_topic(w, topic, (uint32_t)number);
 	else if (!w->model.topics[number].pure)
 		trim_topic(w, topic, (uint32_t)number);

@@ -9,6 +9,7 @@
 #include <inttypes.h>
 
 #include "base/check.h"
+#include "machine.h"
 #include "model.h"
 
 struct key {
@@ -87,7 +88,7 @@ void model_scan_compacted(struct model *m, uint32_t topic, uint32_t part, int64_
 	}
 	for (uint32_t i = 0; i < MODEL_KEYS && keys[i].text[0]; i++) {
 		const struct key *k = &keys[i];
-		if (k->last < 0 || k->there)
+		if (k->last < 0 || k->there || p->at[k->last].rotten || p->at[k->last].hidden == m->scan)
 			continue;
 		if (!k->tombstone && k->last > unsure)
 			model_fail("the last record of key %s, at offset %" PRId64 " of %s/%u, is gone",
@@ -105,12 +106,14 @@ int model_walk_start(struct model_walk *w, struct slice batch)
 	struct slice plain = batch;
 	int rc = batch_head_read(batch, &head);
 
+	machine_spare(true);
 	*w = (struct model_walk){0};
 	buf_init(&w->plain, BATCH_PLAIN_BYTES_MAX);
 	if (rc == 0 && batch_codec(&head) != BATCH_PLAIN)
 		rc = codec_new(&w->codec);
 	if (rc == 0 && w->codec)
 		rc = batch_inflate(w->codec, batch, &w->plain, &plain);
+	machine_spare(false);
 	return rc ? rc : batch_walk_start(&w->walk, plain);
 }
 

@@ -12,8 +12,6 @@
 #include "base/check.h"
 #include "world.h"
 
-#define ROW_TABLE 15
-
 int64_t wall_ms(struct world *w)
 {
 	int64_t now = sys_wall_ms(sim_sys(w->sim));
@@ -53,6 +51,7 @@ static void on_say(void *ctx, int level, const char *event, const char *text)
 	((struct world *)ctx)->compactions += strcmp(event, "compacted") == 0;
 	((struct world *)ctx)->recompressions += strcmp(event, "recompressed") == 0;
 	world_say(ctx, "log %d %s: %s", level, event, text);
+	rot_hear(ctx, event);
 }
 
 static void on_fatal(void *ctx, const char *text)
@@ -78,6 +77,7 @@ static int open_log(struct world *w, struct fault *fault)
 				.tail_bytes_max = w->profile.tail_bytes,
 				.files_max = w->profile.small_files ? 3 : 32,
 				.index_interval_bytes = w->profile.small_files ? 100 : 4096,
+				.rewrite_rate = w->profile.rewrite_rate,
 				.steps = true,
 				.compaction_bytes_max = w->profile.compaction_bytes,
 				.say = on_say,
@@ -91,8 +91,9 @@ static int open_core(struct world *w, struct fault *fault)
 {
 	static const struct topic_config defaults = {.partitions = 1,
 						     .retention_ms = -1,
-						     .retention_bytes = -1};
-	struct state_table rows = {.id = (enum state_table_id)ROW_TABLE,
+						     .retention_bytes = -1,
+						     .idempotency_ttl_ms = 30ll * 86400000};
+	struct state_table rows = {.id = (enum state_table_id)WORLD_ROW_TABLE,
 				   .name = "rows",
 				   .apply = apply_row,
 				   .each = each_row,
@@ -100,12 +101,19 @@ static int open_core(struct world *w, struct fault *fault)
 	int rc = open_log(w, fault);
 
 	memset(w->rows, 0, sizeof(w->rows));
-	if (rc)
-		return rc;
-	CHECK(state_new(w->log, &w->state) == 0);
-	CHECK(topics_new(w->log, w->state, &defaults, false, &w->topics) == 0);
-	CHECK(state_register(w->state, &rows) == 0);
-	rc = state_load(w->state, fault);
+	if (rc && machine_blocks() != 0)
+		model_fail("%llu blocks of memory are left after a start that was refused",
+			   (unsigned long long)machine_blocks());
+	if (rc == 0)
+		rc = state_new(w->log, &w->state);
+	if (rc == 0)
+		rc = topics_new(w->log, w->state, &defaults, w->profile.auto_create, &w->topics);
+	if (rc == 0)
+		rc = state_register(w->state, &rows);
+	if (rc == 0)
+		state_set_slack(w->state, w->profile.slack);
+	if (rc == 0)
+		rc = state_load(w->state, fault);
 	if (rc == 0)
 		rc = topics_ready(w->topics, fault);
 	return rc ? rc : log_start(w->log, fault);
@@ -133,12 +141,17 @@ static void open_or_fail(struct world *w)
 	int rc;
 
 	sim_stats(w->sim, &before);
+	allocs_set(w, chance(w, 2));
 	rc = open_core(w, &fault);
-	if (rc == 0)
+	allocs_set(w, false);
+	if (rc == 0) {
+		w->rot.pending = false;
 		return;
+	}
 	sim_stats(w->sim, &after);
 	world_say(w, "the start is refused: %s", fault.text);
-	if (after.failures == before.failures)
+	if (after.failures == before.failures && w->life_failed_allocs == machine_failed_allocs() &&
+	    !rot_explains(w, fault.text))
 		model_fail("weir does not start: %s", fault.text);
 	w->refused_starts++;
 	faults_set(w, false);
@@ -209,6 +222,17 @@ static void scan_part(struct world *w, struct topic *t, uint32_t topic, uint32_t
 	partition_range(p, &range);
 	for (at = range.start; at < range.end;) {
 		int rc = log_read_wait(p, at, 1 + below(w, 20000), &view);
+		if (rc == LOG_READ_OK && view.gap.from < view.gap.to &&
+		    model_is_rotten(&w->model, topic, part, view.gap.from, view.gap.to)) {
+			if (!w->rot.told_gap)
+				model_fail("offset %" PRId64 " of %s/%u is damaged, and nobody was told", at,
+					   t->name, part);
+			w->rot.gaps++;
+			model_hide(&w->model, topic, part, view.gap.from, view.gap.to);
+			blob_unref(view.blob);
+			at = view.next_offset;
+			continue;
+		}
 		if (rc != LOG_READ_OK || view.gap.from != view.gap.to)
 			model_fail("offset %" PRId64 " of %s/%u cannot be read: %d", at, t->name, part, rc);
 		scan_batches(w, &view, topic, part, &at);
@@ -218,7 +242,7 @@ static void scan_part(struct world *w, struct topic *t, uint32_t topic, uint32_t
 		blob_unref(view.blob);
 	}
 	model_scan_part(&w->model, topic, part, range.start, range.end);
-	if (chance(w, 4))
+	if (chance(w, 4) && !w->model.topics[topic].part[part].rotten)
 		check_times(w, p, topic, part, &range);
 }
 
@@ -231,6 +255,11 @@ static void scan_topic(struct world *w, uint32_t number)
 	if (!topic) {
 		if (t->created && !t->deleting)
 			model_fail("topic %s is lost", t->name);
+		if (t->on_use && !t->created) {
+			t->id = (struct topic_id){{0}};
+			consumers_leave(w, number);
+			return;
+		}
 		t->deleting = t->deleted = true;
 		t->pure = false;
 		return;
@@ -252,7 +281,7 @@ static bool is_known(void *ctx, struct topic *topic)
 {
 	struct world *w = ctx;
 
-	if (model_topic_of(&w->model, &topic->id) < 0)
+	if (client_topic_of(w, topic) < 0)
 		model_fail("nobody made topic %s", topic->name);
 	return true;
 }
@@ -264,6 +293,7 @@ static void check_everything(struct world *w)
 	for (uint32_t i = 0; i < w->model.topic_count; i++)
 		scan_topic(w, i);
 	model_scan_end(&w->model, w->rows);
+	rot_settle(w, w->model.unlearnt_lost > 0);
 	world_say(w, "everything was read and is as it should be");
 }
 
@@ -377,6 +407,15 @@ static void change_clock(struct world *w)
 	(void)wall_ms(w);
 }
 
+static void count_tidying(struct world *w)
+{
+	struct partition_range range;
+
+	partition_range(log_internal(w->log), &range);
+	w->tidied += range.start > w->state_start;
+	w->state_start = range.start;
+}
+
 static void live_a_little(struct world *w)
 {
 	const struct profile *p = &w->profile;
@@ -402,6 +441,11 @@ static void live_a_little(struct world *w)
 		change_space(w);
 	else if (chance(w, 10))
 		come_to_rest(w);
+	count_tidying(w);
+	if (w->profile.allocs && chance(w, 16))
+		allocs_set(w, true);
+	if (w->profile.rot && chance(w, 150))
+		rot_strike_live(w);
 	if (chance(w, 3))
 		client_flush(w);
 	if (chance(w, 3))
@@ -417,6 +461,7 @@ static void stop(struct world *w)
 	struct fault fault = {0};
 
 	world_say(w, "a clean stop");
+	allocs_set(w, false);
 	sim_set_space(w->sim, 1u << 30);
 	come_to_rest(w);
 	consumers_close(w);
@@ -451,6 +496,7 @@ void life_run(void *ctx)
 	struct world *w = ctx;
 	uint32_t steps = 1 + below(w, w->profile.steps);
 
+	w->state_start = INT64_MAX;
 	open_or_fail(w);
 	open_doors(w);
 	faults_set(w, false);

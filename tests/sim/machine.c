@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#define ZSTD_STATIC_LINKING_ONLY /* ZSTD_createDCtx_advanced */
 #include "machine.h"
 
 #include <errno.h>
@@ -8,6 +9,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <ucontext.h>
+#include <zstd.h>
 
 #include "base/check.h"
 #include "base/mem.h"
@@ -23,8 +25,8 @@ struct block {
 };
 
 static struct block blocks = {.next = &blocks, .prev = &blocks};
-static uint64_t block_count;
-static bool is_on;
+static uint64_t block_count, fail_in, failed;
+static bool is_on, is_spared;
 
 static void *new_block(size_t align, size_t n, bool zero)
 {
@@ -32,6 +34,10 @@ static void *new_block(size_t align, size_t n, bool zero)
 	uint8_t *memory = NULL;
 	struct block *b;
 
+	if (is_on && !is_spared && fail_in && --fail_in == 0) {
+		failed++;
+		return NULL;
+	}
 	if (align > 16 ? posix_memalign((void **)&memory, align, head + n) != 0 :
 			 !(memory = zero ? calloc(1, head + n) : malloc(head + n)))
 		return NULL;
@@ -116,6 +122,59 @@ uint64_t machine_blocks(void)
 	return block_count;
 }
 
+void machine_fail_alloc(uint64_t nth)
+{
+	fail_in = nth;
+}
+
+void machine_spare(bool spared)
+{
+	is_spared = spared;
+}
+
+uint64_t machine_failed_allocs(void)
+{
+	return failed;
+}
+
+/* zstd takes its memory here too: it is gone with the power, and it may fail. */
+static void *zstd_alloc(void *ctx, size_t n)
+{
+	(void)ctx;
+	return mem_alloc(n);
+}
+
+static void zstd_free(void *ctx, void *ptr)
+{
+	(void)ctx;
+	mem_free(ptr);
+}
+
+ZSTD_DCtx *ZSTD_createDCtx(void)
+{
+	return ZSTD_createDCtx_advanced((ZSTD_customMem){zstd_alloc, zstd_free, NULL});
+}
+
+/* ---- beliefs ---- */
+
+static void (*on_check)(void *ctx, const char *cond);
+static void *on_check_ctx;
+
+void machine_set_on_check(void (*fn)(void *ctx, const char *cond), void *ctx)
+{
+	on_check = fn;
+	on_check_ctx = ctx;
+}
+
+void check_failed(const char *file, int line, const char *func, const char *cond)
+{
+	if (is_on && on_check)
+		on_check(on_check_ctx, cond);
+	(void)fprintf(stderr, "weir: check failed at %s:%d in %s: %s\n", file, line, func, cond);
+	(void)fflush(stderr);
+	abort();
+}
+
 /* ---- stacks ---- */
 
 static struct {
@@ -161,6 +220,7 @@ void machine_run(void (*fn)(void *ctx), void *ctx)
 	is_on = true;
 	CHECK(swapcontext(&outside, &tasks[TASK_NONE].context) == 0);
 	is_on = false;
+	fail_in = 0;
 	for (int i = 0; i < TASK_COUNT; i++)
 		tasks[i].busy = false;
 	while (blocks.next != &blocks)

@@ -28,7 +28,18 @@ enum task task_current(void);
 /* In a task: back to who resumed it. Elsewhere nothing. */
 void task_yield(void);
 
-/* Allocations of the machine: so many now; and the n-th from now fails (0: none). */
+/* Allocations of the machine: so many now. */
 uint64_t machine_blocks(void);
+/* The n-th from now fails, once; 0: none. So many have failed. */
+void machine_fail_alloc(uint64_t nth);
+uint64_t machine_failed_allocs(void);
+/* Those of the oracle do not fail and are not counted, as long as it is spared. */
+void machine_spare(bool spared);
+
+/*
+ * CHECK fails: asked whether that is the loud end of a process that has no
+ * memory for what it has promised. Who thinks so does not return.
+ */
+void machine_set_on_check(void (*fn)(void *ctx, const char *cond), void *ctx);
 
 #endif

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "world.h"
@@ -73,16 +74,22 @@ static void on_stop(int number)
 static void say_sum(const struct run *run, FILE *to)
 {
 	double seconds = (double)(sys_monotonic_ns(sys_kernel()) - run->begun_ns) / 1e9;
+	double busy = (double)clock() / CLOCKS_PER_SEC; /* of one core, which others may want too */
 
 	(void)fprintf(
 		to,
 		"%llu seeds, %llu crashes, %llu clean stops, %llu fatal errors, %llu starts refused, "
-		"%llu passes of compaction, %llu segments recompressed, %llu operations in %.0f s (%.0f crashes, %.0f operations a second)\n",
+		"%llu bits turned over (%llu starts refused for it, %llu gaps, %llu groups cut off), "
+		"%llu allocations failed, %llu times state was tidied, %llu passes of compaction, %llu segments recompressed, %llu operations in %.0f s "
+		"(%.0f crashes, %.0f operations a second of processor time)\n",
 		(unsigned long long)run->seeds, (unsigned long long)world.crashes,
 		(unsigned long long)world.clean_stops, (unsigned long long)world.fatals,
-		(unsigned long long)world.refused_starts, (unsigned long long)world.compactions,
+		(unsigned long long)world.refused_starts, (unsigned long long)world.rot.flips,
+		(unsigned long long)world.rot.refusals, (unsigned long long)world.rot.gaps,
+		(unsigned long long)world.rot.cuts, (unsigned long long)world.failed_allocs,
+		(unsigned long long)world.tidied, (unsigned long long)world.compactions,
 		(unsigned long long)world.recompressions, (unsigned long long)world.operations, seconds,
-		(double)world.crashes / seconds, (double)world.operations / seconds);
+		(double)world.crashes / busy, (double)world.operations / busy);
 }
 
 static void run_seed(struct run *run, uint64_t seed)

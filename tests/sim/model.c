@@ -31,6 +31,10 @@ uint32_t model_topic_new(struct model *m, const char *name, uint32_t parts)
 
 int model_topic_of(const struct model *m, const struct topic_id *id)
 {
+	static const struct topic_id none = {{0}}; /* weir's own state, and topics not made yet */
+
+	if (topic_id_eq(id, &none))
+		return -1;
 	for (uint32_t i = 0; i < m->topic_count; i++)
 		if (memcmp(&m->topics[i].id, id, sizeof(*id)) == 0)
 			return (int)i;
@@ -250,6 +254,75 @@ void model_read(struct model *m, uint32_t topic, uint32_t part, const struct bat
 	r->fate = FATE_PRESENT;
 }
 
+void model_rotten(struct model *m, uint32_t topic, uint32_t part, const struct batch_record *record)
+{
+	uint32_t index;
+	struct model_request *r = parse(m, record->value.ptr ? record->value : header_of(record), &index);
+
+	CHECK(r); /* what is on disk was sent */
+	if (part >= MODEL_PARTS_MAX)
+		return;
+	claim_place(m, r, topic, part, record->offset, (uint16_t)index);
+	r->rotten = true;
+	r->fate = FATE_PRESENT;
+}
+
+void model_rotten_range(struct model *m, uint32_t topic, uint32_t part, int64_t from, int64_t to)
+{
+	for (int64_t offset = from; offset < to && part < MODEL_PARTS_MAX; offset++)
+		place_at(&m->topics[topic].part[part], offset)->rotten = true;
+	if (part < MODEL_PARTS_MAX)
+		m->topics[topic].part[part].rotten = true;
+}
+
+bool model_is_rotten(const struct model *m, uint32_t topic, uint32_t part, int64_t from, int64_t to)
+{
+	const struct model_part *p = &m->topics[topic].part[part];
+
+	int64_t at = from;
+
+	while (at < to && at < p->cap && p->at[at].rotten)
+		at++;
+	if (at == to)
+		return true;
+	if (to < 1 || to > p->cap || !p->at[to - 1].rotten)
+		return false;
+	for (at = to - 1; at > 0 && p->at[at - 1].rotten;)
+		at--;
+	while (at > 0 && !p->at[at - 1].rotten)
+		at--;
+	return at > 0;
+}
+
+void model_hide(struct model *m, uint32_t topic, uint32_t part, int64_t from, int64_t to)
+{
+	for (int64_t offset = from; offset < to; offset++) {
+		struct model_place *at = place_at(&m->topics[topic].part[part], offset);
+		at->hidden = m->scan;
+		m->hiding |= !at->rotten;
+		if (!at->rotten && at->request)
+			m->requests[at->request].rotten = true;
+	}
+}
+
+void model_unlearn(struct model *m, uint32_t topic, uint32_t part, const struct batch_record *record)
+{
+	uint32_t index;
+	struct model_request *r = parse(m, record->value.ptr ? record->value : header_of(record), &index);
+	struct model_part *p = &m->topics[topic].part[part];
+
+	CHECK(r);
+	if (record->offset < p->end)
+		p->end = record->offset;
+	if (record->offset < p->cap)
+		p->at[record->offset] = (struct model_place){.index = UINT16_MAX, .time_ms = INT64_MIN};
+	r->unlearnt = r->unlearnt || r->acked || r->fate == FATE_PRESENT; /* then its loss is told */
+	r->in_part = true;
+	r->keyed = false; /* never sent again */
+	r->fate = FATE_UNKNOWN;
+	r->acked = r->taken = r->was_present = false;
+}
+
 void model_power_cut(struct model *m)
 {
 	for (uint32_t i = 1; i < m->request_count; i++)
@@ -296,6 +369,8 @@ void model_scan_part(struct model *m, uint32_t topic, uint32_t part, int64_t sta
 	for (int64_t offset = start; offset < end; offset++) {
 		struct model_place *at = place_at(p, offset);
 		struct model_request *r = &m->requests[at->request];
+		if ((at->rotten || at->hidden == m->scan) && at->scan != m->scan)
+			continue;
 		if (!at->request || at->scan != m->scan)
 			model_fail("offset %" PRId64 " of %s/%u was not read", offset, t->name, part);
 		count_found(m, r);
@@ -326,9 +401,13 @@ static void decide(struct model *m, struct model_request *r, uint32_t rows[MODEL
 {
 	uint32_t found = r->stamp == m->scan ? r->found : 0;
 
+	if (r->rotten)
+		found = r->count; /* by what is known */
+	m->unlearnt_lost += r->unlearnt && !found && is_whole(m, r);
+	r->unlearnt = false;
 	if (!is_whole(m, r))
 		return;
-	if (found != 0 && found != r->count)
+	if (found != 0 && found != r->count && !r->in_part && (r->acked || !m->hiding))
 		model_fail("%u of the %u records of request %u are there", found, r->count, r->id);
 	if (found == 0 && r->fate == FATE_PRESENT)
 		model_fail("request %u is lost%s", r->id,
@@ -344,6 +423,7 @@ void model_scan_end(struct model *m, const uint32_t rows[MODEL_ROWS])
 {
 	uint32_t expected[MODEL_ROWS] = {0};
 
+	m->unlearnt_lost = 0;
 	for (uint32_t i = 1; i < m->request_count; i++)
 		decide(m, &m->requests[i], expected);
 	for (uint32_t i = 0; i < MODEL_ROWS; i++)

@@ -12,7 +12,7 @@
  * read. It outlives the machine. Each function that is told something compares
  * it with what is known, and ends the run (model_fail) where both cannot be true.
  */
-#define MODEL_TOPICS_MAX 64u
+#define MODEL_TOPICS_MAX 96u
 #define MODEL_PARTS_MAX 6u
 #define MODEL_RECORDS_MAX 12u
 #define MODEL_ROWS 3u
@@ -21,7 +21,9 @@
 struct model_place {      /* what stands at an offset */
 	uint32_t request; /* 0: not known */
 	uint16_t index;   /* UINT16_MAX: not known */
+	bool rotten;      /* its batch was damaged: it may be missing */
 	uint32_t scan;    /* when it was read last as a whole */
+	uint32_t hidden;  /* by damage on both sides, in that scan */
 	int64_t time_ms;  /* INT64_MIN: never read */
 };
 
@@ -30,6 +32,7 @@ struct model_part {
 	int64_t cap;
 	int64_t end; /* one past the highest offset known */
 	int64_t trim_sure, trim_asked;
+	bool rotten;   /* some of it is */
 	int64_t start; /* when last looked at */
 };
 
@@ -37,6 +40,7 @@ struct model_topic {
 	char name[16];
 	struct topic_id id;
 	bool created; /* answered, or something in it was */
+	bool on_use;  /* made by the first request that names it; until then it has no id */
 	bool deleting, deleted;
 	bool frees; /* retention or trims may take records */
 	bool compacted;
@@ -58,6 +62,9 @@ struct model_request {
 	bool tombstones; /* each third record has no value, and says in a header what it is */
 	bool own_time;   /* timestamps are the client's */
 	bool loose;      /* entered out of turn: no order is known */
+	bool rotten;     /* a record of it may be missing */
+	bool unlearnt;   /* it was sure, then the last group of the journal had it and was damaged */
+	bool in_part;    /* since then: what a segment had already is there, without the rest and its key */
 	int8_t row;      /* the row of state that it sets, -1: none */
 	enum model_fate fate;
 	bool acked, taken, was_present; /* answered; not as a duplicate; was there before it was sent */
@@ -76,6 +83,8 @@ struct model {
 	uint32_t scan, entered;
 	int64_t wall_max_ms;
 	uint64_t acked, records_read, duplicates;
+	uint32_t unlearnt_lost; /* of the last scan */
+	bool hiding;            /* something was hidden once */
 	const char *doing;
 };
 
@@ -117,6 +126,20 @@ void model_range(struct model *m, struct model_request *r, uint32_t topic, uint3
 void model_refused(struct model *m, struct model_request *r);
 /* A record was read, by whomever. */
 void model_read(struct model *m, uint32_t topic, uint32_t part, const struct batch_record *record);
+
+/* The batch that holds this record is damaged: the record may be missing from now on, and is never altered. */
+void model_rotten(struct model *m, uint32_t topic, uint32_t part, const struct batch_record *record);
+/* Offsets of that batch, with a record or (compacted away) without. */
+void model_rotten_range(struct model *m, uint32_t topic, uint32_t part, int64_t from, int64_t to);
+/*
+ * All of [from, to) may be missing: each is rotten, or what is not stands between two that are. Batches
+ * between two damaged ones are believed only where they lead, one to the next, to a place that the index names.
+ */
+bool model_is_rotten(const struct model *m, uint32_t topic, uint32_t part, int64_t from, int64_t to);
+/* This gap was told in the present scan. */
+void model_hide(struct model *m, uint32_t topic, uint32_t part, int64_t from, int64_t to);
+/* The group that holds this record may be lost: as if its request had not been answered yet, and not whole. */
+void model_unlearn(struct model *m, uint32_t topic, uint32_t part, const struct batch_record *record);
 
 /* Everything in flight is lost with the machine. */
 void model_power_cut(struct model *m);

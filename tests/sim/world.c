@@ -46,6 +46,29 @@ void faults_set(struct world *w, bool on)
 	sim_set_faults(w->sim, on ? &w->profile.faults : &none);
 }
 
+void allocs_set(struct world *w, bool on)
+{
+	machine_fail_alloc(on && w->profile.allocs ? 1 + below(w, 2 * w->profile.allocs) : 0);
+}
+
+/*
+ * What has entered must become durable or the process ends: these say so, and
+ * nothing else may fail for want of memory.
+ */
+static void on_check(void *ctx, const char *cond)
+{
+	static const char *const ends[] = {"list", "set_trims(s, trims, partitions) == 0", "rc == 0"};
+	struct world *w = ctx;
+
+	for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
+		if (w->life_failed_allocs != machine_failed_allocs() && strcmp(cond, ends[i]) == 0) {
+			world_say(w, "the process ends: %s", cond);
+			w->fatals++;
+			machine_off();
+		}
+	}
+}
+
 static void choose_profile(struct world *w)
 {
 	static const uint64_t journal_bytes[] = {16384, 65536, 262144};
@@ -67,7 +90,12 @@ static void choose_profile(struct world *w)
 			      .tail_bytes = tail_bytes[below(w, 3)],
 			      .steps = 20u << below(w, 6),
 			      .lives = 2 + below(w, 12),
-			      .small_files = chance(w, 3)};
+			      .small_files = chance(w, 3),
+			      .auto_create = chance(w, 2),
+			      .slack = chance(w, 2) ? 2 + below(w, 40) : 1000,
+			      .rewrite_rate = chance(w, 2) ? 0 : 1000u << below(w, 10),
+			      .rot = chance(w, 4) ? 1 + below(w, 3) : 0,
+			      .allocs = chance(w, 5) ? 20u << below(w, 6) : 0};
 	p->compacting = chance(w, 2);
 	if (p->compacting) {
 		p->maintains += 10;
@@ -106,24 +134,90 @@ static uint64_t choose_crash(struct world *w)
 	return 1 + rand_below(&w->rand, chance(w, 3) ? 60 : w->profile.steps * 8);
 }
 
-static void run_life(struct world *w)
+static void live(struct world *w)
 {
-	w->down_cleanly = false;
-	w->crash_in = w->first_boot_done || chance(w, 2) ? choose_crash(w) : 0;
-	w->lives++;
-	faults_set(w, true);
+	w->rot.told_gap = w->rot.undone = false;
+	w->life_failed_allocs = machine_failed_allocs();
 	machine_run(life_run, w);
+	w->failed_allocs += machine_failed_allocs() - w->life_failed_allocs;
 	clients_forget(w);
 	consumers_forget(w);
+}
+
+static int check_journal_file(void *ctx, const char *name)
+{
+	struct world *w = ctx;
+	const struct sys *sys = sim_sys(w->sim);
+	struct sys_stat st;
+	char path[100];
+
+	(void)snprintf(path, sizeof(path), "data/journal/%.40s", name);
+	if (strstr(name, ".wal") && sys->ops->stat(sys->self, path, &st) == 0 &&
+	    st.bytes < w->profile.journal_file_bytes)
+		model_fail("%s has its name and not its length: %llu bytes", path,
+			   (unsigned long long)st.bytes);
+	return 0;
+}
+
+/* A file of the journal has all its bytes before it has its name; a shorter one is told as damage. */
+static void check_journal_files(struct world *w)
+{
+	const struct sys *sys = sim_sys(w->sim);
+
+	w->crash_in = 0;
+	faults_set(w, false);
+	(void)sys->ops->list(sys->self, "data/journal", check_journal_file, w);
+}
+
+/* Sometimes the disk is as good as full before weir starts. */
+static void set_space(struct world *w)
+{
+	struct sim_stats stats;
+
+	sim_stats(w->sim, &stats);
+	sim_set_space(w->sim, w->profile.space && w->first_boot_done && chance(w, 3) ?
+				      stats.bytes_used + below(w, 20000) :
+				      1u << 30);
+}
+
+static uint64_t life_failures(const struct world *w)
+{
+	struct sim_stats stats;
+
+	sim_stats(w->sim, &stats);
+	return stats.failures - w->failures_before;
+}
+
+static void run_life(struct world *w)
+{
+	struct sim_stats stats;
+
+	w->down_cleanly = false;
+	set_space(w);
+	w->crash_in = w->first_boot_done || chance(w, 2) ? choose_crash(w) : 0;
+	sim_stats(w->sim, &stats);
+	w->failures_before = stats.failures;
+	w->lives++;
+	faults_set(w, true);
+	live(w);
 	if (w->down_cleanly) {
 		w->clean_stops++;
 		sim_cut(w->sim, chance(w, 2) ? SIM_CUT_LOSE : SIM_CUT_CHANCE);
 	} else {
 		w->crashes++;
-		sim_cut(w->sim, chance(w, 4) ? SIM_CUT_KEEP : chance(w, 4) ? SIM_CUT_LOSE : SIM_CUT_CHANCE);
+		/* After a sync that failed rather a kill: then what the cache has alone is relied on. */
+		sim_cut(w->sim, chance(w, life_failures(w) ? 2 : 4) ? SIM_CUT_KEEP :
+				chance(w, 4)                        ? SIM_CUT_LOSE :
+								      SIM_CUT_CHANCE);
 	}
 	sim_set_space(w->sim, 1u << 30);
 	model_power_cut(&w->model);
+	check_journal_files(w);
+	if (w->profile.rot && w->first_boot_done && chance(w, w->profile.rot)) {
+		w->crash_in = 0;
+		faults_set(w, false);
+		rot_strike(w);
+	}
 }
 
 void world_run(struct world *w, uint64_t seed)
@@ -136,11 +230,14 @@ void world_run(struct world *w, uint64_t seed)
 					.ctx = w,
 					.trace = w->tracing ? on_trace : NULL};
 		CHECK(sim_new(&o, &w->sim) == 0);
+		machine_set_on_check(on_check, w);
 	}
 	sim_reset(w->sim, seed);
 	model_reset(&w->model);
 	memset(w->consumers, 0, sizeof(w->consumers));
 	w->first_boot_done = false;
+	w->rot.pending = w->rot.cut_off = false;
+	w->rot.file_count = 0;
 	choose_profile(w);
 	world_say(w, "seed %llu", (unsigned long long)seed);
 	for (uint32_t i = 0; i < w->profile.lives; i++)
@@ -148,9 +245,12 @@ void world_run(struct world *w, uint64_t seed)
 	/* Once more without any accident: the last crash is judged too. */
 	w->profile.faults = (struct sim_faults){0};
 	w->profile.steps = 1;
+	w->profile.allocs = 0;
 	w->crash_in = 0;
 	faults_set(w, false);
-	machine_run(life_run, w);
-	clients_forget(w);
-	consumers_forget(w);
+	do {
+		live(w);
+		sim_cut(w->sim, SIM_CUT_LOSE);
+		model_power_cut(&w->model);
+	} while (w->rot.undone);
 }

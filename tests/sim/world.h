@@ -7,6 +7,7 @@
 #include "deliver/reader.h"
 #include "machine.h"
 #include "model.h"
+#include "rot.h"
 #include "sys/sim/sim.h"
 
 /*
@@ -17,6 +18,7 @@
 #define CONSUMERS 4u
 #define CONSUMER_TOPICS 2u
 #define JOBS_MAX 16u
+#define WORLD_ROW_TABLE 15
 
 struct world;
 
@@ -31,20 +33,27 @@ struct send {
 	struct log_key key;
 	uint8_t parts[MODEL_RECORDS_MAX]; /* of direct records */
 	char row_key[2], row_value[4], partition_key[16], idempotency_key[24];
+	char event_text[2][24];
 	char body[MODEL_RECORDS_MAX * MODEL_VALUE_MAX];
+	char packed[MODEL_RECORDS_MAX * MODEL_VALUE_MAX];
 };
 
 struct consumer {
 	uint8_t topics[CONSUMER_TOPICS];
 	uint32_t topic_count;
-	bool exact; /* began at the beginning: every position is known */
+	bool exact;      /* began at the beginning: every position is known */
+	int64_t time_ms; /* began at a time, or INT64_MIN */
 	char cursor[2048];
 	size_t cursor_len;
 	int64_t saved[CONSUMER_TOPICS][MODEL_PARTS_MAX]; /* -1: not known */
 	/* of this life: */
 	int64_t position[CONSUMER_TOPICS][MODEL_PARTS_MAX];
 	struct reader *reader;
-	bool parked, ready;
+	bool parked, ready, watching;
+	bool begun[CONSUMER_TOPICS][MODEL_PARTS_MAX]; /* something was given of it since the word was used */
+	struct partition_set set;
+	char key[16];
+	size_t key_len; /* 0: none */
 };
 
 struct job {
@@ -66,7 +75,11 @@ struct profile { /* what a seed likes, chosen once */
 	uint64_t journal_file_bytes, segment_bytes, tail_bytes;
 	struct sim_faults faults;
 	uint32_t steps, lives;
-	bool small_files;
+	bool small_files, auto_create;
+	uint32_t slack; /* of state */
+	uint64_t rewrite_rate;
+	uint32_t rot;    /* one life in so many is followed by a flip; 0: none */
+	uint32_t allocs; /* one allocation in about so many fails; 0: none */
 	/* of compacted topics: */
 	bool compacting; /* much goes to them, and maintenance has time for it */
 	uint32_t dirty_percent;
@@ -81,12 +94,15 @@ struct world {
 	struct rand rand;
 	struct model model;
 	struct profile profile;
+	struct rot rot;
 	struct consumer consumers[CONSUMERS];
 	struct send sends[SENDS_MAX];
 	struct change changes[8];
 	struct job jobs[JOBS_MAX];
 	uint32_t job_count;
-	uint64_t operations, lives, crashes, clean_stops, fatals, refused_starts, compactions, recompressions;
+	uint64_t operations, lives, crashes, clean_stops, fatals, refused_starts, failed_allocs, tidied,
+		compactions, recompressions;
+	uint64_t life_failed_allocs, failures_before; /* when this life began */
 	uint64_t crash_in; /* calls of the disk, of the kinds in crash_calls; 0: none */
 	uint32_t crash_calls;
 	bool faults_on, first_boot_done, down_cleanly, tracing;
@@ -100,6 +116,7 @@ struct world {
 	struct ingest_queue *queue;
 	struct hub *hub;
 	uint32_t rows[MODEL_ROWS];
+	int64_t state_start;
 };
 
 void world_say(const struct world *w, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -118,6 +135,8 @@ void world_run(struct world *w, uint64_t seed);
 /* machine's life (life.c) */
 void life_run(void *world);
 void faults_set(struct world *w, bool on);
+/* From now on some allocation fails, as the profile has it; or none. */
+void allocs_set(struct world *w, bool on);
 int64_t wall_ms(struct world *w);
 
 /* clients.c */
@@ -125,6 +144,8 @@ void client_send(struct world *w);
 void client_flush(struct world *w);
 void client_change_topics(struct world *w);
 void client_create(struct world *w, const char *name, uint32_t parts);
+/* The number of a topic that weir has; -1: nobody asked for it. */
+int client_topic_of(struct world *w, const struct topic *topic);
 void clients_forget(struct world *w); /* the machine is gone */
 bool clients_waiting(const struct world *w);
 void client_run_jobs(struct world *w);
@@ -136,5 +157,7 @@ void consumers_check_awake(struct world *w);
 void consumers_close(struct world *w);
 void consumers_forget(struct world *w);
 void consumers_reset(struct world *w);
+/* The topic was lost before it was durable: who stood in it begins anew. */
+void consumers_leave(struct world *w, uint32_t topic);
 
 #endif

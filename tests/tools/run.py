@@ -190,13 +190,29 @@ def counting():
     expect("count: nothing", run("count"), False)
 
 
+def mutants():
+    def one(what, table, good, text):
+        root = tree({"tests/mutants.txt": table, "src/a.c": "int a;\nint b;\nint b;\n"})
+        os.mkdir(os.path.join(root, "tools"))
+        tool = shutil.copy(os.path.join(ROOT, "tools", "mutants"), os.path.join(root, "tools"))
+        expect("mutants: " + what, subprocess.run([tool, "--check"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                                  text=True, check=False), good, text)
+        shutil.rmtree(root)
+
+    one("applies", "# words\n[one]\nfile: src/a.c\n-int a;\n+int c;\n", True, "1 mutants, 0 do not apply")
+    one("its line is gone", "[one]\nfile: src/a.c\n-int c;\n+int a;\n", False, "one: does not stand in src/a.c")
+    one("its line is there twice", "[one]\nfile: src/a.c\n-int b;\n", False, "exactly once")
+    one("no file", "[one]\n-int a;\n", False, "has no file")
+    one("rubbish", "[one]\nfile: src/a.c\nwhat: is this\n", False, "neither")
+
+
 def setup():
     expect("setup: unknown group", run("setup", "--check", "nonsense"), False, "no group")
     expect("setup: build is there", run("setup", "--check", "build"), True)
 
 
 def main():
-    for part in (layers, headers, banned, words, docs, hardening, counting, setup):
+    for part in (layers, headers, banned, words, docs, hardening, counting, mutants, setup):
         part()
     if not shutil.which("clang-format-14"):
         print("skip: format needs clang-format-14")
