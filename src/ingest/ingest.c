@@ -348,7 +348,7 @@ static log_done_fn on_committed;
 static int enter_claimed(struct ingest_queue *q, struct ingest_request *r)
 {
 	bool unit_done = r->unit_key.ptr && r->draft_count && r->unit_verdict == SEEN_DUPLICATE;
-	int rc = has_keys(r) || r->body_error_count ? claim_judge(r) : 0;
+	int rc = has_keys(r) || r->body_error_count || r->needs_key ? claim_judge(r) : 0;
 
 	r->commit.record_count = 0;
 	if (rc == 0 && !unit_done)

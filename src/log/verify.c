@@ -165,6 +165,19 @@ void verify_names_free(struct verify_names *n)
 	*n = (struct verify_names){0};
 }
 
+int verify_plain(struct verify *v, struct slice batch, struct slice *plain)
+{
+	struct batch_head head;
+	int rc = batch_head_read(batch, &head);
+
+	*plain = batch;
+	if (rc || batch_codec(&head) == BATCH_PLAIN)
+		return rc;
+	if (!v->codec)
+		rc = codec_new(&v->codec);
+	return rc ? rc : batch_inflate(v->codec, batch, &v->plain, plain);
+}
+
 /* ---- partitions ---- */
 
 static uint32_t slot_of(const struct verify *v, const struct topic_id *topic, uint32_t number)
@@ -467,6 +480,15 @@ static int keep_orphan(struct verify *v, const struct listed *in, const char *pa
 	return rc;
 }
 
+/* Begun after the checkpoint: a start makes it anew from the journal, and what stands in it now goes. */
+static bool is_later(const struct verify_known *k, const char *name)
+{
+	uint64_t base;
+
+	return k && is_segment(name) && slice_to_u64(slice_make(name, 20), &base) &&
+	       (!k->active_behind || (int64_t)base > k->active_base);
+}
+
 static int sweep_partition(struct verify *v, const struct listed *in, const char *dir)
 {
 	const struct verify_known *k = verify_find(v, &in->topic, in->number, false);
@@ -487,6 +509,10 @@ static int sweep_partition(struct verify *v, const struct listed *in, const char
 				"belongs to no partition of the checkpoint: a start makes it anew from the journal, or removes it");
 		if (is_segment(names.list[i]))
 			rc = keep_orphan(v, in, path, &told);
+		if (rc == 0 && is_later(k, names.list[i]) && v->keys_hurt && v->options->repair)
+			rc = verify_set_aside(
+				v, path, true, 0, 0, 0, 0,
+				"of the time after the checkpoint: it may hold what the journal lost");
 	}
 	verify_names_free(&names);
 	return rc;
@@ -617,6 +643,7 @@ int log_verify(const struct verify_options *options, struct verify_result *out, 
 	(void)snprintf(v.topics_dir, sizeof(v.topics_dir), "%s/topics", options->dir);
 	buf_init(&v.checkpoint, 1);
 	buf_init(&v.manifest, 1);
+	buf_init(&v.plain, BATCH_PLAIN_BYTES_MAX);
 	v.bytes = mem_alloc(v.cap);
 	rc = v.bytes ? lock_dir(&v, &fd) : fault_set(fault, ERR_NOMEM, "no memory");
 	if (rc == 0)
@@ -625,6 +652,8 @@ int log_verify(const struct verify_options *options, struct verify_result *out, 
 		v.sys->ops->close(v.sys->self, fd);
 	buf_fini(&v.checkpoint);
 	buf_fini(&v.manifest);
+	buf_fini(&v.plain);
+	codec_free(v.codec);
 	mem_free(v.known);
 	mem_free(v.slots);
 	mem_free(v.bytes);

@@ -41,7 +41,9 @@ struct verify {
 	struct verify_result *out;
 	struct fault *fault;
 	char topics_dir[VERIFY_PATH_BYTES - 300];
-	uint8_t *bytes; /* of the window */
+	uint8_t *bytes;      /* of the window */
+	struct codec *codec; /* made with the first compressed batch */
+	struct buf plain;    /* that batch, inflated */
 	size_t cap;
 	uint64_t done, total, told_at; /* bytes read, for progress */
 
@@ -85,6 +87,9 @@ struct verify_known *verify_find(struct verify *v, const struct topic_id *topic,
 
 void verify_segment_path(const struct verify *v, const struct topic_id *topic, uint32_t number, int64_t base,
 			 uint32_t revision, char *path);
+
+/* The batch without compression, borrowed until the next call: 0, or why it cannot be inflated. */
+int verify_plain(struct verify *v, struct slice batch, struct slice *plain);
 
 /* A name list of a folder, sorted; free with verify_names_free. 0, -errno or -ENOMEM. */
 struct verify_names {

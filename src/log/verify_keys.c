@@ -99,7 +99,8 @@ static int gather_segment(void *ctx, const struct checkpoint_segment *s)
 	for (uint64_t at = 0; at < w.end && verify_batch(v, &w, at, &head, &batch) == 0; at += head.bytes) {
 		struct batch_walk walk;
 		struct batch_record r;
-		if (batch_walk_start(&walk, batch))
+		struct slice plain;
+		if (verify_plain(v, batch, &plain) || batch_walk_start(&walk, plain))
 			continue;
 		while (batch_walk_next(&walk, &r) == 1)
 			take_record(g, &k->public, life, &r);

@@ -115,7 +115,7 @@ static void fill(struct world *w, bool move_all)
 
 static void make(struct world *w, uint64_t seed)
 {
-	struct sim_options o = {.seed = seed};
+	struct sim_options o = {.seed = seed, .pages_max = 2048, .files_max = 128};
 
 	*w = (struct world){0};
 	assert_int_equal(sim_new(&o, &w->sim), 0);

@@ -50,14 +50,17 @@ def write(name):
         with Weir(CONFIG) as w:
             w.put("/v1/topics/orders", json.dumps({"partitions": 3, "retention": "forever", "idempotency": {"ttl": "366d"}}), JSON)
             w.put("/v1/topics/single", json.dumps({"retention": "forever"}), JSON)
+            w.put("/v1/topics/state", json.dumps({"cleanup": "compact", "compaction": {"dirty_percent": 1, "max_lag": "1s"}}), JSON)
             w.push("deleted", b"1")
             fill(w, 0, 60)
+            w.batch("state", [{"key": "k%d" % (i % 7), "value": i} for i in range(100)])
+            until(lambda: len(w.all("state")) == 7, 10, "compaction")
             w.delete("/v1/topics/deleted")
             cursor = w.poll("orders", limit=20)["cursor"]
             w.restart()
             fill(w, 60, 10)
             until(lambda: w.metrics()['weir_log_queue_bytes{queue="pinned"}'] == 0, 5, "the mover")
-            held = {t: by_place(w.all(t)) for t in ("orders", "single")}
+            held = {t: by_place(w.all(t)) for t in ("orders", "single", "state")}
             rest = by_place(w.all("orders", cursor=cursor))
             if kind == "stopped":
                 w.stop()
@@ -88,7 +91,7 @@ def opened(name, kind):
             eq(r.returncode, 0, r.stdout + r.stderr)
             for _ in range(2):
                 w.start()
-                for t in ("orders", "single"):
+                for t in want["count"]:
                     records = by_place(w.all(t))
                     eq(len(records), want["count"][t], t)
                     eq(digest(records), want["digest"][t], "the records of " + t)

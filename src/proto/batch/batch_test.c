@@ -6,6 +6,7 @@
 #include <cmocka.h>
 
 #include "proto/batch/batch.h"
+#include "proto/batch/rebuild.h"
 
 static struct slice build_three(uint8_t *memory)
 {
@@ -54,6 +55,45 @@ static void a_built_batch_reads_back(void **state)
 	assert_true(slice_eq_str(name, "h") && slice_eq_str(value, "v"));
 	assert_int_equal(batch_header_next(&r.headers, &name, &value), 0);
 	assert_int_equal(batch_walk_next(&walk, &r), 0);
+}
+
+static void a_rebuilt_batch_keeps_place_and_times(void **state)
+{
+	uint8_t memory[512];
+	struct slice batch = build_three(memory);
+	struct batch_head was, head;
+	struct batch_rebuild b;
+	struct batch_walk walk;
+	struct batch_record r;
+	struct buf out;
+
+	(void)state;
+	buf_init(&out, 4096);
+	assert_int_equal(batch_head_read(batch, &was), 0);
+	assert_int_equal(batch_walk_start(&walk, batch), 0);
+	assert_int_equal(batch_rebuild_start(&b, &out, &was, 99999), 0);
+	while (batch_walk_next(&walk, &r) == 1)
+		if (r.offset == 42)
+			assert_int_equal(batch_rebuild_put(&b, &r), 0);
+	batch = batch_rebuild_finish(&b);
+	assert_int_equal(batch_check(batch, &head), 0);
+	assert_int_equal(head.bytes, batch.len);
+	assert_int_equal(head.base_offset, was.base_offset);
+	assert_int_equal(batch_last_offset(&head), batch_last_offset(&was));
+	assert_int_equal(head.count, 1);
+	assert_int_equal(head.max_timestamp, 900);
+	assert_true(batch_has_horizon(&head));
+	assert_int_equal(head.base_timestamp, 99999);
+	assert_int_equal(batch_walk_start(&walk, batch), 0);
+	assert_int_equal(batch_walk_next(&walk, &r), 1);
+	assert_int_equal(r.offset, 42);
+	assert_int_equal(r.timestamp, 900);
+	assert_true(slice_eq_str(r.key, "k") && !r.value.ptr);
+	assert_int_equal(batch_walk_next(&walk, &r), 0);
+	assert_int_equal(batch_rebuild_start(&b, &out, &was, -1), 0);
+	batch_rebuild_undo(&b);
+	assert_int_equal(out.len, batch.len);
+	buf_fini(&out);
 }
 
 static void every_flipped_bit_is_seen_or_outside_the_crc(void **state)
@@ -112,6 +152,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_built_batch_reads_back),
+		cmocka_unit_test(a_rebuilt_batch_keeps_place_and_times),
 		cmocka_unit_test(every_flipped_bit_is_seen_or_outside_the_crc),
 		cmocka_unit_test(an_empty_batch_stands_for_offsets_and_has_no_records),
 		cmocka_unit_test(a_cut_batch_asks_for_more),

@@ -551,6 +551,31 @@ static void without_memory_nothing_is_kept_wrong(void **state)
 	assert_int_equal(rc, 0);
 }
 
+/* As compaction leaves a batch: the same base, fewer records, and another length. */
+static void a_batch_that_was_rewritten_is_encoded_anew(void **state)
+{
+	uint8_t before[4096], after[4096];
+	struct reader_view old = view_of(before, 40, values, COUNT, 0);
+	struct reader_view fresh = view_of(after, 40, values, 2, 0);
+	struct encode_cache *c;
+	struct encoded e;
+
+	(void)state;
+	assert_int_equal(encode_cache_new(0, NULL, &c), 0);
+	e = get(c, &old, ENCODE_JSON);
+	encoded_release(&e);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(encode_cache_get(c, &fresh, ENCODE_JSON, &e), 0);
+		assert_int_equal(e.count, 2);
+		assert_int_equal(e.batch_bytes, fresh.batches.len);
+		assert_int_equal(e.made, i == 0);
+		encoded_release(&e);
+	}
+	e = get(c, &old, ENCODE_JSON);
+	encoded_release(&e);
+	encode_cache_free(c);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -562,6 +587,7 @@ int main(void)
 		cmocka_unit_test(many_batches_stay_findable),
 		cmocka_unit_test(what_cannot_be_read_is_left_out_and_told),
 		cmocka_unit_test(a_filter_asks_for_the_key),
+		cmocka_unit_test(a_batch_that_was_rewritten_is_encoded_anew),
 		cmocka_unit_test(compressed_batches_are_encoded_as_plain_ones),
 		cmocka_unit_test(what_cannot_be_inflated_is_told),
 		cmocka_unit_test(a_batch_written_anew_is_not_taken_for_the_old_one),
