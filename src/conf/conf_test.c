@@ -564,7 +564,7 @@ static void a_reload_tells_what_changed(void **state)
 static void a_reload_promises_what_the_daemon_does(void **state)
 {
 	static const char applied[] =
-		" drain_timeout log_level log_format http.record_bytes_max http.records_max "
+		" memory drain_timeout log_level log_format http.record_bytes_max http.records_max "
 		"log.clock_hold ";
 	char word[100];
 

@@ -528,15 +528,25 @@ def _():
 def _():
     with Weir("memory: 32MiB\n") as w, Figures(w) as f:
         f.reads("weir_memory_limit_bytes", 32 << 20)
-        f.reads("weir_memory_used_bytes", 0)
+        slack = 512 << 10  # what loops have taken in steps, and a connection or two
+        before = f.now()["weir_memory_used_bytes"]
+        check(before < slack, "%g bytes of a weir that does nothing" % before)
         with Raw(w) as c:
-            c.send("POST /v1/topics/m/records HTTP/1.1\r\nHost: %s\r\nContent-Length: 200000\r\n\r\n" % w.authority)
-            c.send(b"x" * 100000)
-            used = f.rose("weir_memory_used_bytes", 100000)
-            check(used < 300000, "%g bytes for half a body of 200000" % used)
+            c.send("POST /v1/topics/m/records HTTP/1.1\r\nHost: %s\r\nContent-Length: 1000000\r\n\r\n" % w.authority)
+            c.send(b"x" * 900000)
+            until(lambda: f.now()["weir_memory_used_bytes"] > before + 900000, 10, "the body to be counted")
+            check(f.now()["weir_memory_used_bytes"] < 1000000 + slack, "more is counted than there is")
             c.send(b"x" * 100000)
             expect(c.response(), 200)
-        f.reads("weir_memory_used_bytes", 0)
+        until(lambda: f.now()["weir_memory_used_bytes"] < slack, 10, "the body to be given back")
+        f.note("weir_memory_used_bytes")
+        w.write_config("memory: 64MiB\nthreads: 3\n")
+        w.signal(signal.SIGHUP)
+        f.reads("weir_memory_limit_bytes", 64 << 20)
+        w.write_config("memory: 64MiB\n")
+        w.signal(signal.SIGHUP)
+        until(lambda: w.log().count("event=reloaded") == 2, 10, "the second reload")
+        eq(w.log().count("event=setting_needs_restart"), 1, "what was changed back waits for a restart")
 
 
 # ---- the door out ----
