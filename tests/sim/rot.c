@@ -328,6 +328,26 @@ static const struct group *group_at(const struct group *groups, uint32_t count, 
 	return hit;
 }
 
+/*
+ * Damage before the newest group must be told by it. One that is in the page
+ * cache alone may go with the power before weir looks, and then the damaged one
+ * is the last: what is right would depend on chance.
+ */
+static void sync_newest(struct world *w, const struct group *groups, uint32_t count)
+{
+	const struct sys *sys = sim_sys(w->sim);
+	const struct group *newest = groups;
+	int fd;
+
+	for (uint32_t i = 1; i < count; i++)
+		if (groups[i].sequence >= newest->sequence)
+			newest = &groups[i];
+	fd = sys->ops->open(sys->self, newest->path, SYS_READ);
+	CHECK(fd >= 0 && sys->ops->fsync(sys->self, fd) == 0);
+	sys->ops->close(sys->self, fd);
+	CHECK(sys->ops->sync_dir(sys->self, "data/journal") == 0);
+}
+
 static void strike_journal(struct world *w)
 {
 	static struct group groups[2048];
@@ -355,6 +375,8 @@ static void strike_journal(struct world *w)
 		if (!can_be_unlearnt(w, frame))
 			return;
 		unlearn(w, frame);
+	} else if (hit) {
+		sync_newest(w, groups, count);
 	}
 	flip(w, path, at);
 	await(w, hit != NULL);
