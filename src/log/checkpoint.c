@@ -333,7 +333,8 @@ int checkpoint_write(struct log *l, struct fault *fault)
 	if (!atomic_load(&l->held))
 		(void)partitions_each(l, drop_if_dead, (void *)(uintptr_t)l->sys);
 	atomic_fetch_add(&l->counts.checkpoints, 1);
-	atomic_store(&l->counts.checkpoint_ns, (uint64_t)(sys_monotonic_ns(l->sys) - before));
+	l->checkpoint_ended_ns = sys_monotonic_ns(l->sys);
+	atomic_store(&l->counts.checkpoint_ns, (uint64_t)(l->checkpoint_ended_ns - before));
 	return 0;
 }
 

@@ -640,8 +640,7 @@ static int look_for_work(struct log *l, int64_t now_ms, int64_t *due_ms)
 	}
 	if (!c.wants_checkpoint)
 		return 0;
-	atomic_store(&l->let_go, true);
-	return 1;
+	return maintain_ask_checkpoint(l, due_ms);
 }
 
 int compact_step(struct log *l, uint64_t *bytes, int64_t *due_ms)

@@ -60,6 +60,15 @@ static int64_t test_wall(void *self)
 	return clock_ns;
 }
 
+/* Nothing has to wait for the checkpoint before to be long past. */
+static int64_t test_monotonic(void *self)
+{
+	static int64_t now_ns;
+
+	(void)self;
+	return now_ns += 1000000000;
+}
+
 static void on_wake(void *ctx)
 {
 	(void)ctx;
@@ -96,6 +105,7 @@ static int set_up(void **state)
 		return -1;
 	f->ops = *sys_kernel()->ops;
 	f->ops.wall_ns = test_wall;
+	f->ops.monotonic_ns = test_monotonic;
 	f->sys = (struct sys){.ops = &f->ops, .self = sys_kernel()->self};
 	clock_ns = 1700000000000 * 1000000ll;
 	f->topic = compacted;

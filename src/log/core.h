@@ -176,6 +176,7 @@ struct log {
 	uint32_t expired_count, expired_cap;
 	uint64_t replaced_bytes; /* of the rewritten ones among them */
 	uint64_t checkpoint_sequence;
+	int64_t checkpoint_ended_ns;         /* monotonic, the last one that was written; 0: none */
 	struct compaction *compaction;       /* the pass that is under way, or NULL */
 	struct recompression *recompression; /* likewise */
 	int64_t rewrite_ready_ns;            /* monotonic: the I/O budget allows the next piece then */
@@ -315,6 +316,12 @@ int maintain_step(struct log *l, int64_t *wait_ms);
 void *maintain_main(void *arg);
 void maintain_wake(struct log *l);
 void maintain_look_at_space(struct log *l);
+/*
+ * What rewrites segments asks for a storage checkpoint: before, to have sealed
+ * ones in it, and behind, to let go of what was replaced. 1: it comes next; 0: the last
+ * one is too near, and *due_ms is moved to when to ask again.
+ */
+int maintain_ask_checkpoint(struct log *l, int64_t *due_ms);
 /* Runs fn on the maintenance thread, between two pieces of its work, and waits. What fn gives; ERR_SHUTTING_DOWN. */
 int maintain_call(struct log *l, int (*fn)(void *ctx, struct log *l), void *ctx);
 

@@ -12,6 +12,8 @@
 #define IDLE_MS 3600000
 #define REPLACED_BYTES_MAX \
 	(512u << 20) /* of segments that were rewritten and wait for a checkpoint to let go of them */
+#define CHECKPOINT_SHARE 20
+#define CHECKPOINT_APART_NS (10 * 1000000000LL)
 #define CLOCK_KEEP_NS (600 * 1000000000LL)
 
 void maintain_wake(struct log *l)
@@ -188,6 +190,25 @@ static int64_t least(int64_t a, int64_t b)
 }
 
 /*
+ * Ingest waits for the disk behind the syncs of a checkpoint. So those that are
+ * not needed for the journal's sake take a twentieth of the time at most, and come
+ * a few seconds apart at most.
+ */
+int maintain_ask_checkpoint(struct log *l, int64_t *due_ms)
+{
+	int64_t apart_ns = (int64_t)atomic_load(&l->counts.checkpoint_ns) * CHECKPOINT_SHARE;
+	int64_t ahead_ns = l->checkpoint_ended_ns - sys_monotonic_ns(l->sys);
+
+	ahead_ns += least(apart_ns, CHECKPOINT_APART_NS);
+	if (l->checkpoint_ended_ns && ahead_ns > 0) {
+		*due_ms = least(*due_ms, log_now_ms(l) + ahead_ns / 1000000 + 1);
+		return 0;
+	}
+	atomic_store(&l->let_go, true);
+	return 1;
+}
+
+/*
  * A piece of what writes segments again, as the I/O budget allows: after so many
  * bytes as take so long, the next one comes so much later. Moves *due_ms to when there will be more.
  */
@@ -206,7 +227,9 @@ static int rewrite_some(struct log *l, int64_t now_ms, int64_t *due_ms)
 			rc = compact_step(l, &bytes, &due);
 		if (rc == 0)
 			rc = recompress_step(l, &bytes, &due);
-		if (rc == 0 ? l->replaced_bytes > 0 : l->replaced_bytes > REPLACED_BYTES_MAX) {
+		if (rc == 0 && l->replaced_bytes > 0)
+			rc = maintain_ask_checkpoint(l, &due);
+		if (l->replaced_bytes > REPLACED_BYTES_MAX) {
 			atomic_store(&l->let_go, true);
 			rc = 1;
 		}

@@ -162,10 +162,8 @@ int recompress_step(struct log *l, uint64_t *bytes, int64_t *due_ms)
 		rc = partitions_each(l, look_at_partition, &c);
 		if (c.due_ms < *due_ms)
 			*due_ms = c.due_ms;
-		if (rc == 0 && c.wants_checkpoint) {
-			atomic_store(&l->let_go, true);
-			return 1;
-		}
+		if (rc == 0 && c.wants_checkpoint)
+			return maintain_ask_checkpoint(l, due_ms);
 		if (rc <= 0)
 			return rc;
 		rc = begin(l, c.partition, c.segment);
