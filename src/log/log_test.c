@@ -665,9 +665,11 @@ static void damage_costs_no_record_beside_it(void **state)
 	int64_t offset;
 	char path[256];
 
+	f->options.index_interval_bytes = 1; /* each batch stands in the index that is made anew */
 	make_batches(f, path, sizeof(path));
-	for (uint32_t round = 0; round < 2; round++) {
-		off_t at = find_batch(path, 24) + (round ? 70 : 6);
+	for (uint32_t round = 0; round < 3; round++) {
+		static const off_t hits[] = {6, 7, 70};
+		off_t at = find_batch(path, 24) + hits[round];
 		flip(path, at);
 		for (int64_t from = 0; from < 160; from++) {
 			bool hit = from >= 24 && from < 32;
