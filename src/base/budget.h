@@ -22,7 +22,7 @@
  * and memory for nothing, and its answer needs memory too.
  */
 struct budget {
-	_Alignas(64) _Atomic int64_t used; /* may be the gauge of a blob */
+	_Atomic int64_t used; /* may be the gauge of a blob */
 	_Atomic int64_t bytes_max;
 	int64_t step;
 };
