@@ -387,7 +387,7 @@ static int scan_file(struct scanner *s, journal_group_fn *fn, void *ctx, struct 
 		rc = look_behind(s, at, &torn_bytes);
 	if (torn_bytes == 0 && (s->file->bytes == 0 || s->file->bytes % FRAME_ALIGN))
 		torn_bytes = FRAME_ALIGN - s->file->bytes % FRAME_ALIGN; /* no file is made so: it was cut */
-	if (torn_bytes) { /* kept where an unused file follows */
+	if (torn_bytes && !out->torn_bytes) { /* the first place is where what is missing stood */
 		out->torn_bytes = torn_bytes;
 		(void)snprintf(out->torn_file, sizeof(out->torn_file), "%016llx.wal",
 			       (unsigned long long)s->file->generation);

@@ -70,10 +70,11 @@ def run(w, *args):
 @test("of each key the last record stays, with its offset, over stops and kills too; verify finds nothing wrong", own=True, timeout=90)
 def _():
     with Weir(CONFIG) as w:
-        t = make(w)
+        t = make(w, cleanup="delete")
         last = fill(w, t, 0, 3000, 50)
         before = {r["offset"]: r for r in w.all(t)}
         eq(len(before), 3000)
+        make(w, t)
         settle(w, t)
         for how in (None, False, True):
             if how is not None:

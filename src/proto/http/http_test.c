@@ -313,7 +313,7 @@ static struct slice long_head(size_t target, size_t total, uint32_t fields)
 		buf_append_str(&b, "a: b\r\n");
 	if (total) {
 		buf_append_str(&b, "B: ");
-		while (b.len < total - 4)
+		while (b.len < total - 4 && buf_status(&b) == 0)
 			buf_append_byte(&b, 'b');
 		buf_append_str(&b, "\r\n");
 	}
