@@ -329,22 +329,22 @@ static const struct group *group_at(const struct group *groups, uint32_t count, 
 }
 
 /*
- * Damage before the newest group must be told by it. One that is in the page
- * cache alone may go with the power before weir looks, and then the damaged one
+ * Damage of a group must be told by a later one, or made good by a copy. Where these are in
+ * the page cache alone they may go with the power before weir looks, and then the damaged one
  * is the last: what is right would depend on chance.
  */
-static void sync_newest(struct world *w, const struct group *groups, uint32_t count)
+static void sync_others(struct world *w, const struct group *hit, const struct group *groups, uint32_t count)
 {
 	const struct sys *sys = sim_sys(w->sim);
-	const struct group *newest = groups;
-	int fd;
 
-	for (uint32_t i = 1; i < count; i++)
-		if (groups[i].sequence >= newest->sequence)
-			newest = &groups[i];
-	fd = sys->ops->open(sys->self, newest->path, SYS_READ);
-	CHECK(fd >= 0 && sys->ops->fsync(sys->self, fd) == 0);
-	sys->ops->close(sys->self, fd);
+	for (uint32_t i = 0; i < count; i++) {
+		int fd;
+		if (groups[i].sequence < hit->sequence)
+			continue;
+		fd = sys->ops->open(sys->self, groups[i].path, SYS_READ);
+		CHECK(fd >= 0 && sys->ops->fsync(sys->self, fd) == 0);
+		sys->ops->close(sys->self, fd);
+	}
 	CHECK(sys->ops->sync_dir(sys->self, "data/journal") == 0);
 }
 
@@ -376,7 +376,7 @@ static void strike_journal(struct world *w)
 			return;
 		unlearn(w, frame);
 	} else if (hit) {
-		sync_newest(w, groups, count);
+		sync_others(w, hit, groups, count);
 	}
 	flip(w, path, at);
 	await(w, hit != NULL);
