@@ -528,12 +528,12 @@ uint32_t reader_skip_gone(struct reader *r, void (*fn)(void *ctx, const struct r
 {
 	uint32_t gone = 0;
 
+	if (r->unresolved) /* its cursor is a time still, and would be looked up anew: a gap told now could be told wrong */
+		return 0;
 	for (uint32_t i = 0; i < r->place_count; i++) {
 		struct reader_place *place = &r->places[i];
 		struct partition_range range;
 		struct reader_view gap;
-		if (place->unresolved)
-			continue;
 		partition_range(place->partition, &range);
 		if (place->offset >= range.start)
 			continue;

@@ -171,7 +171,7 @@ int reader_stamp(struct reader *r, struct hash128 *out);
 
 /*
  * Moves every partition that is behind the retained log to its start; calls fn
- * (may be NULL) for each and gives their number.
+ * (may be NULL) for each and gives their number. None while a time is looked up.
  */
 uint32_t reader_skip_gone(struct reader *r, void (*fn)(void *ctx, const struct reader_view *gap), void *ctx);
 
