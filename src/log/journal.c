@@ -387,7 +387,8 @@ static int scan_file(struct scanner *s, journal_group_fn *fn, void *ctx, struct 
 		rc = look_behind(s, at, &torn_bytes);
 	if (torn_bytes == 0 && (s->file->bytes == 0 || s->file->bytes % FRAME_ALIGN))
 		torn_bytes = FRAME_ALIGN - s->file->bytes % FRAME_ALIGN; /* no file is made so: it was cut */
-	if (torn_bytes && !out->torn_bytes) { /* the first place is where what is missing stood */
+	/* What is missing must have stood behind the group before it: the last such place, since a group is written again. */
+	if (torn_bytes && (!out->torn_bytes || s->file->last_sequence + 1 == s->expect)) {
 		out->torn_bytes = torn_bytes;
 		(void)snprintf(out->torn_file, sizeof(out->torn_file), "%016llx.wal",
 			       (unsigned long long)s->file->generation);
