@@ -12,8 +12,8 @@
 #define IDLE_MS 3600000
 #define REPLACED_BYTES_MAX \
 	(512u << 20) /* of segments that were rewritten and wait for a checkpoint to let go of them */
-#define CHECKPOINT_SHARE 20
-#define CHECKPOINT_APART_NS (10 * 1000000000LL)
+#define CHECKPOINT_SHARE 10
+#define CHECKPOINT_APART_NS (2 * 1000000000LL)
 #define CLOCK_KEEP_NS (600 * 1000000000LL)
 
 void maintain_wake(struct log *l)
@@ -191,8 +191,8 @@ static int64_t least(int64_t a, int64_t b)
 
 /*
  * Ingest waits for the disk behind the syncs of a checkpoint. So those that are
- * not needed for the journal's sake take a twentieth of the time at most, and come
- * a few seconds apart at most.
+ * not needed for the journal's sake take a tenth of the time at most, and come
+ * two seconds apart at most.
  */
 int maintain_ask_checkpoint(struct log *l, int64_t *due_ms)
 {
