@@ -198,8 +198,10 @@ static void check_times(struct world *w, struct partition *p, uint32_t topic, ui
 
 	if (range->end == range->start || m->at[range->end - 1].scan != w->model.scan)
 		return;
-	time_ms = m->at[range->start + (int64_t)below(w, (uint32_t)(range->end - range->start))].time_ms -
-		  (int64_t)below(w, 2);
+	time_ms = m->at[range->start + (int64_t)below(w, (uint32_t)(range->end - range->start))].time_ms;
+	if (time_ms == INT64_MIN)
+		return; /* of one that cannot be read */
+	time_ms -= below(w, 2);
 	for (int64_t offset = range->end; offset-- > range->start;)
 		if (m->at[offset].scan == w->model.scan && m->at[offset].time_ms >= time_ms)
 			expect = offset;
