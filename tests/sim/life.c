@@ -196,8 +196,8 @@ static void check_times(struct world *w, struct partition *p, uint32_t topic, ui
 	const struct model_part *m = &w->model.topics[topic].part[part];
 	int64_t found, expect = range->end, time_ms;
 
-	if (range->end == range->start || m->at[range->end - 1].scan != w->model.scan)
-		return;
+	if (range->end == range->start || range->end > m->cap || m->at[range->end - 1].scan != w->model.scan)
+		return; /* or nothing was ever seen there: compaction left no record */
 	time_ms = m->at[range->start + (int64_t)below(w, (uint32_t)(range->end - range->start))].time_ms;
 	if (time_ms == INT64_MIN)
 		return; /* of one that cannot be read */
