@@ -324,7 +324,10 @@ static int look_behind(struct scanner *s, uint64_t from, uint64_t *torn_bytes)
 			return io_fault(s->fault, "read", path, (int)got);
 		own = frame_head_read(slice_make(block, (size_t)got), &head) == 0 &&
 		      head.generation == s->file->generation && head.sequence >= s->expect;
-		if (own && at != from && read_frame(s, at, &head) == 0)
+		rc = own && at != from ? read_frame(s, at, &head) : 1;
+		if (rc < 0)
+			return rc;
+		if (rc == 0)
 			return fault_set(
 				s->fault, ERR_CORRUPT,
 				"%s: the group at byte %llu is damaged, and a later one at byte %llu proves that it was durable",
