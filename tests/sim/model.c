@@ -257,12 +257,16 @@ void model_read(struct model *m, uint32_t topic, uint32_t part, const struct bat
 void model_rotten(struct model *m, uint32_t topic, uint32_t part, const struct batch_record *record)
 {
 	uint32_t index;
+	int64_t end;
 	struct model_request *r = parse(m, record->value.ptr ? record->value : header_of(record), &index);
 
 	CHECK(r); /* what is on disk was sent */
 	if (part >= MODEL_PARTS_MAX)
 		return;
+	end = m->topics[topic].part[part].end;
 	claim_place(m, r, topic, part, record->offset, (uint16_t)index);
+	m->topics[topic].part[part].end =
+		end; /* a segment may still hold what the journal lost: nobody saw it */
 	r->rotten = true;
 	r->fate = FATE_PRESENT;
 }
