@@ -329,7 +329,7 @@ static int on_put(struct exchange *x)
 		return ERR_NOMEM;
 	rc = topic_name_check(x->param[0], &fault);
 	if (rc == 0 && topic_name_is_reserved(x->param[0]))
-		rc = fault_set(&fault, ERR_FORBIDDEN, "topics that begin with __ are weir's own");
+		rc = fault_set(&fault, ERR_FORBIDDEN, "topics of this name are kept for weir itself");
 	if (topic)
 		topic_config(app->topics, topic, &config);
 	else
