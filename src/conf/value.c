@@ -309,7 +309,8 @@ bool conf_is_peer(struct slice text)
 	struct slice rest;
 	uint64_t port;
 
-	if (text.len == 0 || text.ptr[0] == ':' || !take_host(text, &rest) || rest.len < 2 || rest.ptr[0] != ':')
+	if (text.len == 0 || text.ptr[0] == ':' || !take_host(text, &rest) || rest.len < 2 ||
+	    rest.ptr[0] != ':')
 		return false;
 	return is_port(slice_from(rest, 1)) && slice_to_u64(slice_from(rest, 1), &port) && port > 0;
 }
@@ -318,8 +319,7 @@ bool conf_is_user(struct slice text)
 {
 	const uint8_t *colon = text.len ? memchr(text.ptr, ':', text.len) : NULL;
 
-	return colon && colon > text.ptr && colon + 1 < text.ptr + text.len &&
-	       !memchr(text.ptr, 0, text.len);
+	return colon && colon > text.ptr && colon + 1 < text.ptr + text.len && !memchr(text.ptr, 0, text.len);
 }
 
 bool conf_is_host(struct slice text)

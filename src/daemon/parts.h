@@ -28,7 +28,7 @@ struct parts {
 	struct state *state;
 	struct jobs *jobs;
 	struct http_server *http;
-	struct kafka_server *kafka; /* NULL: the port is off */
+	struct kafka_server *kafka;        /* NULL: the port is off */
 	struct listener_limit connections; /* of both ports */
 	struct listener *listener, *kafka_listener;
 	char http_address[64], kafka_address[64]; /* empty: off */

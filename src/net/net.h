@@ -232,11 +232,11 @@ struct listener_limit {
 };
 
 struct listener_options {
-	const char *address;      /* HOST:PORT, [v6]:PORT, :PORT; port 0 picks a free one */
-	uint32_t connections_max; /* shared by all loops, 0: 65 536 */
+	const char *address;          /* HOST:PORT, [v6]:PORT, :PORT; port 0 picks a free one */
+	uint32_t connections_max;     /* shared by all loops, 0: 65 536 */
 	struct listener_limit *limit; /* in which its connections count too; kept; NULL: in none */
-	uint32_t per_address_max; /* of one address (crowd.h); 0: no cap */
-	const struct sys *sys;    /* with per_address_max: for a secret */
+	uint32_t per_address_max;     /* of one address (crowd.h); 0: no cap */
+	const struct sys *sys;        /* with per_address_max: for a secret */
 	/*
 	 * A peer that has not been heard of for so long, though the kernel asked for it or
 	 * has sent it something, is gone. 0: two minutes; at least 2 s.

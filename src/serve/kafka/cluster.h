@@ -16,17 +16,16 @@ struct slice kafka_cluster_id(struct kafka_call *call);
  * AclOperation codes: everything, while there are no scopes.
  */
 #define KAFKA_OPERATION(code) (1 << (code))
-#define KAFKA_TOPIC_OPERATIONS                                                                       \
+#define KAFKA_TOPIC_OPERATIONS                                                                              \
 	(KAFKA_OPERATION(3) /* read */ | KAFKA_OPERATION(4) /* write */ | KAFKA_OPERATION(5) /* create */ | \
-	 KAFKA_OPERATION(6) /* delete */ | KAFKA_OPERATION(7) /* alter */ |                           \
-	 KAFKA_OPERATION(8) /* describe */ | KAFKA_OPERATION(10) /* describe configs */ |             \
+	 KAFKA_OPERATION(6) /* delete */ | KAFKA_OPERATION(7) /* alter */ |                                 \
+	 KAFKA_OPERATION(8) /* describe */ | KAFKA_OPERATION(10) /* describe configs */ |                   \
 	 KAFKA_OPERATION(11) /* alter configs */)
-#define KAFKA_GROUP_OPERATIONS                                                 \
-	(KAFKA_OPERATION(3) /* read */ | KAFKA_OPERATION(6) /* delete */ |     \
-	 KAFKA_OPERATION(8) /* describe */)
-#define KAFKA_CLUSTER_OPERATIONS                                                              \
-	(KAFKA_OPERATION(5) /* create */ | KAFKA_OPERATION(7) /* alter */ |                   \
-	 KAFKA_OPERATION(8) /* describe */ | KAFKA_OPERATION(9) /* cluster action */ |        \
+#define KAFKA_GROUP_OPERATIONS \
+	(KAFKA_OPERATION(3) /* read */ | KAFKA_OPERATION(6) /* delete */ | KAFKA_OPERATION(8) /* describe */)
+#define KAFKA_CLUSTER_OPERATIONS                                                                \
+	(KAFKA_OPERATION(5) /* create */ | KAFKA_OPERATION(7) /* alter */ |                     \
+	 KAFKA_OPERATION(8) /* describe */ | KAFKA_OPERATION(9) /* cluster action */ |          \
 	 KAFKA_OPERATION(10) /* describe configs */ | KAFKA_OPERATION(11) /* alter configs */ | \
 	 KAFKA_OPERATION(12) /* idempotent write */)
 

@@ -19,7 +19,8 @@ static void run_describe_cluster(struct kafka_call *call)
 	}
 	if (in->endpoint_type != ENDPOINT_BROKERS) {
 		out->error_code = ENDPOINT_UNSUPPORTED;
-		out->error_message = SLICE_LIT("weir has brokers to tell of, type 1, and no controllers apart");
+		out->error_message =
+			SLICE_LIT("weir has brokers to tell of, type 1, and no controllers apart");
 		kafka_call_answer(call, out);
 		return;
 	}

@@ -167,8 +167,7 @@ static int step_plain(struct login *l, struct login_state *state, struct slice t
 
 /* ---- SCRAM ---- */
 
-static int secret_of(struct login *l, struct login_user *user, enum scram_hash hash,
-		     struct scram_secret *out)
+static int secret_of(struct login *l, struct login_user *user, enum scram_hash hash, struct scram_secret *out)
 {
 	uint8_t salt[SCRAM_SALT_BYTES];
 	int rc = 0;
@@ -270,7 +269,9 @@ void login_raw_token(struct kafka_call *call)
 	int rc;
 
 	buf_init(&out, 4096);
-	rc = !answer ? ERR_NOMEM : !l ? ERR_UNAUTHORIZED : login_step(l, &s->login, buf_slice(&call->frame), &out, &detail);
+	rc = !answer ? ERR_NOMEM :
+	     !l      ? ERR_UNAUTHORIZED :
+		       login_step(l, &s->login, buf_slice(&call->frame), &out, &detail);
 	if (rc == 0) {
 		s->login.raw = !s->login.done;
 		*answer = arena_copy(&call->arena, buf_slice(&out));

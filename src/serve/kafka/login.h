@@ -15,7 +15,7 @@ struct login;
 struct kafka_call;
 
 struct login_state {
-	const char *user; /* who is logged in, or ""; borrowed from the table */
+	const char *user;    /* who is logged in, or ""; borrowed from the table */
 	struct scram *scram; /* an exchange that is under way; owned */
 	uint8_t mechanism;   /* enum login_mechanism, of the last handshake */
 	bool done;           /* logged in */

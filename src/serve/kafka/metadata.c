@@ -39,7 +39,8 @@ static void show_partitions(struct kafka_call *call, struct topic *topic,
 	out->partitions_count = count;
 }
 
-static void show_topic(struct kafka_call *call, struct topic *topic, struct kafka_metadata_response_topic *out)
+static void show_topic(struct kafka_call *call, struct topic *topic,
+		       struct kafka_metadata_response_topic *out)
 {
 	const struct kafka_metadata_request *in = call->request;
 
@@ -93,7 +94,9 @@ static void on_created(void *ctx)
 /* Under the entry lock. */
 static void create(struct metadata *m, size_t i, struct slice name, const struct topic_config *config)
 {
-	struct state_done done = {.port = app_loop(m->call->app, m->call->loop)->port, .fn = on_created, .ctx = m};
+	struct state_done done = {.port = app_loop(m->call->app, m->call->loop)->port,
+				  .fn = on_created,
+				  .ctx = m};
 	struct fault fault = {0};
 	int rc = topics_create(m->call->app->topics, name, config, false, &done, &m->created[i], &fault);
 
@@ -104,8 +107,8 @@ static void create(struct metadata *m, size_t i, struct slice name, const struct
 	if (rc == ERR_TOPIC_EXISTS) { /* a moment ago it did not */
 		show_topic(m->call, m->created[i], &m->topics[i]);
 	} else {
-		m->topics[i].error_code = rc == ERR_BAD_TOPIC ? KAFKA_INVALID_TOPIC_EXCEPTION :
-								KAFKA_LEADER_NOT_AVAILABLE;
+		m->topics[i].error_code =
+			rc == ERR_BAD_TOPIC ? KAFKA_INVALID_TOPIC_EXCEPTION : KAFKA_LEADER_NOT_AVAILABLE;
 	}
 	m->created[i] = NULL;
 }

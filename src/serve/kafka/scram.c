@@ -198,8 +198,8 @@ static bool decode_proof(struct slice text, size_t want, uint8_t *out)
 	uint8_t bytes[2 * SCRAM_HASH_MAX];
 	size_t n;
 
-	if (base64_decoded_max(text.len) > sizeof(bytes) ||
-	    base64_decode(BASE64_STANDARD, text, bytes, &n) || n != want)
+	if (base64_decoded_max(text.len) > sizeof(bytes) || base64_decode(BASE64_STANDARD, text, bytes, &n) ||
+	    n != want)
 		return false;
 	memcpy(out, bytes, want);
 	return true;

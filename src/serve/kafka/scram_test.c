@@ -54,10 +54,11 @@ static void the_keys_are_those_of_rfc_7677(void **state)
 
 static void garbage_is_refused_and_nothing_is_proved_by_it(void **state)
 {
-	static const char *const firsts[] = {"",     "n",	  "n,",	     "p=tls,,n=u,r=x", "n,,n=u",
-					     "n,,r=x", "n,,n=,r=x", "n,,n=u,r=", "n,,n=a=2,r=x",   "n,,n=a=4C,r=x"};
-	static const char *const lasts[] = {"", "c=biws", "c=biws,r=x", "c=biws,r=x,p=", "c=biws,r=x,p=AAAA",
-					    "c=biws,r=x,m=1,p=AAAA"};
+	static const char *const firsts[] = {
+		"",       "n",         "n,",        "p=tls,,n=u,r=x", "n,,n=u",
+		"n,,r=x", "n,,n=,r=x", "n,,n=u,r=", "n,,n=a=2,r=x",   "n,,n=a=4C,r=x"};
+	static const char *const lasts[] = {
+		"", "c=biws", "c=biws,r=x", "c=biws,r=x,p=", "c=biws,r=x,p=AAAA", "c=biws,r=x,m=1,p=AAAA"};
 	struct scram_secret secret;
 	struct slice user;
 

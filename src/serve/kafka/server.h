@@ -18,16 +18,16 @@ struct kafka_user {
 
 struct kafka_server_options {
 	struct app *app;
-	struct loop *home;           /* where coordinators live: the first loop */
-	const char *advertised_host; /* NULL: the address that the client reached */
-	uint16_t advertised_port;    /* 0: the port that the client reached */
+	struct loop *home;              /* where coordinators live: the first loop */
+	const char *advertised_host;    /* NULL: the address that the client reached */
+	uint16_t advertised_port;       /* 0: the port that the client reached */
 	const struct kafka_user *users; /* copied; none: nobody has to log in */
 	uint32_t user_count;
 	const char *http_address; /* for who sends HTTP to this port; NULL: there is none */
 	size_t request_bytes_max; /* of one request, 0: 100 MiB */
 	size_t in_flight_bytes_max; /* of the requests of one connection that are being served, 0: 32 MiB; one always is */
-	uint32_t in_flight_max;  /* requests of one connection, 0: 256 */
-	int64_t idle_timeout_ns; /* without a request, 0: 10 minutes */
+	uint32_t in_flight_max;   /* requests of one connection, 0: 256 */
+	int64_t idle_timeout_ns;  /* without a request, 0: 10 minutes */
 	int64_t write_timeout_ns; /* no byte of waiting answers taken by the peer, 0: 60 s */
 	/*
 	 * What happens, for who counts: on the loop. `connections` with +1 and -1; `answered` once a

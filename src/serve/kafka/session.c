@@ -12,10 +12,10 @@
 #include "obs/say.h"
 #include "serve/kafka/handlers.h"
 
-#define OUTPUT_HIGH ((size_t)1 << 20)      /* answers that wait: no further request is begun */
-#define OUTPUT_MAX ((size_t)1 << 31)       /* of one connection; a Fetch says itself how much it takes */
+#define OUTPUT_HIGH ((size_t)1 << 20) /* answers that wait: no further request is begun */
+#define OUTPUT_MAX ((size_t)1 << 31)  /* of one connection; a Fetch says itself how much it takes */
 #define LINGER_NS 2000000000ll
-#define RETRY_NS 100000000ll               /* until the budget is asked again */
+#define RETRY_NS 100000000ll /* until the budget is asked again */
 
 /* ---- ends ---- */
 
@@ -327,8 +327,8 @@ static void refuse_bytes(struct kafka_session *s)
 		    "HTTP came to the Kafka port; HTTP is served at http://%s peer=%s",
 		    o->http_address ? o->http_address : "(off)", s->peer);
 	else if (stranger)
-		say(SAY_WARNING, "kafka_tls", "a TLS handshake came to the Kafka port, which is plain peer=%s",
-		    s->peer);
+		say(SAY_WARNING, "kafka_tls",
+		    "a TLS handshake came to the Kafka port, which is plain peer=%s", s->peer);
 	else if (s->framer.error == ERR_LIMIT)
 		say(SAY_WARNING, "kafka_too_large",
 		    "a request is over kafka.request_bytes_max; its connection is closed bytes=%u limit=%zu peer=%s",
