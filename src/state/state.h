@@ -19,6 +19,10 @@ struct state;
 enum state_table_id {
 	STATE_TOPICS = 1,
 	STATE_TRIMS = 2,
+	STATE_OFFSETS = 3,
+	STATE_GROUPS = 4,
+	STATE_TRANSACTIONS = 5,
+	STATE_PRODUCER_IDS = 6,
 	/* Never given twice: a number stands in every row on disk. */
 };
 
