@@ -69,6 +69,13 @@ struct state_row {
  */
 int state_put(struct state *s, const struct state_row *rows, uint32_t count, const struct state_done *done);
 
+/*
+ * The same, and in the same commit these records (or whole batches: log_record.batch_records) of other
+ * partitions, copied: what they hold and the rows become durable together or not at all.
+ */
+int state_put_with(struct state *s, const struct state_row *rows, uint32_t count,
+		   const struct log_record *records, uint32_t record_count, const struct state_done *done);
+
 /* Under log_enter: writes all live rows again where the internal partition has grown too long. */
 void state_tidy(struct state *s);
 
