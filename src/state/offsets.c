@@ -205,8 +205,7 @@ static void add_holder(struct offsets *o, struct holder *h)
 /* In place of the one that is there, if any. */
 static void add_entry(struct offsets *o, struct holder *h, struct entry *e)
 {
-	struct entry *old =
-		find_entry(o, id_of(h), e->producer_id, &e->item.topic, e->item.partition);
+	struct entry *old = find_entry(o, id_of(h), e->producer_id, &e->item.topic, e->item.partition);
 
 	if (old) {
 		unlink_entry(o, old);
@@ -445,8 +444,9 @@ static void add_row(struct offsets_change *c, struct slice group, const struct e
 	c->used += (size_t)(end - key);
 	CHECK(c->used <= c->cap);
 	/* What consumers say they have done is taken on a full disk: else they would do it again. */
-	*row = (struct state_row){
-		.table = STATE_OFFSETS, .key = slice_make(key, (size_t)(value - key)), .frees = true};
+	*row = (struct state_row){.table = STATE_OFFSETS,
+				  .key = slice_make(key, (size_t)(value - key)),
+				  .frees = true};
 	if (!goes)
 		row->value = slice_make(value, (size_t)(end - value));
 	c->count++;
@@ -499,8 +499,8 @@ int offsets_put(struct offsets *o, struct slice group, int64_t producer_id, cons
 
 static bool is_overtaken(const struct offsets *o, const struct entry *pending)
 {
-	const struct entry *e = find_entry(o, id_of(pending->holder), OFFSETS_COMMITTED,
-					   &pending->item.topic, pending->item.partition);
+	const struct entry *e = find_entry(o, id_of(pending->holder), OFFSETS_COMMITTED, &pending->item.topic,
+					   pending->item.partition);
 
 	return e && e->item.committed_ms > pending->item.committed_ms;
 }
