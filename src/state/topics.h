@@ -3,6 +3,7 @@
 #define WEIR_STATE_TOPICS_H
 
 #include "base/err.h"
+#include "base/topic_name.h"
 #include "state/state.h"
 
 /*
@@ -14,8 +15,10 @@
  */
 #define TOPIC_NAME_MAX 249u
 #define TOPIC_PARTITIONS_MAX 10000u
+#define TOPIC_MESSAGE_BYTES 1048588u /* Kafka's: 1 MiB and the 12 bytes before a batch */
 
 enum topic_durability { TOPIC_FSYNC, TOPIC_OS };
+enum topic_timestamps { TOPIC_CREATE_TIME, TOPIC_APPEND_TIME };
 enum topic_cleanup { TOPIC_DELETE, TOPIC_COMPACT, TOPIC_COMPACT_DELETE };
 
 struct topic_config {
@@ -29,6 +32,10 @@ struct topic_config {
 	int64_t compaction_max_lag_ms;     /* default 24 h; -1: no bound */
 	int64_t compaction_tombstone_ms;   /* default 24 h */
 	int64_t recompress_after_ms;       /* default 0: never */
+	int64_t compaction_min_lag_ms;     /* default 0 */
+	enum topic_timestamps timestamps;
+	uint32_t max_message_bytes; /* of a batch of a Kafka producer; default TOPIC_MESSAGE_BYTES */
+	uint64_t segment_bytes;     /* default 0: the log's */
 };
 
 /* Whether each record must have a key. */
@@ -41,7 +48,7 @@ struct topic {
 	char name[TOPIC_NAME_MAX + 1];
 	struct topic_id id;
 	int64_t created_ms;
-	bool internal;  /* weir's own: name begins with _ */
+	bool internal;  /* weir's own: topic_name_is_reserved */
 	bool from_file; /* the configuration file names it: read-only over the API */
 	_Atomic bool deleted;
 	_Atomic uint32_t partition_count;
