@@ -21,6 +21,7 @@ Kafka: what fails there is a fault of the tests. Ends with `N passed, N failed`.
 import argparse
 import json
 import os
+import queue
 import re
 import signal
 import subprocess
@@ -95,6 +96,12 @@ CLIENTS = {
 
 # ---- one client ----
 
+def say(text):
+    """A line at once, whoever else speaks."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
 class Run:
     """A client's process, its lines, and the server that it may have restarted."""
 
@@ -148,9 +155,7 @@ class Run:
 
     def fail(self, name, why):
         self.failed.append(name)
-        print("FAIL %s: %s: %s" % (self.name, name, why), flush=True)
-        for line in self.chatter[-25:]:
-            print("     | " + line)
+        say("\n".join(["FAIL %s: %s: %s" % (self.name, name, why)] + ["     | " + line for line in self.chatter[-25:]]))
         self.chatter = []
 
     def line(self, line):
@@ -165,7 +170,7 @@ class Run:
         else:
             (self.passed if found.group(1) == "ok" else self.skipped).append(found.group(2))
             if self.args.v or found.group(1) == "skip":
-                print("%-4s %s: %s%s" % (found.group(1), self.name, found.group(2), ": " + found.group(3) if found.group(3) else ""), flush=True)
+                say("%-4s %s: %s%s" % (found.group(1), self.name, found.group(2), ": " + found.group(3) if found.group(3) else ""))
 
     def answer(self, words):
         try:
@@ -174,7 +179,7 @@ class Run:
             why = "%s: %s" % (type(e).__name__, e)
         answer = "no: " + " ".join(why.split()) if why else "yes"
         if self.args.v:
-            print("     @%s %s" % (" ".join(words), answer), flush=True)
+            say("     @%s %s" % (" ".join(words), answer))
         try:
             self.process.stdin.write((answer + "\n").encode())
             self.process.stdin.flush()
@@ -201,6 +206,36 @@ class Run:
         return None if by == {codec: int(count)} else "stored are %r" % by
 
 
+def work(todo, args, counts, lock):
+    """Takes clients until there are none; each weir serves one, a Kafka, which starts slowly, all of this worker's."""
+    broker = None
+    try:
+        while True:
+            try:
+                name = todo.get_nowait()
+            except queue.Empty:
+                return
+            try:
+                if broker is None or not broker.running() or args.server == "weir":
+                    if broker is not None:
+                        broker.discard()
+                    broker = server.SERVERS[args.server]()
+                    broker.start()
+                begun = time.monotonic()
+                r = Run(name, broker, args).go()
+                done, bad = len(r.passed), len(r.failed)
+                say("%-18s %3d ok %3d failed %3d skipped %5.1f s" % (name, done, bad, len(r.skipped), time.monotonic() - begun))
+            except Exception as e:
+                done, bad = 0, 1
+                say("FAIL %s: server: %s" % (name, e))
+            with lock:
+                counts["passed"] += done
+                counts["failed"] += bad
+    finally:
+        if broker is not None:
+            broker.discard()
+
+
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("--server", choices=sorted(server.SERVERS), default="weir")
@@ -209,6 +244,7 @@ def main():
     ap.add_argument("-v", action="store_true", help="each check")
     ap.add_argument("--short", action="store_true", help="fewer records")
     ap.add_argument("--fetch", action="store_true", help="only fetch what is needed")
+    ap.add_argument("--jobs", type=int, default=1, help="clients that run at once, each with a server of its own")
     ap.add_argument("--json", metavar="FILE")
     args = ap.parse_args()
     os.makedirs(packages.CACHE, exist_ok=True)
@@ -217,23 +253,17 @@ def main():
             CLIENTS[name][0]()
         packages.broker_jars()
         return 0
-    passed = failed = 0
-    broker = None
-    try:
-        for name in args.only:
-            if broker is None or not broker.running() or args.server == "weir":
-                if broker is not None:
-                    broker.discard()
-                broker = server.SERVERS[args.server]()
-                broker.start()
-            begun = time.monotonic()
-            r = Run(name, broker, args).go()
-            passed, failed = passed + len(r.passed), failed + len(r.failed)
-            print("%-18s %3d ok %3d failed %3d skipped %5.1f s" % (name, len(r.passed), len(r.failed), len(r.skipped),
-                                                                   time.monotonic() - begun), flush=True)
-    finally:
-        if broker is not None:
-            broker.discard()
+    todo = queue.Queue()
+    for name in args.only:
+        todo.put(name)
+    counts = {"passed": 0, "failed": 0}
+    lock = threading.Lock()
+    workers = [threading.Thread(target=work, args=(todo, args, counts, lock)) for _ in range(args.jobs)]
+    for w in workers:
+        w.start()
+    for w in workers:
+        w.join()
+    passed, failed = counts["passed"], counts["failed"]
     print("%d passed, %d failed" % (passed, failed))
     if args.json:
         with open(args.json, "w") as f:

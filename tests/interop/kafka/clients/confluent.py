@@ -13,6 +13,8 @@ from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, Ne
 from checks import BOOTSTRAP, CODECS, SHORT, ask, check, eq, name, run, until
 
 print("confluent-kafka %s, librdkafka %s" % (confluent_kafka.version()[0], confluent_kafka.libversion()[0]))
+# An hour ago: what is older than its retention goes any moment.
+THEN = int(time.time() * 1000) - 3600000
 COUNT = 100 if SHORT else 300
 
 
@@ -103,13 +105,13 @@ for codec in CODECS:
         sent = Sent()
         for i in range(COUNT):
             p.produce(topic, b"value %06d " % i + b"x" * 200, key=b"key %d" % i, headers=[("a", b"1"), ("b", None)],
-                      timestamp=1700000000000 + i, on_delivery=sent)
+                      timestamp=THEN + i, on_delivery=sent)
         eq(p.flush(30), 0, "left")
         eq(sent.good, [(0, i) for i in range(COUNT)], "reports")
         for i, m in enumerate(all_of(topic, COUNT)):
             eq((m.offset(), m.key(), m.value(), m.headers(), m.timestamp()),
                (i, b"key %d" % i, b"value %06d " % i + b"x" * 200, [("a", b"1"), ("b", None)],
-                (confluent_kafka.TIMESTAMP_CREATE_TIME, 1700000000000 + i)), "record")
+                (confluent_kafka.TIMESTAMP_CREATE_TIME, THEN + i)), "record")
         ask("stored", topic, codec, COUNT)
     check("codec " + codec)(compressed)
 
@@ -165,10 +167,10 @@ def _():
     topic = create("time")
     p = producer()
     for i in range(20):
-        p.produce(topic, b"%d" % i, timestamp=1700000000000 + i * 1000)
+        p.produce(topic, b"%d" % i, timestamp=THEN + i * 1000)
     p.flush(20)
     c = consumer()
-    got = [c.offsets_for_times([TopicPartition(topic, 0, 1700000000000 + t)], timeout=10)[0].offset for t in (0, 6500, 19000, 19001)]
+    got = [c.offsets_for_times([TopicPartition(topic, 0, THEN + t)], timeout=10)[0].offset for t in (0, 6500, 19000, 19001)]
     eq(got, [0, 7, 19, -1], "offsets")
     c.assign([TopicPartition(topic, 0, 7)])
     eq(read(c, 1)[0].value(), b"7")

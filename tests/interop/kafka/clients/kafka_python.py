@@ -13,6 +13,8 @@ from kafka.structs import OffsetAndMetadata
 from checks import BOOTSTRAP, CODECS, SHORT, Skip, ask, check, eq, name, run, until
 
 OLD = kafka.__version__.startswith("2.")
+# An hour ago: what is older than its retention goes any moment.
+THEN = int(time.time() * 1000) - 3600000
 COUNT = 100 if SHORT else 300
 print("kafka-python " + kafka.__version__)
 
@@ -76,13 +78,13 @@ for codec in CODECS:
     def compressed(codec=codec):
         topic = create(codec)
         p = producer(compression_type=None if codec == "none" else codec, linger_ms=50, acks="all")
-        sent = [p.send(topic, b"value %06d " % i + b"x" * 200, b"key %d" % i, headers=[("a", b"1")], timestamp_ms=1700000000000 + i)
+        sent = [p.send(topic, b"value %06d " % i + b"x" * 200, b"key %d" % i, headers=[("a", b"1")], timestamp_ms=THEN + i)
                 for i in range(COUNT)]
         eq([f.get(20).offset for f in sent], list(range(COUNT)), "offsets")
         p.close()
         for i, m in enumerate(all_of(topic, COUNT)):
             eq((m.offset, m.key, m.value, list(m.headers), m.timestamp, m.timestamp_type),
-               (i, b"key %d" % i, b"value %06d " % i + b"x" * 200, [("a", b"1")], 1700000000000 + i, 0), "record")
+               (i, b"key %d" % i, b"value %06d " % i + b"x" * 200, [("a", b"1")], THEN + i, 0), "record")
         ask("stored", topic, codec, COUNT)
     check("codec " + codec)(compressed)
 
@@ -119,12 +121,12 @@ def _():
     topic = create("time")
     p = producer()
     for i in range(20):
-        p.send(topic, b"%d" % i, timestamp_ms=1700000000000 + i * 1000)
+        p.send(topic, b"%d" % i, timestamp_ms=THEN + i * 1000)
     p.flush(20)
     p.close()
     c, tp = consumer(), TopicPartition(topic, 0)
     c.assign([tp])
-    found = [c.offsets_for_times({tp: 1700000000000 + t})[tp] for t in (0, 6500, 19000, 19001)]
+    found = [c.offsets_for_times({tp: THEN + t})[tp] for t in (0, 6500, 19000, 19001)]
     eq([f and f.offset for f in found], [0, 7, 19, None])
     c.seek(tp, 7)
     eq(read(c, 1)[0].value, b"7")

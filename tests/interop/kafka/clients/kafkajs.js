@@ -6,10 +6,13 @@ const crypto = require('crypto');
 const { Kafka, logLevel, CompressionTypes, CompressionCodecs, ResourceTypes, PartitionAssigners } = require('kafkajs');
 const snappy = require('snappyjs');
 const lz4 = require('lz4js');
+const xxh32 = require('lz4js/xxh32.js');
 
 const { BOOTSTRAP, PREFIX } = process.env;
 const WORD = process.env.CHECKS || '';
 const lines = readline.createInterface({ input: process.stdin })[Symbol.asyncIterator]();
+// An hour ago: what is older than its retention goes any moment.
+const THEN = Date.now() - 3600000;
 const sleep = (ms) => new Promise((r) => setTimeout(r, ms));
 const name = (what) => PREFIX + '-' + what;
 
@@ -68,7 +71,12 @@ CompressionCodecs[CompressionTypes.Snappy] = () => ({
 	},
 });
 CompressionCodecs[CompressionTypes.LZ4] = () => ({
-	compress: async (e) => Buffer.from(lz4.compress(e.buffer)),
+	compress: async (e) => {
+		const frame = Buffer.from(lz4.compress(e.buffer));
+		frame[4] |= 0x20; // blocks stand alone, which Kafka wants said, and so it is here
+		frame[6] = xxh32.hash(0, frame, 4, 2) >> 8;
+		return frame;
+	},
 	decompress: async (b) => Buffer.from(lz4.decompress(b)),
 });
 const zstd = new Promise((r) => require('zstd-codec').ZstdCodec.run((z) => r(new z.Streaming())));
@@ -139,10 +147,10 @@ const types = { none: CompressionTypes.None, gzip: CompressionTypes.GZIP, snappy
 for (const codec of Object.keys(types))
 	checks['codec ' + codec] = async () => {
 		const topic = await create(codec);
-		const messages = [...Array(300).keys()].map((i) => ({ key: 'k' + i, value: 'x'.repeat(200), headers: { a: '1' }, timestamp: String(1700000000000 + i) }));
+		const messages = [...Array(300).keys()].map((i) => ({ key: 'k' + i, value: 'x'.repeat(200), headers: { a: '1' }, timestamp: String(THEN + i) }));
 		await producing({}, (p) => p.send({ topic, compression: types[codec], messages }));
 		(await all(topic, 300)).forEach((m, i) =>
-			eq([m.offset, m.key.toString(), m.value.length, m.headers.a.toString(), m.timestamp], [String(i), 'k' + i, 200, '1', String(1700000000000 + i)], 'record'));
+			eq([m.offset, m.key.toString(), m.value.length, m.headers.a.toString(), m.timestamp], [String(i), 'k' + i, 200, '1', String(THEN + i)], 'record'));
 		await ask(`stored ${topic} ${codec} 300`);
 	};
 
@@ -155,9 +163,9 @@ checks['acks 0 and 1'] = async () => {
 
 checks['consume from beginning, end, timestamp'] = async () => {
 	const topic = await create('from');
-	await producing({}, (p) => p.send({ topic, messages: [...Array(20).keys()].map((i) => ({ value: String(i), timestamp: String(1700000000000 + i * 1000) })) }));
+	await producing({}, (p) => p.send({ topic, messages: [...Array(20).keys()].map((i) => ({ value: String(i), timestamp: String(THEN + i * 1000) })) }));
 	eq((await admin.fetchTopicOffsets(topic)).map((o) => [o.low, o.high]), [['0', '20']], 'offsets');
-	eq((await admin.fetchTopicOffsetsByTimestamp(topic, 1700000006500))[0].offset, '7', 'by timestamp');
+	eq((await admin.fetchTopicOffsetsByTimestamp(topic, THEN + 6500))[0].offset, '7', 'by timestamp');
 	const m = await new Member(topic, 'from').start(false);
 	await until('the assignment', () => m.share === 1);
 	await sleep(500);

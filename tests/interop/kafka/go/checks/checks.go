@@ -15,6 +15,7 @@ var (
 	Bootstrap = os.Getenv("BOOTSTRAP")
 	Short     = os.Getenv("SHORT") != ""
 	Codecs    = []string{"none", "gzip", "snappy", "lz4", "zstd"}
+	Then      = time.Now().UnixMilli() - 3600000 // what is older than its retention goes any moment
 	in        = bufio.NewReader(os.Stdin)
 )
 

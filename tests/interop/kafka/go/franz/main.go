@@ -25,7 +25,7 @@ var ctx = context.Background()
 
 func client(opts ...kgo.Opt) *kgo.Client {
 	c, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(Bootstrap), kgo.MetadataMaxAge(2 * time.Second),
-		kgo.MetadataMinAge(100 * time.Millisecond), kgo.RecordDeliveryTimeout(40 * time.Second)}, opts...)...)
+		kgo.MetadataMinAge(100 * time.Millisecond)}, opts...)...)
 	Must(err, "client")
 	return c
 }
@@ -93,14 +93,14 @@ func codec(name string) {
 	for i := 0; i < 300; i++ {
 		records = append(records, &kgo.Record{Key: []byte(fmt.Sprint("k", i)), Value: bytes.Repeat([]byte("x"), 200),
 			Headers:   []kgo.RecordHeader{{Key: "a", Value: []byte("1")}, {Key: "b"}},
-			Timestamp: time.UnixMilli(1700000000000 + int64(i))})
+			Timestamp: time.UnixMilli(Then + int64(i))})
 	}
 	send(topic, records, kgo.ProducerBatchCompression(codecs[name]), kgo.ProducerLinger(20*time.Millisecond))
 	for i, r := range all(topic, 300) {
 		Eq(r.Offset, int64(i), "offset")
 		Eq(string(r.Key), fmt.Sprint("k", i), "key")
 		Eq(len(r.Value), 200, "value")
-		Eq(r.Timestamp.UnixMilli(), 1700000000000+int64(i), "timestamp")
+		Eq(r.Timestamp.UnixMilli(), Then+int64(i), "timestamp")
 		Eq(len(r.Headers), 2, "headers")
 		Eq(r.Headers[1].Value == nil, true, "null header")
 	}
@@ -111,13 +111,13 @@ func consumeFrom() {
 	topic := create("from", 1)
 	var records []*kgo.Record
 	for i := 0; i < 20; i++ {
-		records = append(records, &kgo.Record{Value: []byte(strconv.Itoa(i)), Timestamp: time.UnixMilli(1700000000000 + int64(i)*1000)})
+		records = append(records, &kgo.Record{Value: []byte(strconv.Itoa(i)), Timestamp: time.UnixMilli(Then + int64(i)*1000)})
 	}
 	send(topic, records)
 	for _, c := range []struct {
 		at   kgo.Offset
 		want int64
-	}{{kgo.NewOffset().At(5), 5}, {kgo.NewOffset().AfterMilli(1700000006500), 7}, {kgo.NewOffset().AtEnd().Relative(-2), 18}, {kgo.NewOffset().AtStart(), 0}} {
+	}{{kgo.NewOffset().At(5), 5}, {kgo.NewOffset().AfterMilli(Then + 6500), 7}, {kgo.NewOffset().AtEnd().Relative(-2), 18}, {kgo.NewOffset().AtStart(), 0}} {
 		cl := client(kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: {0: c.at}}))
 		Eq(read(cl, 1)[0].Offset, c.want, "first offset")
 		cl.Close()
@@ -295,7 +295,7 @@ func wantError(err, want error) {
 }
 
 func tooLarge() {
-	c := client(kgo.DefaultProduceTopic(create("toolarge", 1)), kgo.ProducerBatchMaxBytes(8000000))
+	c := client(kgo.DefaultProduceTopic(create("toolarge", 1)), kgo.ProducerBatchMaxBytes(8000000), kgo.ProducerBatchCompression(kgo.NoCompression()))
 	defer c.Close()
 	wantError(c.ProduceSync(ctx, &kgo.Record{Value: make([]byte, 3000000)}).FirstErr(), kerr.MessageTooLarge)
 	Must(c.ProduceSync(ctx, &kgo.Record{Value: []byte("after")}).FirstErr(), "the next one")

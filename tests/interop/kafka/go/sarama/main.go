@@ -103,14 +103,18 @@ func codec(name string) {
 	var m []*sarama.ProducerMessage
 	for i := 0; i < 300; i++ {
 		m = append(m, &sarama.ProducerMessage{Topic: topic, Key: sarama.StringEncoder(fmt.Sprint("k", i)),
-			Value: sarama.ByteEncoder(bytes.Repeat([]byte("x"), 200)), Timestamp: time.UnixMilli(1700000000000 + int64(i)),
+			Value: sarama.ByteEncoder(bytes.Repeat([]byte("x"), 200)), Timestamp: time.UnixMilli(Then + int64(i)),
 			Headers: []sarama.RecordHeader{{Key: []byte("a"), Value: []byte("1")}}})
 	}
-	send(m, func(c *sarama.Config) { c.Producer.Compression = codecs[name]; c.Producer.Flush.Messages = 100; c.Producer.Flush.Frequency = 50 * time.Millisecond })
+	send(m, func(c *sarama.Config) {
+		c.Producer.Compression = codecs[name]
+		c.Producer.Flush.Messages = 100
+		c.Producer.Flush.Frequency = 50 * time.Millisecond
+	})
 	for i, r := range all(topic, sarama.OffsetOldest, 300) {
 		Eq(r.Offset, int64(i), "offset")
 		Eq(string(r.Key), fmt.Sprint("k", i), "key")
-		Eq(r.Timestamp.UnixMilli(), 1700000000000+int64(i), "timestamp")
+		Eq(r.Timestamp.UnixMilli(), Then+int64(i), "timestamp")
 		Eq(len(r.Value)+len(r.Headers), 201, "value and header")
 	}
 	Ask("stored " + topic + " " + name + " 300")
@@ -120,13 +124,13 @@ func consumeFrom() {
 	topic := create("from", 1)
 	var m []*sarama.ProducerMessage
 	for i := 0; i < 20; i++ {
-		m = append(m, &sarama.ProducerMessage{Topic: topic, Value: sarama.StringEncoder(strconv.Itoa(i)), Timestamp: time.UnixMilli(1700000000000 + int64(i)*1000)})
+		m = append(m, &sarama.ProducerMessage{Topic: topic, Value: sarama.StringEncoder(strconv.Itoa(i)), Timestamp: time.UnixMilli(Then + int64(i)*1000)})
 	}
 	send(m)
 	c, err := sarama.NewClient([]string{Bootstrap}, config())
 	Must(err, "client")
 	defer c.Close()
-	for when, want := range map[int64]int64{sarama.OffsetOldest: 0, sarama.OffsetNewest: 20, 1700000000000: 0, 1700000006500: 7, 1700000019000: 19, 1700000019001: -1} {
+	for when, want := range map[int64]int64{sarama.OffsetOldest: 0, sarama.OffsetNewest: 20, Then: 0, Then + 6500: 7, Then + 19000: 19, Then + 19001: -1} {
 		got, err := c.GetOffset(topic, 0, when)
 		Must(err, "offset")
 		Eq(got, want, fmt.Sprint("offset for ", when))
@@ -220,7 +224,9 @@ func (m *member) stop() {
 
 func group(name string, strategy sarama.BalanceStrategy) {
 	topic := create(name, 4)
-	mine := func(c *sarama.Config) { c.Consumer.Group.Rebalance.GroupStrategies = []sarama.BalanceStrategy{strategy} }
+	mine := func(c *sarama.Config) {
+		c.Consumer.Group.Rebalance.GroupStrategies = []sarama.BalanceStrategy{strategy}
+	}
 	send(messages(topic, 0, 40), func(c *sarama.Config) { c.Producer.Partitioner = sarama.NewRoundRobinPartitioner })
 	a := join(topic, Name(name), mine)
 	Until("all for the first", 30, func() bool { return a.distinct() == 40 })
@@ -251,7 +257,7 @@ func commit() {
 		}
 		p.MarkOffset(12, "note")
 		o.Commit()
-		Must(p.Close(), "close")
+		p.AsyncClose() // without commits by themselves Close would wait for one
 		Must(o.Close(), "close")
 	}
 	m := join(topic, Name("commit"))

@@ -91,14 +91,14 @@ func codec(name string) {
 	topic := create(name, 1)
 	var m []kafka.Message
 	for i := 0; i < 300; i++ {
-		m = append(m, kafka.Message{Key: []byte(fmt.Sprint("k", i)), Value: bytes.Repeat([]byte("x"), 200), Time: time.UnixMilli(1700000000000 + int64(i)),
+		m = append(m, kafka.Message{Key: []byte(fmt.Sprint("k", i)), Value: bytes.Repeat([]byte("x"), 200), Time: time.UnixMilli(Then + int64(i)),
 			Headers: []kafka.Header{{Key: "a", Value: []byte("1")}}})
 	}
 	send(topic, m, func(w *kafka.Writer) { w.Compression = codecs[name] })
 	for i, r := range all(topic, 300) {
 		Eq(r.Offset, int64(i), "offset")
 		Eq(string(r.Key), fmt.Sprint("k", i), "key")
-		Eq(r.Time.UnixMilli(), 1700000000000+int64(i), "timestamp")
+		Eq(r.Time.UnixMilli(), Then+int64(i), "timestamp")
 		Eq(len(r.Value)+len(r.Headers), 201, "value and header")
 	}
 	Ask("stored " + topic + " " + name + " 300")
@@ -108,7 +108,7 @@ func consumeFrom() {
 	topic := create("from", 1)
 	var m []kafka.Message
 	for i := 0; i < 20; i++ {
-		m = append(m, kafka.Message{Value: []byte(strconv.Itoa(i)), Time: time.UnixMilli(1700000000000 + int64(i)*1000)})
+		m = append(m, kafka.Message{Value: []byte(strconv.Itoa(i)), Time: time.UnixMilli(Then + int64(i)*1000)})
 	}
 	send(topic, m)
 	r := reader(topic)
@@ -120,7 +120,7 @@ func consumeFrom() {
 	if err == nil {
 		Fail("a record at the end")
 	}
-	Must(r.SetOffsetAt(ctx, time.UnixMilli(1700000006500)), "timestamp")
+	Must(r.SetOffsetAt(ctx, time.UnixMilli(Then+6500)), "timestamp")
 	Eq(read(r, 1)[0].Offset, int64(7), "by timestamp")
 	Must(r.SetOffset(3), "seek")
 	Eq(string(read(r, 1)[0].Value), "3", "by offset")
@@ -228,7 +228,8 @@ func restart() {
 	count := 0
 	feed := func(n int) {
 		for i := 0; i < n; i++ {
-			Must(w.WriteMessages(ctx, messages(count, count+1)...), "produce")
+			// It does not try again by itself where nobody listens.
+			Until("the answer", 40, func() bool { return w.WriteMessages(ctx, messages(count, count+1)...) == nil })
 			count++
 		}
 	}
@@ -288,25 +289,25 @@ func errorsOf() {
 	Must(err, "commit")
 }
 
+// Once the coordinator has read its state, and whatever the one before left open is aborted.
+func initProducer(id string) *kafka.InitProducerIDResponse {
+	var p *kafka.InitProducerIDResponse
+	Until("a producer id", 20, func() bool {
+		var err error
+		p, err = client.InitProducerID(ctx, &kafka.InitProducerIDRequest{TransactionalID: id, TransactionTimeoutMs: 30000})
+		return err == nil && p.Error == nil
+	})
+	return p
+}
+
 func transactions() {
 	topic, id := create("txn", 1), Name("txn")
-	p, err := client.InitProducerID(ctx, &kafka.InitProducerIDRequest{TransactionalID: id, TransactionTimeoutMs: 30000})
-	Must(err, "InitProducerId")
-	Must(p.Error, "InitProducerId")
+	p := initProducer(id)
 	a, err := client.AddPartitionsToTxn(ctx, &kafka.AddPartitionsToTxnRequest{TransactionalID: id, ProducerID: p.Producer.ProducerID,
 		ProducerEpoch: p.Producer.ProducerEpoch, Topics: map[string][]kafka.AddPartitionToTxn{topic: {{Partition: 0}}}})
 	Must(err, "AddPartitionsToTxn")
 	Must(a.Topics[topic][0].Error, "AddPartitionsToTxn")
-	q, err := client.InitProducerID(ctx, &kafka.InitProducerIDRequest{TransactionalID: id, TransactionTimeoutMs: 30000})
-	Must(err, "InitProducerId")
-	Until("the next epoch", 20, func() bool {
-		if q.Error != nil {
-			time.Sleep(100 * time.Millisecond)
-			q, err = client.InitProducerID(ctx, &kafka.InitProducerIDRequest{TransactionalID: id, TransactionTimeoutMs: 30000})
-			Must(err, "InitProducerId")
-		}
-		return q.Error == nil
-	})
+	q := initProducer(id)
 	Eq(q.Producer.ProducerEpoch > p.Producer.ProducerEpoch, true, "a newer epoch")
 	e, err := client.EndTxn(ctx, &kafka.EndTxnRequest{TransactionalID: id, ProducerID: p.Producer.ProducerID, ProducerEpoch: p.Producer.ProducerEpoch, Committed: true})
 	Must(err, "EndTxn")
