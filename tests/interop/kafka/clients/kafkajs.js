@@ -3,7 +3,7 @@
 // kafkajs. It brings gzip only; the other codecs are small packages in JavaScript.
 const readline = require('readline');
 const crypto = require('crypto');
-const { Kafka, logLevel, CompressionTypes, CompressionCodecs, ResourceTypes, PartitionAssigners } = require('kafkajs');
+const { Kafka, logLevel, CompressionTypes, CompressionCodecs, ConfigResourceTypes } = require('kafkajs');
 const snappy = require('snappyjs');
 const lz4 = require('lz4js');
 const xxh32 = require('lz4js/xxh32.js');
@@ -295,10 +295,10 @@ checks['error, fenced by a newer producer'] = async () => {
 checks['admin'] = async () => {
 	const topic = await create('admin', 1, [{ name: 'retention.ms', value: '3600000' }]);
 	eq(await admin.createTopics({ topics: [{ topic, numPartitions: 1 }] }), false, 'twice');
-	const setting = async () => (await admin.describeConfigs({ resources: [{ type: ResourceTypes.TOPIC, name: topic, configNames: ['retention.ms'] }] }))
+	const setting = async () => (await admin.describeConfigs({ resources: [{ type: ConfigResourceTypes.TOPIC, name: topic, configNames: ['retention.ms'] }] }))
 		.resources[0].configEntries[0].configValue;
 	eq(await setting(), '3600000');
-	await admin.alterConfigs({ resources: [{ type: ResourceTypes.TOPIC, name: topic, configEntries: [{ name: 'retention.ms', value: '7200000' }] }] });
+	await admin.alterConfigs({ resources: [{ type: ConfigResourceTypes.TOPIC, name: topic, configEntries: [{ name: 'retention.ms', value: '7200000' }] }] });
 	await until('the change', async () => (await setting()) === '7200000', 10);
 	await admin.createPartitions({ topicPartitions: [{ topic, count: 3 }] });
 	await until('three partitions', async () => (await admin.fetchTopicMetadata({ topics: [topic] })).topics[0].partitions.length === 3, 10);

@@ -26,7 +26,7 @@ func config(change ...func(*sarama.Config)) *sarama.Config {
 	c.Version = sarama.V3_6_0_0
 	c.Producer.Return.Successes = true
 	c.Producer.RequiredAcks = sarama.WaitForAll
-	c.Producer.Retry.Max = 100
+	c.Producer.Retry.Max = 300
 	c.Producer.Retry.Backoff = 100 * time.Millisecond
 	c.Metadata.Retry.Max = 100
 	c.Metadata.Retry.Backoff = 100 * time.Millisecond
@@ -397,7 +397,7 @@ func admin() {
 	Until("the group", 30, func() bool { return m.has() == 3 })
 	g, err := a.DescribeConsumerGroups([]string{Name("admin")})
 	Must(err, "describe")
-	Eq(fmt.Sprint(g[0].State, len(g[0].Members)), "Stable 1", "group")
+	Eq(fmt.Sprint(g[0].State, len(g[0].Members)), "Stable1", "group")
 	all, err := a.ListConsumerGroups()
 	Must(err, "list")
 	Eq(all[Name("admin")], "consumer", "listed")

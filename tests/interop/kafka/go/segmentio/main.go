@@ -292,9 +292,17 @@ func errorsOf() {
 // Once the coordinator has read its state, and whatever the one before left open is aborted.
 func initProducer(id string) *kafka.InitProducerIDResponse {
 	var p *kafka.InitProducerIDResponse
+	defer func() {
+		if p != nil && p.Error != nil {
+			fmt.Println("InitProducerId:", p.Error)
+		}
+	}()
 	Until("a producer id", 20, func() bool {
 		var err error
-		p, err = client.InitProducerID(ctx, &kafka.InitProducerIDRequest{TransactionalID: id, TransactionTimeoutMs: 30000})
+		p, err = client.InitProducerID(ctx, &kafka.InitProducerIDRequest{TransactionalID: id, TransactionTimeoutMs: 30000, ProducerID: -1, ProducerEpoch: -1})
+		if err != nil {
+			fmt.Println("InitProducerId:", err)
+		}
 		return err == nil && p.Error == nil
 	})
 	return p
