@@ -137,6 +137,12 @@ struct partition_range {
 	int64_t clean; /* compacted up to here, 0: never */
 };
 void partition_range(struct partition *p, struct partition_range *out);
+
+/* The edges alone, without a walk for the size. ERR_UNKNOWN_TOPIC where it was dropped. */
+struct partition_edges {
+	int64_t start, stable, end;
+};
+int partition_edges(struct partition *p, struct partition_edges *out);
 uint32_t partition_number(const struct partition *p);
 const struct topic_id *partition_topic(const struct partition *p);
 
