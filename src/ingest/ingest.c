@@ -294,8 +294,8 @@ static int look_up_topic(struct ingest_queue *q, struct ingest_request *r)
 	struct fault fault;
 	bool auto_create;
 
-	if (r->topic.len && r->topic.ptr[0] == '_')
-		return ingest_refuse(r, ERR_FORBIDDEN, "Topics that begin with _ are weir's own");
+	if (topic_name_is_reserved(r->topic))
+		return ingest_refuse(r, ERR_FORBIDDEN, "Topics that begin with __ are weir's own");
 	if (topic) {
 		set_topic(r, topic);
 	} else {

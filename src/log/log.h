@@ -110,6 +110,7 @@ struct partition_options {
 	int64_t max_lag_ms;     /* or when something dirty is so old, -1: never for that */
 	int64_t tombstone_ms;   /* how long a tombstone stays after the first pass over it */
 	int64_t recompress_ms;  /* segments this old are written again with zstd, 0: never */
+	bool append_time; /* every record has the time at which the log took it, whatever its producer says */
 };
 
 /* The partition of weir's own state. Open as soon as log_open returns. */
@@ -133,6 +134,11 @@ void partition_drop(struct partition *p);
 struct partition_range {
 	int64_t start; /* first offset retained */
 	int64_t end;   /* high watermark: one past the last durable record */
+	/*
+	 * The last stable offset: what is before it is decided. The first offset of the oldest open
+	 * transaction (start, where that is gone already), else `end`. Never goes back.
+	 */
+	int64_t stable;
 	uint64_t bytes;
 	int64_t clean; /* compacted up to here, 0: never */
 };
@@ -151,15 +157,26 @@ void partition_trim(struct partition *p, int64_t before);
 
 /* ---- entering ---- */
 
+/*
+ * A record, or, with batch_records, a whole record batch v2: `value` is the batch
+ * as it came, key, headers and timestamp_ms do not count, and batch_records is its number of
+ * records, last_offset_delta + 1 (1 for a control batch). The caller has checked it (batch_check, and that its
+ * deltas are 0, 1, 2 …); the log looks at the head alone. Stored as it came but for base offset
+ * and leader epoch, and, where the partition has append_time, timestamp type, highest timestamp and CRC.
+ * A batch of a producer with an id was asked for with producer_check() (producers.h) under the same
+ * log_enter_begin, and no commit has two of them of one producer in one partition. A transaction marker
+ * (batch_put_marker) is not asked for, and may come behind such a batch.
+ */
 struct log_record {
 	struct partition *partition;
-	int64_t timestamp_ms; /* -1: given by the log, never going back within the partition */
+	int64_t timestamp_ms; /* -1: given by the log, never going back within the partition. out: what it gave */
 	struct slice key;     /* ptr NULL: null */
 	struct slice value;   /* ptr NULL: null */
 	struct slice headers; /* encoded as in the record format, without the count */
 	uint32_t header_count;
+	uint32_t batch_records;
 	uint32_t tag;             /* the caller's */
-	int64_t offset;           /* out */
+	int64_t offset;           /* out; of a batch: of its first record */
 	struct log_record *chain; /* the log's */
 };
 
@@ -209,7 +226,8 @@ void log_enter_begin(struct log *l);
 /*
  * Enters a commit whole. 0, or a refusal with nothing changed: ERR_OVERLOADED,
  * ERR_DISK_FULL, ERR_SHUTTING_DOWN, ERR_UNKNOWN_TOPIC (a partition was closed),
- * ERR_LIMIT (more than LOG_COMMIT_BYTES_MAX in one commit).
+ * ERR_LIMIT (more than LOG_COMMIT_BYTES_MAX in one commit), ERR_CONFLICT (a batch whose
+ * producer_check is not PRODUCER_NEXT), ERR_NOMEM.
  * After 0 it becomes durable or the process dies.
  */
 int log_enter(struct log *l, struct log_commit *commit);
@@ -237,7 +255,7 @@ void log_port_run(struct log_port *port);
 /* Any thread: calls the port's wake, as news would. */
 void log_port_wake(struct log_port *port);
 
-/* Posts seen waiters back to their loops: on_waiter gets each, on the port's thread. */
+/* Posts seen waiters (and those of producer_check) back to their loops: on_waiter gets each, on the port's thread. */
 typedef void log_waiter_fn(void *ctx, struct seen_waiter *waiter);
 struct log_waiter {
 	struct seen_waiter waiter; /* give &waiter to seen_claim; owner is set by log_waiter_init */
@@ -333,6 +351,9 @@ struct log_stats {
 	uint64_t compacted_tombstones; /* left out, because their time was over */
 	uint64_t rewritten_segments, rewrite_read_bytes, rewrite_written_bytes;
 	uint64_t dirty_bytes; /* of compacted partitions: sealed and not compacted, when last looked at */
+	uint64_t producers;   /* remembered: a producer counts in each partition that it wrote to */
+	uint64_t open_transactions; /* a transaction counts in each partition */
+	uint64_t aborted_transactions;
 };
 void log_stats(struct log *l, struct log_stats *out);
 

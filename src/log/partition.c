@@ -168,7 +168,7 @@ void partition_range(struct partition *p, struct partition_range *out)
 {
 	(void)pthread_mutex_lock(&p->lock);
 	out->start = p->start;
-	out->end = p->end;
+	out->end = out->stable = p->end;
 	out->clean = p->clean;
 	out->bytes = 0;
 	for (uint32_t i = 0; i < p->segment_count; i++)

@@ -6,8 +6,10 @@
 #include "base/wire.h"
 
 #define AT_LENGTH 8u
+#define AT_EPOCH 12u
 #define AT_CRC 17u
 #define AT_ATTRIBUTES 21u
+#define AT_MAX_TIMESTAMP 35u
 
 int batch_head_read(struct slice s, struct batch_head *out)
 {
@@ -333,4 +335,79 @@ uint8_t *batch_put_empty(uint8_t *at, int64_t base, int64_t last, uint16_t attri
 	CHECK((attributes & ~BATCH_LOST) == 0);
 	batch_head_put(at, &head);
 	return at + BATCH_HEAD_BYTES;
+}
+
+/* ---- transaction markers ---- */
+
+#define MARKER_ABORT 0u
+#define MARKER_COMMIT 1u
+#define MARKER_KEY_BYTES 4u
+#define MARKER_VALUE_BYTES 6u
+
+uint8_t *batch_put_marker(uint8_t *at, const struct batch_marker *m)
+{
+	uint8_t key[MARKER_KEY_BYTES], value[MARKER_VALUE_BYTES];
+	struct batch_build b;
+	struct batch_head head;
+
+	(void)wire_put_u16(wire_put_u16(key, 0), m->commit ? MARKER_COMMIT : MARKER_ABORT);
+	(void)wire_put_u32(wire_put_u16(value, 0), (uint32_t)m->coordinator_epoch);
+	batch_build_start(&b, at, 0);
+	batch_build_put(&b, &(struct batch_record){.timestamp = m->timestamp_ms,
+						   .key = slice_make(key, sizeof(key)),
+						   .value = slice_make(value, sizeof(value)),
+						   .headers = slice_null()});
+	head = (struct batch_head){.bytes = (uint32_t)(b.at - b.begin),
+				   .attributes = BATCH_IS_TRANSACTIONAL | BATCH_IS_CONTROL,
+				   .base_timestamp = m->timestamp_ms,
+				   .max_timestamp = m->timestamp_ms,
+				   .producer_id = m->producer_id,
+				   .producer_epoch = m->producer_epoch,
+				   .base_sequence = -1,
+				   .count = 1};
+	CHECK(head.bytes == BATCH_MARKER_BYTES);
+	batch_head_put(at, &head);
+	return at + BATCH_MARKER_BYTES;
+}
+
+/* Of the value only version 0 is known, but a later one begins with the same fields. */
+int batch_marker_read(struct slice batch, struct batch_marker *out)
+{
+	struct batch_record record;
+	struct wire_reader key, value;
+	struct batch_walk w;
+	uint16_t type;
+
+	if (batch_walk_start(&w, batch) || batch_walk_next(&w, &record) != 1 || !record.key.ptr)
+		return ERR_MALFORMED;
+	key = wire_reader_make(record.key);
+	(void)wire_u16(&key);
+	type = wire_u16(&key);
+	if (key.bad)
+		return ERR_MALFORMED;
+	if (type != MARKER_ABORT && type != MARKER_COMMIT)
+		return 0;
+	value = wire_reader_make(record.value.ptr ? record.value : slice_make("", 0));
+	(void)wire_u16(&value);
+	*out = (struct batch_marker){.producer_id = w.head.producer_id,
+				     .producer_epoch = w.head.producer_epoch,
+				     .timestamp_ms = record.timestamp,
+				     .commit = type == MARKER_COMMIT,
+				     .coordinator_epoch = (int32_t)wire_u32(&value)};
+	return value.bad ? ERR_MALFORMED : 1;
+}
+
+/* ---- what storing changes ---- */
+
+void batch_place(uint8_t *batch, int64_t base_offset)
+{
+	(void)wire_put_u64(batch, (uint64_t)base_offset);
+	(void)wire_put_u32(batch + AT_EPOCH, 0);
+}
+
+void batch_put_append_time(uint8_t *batch, const struct batch_head *head, int64_t timestamp_ms)
+{
+	(void)wire_put_u16(batch + AT_ATTRIBUTES, head->attributes | BATCH_TIME_IS_APPEND);
+	(void)wire_put_u64(batch + AT_MAX_TIMESTAMP, (uint64_t)timestamp_ms);
+	put_crc(batch, head->bytes);
 }

@@ -115,6 +115,56 @@ static inline bool batch_is_lost(const struct batch_head *h)
  */
 uint8_t *batch_put_empty(uint8_t *at, int64_t base, int64_t last, uint16_t attributes, int64_t timestamp_ms);
 
+/*
+ * A transaction marker: a control batch of one record that ends a transaction of
+ * a producer in its partition. Source: EndTransactionMarker, ControlRecordType,
+ * MemoryRecords.writeEndTransactionalMarker of Apache Kafka.
+ */
+#define BATCH_MARKER_BYTES 78u
+
+struct batch_marker {
+	int64_t producer_id;
+	int64_t timestamp_ms;
+	int32_t coordinator_epoch;
+	int16_t producer_epoch;
+	bool commit; /* else it aborts */
+};
+
+/* BATCH_MARKER_BYTES, with base offset 0. Returns behind it. */
+uint8_t *batch_put_marker(uint8_t *at, const struct batch_marker *m);
+
+/* Reads one: `batch` begins with a whole control batch. 1; 0 for control batches of other kinds; ERR_MALFORMED. */
+int batch_marker_read(struct slice batch, struct batch_marker *out);
+
+static inline bool batch_is_control(const struct batch_head *h)
+{
+	return h->attributes & BATCH_IS_CONTROL;
+}
+
+static inline bool batch_is_transactional(const struct batch_head *h)
+{
+	return h->attributes & BATCH_IS_TRANSACTIONAL;
+}
+
+/* The sequence `by` behind this one: 0 follows on 2^31 - 1. (DefaultRecordBatch.incrementSequence) */
+static inline int32_t batch_sequence_after(int32_t sequence, int32_t by)
+{
+	return (int32_t)(((uint32_t)sequence + (uint32_t)by) & INT32_MAX);
+}
+
+/* Of its last record; also where records of it were compacted away. */
+static inline int32_t batch_last_sequence(const struct batch_head *h)
+{
+	return h->base_sequence < 0 ? -1 : batch_sequence_after(h->base_sequence, h->last_offset_delta);
+}
+
+/*
+ * For who stores a batch: puts base offset and a leader epoch of 0, which no checksum covers. And, for a batch that
+ * is to bear the time at which it was stored: timestamp type, highest timestamp, checksum.
+ */
+void batch_place(uint8_t *batch, int64_t base_offset);
+void batch_put_append_time(uint8_t *batch, const struct batch_head *head, int64_t timestamp_ms);
+
 /* Writes the head of a batch whose records stand behind it already, and its checksum. h->crc is ignored. */
 void batch_head_put(uint8_t *batch, const struct batch_head *h);
 

@@ -57,6 +57,73 @@ static void a_built_batch_reads_back(void **state)
 	assert_int_equal(batch_walk_next(&walk, &r), 0);
 }
 
+/* As Kafka writes it: 78 bytes, key (version 0, type), value (version 0, coordinator's epoch). */
+static void a_marker_is_a_control_batch_of_one_record(void **state)
+{
+	static const uint8_t record[] = {0x20, 0, 0, 0, 8, 0, 0, 0, 1, 12, 0, 0, 0, 0, 0, 7, 0};
+	struct batch_marker m = {.producer_id = 4711,
+				 .producer_epoch = 3,
+				 .coordinator_epoch = 7,
+				 .timestamp_ms = 1700000000000,
+				 .commit = true};
+	uint8_t memory[BATCH_MARKER_BYTES];
+	struct batch_marker back;
+	struct batch_head head;
+
+	(void)state;
+	assert_ptr_equal(batch_put_marker(memory, &m), memory + BATCH_MARKER_BYTES);
+	assert_int_equal(batch_check(slice_make(memory, sizeof(memory)), &head), 0);
+	assert_int_equal(head.attributes, BATCH_IS_TRANSACTIONAL | BATCH_IS_CONTROL);
+	assert_int_equal(head.producer_id, 4711);
+	assert_int_equal(head.producer_epoch, 3);
+	assert_int_equal(head.base_sequence, -1);
+	assert_int_equal(batch_last_sequence(&head), -1);
+	assert_memory_equal(memory + BATCH_HEAD_BYTES, record, sizeof(record));
+	assert_int_equal(batch_marker_read(slice_make(memory, sizeof(memory)), &back), 1);
+	assert_true(back.commit && back.producer_id == 4711 && back.producer_epoch == 3 &&
+		    back.coordinator_epoch == 7 && back.timestamp_ms == m.timestamp_ms);
+	m.commit = false;
+	(void)batch_put_marker(memory, &m);
+	assert_int_equal(batch_marker_read(slice_make(memory, sizeof(memory)), &back), 1);
+	assert_false(back.commit);
+	memory[BATCH_HEAD_BYTES + 8] = 9; /* a kind that is not known */
+	assert_int_equal(batch_marker_read(slice_make(memory, sizeof(memory)), &back), 0);
+}
+
+static void a_stored_batch_gets_place_and_time(void **state)
+{
+	uint8_t memory[512];
+	struct slice batch = build_three(memory);
+	struct batch_head head;
+	struct batch_walk walk;
+	struct batch_record r;
+
+	(void)state;
+	memory[15] = 9; /* leader epoch */
+	batch_place(memory, 1000);
+	assert_int_equal(memory[15], 0);
+	assert_int_equal(batch_check(batch, &head), 0);
+	assert_int_equal(head.base_offset, 1000);
+	batch_put_append_time(memory, &head, 7777);
+	assert_int_equal(batch_check(batch, &head), 0);
+	assert_int_equal(head.max_timestamp, 7777);
+	assert_int_equal(head.base_timestamp, 1000);
+	assert_int_equal(batch_walk_start(&walk, batch), 0);
+	while (batch_walk_next(&walk, &r) == 1)
+		assert_int_equal(r.timestamp, 7777);
+}
+
+static void sequences_begin_again_behind_the_highest(void **state)
+{
+	struct batch_head head = {.base_sequence = INT32_MAX - 1, .last_offset_delta = 3};
+
+	(void)state;
+	assert_int_equal(batch_last_sequence(&head), 1);
+	head.last_offset_delta = 1;
+	assert_int_equal(batch_last_sequence(&head), INT32_MAX);
+	assert_int_equal(batch_sequence_after(INT32_MAX, 1), 0);
+}
+
 static void a_rebuilt_batch_keeps_place_and_times(void **state)
 {
 	uint8_t memory[512];
@@ -152,6 +219,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_built_batch_reads_back),
+		cmocka_unit_test(a_marker_is_a_control_batch_of_one_record),
+		cmocka_unit_test(a_stored_batch_gets_place_and_time),
+		cmocka_unit_test(sequences_begin_again_behind_the_highest),
 		cmocka_unit_test(a_rebuilt_batch_keeps_place_and_times),
 		cmocka_unit_test(every_flipped_bit_is_seen_or_outside_the_crc),
 		cmocka_unit_test(an_empty_batch_stands_for_offsets_and_has_no_records),
