@@ -220,12 +220,15 @@ static int add_piece(struct fetch *f, struct fetch_part *part, const struct log_
 
 /* ---- gathering ---- */
 
+static size_t min_size(size_t a, size_t b)
+{
+	return a < b ? a : b;
+}
+
 static void shut(struct fetch *f, struct fetch_part *part, bool full)
 {
-	size_t most = part->bytes_max > part->bytes ? part->bytes_max : part->bytes;
-
 	part->state = PART_SHUT;
-	part->counted = full ? most : part->bytes;
+	part->counted = full ? part->bytes_max : min_size(part->bytes, part->bytes_max);
 	f->counted += part->counted;
 }
 
@@ -250,11 +253,6 @@ static struct fetch_part *find_lead(struct fetch *f)
 static bool is_first(struct fetch *f, const struct fetch_part *part)
 {
 	return part->bytes == 0 && part == find_lead(f);
-}
-
-static size_t min_size(size_t a, size_t b)
-{
-	return a < b ? a : b;
 }
 
 static size_t room_of_part(const struct fetch_part *part)
@@ -282,35 +280,81 @@ static void shut_for_room(struct fetch *f, struct fetch_part *part)
 	shut(f, part, true);
 }
 
-/* The batches that lie before the last stable offset, which is always between two. */
-static void cut_at_stable(struct fetch_part *part, struct log_view *view)
+/*
+ * Of a view what lies before the last stable offset (which is always between two
+ * batches) and has room; where it is the first of all, one batch has room in any case.
+ */
+static void cut_view(const struct fetch *f, const struct fetch_part *part, struct log_view *view, size_t room,
+		     bool first)
 {
+	int64_t limit = f->options.committed ? part->stable : INT64_MAX;
 	struct slice rest = view->batches;
 	struct batch_head head;
+	size_t taken = 0;
 
+	if (view->next_offset <= limit && rest.len <= room)
+		return;
 	view->next_offset = part->next;
-	while (batch_head_read(rest, &head) == 0 && head.base_offset < part->stable) {
+	while (batch_head_read(rest, &head) == 0 && head.base_offset < limit &&
+	       (taken + head.bytes <= room || (first && taken == 0))) {
 		view->next_offset = batch_last_offset(&head) + 1;
+		taken += head.bytes;
 		rest = slice_from(rest, head.bytes);
 	}
-	view->batches.len -= rest.len;
+	view->batches.len = taken;
+}
+
+/*
+ * The first batch of all is larger than the room that was set aside for it, and came from
+ * disk after later parts had filled the rest: those are gathered anew, with what is left.
+ */
+static void reopen_later(struct fetch *f, const struct fetch_part *lead)
+{
+	for (uint32_t i = f->lead; i < f->options.part_count; i++) {
+		struct fetch_part *part = &f->options.parts[i];
+		if (part == lead || part->error)
+			continue;
+		f->bytes -= part->bytes;
+		f->counted -= part->counted;
+		drop_pieces(part);
+		part->counted = 0;
+		part->cut = false;
+		part->next = part->offset;
+		part->again = part->state == PART_READING;
+		if (!part->again)
+			part->state = PART_OPEN;
+	}
+	f->full = false;
+}
+
+static bool is_decided(const struct fetch *f, const struct fetch_part *part, const struct log_view *view)
+{
+	struct batch_head head;
+
+	return !f->options.committed ||
+	       (batch_head_read(view->batches, &head) == 0 && head.base_offset < part->stable);
 }
 
 static void take_view(struct fetch *f, struct fetch_part *part, struct log_view *view)
 {
+	size_t room = min_size(room_of_part(part), room_of_all(f));
+	bool decided;
+
 	if (view->gap.from < view->gap.to) { /* as if compacted away */
 		blob_unref(view->blob);
 		part->next = view->gap.to;
 		return;
 	}
-	if (f->options.committed && view->next_offset > part->stable)
-		cut_at_stable(part, view);
+	decided = is_decided(f, part, view);
+	cut_view(f, part, view, room, is_first(f, part));
+	if (view->batches.len > room && f->bytes > 0)
+		reopen_later(f, part);
 	if (view->batches.len == 0) {
 		blob_unref(view->blob);
-		shut(f, part, false);
-	} else if (!is_first(f, part) && view->batches.len > min_size(room_of_part(part), room_of_all(f))) {
-		blob_unref(view->blob);
-		shut_for_room(f, part);
+		if (decided)
+			shut_for_room(f, part);
+		else
+			shut(f, part, false);
 	} else if (add_piece(f, part, view)) {
 		blob_unref(view->blob);
 		f->full = true;
@@ -337,6 +381,7 @@ static void read_from_disk(struct fetch *f, struct fetch_part *part, size_t room
 	struct budget_share *share = f->options.hub->options.share;
 	size_t bytes = min_size(room, READ_BYTES_MAX);
 
+	part->pressed = f->reserved > 0 && room < room_of_part(part);
 	if (share)
 		bytes = min_size(bytes, budget_credit(share, READ_BYTES_MAX));
 	if (start_read(f, part, bytes, room))
@@ -389,7 +434,7 @@ static void read_part(struct fetch *f, struct fetch_part *part)
 	}
 }
 
-/* In order, until all are shut, or more reads would be under way than may be. */
+/* In order, until all are shut, or one must wait: for room that it comes before others for, or for other reads. */
 static void read_parts(struct fetch *f)
 {
 	for (uint32_t i = 0; i < f->options.part_count && f->read_count < READS_MAX; i++) {
@@ -397,6 +442,8 @@ static void read_parts(struct fetch *f)
 		if (part->state == PART_HELD)
 			part->state = PART_OPEN;
 		read_part(f, part);
+		if (part->state == PART_HELD || (part->state == PART_READING && part->pressed))
+			return;
 	}
 }
 
@@ -407,7 +454,7 @@ static void open_part(struct fetch *f, struct fetch_part *part)
 	int rc;
 
 	drop_pieces(part);
-	part->cut = false;
+	part->cut = part->again = false;
 	part->counted = 0;
 	part->next = part->offset;
 	part->start = part->stable = part->end = -1;
@@ -470,7 +517,7 @@ static size_t wanted(const struct fetch *f)
 static bool is_enough(const struct fetch *f)
 {
 	return f->failed || f->full || f->expired || !f->options.wait || f->options.part_count == 0 ||
-	       f->counted >= wanted(f);
+	       f->counted >= wanted(f) || f->bytes >= wanted(f);
 }
 
 static void unpark(struct fetch *f)
@@ -512,8 +559,11 @@ static bool count_view(struct fetch *f, struct fetch_part *part)
 	if (view.gap.from < view.gap.to) {
 		part->next = view.gap.to;
 	} else {
-		if (f->options.committed && view.next_offset > part->stable)
-			cut_at_stable(part, &view);
+		cut_view(f, part, &view, SIZE_MAX, false);
+		if (view.batches.len == 0) {
+			blob_unref(view.blob);
+			return false;
+		}
 		count(f, part, view.batches.len);
 		part->next = view.next_offset;
 	}
@@ -614,9 +664,12 @@ static void settle_reads(struct fetch *f)
 		f->reserved -= r->reserved;
 		r->part->state = PART_OPEN;
 		r->read.view.blob = NULL; /* taken below, where there is one */
-		/* An end that it saw is old news, read_part looks again. */
-		if (r->read.result != LOG_READ_END)
+		if (r->part->again) {
+			r->part->again = false;
+			blob_unref(view.blob);
+		} else if (r->read.result != LOG_READ_END) { /* an end that it saw is old news: read_part looks again */
 			settle(f, r->part, r->read.result, &view, 0);
+		}
 		free_read(r);
 	}
 }
