@@ -306,7 +306,7 @@ static void cut_view(const struct fetch *f, const struct fetch_part *part, struc
 
 /*
  * The first batch of all is larger than the room that was set aside for it, and came from
- * disk after later parts had filled the rest: those are gathered anew, with what is left.
+ * disk after later parts had taken of the rest: those are gathered anew, with what is left.
  */
 static void reopen_later(struct fetch *f, const struct fetch_part *lead)
 {
@@ -347,7 +347,7 @@ static void take_view(struct fetch *f, struct fetch_part *part, struct log_view 
 	}
 	decided = is_decided(f, part, view);
 	cut_view(f, part, view, room, is_first(f, part));
-	if (view->batches.len > room && f->bytes > 0)
+	if (view->batches.len > room && f->bytes + f->reserved + view->batches.len > f->bytes_max)
 		reopen_later(f, part);
 	if (view->batches.len == 0) {
 		blob_unref(view->blob);

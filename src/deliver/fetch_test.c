@@ -263,6 +263,7 @@ static void predict(struct world *w, const struct fetch_options *o, struct answe
 		const struct shelf *s = shelf_of(w, part);
 		uint32_t at = 0;
 		bool part_full = false;
+		size_t there;
 		a->parts[i].first = a->parts[i].next = part->offset;
 		if (part->offset > end_of(s)) {
 			a->parts[i].error = ERR_CURSOR_AHEAD;
@@ -289,8 +290,9 @@ static void predict(struct world *w, const struct fetch_options *o, struct answe
 			a->parts[i].bytes += bytes;
 			a->parts[i].next = s->batches[at].last + 1;
 		}
-		a->counted += at < s->count || a->parts[i].bytes > part->bytes_max ? part->bytes_max :
-										     a->parts[i].bytes;
+		for (there = a->parts[i].bytes; at < s->count; at++)
+			there += s->batches[at].bytes;
+		a->counted += there < part->bytes_max ? there : part->bytes_max;
 	}
 }
 
