@@ -320,6 +320,8 @@ struct log_read {
 	struct log_view view;
 	struct log_read *next; /* the log's */
 	int64_t time_ms;       /* with log_find_start: what to look for */
+	bool stamp;            /* with log_find_start: found_ms is wanted, at the price of another read */
+	int64_t found_ms;      /* out: the timestamp of the record at `offset`; -1: there is none */
 	int kind;
 };
 
@@ -327,6 +329,7 @@ struct log_read {
 int log_read_start(struct log *l, struct log_read *r);
 
 /* The first offset whose timestamp is at or after r->time_ms; the high watermark where there is none. Result in r->offset. */
+#define LOG_TIME_MAX INT64_MAX /* as time_ms: the first record with the highest timestamp of all */
 int log_find_start(struct log *l, struct log_read *r);
 
 /* Blocking forms of both for the command line and for start. */
