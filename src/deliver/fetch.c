@@ -22,7 +22,7 @@
 #include "deliver/inner.h"
 #include "proto/batch/batch.h"
 
-#define READS_MAX 4u               /* of one fetch at once */
+#define READS_MAX 4u              /* of one fetch at once */
 #define READ_BYTES_MAX (1u << 20) /* of one read */
 
 enum phase {
@@ -667,7 +667,8 @@ static void settle_reads(struct fetch *f)
 		if (r->part->again) {
 			r->part->again = false;
 			blob_unref(view.blob);
-		} else if (r->read.result != LOG_READ_END) { /* an end that it saw is old news: read_part looks again */
+		} else if (r->read.result !=
+			   LOG_READ_END) { /* an end that it saw is old news: read_part looks again */
 			settle(f, r->part, r->read.result, &view, 0);
 		}
 		free_read(r);

@@ -56,9 +56,9 @@ struct fetch_part {
 
 	/* The fetch's own. */
 	uint8_t state;
-	bool cut;   /* had a batch that there was no room for */
+	bool cut;     /* had a batch that there was no room for */
 	bool pressed; /* is being read with less room than it may get when other reads have come */
-	bool again; /* what is being read for it is of no use any more */
+	bool again;   /* what is being read for it is of no use any more */
 	int64_t next;
 	size_t counted;
 	struct fetch *fetch;

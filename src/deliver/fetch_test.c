@@ -189,7 +189,10 @@ static void append_some(struct world *w, uint32_t commits)
 		       rand_below(&w->rand, rand_below(&w->rand, 8) ? 300 : 20000));
 }
 
-static int would_wait(void) { return -EAGAIN; }
+static int would_wait(void)
+{
+	return -EAGAIN;
+}
 
 static int64_t never_now(void *self, int fd, void *bytes, size_t n, uint64_t at)
 {

@@ -103,8 +103,8 @@ struct fetch_read {
 	struct hub *hub;
 	struct fetch *fetch; /* NULL: cut meanwhile */
 	struct fetch_part *part;
-	size_t reserved; /* room that was set aside for its part */
-	struct fetch_read *of_fetch;    /* the next one of the same fetch */
+	size_t reserved;                 /* room that was set aside for its part */
+	struct fetch_read *of_fetch;     /* the next one of the same fetch */
 	struct fetch_read *next, **prev; /* of the hub's */
 	bool done;
 };

@@ -89,8 +89,9 @@ static int put_topics(struct fetch_call *f, struct kafka_fetch_response *out)
 
 	for (size_t t = 0; t < in->topics_count && rc == 0; t++) {
 		const struct kafka_fetch_request_topic *asked = &in->topics[t];
-		struct kafka_fetch_response_partition *list = kafka_call_array(
-			f->call, &kafka_fetch_response_partition_layout, asked->partitions_count);
+		struct kafka_fetch_response_partition *list =
+			kafka_call_array(f->call, &kafka_fetch_response_partition_layout,
+					 asked->partitions_count);
 		topics[t].topic = asked->topic;
 		topics[t].partitions = list;
 		topics[t].partitions_count = asked->partitions_count;
@@ -170,8 +171,7 @@ static void ask_part(struct fetch_call *f, uint32_t i, struct topic *topic,
 {
 	struct fetch_part *part = &f->parts[i];
 	struct partition *partition;
-	int16_t code =
-		kafka_leader_find(topic, asked->partition, asked->current_leader_epoch, &partition);
+	int16_t code = kafka_leader_find(topic, asked->partition, asked->current_leader_epoch, &partition);
 
 	if (code == 0)
 		code = check_history(asked);

@@ -39,7 +39,7 @@ static void put(struct kafka_list_offsets_response_partition *out, int64_t offse
 static int16_t code_of(int rc)
 {
 	return rc == ERR_UNKNOWN_TOPIC ? KAFKA_UNKNOWN_TOPIC_OR_PARTITION :
-	       rc == ERR_IO	       ? KAFKA_STORAGE_ERROR :
+	       rc == ERR_IO            ? KAFKA_STORAGE_ERROR :
 					 KAFKA_LEADER_NOT_AVAILABLE;
 }
 
@@ -131,8 +131,9 @@ static int list_partition(struct listing *l, struct partition *p, int64_t timest
 static int list_topic(struct listing *l, const struct kafka_list_offsets_request_topic *asked,
 		      struct kafka_list_offsets_response_topic *out)
 {
-	struct kafka_list_offsets_response_partition *list = kafka_call_array(
-		l->call, &kafka_list_offsets_response_partition_layout, asked->partitions_count);
+	struct kafka_list_offsets_response_partition *list =
+		kafka_call_array(l->call, &kafka_list_offsets_response_partition_layout,
+				 asked->partitions_count);
 	struct topic *topic = topics_find(l->call->app->topics, asked->name);
 	int rc = list ? 0 : ERR_NOMEM;
 

@@ -29,8 +29,9 @@ static int look_at_topic(struct kafka_call *call,
 			 const struct kafka_offset_for_leader_epoch_request_topic *asked,
 			 struct kafka_offset_for_leader_epoch_response_topic *out)
 {
-	struct kafka_offset_for_leader_epoch_response_partition *list = kafka_call_array(
-		call, &kafka_offset_for_leader_epoch_response_partition_layout, asked->partitions_count);
+	struct kafka_offset_for_leader_epoch_response_partition *list =
+		kafka_call_array(call, &kafka_offset_for_leader_epoch_response_partition_layout,
+				 asked->partitions_count);
 	struct topic *topic = topics_find(call->app->topics, asked->topic);
 
 	if (!list)
@@ -47,8 +48,9 @@ static void run_offset_for_leader_epoch(struct kafka_call *call)
 {
 	const struct kafka_offset_for_leader_epoch_request *in = call->request;
 	struct kafka_offset_for_leader_epoch_response *out = kafka_call_response(call);
-	struct kafka_offset_for_leader_epoch_response_topic *topics = kafka_call_array(
-		call, &kafka_offset_for_leader_epoch_response_topic_layout, in->topics_count);
+	struct kafka_offset_for_leader_epoch_response_topic *topics =
+		kafka_call_array(call, &kafka_offset_for_leader_epoch_response_topic_layout,
+				 in->topics_count);
 	int rc = topics ? 0 : ERR_NOMEM;
 
 	for (size_t i = 0; i < in->topics_count && rc == 0; i++)
