@@ -4,6 +4,7 @@
 
 #include "deliver/fetch.h"
 #include "deliver/reader.h"
+#include "log/producers.h"
 
 /*
  * What hub.c, reader.c and fetch.c share: how readers and fetches hang on watches. Only files of this

@@ -116,6 +116,7 @@ struct partition_options {
 	bool compact;
 	uint32_t dirty_percent; /* a pass begins when so much of what is sealed is dirty */
 	int64_t max_lag_ms;     /* or when something dirty is so old, -1: never for that */
+	int64_t min_lag_ms;     /* what is not so old is safe from a pass */
 	int64_t tombstone_ms;   /* how long a tombstone stays after the first pass over it */
 	int64_t recompress_ms;  /* segments this old are written again with zstd, 0: never */
 	bool append_time; /* every record has the time at which the log took it, whatever its producer says */
@@ -293,6 +294,7 @@ struct log_view {
 	struct blob *blob; /* owned by the reader: blob_unref when done */
 	struct slice batches;
 	int64_t next_offset; /* where to go on */
+	int64_t stable;      /* the last stable offset when it was read (partition_range) */
 	int64_t entered_ns;  /* monotonic, of the oldest commit in it; 0: not known any more */
 	struct {
 		int64_t from, to;
@@ -314,10 +316,17 @@ enum log_read_result {
  */
 int log_read(struct partition *p, int64_t offset, size_t bytes_max, struct log_view *out);
 
+/*
+ * The same for who reads committed records only: ends at the last stable offset, so that nothing in the
+ * view is undecided. What was decided against is in it: partition_hides (producers.h) tells of each batch.
+ */
+int log_read_stable(struct partition *p, int64_t offset, size_t bytes_max, struct log_view *out);
+
 struct log_read {
 	struct partition *partition;
 	int64_t offset;
 	size_t bytes_max;
+	bool stable; /* as log_read_stable */
 	struct log_port *port;
 	void (*on_read)(struct log_read *r);
 	/* out: */
