@@ -39,6 +39,7 @@ void ingest_set_limits(struct ingest *in, const struct ingest_limits *limits)
 	atomic_store(&in->header_bytes_max, or_default(limits->header_bytes_max, 32u << 10));
 	atomic_store(&in->records_max, (uint32_t)or_default(limits->records_max, 100000));
 	atomic_store(&in->inflate_ratio_max, (uint32_t)or_default(limits->inflate_ratio_max, 256));
+	atomic_store(&in->batch_bytes_max, limits->batch_bytes_max);
 }
 
 void ingest_get_limits(const struct ingest *in, struct ingest_limits *out)
@@ -48,6 +49,7 @@ void ingest_get_limits(const struct ingest *in, struct ingest_limits *out)
 	out->header_bytes_max = atomic_load(&in->header_bytes_max);
 	out->records_max = atomic_load(&in->records_max);
 	out->inflate_ratio_max = atomic_load(&in->inflate_ratio_max);
+	out->batch_bytes_max = atomic_load(&in->batch_bytes_max);
 }
 
 /*
@@ -117,7 +119,8 @@ int ingest_queue_new(const struct ingest_queue_options *options, struct ingest_q
 
 	if (!q)
 		return ERR_NOMEM;
-	if (inflater_new(&q->inflater)) {
+	if (inflater_new(&q->inflater) || codec_new(&q->codec)) {
+		inflater_free(q->inflater);
 		mem_free(q);
 		return ERR_NOMEM;
 	}
@@ -125,6 +128,7 @@ int ingest_queue_new(const struct ingest_queue_options *options, struct ingest_q
 	q->port = options->port;
 	q->run_blocking = options->run_blocking;
 	q->want_flush = options->want_flush;
+	q->want_flush_later = options->want_flush_later;
 	q->now_ns = options->now_ns;
 	q->ctx = options->ctx;
 	q->shard = options->shard;
@@ -132,6 +136,9 @@ int ingest_queue_new(const struct ingest_queue_options *options, struct ingest_q
 	list_init(&q->queued);
 	list_init(&q->decided);
 	list_init(&q->to_read);
+	batches_list_init(&q->batches);
+	batches_list_init(&q->batches_decided);
+	buf_init(&q->plain, 0);
 	atomic_fetch_add(&in->queue_count, 1);
 	*out = q;
 	return 0;
@@ -144,6 +151,10 @@ void ingest_queue_free(struct ingest_queue *q)
 	CHECK(q->in_flight == 0);
 	atomic_fetch_sub(&q->ingest->queue_count, 1);
 	inflater_free(q->inflater);
+	codec_free(q->codec);
+	if (q->share)
+		budget_sub(q->share, q->plain_charged);
+	buf_fini(&q->plain);
 	mem_free(q);
 }
 
@@ -526,7 +537,7 @@ void ingest_flush(struct ingest_queue *q)
 	struct ingest_request *r;
 	struct seen_waiter *woken;
 
-	if (!q->queued.first)
+	if (!q->queued.first && !q->batches.first)
 		return;
 	batch = q->queued;
 	if (batch.end == &q->queued.first)
@@ -535,6 +546,7 @@ void ingest_flush(struct ingest_queue *q)
 	log_enter_begin(q->ingest->log);
 	while ((r = list_take(&batch)) != NULL)
 		enter_one(q, r);
+	batches_enter(q);
 	log_enter_end(q->ingest->log);
 	woken = q->woken;
 	q->woken = NULL;
@@ -543,6 +555,7 @@ void ingest_flush(struct ingest_queue *q)
 	/* Callbacks may start and flush again: each pass takes from the front. */
 	while ((r = list_take(&q->decided)) != NULL)
 		finish(q, r);
+	batches_finish(q);
 }
 
 /* ---- starting ---- */

@@ -35,6 +35,8 @@ struct ingest_limits {
 	size_t header_bytes_max;    /* key and headers of one record, 0: 32 KiB */
 	uint32_t records_max;       /* of one request, 0: 100 000 */
 	uint32_t inflate_ratio_max; /* past the first MiB of output, 0: 256 */
+	/* Of a record batch (ingest_batch.h), 0: 1 MiB and 12 bytes as in Kafka, or more where a record may be larger. */
+	size_t batch_bytes_max;
 };
 
 /*
@@ -68,6 +70,8 @@ struct ingest_queue_options {
 	ingest_blocking_fn *run_blocking; /* NULL: waits on the spot (tests, tools) */
 	/* Something was queued outside a start (a wait ended): ingest_flush is wanted at the end of this turn. */
 	void (*want_flush)(void *ctx);
+	/* The log has no room for record batches at present: ingest_flush is wanted in some milliseconds. NULL: they are refused. */
+	void (*want_flush_later)(void *ctx);
 	int64_t (*now_ns)(void *ctx); /* the loop's clock, for the time that requests take; with a shard */
 	void *ctx;
 	struct metrics_shard *shard; /* of the loop: what comes in is counted there. NULL: nowhere */
