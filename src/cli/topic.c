@@ -48,6 +48,14 @@ static const struct cli_option create_options[] = {
 	{.name = "recompress-after",
 	 .value = "DURATION",
 	 .doc = "age at which segments are written again with zstd; or never"},
+	{.name = "min-lag", .value = "DURATION", .doc = "how long a record is safe from compaction, 0"},
+	{.name = "timestamps",
+	 .value = "WORD",
+	 .doc = "create (the producer's) or append (weir's)",
+	 .complete = CLI_COMPLETE_WORDS,
+	 .words = "create append"},
+	{.name = "max-message-bytes", .value = "SIZE", .doc = "largest batch of a Kafka producer, 1048588"},
+	{.name = "segment-bytes", .value = "SIZE", .doc = "size of a segment; or auto"},
 	{.name = "json", .doc = "print the server's JSON"},
 	{0},
 };
@@ -410,7 +418,11 @@ static const struct {
 	{"dirty-percent", "compaction.dirty_percent"},
 	{"max-lag", "compaction.max_lag"},
 	{"tombstone-retention", "compaction.tombstone_retention"},
+	{"min-lag", "compaction.min_lag"},
 	{"recompress-after", "recompress_after"},
+	{"timestamps", "timestamps"},
+	{"max-message-bytes", "max_message_bytes"},
+	{"segment-bytes", "segment_bytes"},
 };
 
 /* "compaction.max_lag" goes into the object of its section, which is left open for the next one of it. */

@@ -54,11 +54,11 @@ static bool is_api_key(const struct setting *s)
 
 static int refuse_key(struct slice key, struct fault *fault)
 {
-	const char *names[16];
+	const char *names[24];
 	char list[400] = "";
 	uint32_t count = 0;
 
-	for (uint32_t i = 0, at = 0; i < setting_count && count < 16; i++) {
+	for (uint32_t i = 0, at = 0; i < setting_count && count < 24; i++) {
 		if (!is_api_key(&setting_table[i]))
 			continue;
 		names[count++] = setting_table[i].path;

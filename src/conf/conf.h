@@ -23,6 +23,7 @@
 
 enum conf_durability { CONF_DURABILITY_FSYNC, CONF_DURABILITY_OS };
 enum conf_cleanup { CONF_CLEANUP_DELETE, CONF_CLEANUP_COMPACT, CONF_CLEANUP_COMPACT_DELETE };
+enum conf_timestamps { CONF_TIMESTAMPS_CREATE, CONF_TIMESTAMPS_APPEND };
 enum conf_log_level { CONF_LOG_ERROR, CONF_LOG_WARNING, CONF_LOG_INFO, CONF_LOG_DEBUG };
 enum conf_log_format { CONF_LOG_TEXT, CONF_LOG_JSON };
 
@@ -45,6 +46,10 @@ struct conf_topic {
 	int64_t compaction_tombstone_ms;  /* 24 h */
 	int64_t recompress_after_ms;      /* 0: never */
 	int64_t idempotency_ttl_ms;       /* 7 d */
+	int64_t compaction_min_lag_ms;    /* 0 */
+	int64_t timestamps;               /* enum conf_timestamps */
+	int64_t max_message_bytes;        /* 1 048 588 */
+	int64_t segment_bytes;            /* 0: as log.segment_bytes */
 	bool auto_create;                 /* of topic_defaults alone */
 };
 

@@ -294,9 +294,9 @@ static const struct {
 	{"http: {cors: True}\n",
 	 "f:1:14: http.cors: \"True\": expected true or false; did you mean \"true\"?\n"},
 	{"topic_defaults: {retention: 30}\n",
-	 "f:1:29: topic_defaults.retention: \"30\": expected a duration from 1s to 36500d, such as 7d, or forever\n"},
+	 "f:1:29: topic_defaults.retention: \"30\": expected a duration from 1ms to 36500d, such as 7d, or forever\n"},
 	{"topic_defaults: {retention: ever}\n",
-	 "f:1:29: topic_defaults.retention: \"ever\": expected a duration from 1s to 36500d, such as 7d, or forever\n"},
+	 "f:1:29: topic_defaults.retention: \"ever\": expected a duration from 1ms to 36500d, such as 7d, or forever\n"},
 	{"http: {body_bytes_max: 64M}\n",
 	 "f:1:24: http.body_bytes_max: \"64M\": expected a size from 1KiB to 1GiB, such as 16MiB\n"},
 	{"threads: -1\n", "f:1:10: threads: \"-1\": expected a whole number from 1 to 256, or auto\n"},
@@ -309,11 +309,12 @@ static const struct {
 	{"topics: [{name: a}, {name: b}, {name: a}]\n",
 	 "f:1:39: topics: \"a\" is named twice, first on line 1\n"},
 	{"topics: [{partitions: 2}]\n", "f:1:10: topics[0].name: missing\n"},
-	{"topics: [{name: _x}]\n", "f:1:17: topics[_x]: \"_x\": names that begin with _ are weir's own\n"},
+	{"topics: [{name: __x}]\n",
+	 "f:1:17: topics[__x]: \"__x\": names that begin with __ are weir's own\n"},
 	{"topics: [{name: a b}]\n",
 	 "f:1:17: topics[0].name: \"a b\": expected 1 to 249 of a-z, A-Z, 0-9, '.', '_' and '-'\n"},
 	{"topics: [{name: a, auto_create: true}]\n",
-	 "f:1:20: unknown key \"auto_create\" in topics[a]: expected one of name, partitions, retention, retention_bytes, durability, cleanup, compaction, recompress_after, idempotency\n"},
+	 "f:1:20: unknown key \"auto_create\" in topics[a]: expected one of name, partitions, retention, retention_bytes, durability, cleanup, compaction, recompress_after, segment_bytes, timestamps, max_message_bytes, idempotency\n"},
 	{"topics: {name: a}\n", "f:1:9: topics: expected a list, each item a mapping: - { name: NAME }\n"},
 	{"topics: [{name: a, partitions: 10001}]\n",
 	 "f:1:32: topics[a].partitions: \"10001\": expected a whole number from 1 to 10000\n"},
@@ -513,8 +514,8 @@ static void a_topic_takes_the_keys_of_the_file(void **state)
 	assert_true(slice_eq_str(
 		buf_slice(&out),
 		"\"partitions\":12,\"retention\":\"forever\",\"retention_bytes\":\"unlimited\",\"durability\":\"fsync\","
-		"\"cleanup\":\"delete\",\"compaction\":{\"dirty_percent\":50,\"max_lag\":\"1d\",\"tombstone_retention\":\"1d\"},"
-		"\"recompress_after\":\"never\",\"idempotency\":{\"ttl\":\"90s\"}"));
+		"\"cleanup\":\"delete\",\"compaction\":{\"dirty_percent\":50,\"max_lag\":\"1d\",\"min_lag\":\"0\",\"tombstone_retention\":\"1d\"},"
+		"\"recompress_after\":\"never\",\"segment_bytes\":\"auto\",\"timestamps\":\"create\",\"max_message_bytes\":\"1048588\",\"idempotency\":{\"ttl\":\"90s\"}"));
 	buf_fini(&out);
 	assert_int_equal(conf_topic_set(&t, SLICE_LIT("retnetion"), SLICE_LIT("1d"), &fault),
 			 ERR_BAD_TOPIC_CONFIG);

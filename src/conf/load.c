@@ -455,8 +455,8 @@ static void load_topic(struct loader *l, struct conf_topic *topic, const struct 
 	walk_map(l, &w, "", item);
 	check_required(l, &w, item);
 	*name_at = w.marks[name - setting_table];
-	if (topic->name && topic->name[0] == '_')
-		tell(l, *name_at, w.label, "%s: \"%s\": names that begin with _ are weir's own", w.label,
+	if (topic->name && strncmp(topic->name, "__", 2) == 0)
+		tell(l, *name_at, w.label, "%s: \"%s\": names that begin with __ are weir's own", w.label,
 		     topic->name);
 }
 

@@ -30,6 +30,11 @@ static const char *const cleanups[] = {"delete", "compact", "compact_delete", NU
 static const struct setting_alias cleanup_aliases[] = {{"compact,delete", "compact_delete"},
 						       {"delete,compact", "compact_delete"},
 						       {NULL, NULL}};
+static const char *const timestamps[] = {"create", "append", NULL};
+/* As Kafka's message.timestamp.type spells it. */
+static const struct setting_alias timestamp_aliases[] = {{"CreateTime", "create"},
+							 {"LogAppendTime", "append"},
+							 {NULL, NULL}};
 static const char *const source_types[] = {"webhook", NULL};
 static const char *const schemes[] = {"none",    "github",   "stripe",      "slack",
 				      "shopify", "standard", "hmac_sha256", NULL};
@@ -167,16 +172,16 @@ const struct setting setting_table[] = {
 	 IN_FILE(stream.ws_message_bytes)},
 
 	/* ---- a topic ---- */
-	{"name", NULL, "Name of the topic; a leading _ is weir's own.", .type = SETTING_STRING, .min = 1,
+	{"name", NULL, "Name of the topic; a leading __ is weir's own.", .type = SETTING_STRING, .min = 1,
 	 .max = 249, .shape = conf_is_topic_name, .shape_text = topic_text,
 	 .flags = SETTING_REQUIRED | SETTING_ITEM_ONLY, IN_TOPIC(name)},
 	{"partitions", "1", "Partitions of the topic; the number may grow, never shrink.",
 	 .type = SETTING_INT, .min = 1, .max = 10000, IN_TOPIC(partitions)},
 	{"retention", "7d", "How long a record is kept, counted from when it was appended.",
-	 .type = SETTING_DURATION, .word = "forever", .word_value = -1, .min = SECONDS(1), .max = DAYS(36500),
+	 .type = SETTING_DURATION, .word = "forever", .word_value = -1, .min = 1, .max = DAYS(36500),
 	 IN_TOPIC(retention_ms)},
 	{"retention_bytes", "unlimited", "Most bytes kept in a partition; the oldest segments go first.",
-	 .type = SETTING_SIZE, .word = "unlimited", .word_value = -1, .min = MIB(1), .max = GIB(1 << 20),
+	 .type = SETTING_SIZE, .word = "unlimited", .word_value = -1, .min = 1, .max = GIB(1 << 20),
 	 IN_TOPIC(retention_bytes)},
 	{"durability", "fsync",
 	 "When a record is acknowledged: fsync is after the disk has it, os after the kernel has it.",
@@ -189,8 +194,11 @@ const struct setting setting_table[] = {
 	 .type = SETTING_INT, .unit = "percent", .min = 1, .max = 100, IN_TOPIC(compaction_dirty_percent)},
 	{"compaction.max_lag", "1d",
 	 "Age of a record at which its partition is compacted however little has changed; forever leaves it to dirty_percent.",
-	 .type = SETTING_DURATION, .word = "forever", .word_value = -1, .min = SECONDS(1), .max = DAYS(36500),
+	 .type = SETTING_DURATION, .word = "forever", .word_value = -1, .min = 1, .max = DAYS(36500),
 	 IN_TOPIC(compaction_max_lag_ms)},
+	{"compaction.min_lag", "0",
+	 "How long a record is safe from compaction, so that slow readers see what a later one replaces.",
+	 .type = SETTING_DURATION, .min = 0, .max = DAYS(36500), IN_TOPIC(compaction_min_lag_ms)},
 	{"compaction.tombstone_retention", "1d",
 	 "How long a tombstone stays in a compacted topic, from the first pass that meets it, so that slow readers see it.",
 	 .type = SETTING_DURATION, .min = 0, .max = DAYS(36500), IN_TOPIC(compaction_tombstone_ms)},
@@ -198,6 +206,16 @@ const struct setting setting_table[] = {
 	 "Age of a closed segment at which it is written again with zstd; readers see no difference.",
 	 .type = SETTING_DURATION, .word = "never", .word_value = 0, .min = SECONDS(1), .max = DAYS(36500),
 	 IN_TOPIC(recompress_after_ms)},
+	{"segment_bytes", "auto",
+	 "Size at which a segment is closed and the next one begun; auto is log.segment_bytes.",
+	 .type = SETTING_SIZE, .word = "auto", .word_value = 0, .min = KIB(16), .max = GIB(1),
+	 IN_TOPIC(segment_bytes)},
+	{"timestamps", "create",
+	 "Whose time a record bears: create is the producer's where it gives one, append is always weir's.",
+	 .type = SETTING_ENUM, .names = timestamps, .aliases = timestamp_aliases, IN_TOPIC(timestamps)},
+	{"max_message_bytes", "1048588",
+	 "Largest record batch that a Kafka producer may send, compressed as it comes. Over HTTP http.record_bytes_max counts.",
+	 .type = SETTING_SIZE, .min = KIB(1), .max = MIB(32), IN_TOPIC(max_message_bytes)},
 	{"idempotency.ttl", "7d", "How long an idempotency key is remembered.", .type = SETTING_DURATION,
 	 .min = SECONDS(1), .max = DAYS(366), IN_TOPIC(idempotency_ttl_ms)},
 	{"auto_create", "true", "Whether a topic is made when it is first written to.", .type = SETTING_BOOL,

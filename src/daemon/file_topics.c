@@ -39,7 +39,9 @@ static bool same(const struct topic_config *a, const struct topic_config *b)
 	       a->compaction_dirty_percent == b->compaction_dirty_percent &&
 	       a->compaction_max_lag_ms == b->compaction_max_lag_ms &&
 	       a->compaction_tombstone_ms == b->compaction_tombstone_ms &&
-	       a->recompress_after_ms == b->recompress_after_ms;
+	       a->recompress_after_ms == b->recompress_after_ms &&
+	       a->compaction_min_lag_ms == b->compaction_min_lag_ms && a->timestamps == b->timestamps &&
+	       a->max_message_bytes == b->max_message_bytes && a->segment_bytes == b->segment_bytes;
 }
 
 /* Whether the topic may become what the file says. Asked of all before one is changed, as a file is applied whole or not at all. */

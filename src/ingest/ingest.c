@@ -39,7 +39,6 @@ void ingest_set_limits(struct ingest *in, const struct ingest_limits *limits)
 	atomic_store(&in->header_bytes_max, or_default(limits->header_bytes_max, 32u << 10));
 	atomic_store(&in->records_max, (uint32_t)or_default(limits->records_max, 100000));
 	atomic_store(&in->inflate_ratio_max, (uint32_t)or_default(limits->inflate_ratio_max, 256));
-	atomic_store(&in->batch_bytes_max, limits->batch_bytes_max);
 }
 
 void ingest_get_limits(const struct ingest *in, struct ingest_limits *out)
@@ -49,7 +48,6 @@ void ingest_get_limits(const struct ingest *in, struct ingest_limits *out)
 	out->header_bytes_max = atomic_load(&in->header_bytes_max);
 	out->records_max = atomic_load(&in->records_max);
 	out->inflate_ratio_max = atomic_load(&in->inflate_ratio_max);
-	out->batch_bytes_max = atomic_load(&in->batch_bytes_max);
 }
 
 /*
@@ -305,8 +303,8 @@ static int look_up_topic(struct ingest_queue *q, struct ingest_request *r)
 	struct fault fault;
 	bool auto_create;
 
-	if (r->topic.len && r->topic.ptr[0] == '_')
-		return ingest_refuse(r, ERR_FORBIDDEN, "Topics that begin with _ are weir's own");
+	if (topic_name_is_reserved(r->topic))
+		return ingest_refuse(r, ERR_FORBIDDEN, "Topics that begin with __ are weir's own");
 	if (topic) {
 		set_topic(r, topic);
 	} else {

@@ -35,8 +35,6 @@ struct ingest_limits {
 	size_t header_bytes_max;    /* key and headers of one record, 0: 32 KiB */
 	uint32_t records_max;       /* of one request, 0: 100 000 */
 	uint32_t inflate_ratio_max; /* past the first MiB of output, 0: 256 */
-	/* Of a record batch (ingest_batch.h), 0: 1 MiB and 12 bytes as in Kafka, or more where a record may be larger. */
-	size_t batch_bytes_max;
 };
 
 /*

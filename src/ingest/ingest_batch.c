@@ -32,7 +32,6 @@
 #define COMMIT_PRODUCERS 64u           /* or so many batches of producers: each is compared with them */
 #define SCRATCH_KEPT ((size_t)4 << 20)
 #define INFLATED_MAX ((size_t)64 << 20) /* of one request; what is beyond is asked for again by the client */
-#define DEFAULT_BYTES_MAX 1048588u      /* Kafka's message.max.bytes */
 
 enum batch_state {
 	BATCH_DECIDED, /* its result stands */
@@ -57,19 +56,10 @@ struct batch_commit {
 
 /* ---- limits ---- */
 
-size_t ingest_batch_bytes_max(const struct ingest *in)
+/* A record inflates to no more than a batch may have, and a batch to no more than every reader takes. */
+static struct batch_rules make_rules(const struct ingest *in, const struct topic_config *config)
 {
-	size_t set = atomic_load(&in->batch_bytes_max);
-	size_t record = atomic_load(&in->record_bytes_max) + atomic_load(&in->header_bytes_max) + 1024;
-
-	if (set)
-		return set;
-	return record > DEFAULT_BYTES_MAX ? record : DEFAULT_BYTES_MAX;
-}
-
-static struct batch_rules make_rules(const struct ingest *in)
-{
-	size_t batch = ingest_batch_bytes_max(in);
+	size_t batch = config->max_message_bytes;
 	size_t plain = atomic_load(&in->body_bytes_max);
 
 	if (plain < 2 * batch)
@@ -113,20 +103,32 @@ static const char *keep_text(struct ingest_batches *r, const char *text)
 
 /* ---- checking, without the lock ---- */
 
-/* What one request has used of a bound, and what its items have in common. */
+/* What one request has used of a bound, and what its items have in common: the topic that was found last. */
 struct checking {
-	struct batch_rules rules;
 	size_t inflated;
-	struct slice name; /* of the topic that was found last */
+	struct slice name;
 	struct topic *topic;
+	struct batch_rules rules;
+	bool compacted;
 };
+
+static void look_up(struct ingest_queue *q, struct checking *c, struct slice name)
+{
+	struct topic_config config;
+
+	c->name = name;
+	c->topic = topics_find(q->ingest->topics, name);
+	if (!c->topic)
+		return;
+	topic_config(q->ingest->topics, c->topic, &config);
+	c->rules = make_rules(q->ingest, &config);
+	c->compacted = topic_is_compacted(&config);
+}
 
 static int find_topic(struct ingest_queue *q, struct checking *c, struct ingest_batch *item)
 {
-	if (!c->topic || c->name.ptr != item->topic.ptr || c->name.len != item->topic.len) {
-		c->topic = topics_find(q->ingest->topics, item->topic);
-		c->name = item->topic;
-	}
+	if (!c->topic || c->name.ptr != item->topic.ptr || c->name.len != item->topic.len)
+		look_up(q, c, item->topic);
 	item->found = c->topic;
 	if (!item->found)
 		return refuse(item, ERR_UNKNOWN_TOPIC, NULL);
@@ -193,7 +195,7 @@ static int check_item(struct ingest_queue *q, struct ingest_batches *r, struct c
 		rc = verify(q, r, c, item, &v);
 	if (rc)
 		return rc;
-	if (v.keyless && topic_is_compacted(&item->found->config))
+	if (v.keyless && c->compacted)
 		return refuse_keyless(r, item, &v);
 	if (v.max_timestamp != v.head.max_timestamp)
 		batch_put_max_timestamp((uint8_t *)(uintptr_t)item->bytes.ptr, &v.head, v.max_timestamp);
@@ -207,7 +209,7 @@ static int check_item(struct ingest_queue *q, struct ingest_batches *r, struct c
 
 static void check_all(struct ingest_queue *q, struct ingest_batches *r)
 {
-	struct checking c = {.rules = make_rules(q->ingest)};
+	struct checking c = {.inflated = 0};
 
 	for (uint32_t i = 0; i < r->count; i++) {
 		struct ingest_batch *item = &r->items[i];

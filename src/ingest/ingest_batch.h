@@ -90,9 +90,6 @@ void ingest_batches_init(struct ingest_batches *r, struct ingest_batch *items, u
  */
 int ingest_batches_start(struct ingest_queue *q, struct ingest_batches *r);
 
-/* The most bytes that a batch may have. Any thread. */
-size_t ingest_batch_bytes_max(const struct ingest *in);
-
 /*
  * Who knows of transactions (txn.h): may this producer write a transactional batch to the partition now? 0 or
  * ERR_*. Called under log_enter_begin, from any loop. Before the first request; NULL: nobody may.

@@ -15,7 +15,7 @@ struct ingest {
 	struct seen *seen;
 	struct topics *topics;
 	const struct sys *sys;
-	_Atomic size_t record_bytes_max, body_bytes_max, header_bytes_max, batch_bytes_max;
+	_Atomic size_t record_bytes_max, body_bytes_max, header_bytes_max;
 	_Atomic uint32_t records_max, inflate_ratio_max;
 	_Atomic uint32_t queue_count;
 	ingest_may_write_fn *may_write;

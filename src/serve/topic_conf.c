@@ -16,6 +16,11 @@ void topic_conf_to(const struct conf_topic *from, struct topic_config *to)
 		.compaction_tombstone_ms = from->compaction_tombstone_ms,
 		.recompress_after_ms = from->recompress_after_ms,
 		.idempotency_ttl_ms = from->idempotency_ttl_ms,
+		.compaction_min_lag_ms = from->compaction_min_lag_ms,
+		.timestamps =
+			from->timestamps == CONF_TIMESTAMPS_APPEND ? TOPIC_APPEND_TIME : TOPIC_CREATE_TIME,
+		.max_message_bytes = (uint32_t)from->max_message_bytes,
+		.segment_bytes = (uint64_t)from->segment_bytes,
 	};
 }
 
@@ -34,4 +39,9 @@ void topic_conf_from(const struct topic_config *from, struct conf_topic *to)
 	to->compaction_tombstone_ms = from->compaction_tombstone_ms;
 	to->recompress_after_ms = from->recompress_after_ms;
 	to->idempotency_ttl_ms = from->idempotency_ttl_ms;
+	to->compaction_min_lag_ms = from->compaction_min_lag_ms;
+	to->timestamps =
+		from->timestamps == TOPIC_APPEND_TIME ? CONF_TIMESTAMPS_APPEND : CONF_TIMESTAMPS_CREATE;
+	to->max_message_bytes = from->max_message_bytes;
+	to->segment_bytes = (int64_t)from->segment_bytes;
 }

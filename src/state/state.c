@@ -147,36 +147,55 @@ static void on_committed(struct log_commit *c)
 	mem_free(change);
 }
 
-static struct change *new_change(struct state *s, const struct state_row *rows, uint32_t count)
+static struct slice copy_slice(uint8_t **at, struct slice from)
 {
-	size_t bytes = sizeof(struct change) + count * sizeof(struct log_record);
+	struct slice copy = {.ptr = from.ptr ? *at : NULL, .len = from.len};
+
+	if (from.len)
+		memcpy(*at, from.ptr, from.len);
+	*at += from.len;
+	return copy;
+}
+
+/* A record of another partition, with what it points to. */
+static void copy_record(struct log_record *to, const struct log_record *from, uint8_t **at)
+{
+	*to = *from;
+	to->key = copy_slice(at, from->key);
+	to->value = copy_slice(at, from->value);
+	to->headers = copy_slice(at, from->headers);
+}
+
+static struct change *new_change(struct state *s, const struct state_row *rows, uint32_t count,
+				 const struct log_record *others, uint32_t other_count)
+{
+	size_t bytes = sizeof(struct change) + ((size_t)count + other_count) * sizeof(struct log_record);
 	struct change *change;
 	uint8_t *at;
 
 	for (uint32_t i = 0; i < count; i++)
 		bytes += 1 + rows[i].key.len + rows[i].value.len;
+	for (uint32_t i = 0; i < other_count; i++)
+		bytes += others[i].key.len + others[i].value.len + others[i].headers.len;
 	change = mem_zalloc(1, bytes);
 	if (!change)
 		return NULL;
 	change->state = s;
-	at = (uint8_t *)(change->records + count);
+	at = (uint8_t *)(change->records + count + other_count);
 	for (uint32_t i = 0; i < count; i++) {
 		struct log_record *r = &change->records[i];
 		r->partition = s->partition;
 		r->timestamp_ms = -1;
 		r->key = slice_make(at, 1 + rows[i].key.len);
 		*at++ = (uint8_t)rows[i].table;
-		memcpy(at, rows[i].key.ptr, rows[i].key.len);
-		at += rows[i].key.len;
-		if (rows[i].value.ptr) {
-			r->value = slice_make(at, rows[i].value.len);
-			memcpy(at, rows[i].value.ptr, rows[i].value.len);
-			at += rows[i].value.len;
-		}
+		(void)copy_slice(&at, rows[i].key);
+		r->value = copy_slice(&at, rows[i].value);
 	}
+	for (uint32_t i = 0; i < other_count; i++)
+		copy_record(&change->records[count + i], &others[i], &at);
 	change->commit.frees = rows[0].frees;
 	change->commit.records = change->records;
-	change->commit.record_count = count;
+	change->commit.record_count = count + other_count;
 	change->commit.on_done = on_committed;
 	return change;
 }
@@ -192,10 +211,16 @@ static int enter_change(struct state *s, struct change *change)
 
 int state_put(struct state *s, const struct state_row *rows, uint32_t count, const struct state_done *done)
 {
+	return state_put_with(s, rows, count, NULL, 0, done);
+}
+
+int state_put_with(struct state *s, const struct state_row *rows, uint32_t count,
+		   const struct log_record *records, uint32_t record_count, const struct state_done *done)
+{
 	struct change *change;
 
 	CHECK(count > 0);
-	change = new_change(s, rows, count);
+	change = new_change(s, rows, count, records, record_count);
 	if (!change)
 		return ERR_NOMEM;
 	if (done) {
@@ -253,7 +278,7 @@ static void append_again(struct state *s, const struct gather *counted)
 	g.bytes = mem_alloc(counted->bytes_needed + 1);
 	if (g.rows && g.bytes) {
 		gather_all(s, &g);
-		change = g.count == counted->count ? new_change(s, g.rows, g.count) : NULL;
+		change = g.count == counted->count ? new_change(s, g.rows, g.count, NULL, 0) : NULL;
 		if (change) {
 			change->tidy = true;
 			atomic_store(&s->tidying, true);

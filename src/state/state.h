@@ -19,6 +19,10 @@ struct state;
 enum state_table_id {
 	STATE_TOPICS = 1,
 	STATE_TRIMS = 2,
+	STATE_OFFSETS = 3,
+	STATE_GROUPS = 4,
+	STATE_TRANSACTIONS = 5,
+	STATE_PRODUCER_IDS = 6,
 	/* Never given twice: a number stands in every row on disk. */
 };
 
@@ -64,6 +68,13 @@ struct state_row {
  * are the caller's to change, after this has given 0. Errors as log_enter, and ERR_NOMEM.
  */
 int state_put(struct state *s, const struct state_row *rows, uint32_t count, const struct state_done *done);
+
+/*
+ * The same, and in the same commit these records (or whole batches: log_record.batch_records) of other
+ * partitions, copied: what they hold and the rows become durable together or not at all.
+ */
+int state_put_with(struct state *s, const struct state_row *rows, uint32_t count,
+		   const struct log_record *records, uint32_t record_count, const struct state_done *done);
 
 /* Under log_enter: writes all live rows again where the internal partition has grown too long. */
 void state_tidy(struct state *s);

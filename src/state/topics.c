@@ -16,11 +16,11 @@
 #include "base/mem.h"
 #include "base/wire.h"
 
-#define TOPIC_ROW_VERSION 2u /* 1 knows nothing of compaction and recompression */
+/* 1 knows nothing of compaction and recompression, 2 nothing of timestamps, message and segment sizes and min_lag */
+#define TOPIC_ROW_VERSION 3u
 #define TRIM_ROW_VERSION 1u
-#define ROW_BYTES_MAX (96u + TOPIC_NAME_MAX)
+#define ROW_BYTES_MAX (128u + TOPIC_NAME_MAX)
 #define DAY_MS 86400000
-#define INTERNAL_PREFIX '_'
 
 struct slot {
 	struct slot *next_name, *next_id;
@@ -174,7 +174,7 @@ static struct slot *new_slot(struct slice name, const struct topic_id *id)
 		return NULL;
 	memcpy(s->topic.name, name.ptr, name.len);
 	s->topic.id = *id;
-	s->topic.internal = name.ptr[0] == INTERNAL_PREFIX;
+	s->topic.internal = topic_name_is_reserved(name);
 	return s;
 }
 
@@ -200,16 +200,24 @@ static struct slice write_row(const struct topic *topic, const struct topic_conf
 	at = wire_put_u64(at, (uint64_t)c->compaction_max_lag_ms);
 	at = wire_put_u64(at, (uint64_t)c->compaction_tombstone_ms);
 	at = wire_put_u64(at, (uint64_t)c->recompress_after_ms);
+	at = wire_put_u64(at, (uint64_t)c->compaction_min_lag_ms);
+	at = wire_put_u8(at, (uint8_t)c->timestamps);
+	at = wire_put_u32(at, c->max_message_bytes);
+	at = wire_put_u64(at, c->segment_bytes);
 	return slice_make(bytes, (size_t)(at - bytes));
 }
 
-/* What rows of version 1 do not say. */
+/* What rows of version 1 do not say, nor those of 2. */
 static void read_lifecycle(struct wire_reader *r, uint32_t version, struct topic_config *c)
 {
 	c->compaction_dirty_percent = version == 1 ? 50 : wire_u32(r);
 	c->compaction_max_lag_ms = version == 1 ? DAY_MS : (int64_t)wire_u64(r);
 	c->compaction_tombstone_ms = version == 1 ? DAY_MS : (int64_t)wire_u64(r);
 	c->recompress_after_ms = version == 1 ? 0 : (int64_t)wire_u64(r);
+	c->compaction_min_lag_ms = version < 3 ? 0 : (int64_t)wire_u64(r);
+	c->timestamps = version < 3 ? TOPIC_CREATE_TIME : (enum topic_timestamps)wire_u8(r);
+	c->max_message_bytes = version < 3 ? TOPIC_MESSAGE_BYTES : wire_u32(r);
+	c->segment_bytes = version < 3 ? 0 : wire_u64(r);
 }
 
 static bool read_row(struct slice value, struct slice *name, struct topic *out)
@@ -232,7 +240,7 @@ static bool read_row(struct slice value, struct slice *name, struct topic *out)
 	read_lifecycle(&r, version, c);
 	return !r.bad && name->len > 0 && name->len <= TOPIC_NAME_MAX && c->partitions > 0 &&
 	       c->partitions <= TOPIC_PARTITIONS_MAX && c->durability <= TOPIC_OS &&
-	       c->cleanup <= TOPIC_COMPACT_DELETE;
+	       c->cleanup <= TOPIC_COMPACT_DELETE && c->timestamps <= TOPIC_APPEND_TIME;
 }
 
 static bool read_id(struct slice key, struct topic_id *id)
@@ -376,7 +384,8 @@ static struct partition_options partition_settings(const struct topic_config *c)
 {
 	bool forever = c->cleanup == TOPIC_COMPACT;
 
-	return (struct partition_options){.retention_ms = forever ? -1 : c->retention_ms,
+	return (struct partition_options){.segment_bytes = c->segment_bytes,
+					  .retention_ms = forever ? -1 : c->retention_ms,
 					  .retention_bytes = forever ? -1 : c->retention_bytes,
 					  .compact = topic_is_compacted(c),
 					  .dirty_percent = c->compaction_dirty_percent,
@@ -620,7 +629,8 @@ static int check_config(const struct topic_config *c, struct fault *fault)
 	if (c->partitions == 0 || c->partitions > TOPIC_PARTITIONS_MAX)
 		return fault_set(fault, ERR_BAD_TOPIC_CONFIG, "partitions is %u; it must be between 1 and %u",
 				 c->partitions, TOPIC_PARTITIONS_MAX);
-	if (c->compaction_dirty_percent > 100 || c->compaction_tombstone_ms < 0)
+	if (c->compaction_dirty_percent > 100 || c->compaction_tombstone_ms < 0 ||
+	    c->compaction_min_lag_ms < 0)
 		return fault_set(fault, ERR_BAD_TOPIC_CONFIG,
 				 "compaction.dirty_percent is at most 100, and no duration negative");
 	if (c->idempotency_ttl_ms < 0)

@@ -14,8 +14,19 @@
  */
 #define TOPIC_NAME_MAX 249u
 #define TOPIC_PARTITIONS_MAX 10000u
+#define TOPIC_MESSAGE_BYTES 1048588u /* Kafka's: 1 MiB and the 12 bytes before a batch */
+
+/*
+ * Names that begin with two underscores are weir's own. One underscore is anybody's: programs
+ * of Kafka's world make such topics for themselves (_schemas, _connect-offsets).
+ */
+static inline bool topic_name_is_reserved(struct slice name)
+{
+	return name.len >= 2 && name.ptr[0] == '_' && name.ptr[1] == '_';
+}
 
 enum topic_durability { TOPIC_FSYNC, TOPIC_OS };
+enum topic_timestamps { TOPIC_CREATE_TIME, TOPIC_APPEND_TIME };
 enum topic_cleanup { TOPIC_DELETE, TOPIC_COMPACT, TOPIC_COMPACT_DELETE };
 
 struct topic_config {
@@ -29,6 +40,10 @@ struct topic_config {
 	int64_t compaction_max_lag_ms;     /* default 24 h; -1: no bound */
 	int64_t compaction_tombstone_ms;   /* default 24 h */
 	int64_t recompress_after_ms;       /* default 0: never */
+	int64_t compaction_min_lag_ms;     /* default 0 */
+	enum topic_timestamps timestamps;
+	uint32_t max_message_bytes; /* of a batch of a Kafka producer; default TOPIC_MESSAGE_BYTES */
+	uint64_t segment_bytes;     /* default 0: the log's */
 };
 
 /* Whether each record must have a key. */
@@ -41,7 +56,7 @@ struct topic {
 	char name[TOPIC_NAME_MAX + 1];
 	struct topic_id id;
 	int64_t created_ms;
-	bool internal;  /* weir's own: name begins with _ */
+	bool internal;  /* weir's own: topic_name_is_reserved */
 	bool from_file; /* the configuration file names it: read-only over the API */
 	_Atomic bool deleted;
 	_Atomic uint32_t partition_count;

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/wire.h"
 #include "state/topics.h"
 #include "sys/test_dir.h"
 
@@ -133,6 +134,83 @@ static void a_long_state_is_written_again_shorter(void **state)
 	assert_true(test_dir_remove(w.dir));
 }
 
+/* A row that an earlier version has written: 1 ends behind from_file, 2 behind recompress_after. */
+static struct slice old_row(uint8_t version, uint8_t *bytes)
+{
+	uint8_t *at = wire_put_u8(bytes, version);
+
+	at = wire_put_u8(at, 3);
+	at = wire_put_bytes(at, SLICE_LIT("old"));
+	at = wire_put_u64(at, 1000); /* created */
+	at = wire_put_u32(at, 2);
+	at = wire_put_u64(at, 5000); /* retention */
+	at = wire_put_u64(at, (uint64_t)-1);
+	at = wire_put_u8(at, TOPIC_OS);
+	at = wire_put_u8(at, TOPIC_COMPACT);
+	at = wire_put_u64(at, 7000); /* idempotency.ttl */
+	at = wire_put_u8(at, 1);     /* from the file */
+	if (version == 1)
+		return slice_make(bytes, (size_t)(at - bytes));
+	at = wire_put_u32(at, 30);
+	at = wire_put_u64(at, 40);
+	at = wire_put_u64(at, 50);
+	at = wire_put_u64(at, 60);
+	return slice_make(bytes, (size_t)(at - bytes));
+}
+
+static void rows_of_earlier_versions_are_read(void **state)
+{
+	struct topic_config c;
+	struct topic_id id;
+	struct slice name;
+	uint8_t bytes[128];
+
+	(void)state;
+	for (uint8_t version = 1; version <= 2; version++) {
+		struct slice row = old_row(version, bytes);
+		assert_int_equal(topic_row_read(SLICE_LIT("0123456789abcdef"), row, &id, &name, &c), 0);
+		assert_true(slice_eq_str(name, "old"));
+		assert_int_equal(c.durability, TOPIC_OS);
+		assert_int_equal(c.cleanup, TOPIC_COMPACT);
+		assert_int_equal(c.compaction_dirty_percent, version == 1 ? 50 : 30);
+		assert_int_equal(c.recompress_after_ms, version == 1 ? 0 : 60);
+		assert_int_equal(c.timestamps, TOPIC_CREATE_TIME);
+		assert_int_equal(c.max_message_bytes, TOPIC_MESSAGE_BYTES);
+		assert_int_equal(c.segment_bytes, 0);
+		assert_int_equal(c.compaction_min_lag_ms, 0);
+		row.len--;
+		assert_int_equal(topic_row_read(SLICE_LIT("0123456789abcdef"), row, &id, &name, &c),
+				 ERR_CORRUPT);
+	}
+}
+
+static void settings_survive_a_restart(void **state)
+{
+	struct topic_config config = plain;
+	struct topic *topic;
+	struct world w;
+
+	(void)state;
+	config.timestamps = TOPIC_APPEND_TIME;
+	config.max_message_bytes = 3000000;
+	config.segment_bytes = 1u << 20;
+	config.compaction_min_lag_ms = 77;
+	assert_true(test_dir_make(w.dir, "topics-test"));
+	up(&w);
+	log_enter_begin(w.log);
+	assert_int_equal(topics_create(w.topics, SLICE_LIT("t"), &config, true, NULL, &topic, NULL), 0);
+	log_enter_end(w.log);
+	down(&w);
+	up(&w);
+	topic_config(w.topics, topics_find(w.topics, SLICE_LIT("t")), &config);
+	assert_int_equal(config.timestamps, TOPIC_APPEND_TIME);
+	assert_int_equal(config.max_message_bytes, 3000000);
+	assert_int_equal(config.segment_bytes, 1u << 20);
+	assert_int_equal(config.compaction_min_lag_ms, 77);
+	down(&w);
+	assert_true(test_dir_remove(w.dir));
+}
+
 static void names_are_checked(void **state)
 {
 	(void)state;
@@ -147,6 +225,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(topics_survive_a_restart),
 		cmocka_unit_test(a_long_state_is_written_again_shorter),
+		cmocka_unit_test(rows_of_earlier_versions_are_read),
+		cmocka_unit_test(settings_survive_a_restart),
 		cmocka_unit_test(names_are_checked),
 	};
 

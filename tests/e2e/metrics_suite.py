@@ -363,7 +363,7 @@ def refusals(w, t):
         ("too_many_records", lambda: post(w, t, b"1\n" * 100001, NDJSON)),
         ("unsupported_media_type", lambda: post(w, t, b"x", headers={"Content-Encoding": "br"})),
         ("invalid_topic", lambda: post(w, "a%20b", b"x")),
-        ("forbidden", lambda: post(w, "_own", b"x")),
+        ("forbidden", lambda: post(w, "__own", b"x")),
         ("partition_out_of_range", lambda: post(w, t, b"x", partition=7)),
         ("invalid_parameter", lambda: post(w, t, b"x", ack="perhaps")),
         ("unknown_parameter", lambda: post(w, t, b"x", colour="red")),

@@ -264,3 +264,25 @@ def _(w):
         if not after:
             break
     eq(names, ["many.%04d" % i for i in range(2000)])
+
+
+@test("names with one leading underscore are anybody's, as programs of Kafka's world use them; two are weir's own")
+def _(w):
+    t = "_schemas" + w.topic()
+    expect(put(w, t), 201)
+    w.push(t, b"1")
+    check(t in [x["name"] for x in w.get("/v1/topics").json()["topics"]], "it is not listed")
+    expect(put(w, "__consumer_offsets"), 403, "forbidden")
+
+
+@test("timestamps, sizes of messages and segments, and how long compaction waits are settings of a topic, kept over a restart", own=True)
+def _():
+    with Weir() as w:
+        expect(put(w, "t", timestamps="append", max_message_bytes="2MiB", segment_bytes=65536, compaction={"min_lag": "1h"}), 201)
+        w.restart()
+        doc = w.get("/v1/topics/t").json()
+        eq((doc["timestamps"], doc["max_message_bytes"], doc["segment_bytes"], doc["compaction"]["min_lag"]),
+           ("append", "2MiB", "64KiB", "1h"))
+        expect(put(w, "t", timestamps="LogAppendTime", segment_bytes="auto"), 200)
+        for bad in ({"timestamps": "never"}, {"max_message_bytes": "1GiB"}, {"segment_bytes": 1}):
+            expect(put(w, "t", **bad), 400, "invalid_topic_config")

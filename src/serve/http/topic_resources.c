@@ -328,8 +328,8 @@ static int on_put(struct exchange *x)
 	if (!c)
 		return ERR_NOMEM;
 	rc = topic_name_check(x->param[0], &fault);
-	if (rc == 0 && x->param[0].ptr[0] == '_')
-		rc = fault_set(&fault, ERR_FORBIDDEN, "topics that begin with _ are weir's own");
+	if (rc == 0 && topic_name_is_reserved(x->param[0]))
+		rc = fault_set(&fault, ERR_FORBIDDEN, "topics that begin with __ are weir's own");
 	if (topic)
 		topic_config(app->topics, topic, &config);
 	else

@@ -77,8 +77,8 @@ static int check_topic(const struct ws_ask *ask, const struct app *app, struct f
 
 	if (rc)
 		return rc;
-	if (name.ptr[0] == '_')
-		return fault_set(fault, ERR_FORBIDDEN, "Topics that begin with _ are weir's own");
+	if (topic_name_is_reserved(name))
+		return fault_set(fault, ERR_FORBIDDEN, "Topics that begin with __ are weir's own");
 	topics_defaults(app->topics, &defaults, &auto_create);
 	if (auto_create || topics_find(app->topics, name))
 		return 0;
