@@ -94,7 +94,14 @@ struct conf {
 	} http;
 
 	struct {
-		const char *listen; /* NULL: off */
+		const char *listen;     /* NULL: off */
+		const char *advertised; /* HOST:PORT; NULL: what the client reached */
+		int64_t max_connections;
+		int64_t max_connections_per_address; /* 0: any */
+		int64_t request_bytes_max;
+		int64_t idle_timeout_ms;
+		int64_t peer_timeout_ms;
+		struct conf_list users; /* "name:password" */
 	} kafka;
 
 	struct {

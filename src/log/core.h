@@ -123,6 +123,7 @@ struct log {
 	struct journal *journal;
 	struct files *files;
 	struct partition *internal;
+	struct topic_id identity; /* of the data directory */
 
 	pthread_mutex_t entry;
 	pthread_cond_t entered;  /* the committer waits here */

@@ -226,6 +226,19 @@ static void start_clock(struct log *l)
 	steady_init(&l->steady, l->sys, clock_hold(l->options.clock_hold_ms), last_ms, doubted);
 }
 
+/* Out of the key, which nobody can guess from it. */
+static void name_directory(struct log *l, const struct format *format)
+{
+	struct hash128 h = hash_sip24_128(&format->journal_key, SLICE_LIT("identity"));
+
+	memcpy(l->identity.bytes, &h, sizeof(l->identity.bytes));
+}
+
+void log_identity(const struct log *l, struct topic_id *out)
+{
+	*out = l->identity;
+}
+
 static int open_parts(struct log *l, struct format *format, struct fault *fault)
 {
 	struct journal_options journal = {.sys = l->sys,
@@ -238,6 +251,7 @@ static int open_parts(struct log *l, struct format *format, struct fault *fault)
 	char path[512], seen_path[512];
 	int rc;
 
+	name_directory(l, format);
 	rc = l->sys->ops->mkdir(l->sys->self, l->topics_dir);
 	if (rc)
 		return fault_set(fault, ERR_IO, "cannot make %s: %s", l->topics_dir, sys_error_text(rc));

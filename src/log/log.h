@@ -91,6 +91,9 @@ uint32_t log_files_max(const struct log *l);
  */
 int64_t log_now_ms(const struct log *l);
 
+/* A name of this data directory that stays with it, random. Any thread. */
+void log_identity(const struct log *l, struct topic_id *out);
+
 /* As the option of that name. Any thread. */
 void log_set_clock_hold(struct log *l, int64_t ms);
 

@@ -615,7 +615,7 @@ class Weir:
         if self.config is not None:
             cmd += ["-c", self.config_path]
         return self.wrap + cmd + ["--data", self.data, "--http", "%s:%d" % (self.host, self.port),
-                                  "--kafka", "off"] + self.args
+                                  "--kafka", "127.0.0.1:0"] + self.args
 
     def start(self, timeout=30):
         log = open(self.log_path, "ab")
