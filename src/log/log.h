@@ -43,6 +43,8 @@ struct log_options {
 	_Atomic int64_t *read_gauge;   /* bytes that reads from disk hold (blob.h); NULL: not counted */
 	uint64_t rewrite_rate; /* bytes a second that rewriting segments may read and write, 0: no bound */
 	uint64_t compaction_bytes_max; /* memory for the keys of one pass, 0: 64 MiB */
+	/* Kafka's producers that are remembered, each in each partition that it wrote to, some 200 bytes; 0: 524288. */
+	uint32_t producers_max;
 	/*
 	 * log_start starts no thread, and nothing waits for one: the caller runs
 	 * log_step() instead. For what must be repeatable, such as the simulator.
