@@ -17,6 +17,7 @@
 #define MS 1000000ll
 #define DRAIN_STEP_MS 10
 #define PEERS_MS 2000 /* contract: peers that do not answer are cut after 2 s */
+#define FLUSH_AGAIN_NS (5 * MS) /* until the log is asked again whether it has room */
 
 static int failed(const char *what, const struct fault *fault)
 {
@@ -110,6 +111,13 @@ static void want_flush(void *ctx)
 	app_flush_later(ctx);
 }
 
+static void want_flush_later(void *ctx)
+{
+	struct app_loop *al = ctx;
+
+	loop_timer_set(al->loop, &al->again, FLUSH_AGAIN_NS);
+}
+
 static int64_t clock_of_loop(void *ctx)
 {
 	const struct app_loop *al = ctx;
@@ -134,6 +142,7 @@ static int build_loop(struct parts *p, uint32_t number, struct fault *fault)
 	struct ingest_queue_options queue = {.ingest = p->app.ingest,
 					     .run_blocking = run_blocking,
 					     .want_flush = want_flush,
+					     .want_flush_later = want_flush_later,
 					     .now_ns = clock_of_loop,
 					     .ctx = al};
 	int rc = loop_new(&options, &p->loops[number]);
@@ -145,6 +154,7 @@ static int build_loop(struct parts *p, uint32_t number, struct fault *fault)
 	if (rc)
 		return rc;
 	al->flush = (struct loop_turn){.run = run_flush, .ctx = al};
+	loop_timer_init(&al->again, want_flush, al);
 	al->shard = metrics_shard_new(p->app.metrics);
 	queue.port = al->port;
 	queue.shard = al->shard;
