@@ -16,7 +16,7 @@
 
 #define MS 1000000ll
 #define DRAIN_STEP_MS 10
-#define PEERS_MS 2000 /* contract: peers that do not answer are cut after 2 s */
+#define PEERS_MS 2000           /* contract: peers that do not answer are cut after 2 s */
 #define FLUSH_AGAIN_NS (5 * MS) /* until the log is asked again whether it has room */
 
 static int failed(const char *what, const struct fault *fault)
