@@ -199,6 +199,7 @@ void conf_changes_fini(struct conf_changes *c);
 
 int conf_page_settings(struct buf *out);                 /* docs/reference/settings.md */
 int conf_page_man(struct buf *out, const char *version); /* weir.yaml.5 */
+int conf_page_kafka_topics(struct buf *out);             /* docs/reference/kafka-topics.md */
 int conf_page_schema(struct buf *out);                   /* JSON Schema 2020-12 of the file */
 
 #endif

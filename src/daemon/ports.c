@@ -2,7 +2,6 @@
 /* The ports: a server and a listener each, over the loops, and what they may take of the process. */
 #include "daemon/parts.h"
 
-#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 
@@ -163,7 +162,10 @@ static void split_advertised(const char *text, char *host, struct kafka_server_o
 {
 	const char *colon = strrchr(text, ':');
 	size_t n = (size_t)(colon - text);
+	uint64_t port = 0;
 
+	(void)slice_to_u64(slice_str(colon + 1), &port);
+	o->advertised_port = (uint16_t)port;
 	if (n > 2 && text[0] == '[') { /* clients want it without */
 		text++;
 		n -= 2;
@@ -171,7 +173,6 @@ static void split_advertised(const char *text, char *host, struct kafka_server_o
 	memcpy(host, text, n);
 	host[n] = '\0';
 	o->advertised_host = host;
-	o->advertised_port = (uint16_t)strtoul(colon + 1, NULL, 10);
 }
 
 static int make_kafka(struct parts *p, struct fault *fault)

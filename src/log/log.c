@@ -375,6 +375,11 @@ struct seen *log_seen(struct log *l)
 	return l->seen;
 }
 
+uint64_t log_segment_bytes(const struct log *l)
+{
+	return l->options.segment_bytes;
+}
+
 uint32_t log_files_max(const struct log *l)
 {
 	return l->options.files_max;

@@ -84,6 +84,9 @@ void log_close(struct log *l);
 
 struct seen *log_seen(struct log *l);
 
+/* Size at which a segment is closed where its partition says nothing else. */
+uint64_t log_segment_bytes(const struct log *l);
+
 /* How many segment files are kept open at most. */
 uint32_t log_files_max(const struct log *l);
 
