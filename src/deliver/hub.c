@@ -273,8 +273,8 @@ static int64_t lag_of(const struct reader *r)
 		if (place->state == PLACE_IDLE || place->unresolved)
 			continue;
 		partition_range(place->partition, &range);
-		if (range.end > place->offset)
-			sum += range.end - place->offset;
+		if (range.stable > place->offset)
+			sum += range.stable - place->offset;
 	}
 	return sum;
 }

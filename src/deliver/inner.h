@@ -3,6 +3,7 @@
 #define WEIR_DELIVER_INNER_H
 
 #include "deliver/reader.h"
+#include "log/producers.h"
 
 /*
  * What hub.c and reader.c share: how readers hang on watches. Only files of this

@@ -256,6 +256,9 @@ int64_t partition_expiry(struct partition *p);
 /* Calls fn for every partition, without the table's lock held, until it gives non-zero. */
 int partitions_each(struct log *l, int (*fn)(void *ctx, struct partition *p), void *ctx);
 
+/* As log_read_wait, of what a thread that may wait was asked for. */
+int partition_read(const struct log_read *r, struct log_view *out);
+
 /* group.c */
 struct group {
 	struct blob *blob;

@@ -287,6 +287,7 @@ struct log_view {
 	struct blob *blob; /* owned by the reader: blob_unref when done */
 	struct slice batches;
 	int64_t next_offset; /* where to go on */
+	int64_t stable;      /* the last stable offset when it was read (partition_range) */
 	int64_t entered_ns;  /* monotonic, of the oldest commit in it; 0: not known any more */
 	struct {
 		int64_t from, to;
@@ -308,10 +309,17 @@ enum log_read_result {
  */
 int log_read(struct partition *p, int64_t offset, size_t bytes_max, struct log_view *out);
 
+/*
+ * The same for who reads committed records only: ends at the last stable offset, so that nothing in the
+ * view is undecided. What was decided against is in it: partition_hides (producers.h) tells of each batch.
+ */
+int log_read_stable(struct partition *p, int64_t offset, size_t bytes_max, struct log_view *out);
+
 struct log_read {
 	struct partition *partition;
 	int64_t offset;
 	size_t bytes_max;
+	bool stable; /* as log_read_stable */
 	struct log_port *port;
 	void (*on_read)(struct log_read *r);
 	/* out: */

@@ -62,7 +62,7 @@ static void run(struct log_read *r)
 	if (r->kind == READ_FIND)
 		r->result = log_find_wait(r->partition, r->time_ms, &r->offset);
 	else
-		r->result = log_read_wait(r->partition, r->offset, r->bytes_max, &r->view);
+		r->result = partition_read(r, &r->view);
 	port_post_read(r);
 }
 
