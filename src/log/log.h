@@ -116,6 +116,7 @@ struct partition_options {
 	bool compact;
 	uint32_t dirty_percent; /* a pass begins when so much of what is sealed is dirty */
 	int64_t max_lag_ms;     /* or when something dirty is so old, -1: never for that */
+	int64_t min_lag_ms;     /* what is not so old is safe from a pass */
 	int64_t tombstone_ms;   /* how long a tombstone stays after the first pass over it */
 	int64_t recompress_ms;  /* segments this old are written again with zstd, 0: never */
 	bool append_time; /* every record has the time at which the log took it, whatever its producer says */
