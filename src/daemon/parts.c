@@ -11,6 +11,7 @@
 #include <time.h>
 
 #include "base/mem.h"
+#include "ingest/ingest_batch.h"
 #include "obs/say.h"
 #include "serve/topic_conf.h"
 #include "serve/txn_clock.h"
@@ -133,6 +134,11 @@ static void want_flush_later(void *ctx)
 	loop_timer_set(al->loop, &al->again, FLUSH_AGAIN_NS);
 }
 
+static int may_write(const void *ctx, int64_t producer_id, int16_t epoch, const struct partition *p)
+{
+	return txn_may_write(ctx, producer_id, epoch, p);
+}
+
 static int64_t clock_of_loop(void *ctx)
 {
 	const struct app_loop *al = ctx;
@@ -188,6 +194,7 @@ static int build_loops(struct parts *p)
 	p->app.loop_count = count;
 	if (!p->app.loops || ingest_new(&ingest, &p->app.ingest) || jobs_new(2, &p->jobs))
 		return failed("loops", &fault);
+	ingest_set_transactions(p->app.ingest, may_write, p->app.txns);
 	the_jobs = p->jobs;
 	parts_apply_limits(p, p->conf);
 	for (uint32_t i = 0; i < count; i++)

@@ -438,6 +438,33 @@ def _(w):
     eq(ends(w, t), [0, 1])
 
 
+@test("a transaction may be written to the partitions that were added to it, and to no others")
+def _(w):
+    t = w.topic(partitions=2)
+    me = "me." + t
+    with Kafka(w) as k:
+        r = k.call("InitProducerId", 4, transactional_id=me, transaction_timeout_ms=60000)
+        eq(r["error_code"], 0)
+        who = {"transactional_id": me, "producer_id": r["producer_id"], "producer_epoch": r["producer_epoch"]}
+
+        def one(sequence, **more):
+            return batch([b"%d" % sequence], pid=who["producer_id"], epoch=who["producer_epoch"], sequence=sequence,
+                         **more)
+        refused(k.produce(t, one(0, transactional=True), transactional_id=me), TXN_STATE)
+        r = k.call("AddPartitionsToTxn", 3, v3_and_below_transactional_id=me,
+                   v3_and_below_producer_id=who["producer_id"], v3_and_below_producer_epoch=who["producer_epoch"],
+                   v3_and_below_topics=[{"name": t, "partitions": [0]}])
+        eq(r["results_by_topic_v3_and_below"][0]["results_by_partition"][0]["partition_error_code"], 0)
+        stored(k.produce(t, one(0, transactional=True), transactional_id=me), 0)
+        stored(k.produce(t, one(1, transactional=True), transactional_id=me), 1)
+        refused(k.produce(t, one(2), transactional_id=me), TXN_STATE)
+        refused(k.produce(t, one(0, transactional=True), partition=1, transactional_id=me), TXN_STATE)
+        eq(w.values(t), [], "before the commit")
+        eq(k.call("EndTxn", 3, committed=True, **who)["error_code"], 0)
+        eq(w.values(t), [0, 1])
+        refused(k.produce(t, one(2, transactional=True), transactional_id=me), TXN_STATE)
+
+
 # ---- beside HTTP ----
 
 @test("a header idempotency-key of a Kafka record is a header and nothing else", own=True, timeout=60)
