@@ -42,7 +42,8 @@ static void answer_metadata(const struct kafka_metadata_request *q, struct kafka
 			    struct arena *arena)
 {
 	static const int32_t one[] = {1};
-	struct kafka_metadata_response_broker *broker = array(arena, &kafka_metadata_response_broker_layout, 1);
+	struct kafka_metadata_response_broker *broker =
+		array(arena, &kafka_metadata_response_broker_layout, 1);
 	struct kafka_metadata_response_topic *topics =
 		array(arena, &kafka_metadata_response_topic_layout, q->topics_count);
 

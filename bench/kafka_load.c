@@ -101,7 +101,8 @@ static void produce(const char *bootstrap, const char *topic, size_t bytes, doub
 	start = now_ns();
 	end = start + (int64_t)(seconds * 1e9);
 	for (uint64_t i = 0; i % 256 || now_ns() < end; i++) {
-		while (rd_kafka_produce(t, RD_KAFKA_PARTITION_UA, RD_KAFKA_MSG_F_COPY, value, bytes, NULL, 0, NULL))
+		while (rd_kafka_produce(t, RD_KAFKA_PARTITION_UA, RD_KAFKA_MSG_F_COPY, value, bytes, NULL, 0,
+					NULL))
 			rd_kafka_poll(k, 10);
 		if (i % 256 == 0)
 			rd_kafka_poll(k, 0);
@@ -112,8 +113,9 @@ static void produce(const char *bootstrap, const char *topic, size_t bytes, doub
 	if (d.bad)
 		die("kafka_load: records failed");
 	printf("{\"records\":%llu,\"rate\":%.0f,\"mb\":%.1f,\"client_us\":%.3f,\"p50_us\":%.0f,\"p99_us\":%.0f}\n",
-	       (unsigned long long)d.good, (double)d.good / seconds, (double)d.good * (double)bytes / seconds / 1e6,
-	       cpu_seconds() * 1e6 / (double)d.good, samples_us(&d.waits, 0.5), samples_us(&d.waits, 0.99));
+	       (unsigned long long)d.good, (double)d.good / seconds,
+	       (double)d.good * (double)bytes / seconds / 1e6, cpu_seconds() * 1e6 / (double)d.good,
+	       samples_us(&d.waits, 0.5), samples_us(&d.waits, 0.99));
 	rd_kafka_topic_destroy(t);
 	rd_kafka_destroy(k);
 	free(value);

@@ -157,7 +157,8 @@ static void end(struct frame *f)
 }
 
 /* For partitions [first, first+count) of those that there are, counted round. */
-static struct frame produce(const char *topic, int first, int count, int partitions, int records, size_t bytes)
+static struct frame produce(const char *topic, int first, int count, int partitions, int records,
+			    size_t bytes)
 {
 	struct frame f = {0}, batch = {0};
 
@@ -374,7 +375,8 @@ int main(int argc, char **argv)
 		(void)setrlimit(RLIMIT_NOFILE, &files);
 	}
 	if (argc == 8 && !strcmp(argv[1], "small"))
-		small(atoi(argv[2]), argv[3], atoi(argv[4]), atoi(argv[5]), (size_t)atol(argv[6]), atof(argv[7]));
+		small(atoi(argv[2]), argv[3], atoi(argv[4]), atoi(argv[5]), (size_t)atol(argv[6]),
+		      atof(argv[7]));
 	else if (argc == 6 && !strcmp(argv[1], "spread"))
 		spread(atoi(argv[2]), argv[3], atoi(argv[4]), atof(argv[5]));
 	else if (argc == 6 && !strcmp(argv[1], "idle"))
