@@ -91,6 +91,8 @@ struct partition {
 	bool last_sealed; /* the next batch opens a new segment */
 	struct log_watch *watches;
 	struct producer_table producers;
+	int64_t settled; /* nothing before it is of an aborted transaction; 0 after a start */
+	int64_t forgets; /* aborted transactions that end before it are forgotten with the next look */
 
 	/* under log.tail_lock */
 	bool queued; /* for the mover */
@@ -394,6 +396,10 @@ void port_post_commits(struct log *l, struct log_commit *first);
 void port_post_ready(struct log_watch *w);
 void port_post_read(struct log_read *r);
 void ports_wake(struct log *l);
+
+/* find.c */
+/* What log_find_start asks, and waits. */
+int find_run(struct log_read *r);
 
 /* reads.c */
 /* One read that waits: 1, 0 where none does. */
