@@ -14,7 +14,7 @@ static int run_doc(const struct args *args);
 
 const struct command command_doc = {
 	.name = "doc",
-	.synopsis = "settings|metrics|errors|commands|man|man-yaml|schema",
+	.synopsis = "settings|kafka-topics|metrics|errors|commands|man|man-yaml|schema",
 	.summary = "Prints a page that is made from the tables in the code.",
 	.operands_min = 1,
 	.operands_max = 1,
@@ -52,13 +52,10 @@ static const struct {
 	const char *name;
 	int (*write)(struct buf *out);
 } pages[] = {
-	{"settings", conf_page_settings},
-	{"metrics", metrics_write_reference},
-	{"errors", errors_page},
-	{"commands", help_markdown},
-	{"man", man_page},
-	{"man-yaml", man_yaml_page},
-	{"schema", conf_page_schema},
+	{"settings", conf_page_settings},     {"kafka-topics", conf_page_kafka_topics},
+	{"metrics", metrics_write_reference}, {"errors", errors_page},
+	{"commands", help_markdown},          {"man", man_page},
+	{"man-yaml", man_yaml_page},          {"schema", conf_page_schema},
 };
 
 static int run_doc(const struct args *args)

@@ -94,7 +94,14 @@ struct conf {
 	} http;
 
 	struct {
-		const char *listen; /* NULL: off */
+		const char *listen;     /* NULL: off */
+		const char *advertised; /* HOST:PORT; NULL: what the client reached */
+		int64_t max_connections;
+		int64_t max_connections_per_address; /* 0: any */
+		int64_t request_bytes_max;
+		int64_t idle_timeout_ms;
+		int64_t peer_timeout_ms;
+		struct conf_list users; /* "name:password" */
 	} kafka;
 
 	struct {
@@ -192,6 +199,7 @@ void conf_changes_fini(struct conf_changes *c);
 
 int conf_page_settings(struct buf *out);                 /* docs/reference/settings.md */
 int conf_page_man(struct buf *out, const char *version); /* weir.yaml.5 */
+int conf_page_kafka_topics(struct buf *out);             /* docs/reference/kafka-topics.md */
 int conf_page_schema(struct buf *out);                   /* JSON Schema 2020-12 of the file */
 
 #endif

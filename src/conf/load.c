@@ -16,6 +16,7 @@
 
 #include "base/check.h"
 #include "base/mem.h"
+#include "base/topic_name.h"
 #include "base/utf8.h"
 #include "conf/conf.h"
 #include "conf/expand.h"
@@ -455,8 +456,9 @@ static void load_topic(struct loader *l, struct conf_topic *topic, const struct 
 	walk_map(l, &w, "", item);
 	check_required(l, &w, item);
 	*name_at = w.marks[name - setting_table];
-	if (topic->name && strncmp(topic->name, "__", 2) == 0)
-		tell(l, *name_at, w.label, "%s: \"%s\": names that begin with __ are weir's own", w.label,
+	if (topic->name && topic_name_is_reserved(slice_str(topic->name)))
+		tell(l, *name_at, w.label,
+		     "%s: \"%s\": names that begin with __weir or as Kafka's own topics do are kept", w.label,
 		     topic->name);
 }
 

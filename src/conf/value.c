@@ -304,6 +304,24 @@ bool conf_is_address(struct slice text)
 	return take_host(text, &rest) && rest.len > 1 && rest.ptr[0] == ':' && is_port(slice_from(rest, 1));
 }
 
+bool conf_is_peer(struct slice text)
+{
+	struct slice rest;
+	uint64_t port;
+
+	if (text.len == 0 || text.ptr[0] == ':' || !take_host(text, &rest) || rest.len < 2 ||
+	    rest.ptr[0] != ':')
+		return false;
+	return is_port(slice_from(rest, 1)) && slice_to_u64(slice_from(rest, 1), &port) && port > 0;
+}
+
+bool conf_is_user(struct slice text)
+{
+	const uint8_t *colon = text.len ? memchr(text.ptr, ':', text.len) : NULL;
+
+	return colon && colon > text.ptr && colon + 1 < text.ptr + text.len && !memchr(text.ptr, 0, text.len);
+}
+
 bool conf_is_host(struct slice text)
 {
 	struct slice rest;

@@ -42,6 +42,8 @@ const char *conf_nearest(struct slice text, const char *const *names, size_t cou
 /* Shapes of text; true where it fits. */
 bool conf_is_address(struct slice text);     /* HOST:PORT, [v6]:PORT, :PORT, *:PORT; port 0-65535 */
 bool conf_is_origin(struct slice text);      /* scheme://host[:port], "*" or "null" */
+bool conf_is_peer(struct slice text);        /* HOST:PORT or [v6]:PORT, both there, the port not 0 */
+bool conf_is_user(struct slice text);        /* NAME:PASSWORD, both there */
 bool conf_is_host(struct slice text);        /* name, IPv4 or [v6], with or without a port */
 bool conf_is_topic_name(struct slice text);  /* [a-zA-Z0-9._-]{1,249}, not "." nor ".." */
 bool conf_is_header_name(struct slice text); /* an RFC 9110 token */

@@ -38,7 +38,10 @@ static void print_hints(const struct parts *p)
 
 static void print_ready(const struct parts *p)
 {
-	(void)printf("weir ready http=%s data=%s\n", p->http_address, p->conf->data);
+	(void)printf("weir ready http=%s", p->http_address);
+	if (p->kafka)
+		(void)printf(" kafka=%s", p->kafka_address);
+	(void)printf(" data=%s\n", p->conf->data);
 	if (p->options->terminal)
 		print_hints(p);
 	(void)fflush(stdout);
@@ -98,8 +101,8 @@ int daemon_run(const struct conf *conf, const struct daemon_options *options)
 		return rc;
 	}
 	print_ready(p);
-	say(SAY_INFO, "ready", "serving http=%s data=%s loops=%u", p->http_address, p->conf->data,
-	    p->loop_count);
+	say(SAY_INFO, "ready", "serving http=%s kafka=%s data=%s loops=%u", p->http_address,
+	    p->kafka ? p->kafka_address : "off", p->conf->data, p->loop_count);
 	wait_for_stop(p, &set);
 	if (pthread_create(&watcher, NULL, end_at_once, &set) == 0)
 		(void)pthread_detach(watcher);

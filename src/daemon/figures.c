@@ -4,6 +4,7 @@
 
 #include "daemon/parts.h"
 #include "obs/say.h"
+#include "proto/kafka/kafka_api.h"
 #include "serve/http/resources.h"
 
 /* ---- requests ---- */
@@ -107,6 +108,35 @@ void figures_observe(struct parts *p, struct http_observer *out)
 				      .spared = on_spared};
 }
 
+static void on_kafka_connections(void *ctx, uint32_t loop, int change)
+{
+	struct parts *p = ctx;
+	struct metrics_shard *shard = p->app.loops[loop].shard;
+
+	metric_move(shard, METRIC_CONNECTIONS, LISTENER_KAFKA, change);
+	if (change > 0)
+		metric_add(shard, METRIC_CONNECTIONS_ACCEPTED, LISTENER_KAFKA, 1);
+}
+
+static void on_kafka_answered(void *ctx, uint32_t loop, uint32_t api, int64_t latency_ns)
+{
+	struct parts *p = ctx;
+	struct metrics_shard *shard = p->app.loops[loop].shard;
+
+	metric_add(shard, METRIC_KAFKA_REQUESTS, api, 1);
+	metric_observe(shard, METRIC_KAFKA_SECONDS, api, (uint64_t)latency_ns);
+}
+
+/* The label `api` has a value for each API, in the order of the table. */
+_Static_assert((unsigned)METRIC_COUNT_API == (unsigned)KAFKA_APIS_COUNT, "a label for each API");
+
+void figures_observe_kafka(struct parts *p, struct kafka_server_options *out)
+{
+	out->connections = on_kafka_connections;
+	out->answered = on_kafka_answered;
+	out->ctx = p;
+}
+
 /* ---- sources ---- */
 
 _Static_assert(LOG_BUCKETS == METRIC_BUCKETS + 1, "the log's last bucket is the one without a bound");
@@ -188,6 +218,8 @@ static void put_all(void *ctx, struct metrics_scrape *s)
 	put_log(s, p->app.log);
 	put_seen(s, log_seen(p->app.log));
 	put_listener(s, LISTENER_HTTP, p->listener); /* there before the first loop runs, as p->http is */
+	if (p->kafka_listener)
+		put_listener(s, LISTENER_KAFKA, p->kafka_listener);
 	put_memory(s, &p->budget);
 	for (uint32_t i = 0; i < p->loop_count; i++) {
 		struct app_loop *al = &p->app.loops[i];
@@ -216,7 +248,8 @@ static enum health_state ask_listeners(void *ctx, char *reason)
 {
 	struct parts *p = ctx;
 
-	if (!p->listener || listener_has_room(p->listener))
+	if ((!p->listener || listener_has_room(p->listener)) &&
+	    (!p->kafka_listener || listener_has_room(p->kafka_listener)))
 		return HEALTH_OK;
 	(void)snprintf(reason, HEALTH_REASON_MAX, "%s", err_row(ERR_TOO_MANY_CONNECTIONS)->sentence);
 	return HEALTH_DOWN;

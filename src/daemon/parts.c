@@ -16,10 +16,7 @@
 
 #define MS 1000000ll
 #define DRAIN_STEP_MS 10
-#define FILES_OF_ITS_OWN 24u  /* standard ones, journal, lock, what a checkpoint opens */
-#define KEY_FILES 64u         /* runs of keys, at most */
-#define CONNECTION_BYTES 1024 /* of a connection with nothing in flight */
-#define PEERS_MS 2000         /* contract: peers that do not answer are cut after 2 s */
+#define PEERS_MS 2000 /* contract: peers that do not answer are cut after 2 s */
 
 static int failed(const char *what, const struct fault *fault)
 {
@@ -174,128 +171,7 @@ static int build_loops(struct parts *p)
 	return 0;
 }
 
-/* ---- HTTP ---- */
-
-static const char **null_ended(const struct conf_list *list)
-{
-	const char **copy = mem_zalloc(list->count + 1, sizeof(*copy));
-
-	for (uint32_t i = 0; copy && i < list->count; i++)
-		copy[i] = list->items[i];
-	return copy;
-}
-
-static struct http_options http_settings(struct parts *p)
-{
-	const struct conf *c = p->conf;
-	struct http_options o = {
-		.sys = p->sys,
-		.loops = p->loop_count,
-		.app = &p->app,
-		.hosts = p->hosts,
-		.origins = p->origins,
-		.cors = c->http.cors,
-		.head = {.head_bytes_max = (uint32_t)c->http.header_bytes_max},
-		.large_body_max = (uint64_t)c->http.body_bytes_max,
-		.stream_bytes_max = (size_t)c->stream.buffer_bytes,
-		.head_timeout_ns = c->http.header_timeout_ms * MS,
-		.body_grace_ns = c->http.header_timeout_ms * MS,
-		.body_rate = (uint64_t)c->http.body_min_rate,
-		.idle_timeout_ns = c->http.idle_timeout_ms * MS,
-	};
-
-	if (c->http.body_min_rate == 0) /* any body is waited for */
-		o.body_grace_ns = INT64_MAX / 4;
-	o.routes = routes_all(&o.route_count);
-	figures_observe(p, &o.observer);
-	return o;
-}
-
-static void on_exhausted(void *ctx, int negative_errno)
-{
-	(void)ctx;
-	say(SAY_WARNING, "accept_paused", "new connections wait or are closed: %s",
-	    sys_error_text(negative_errno));
-}
-
-/* Connections that wait for nothing may hold a quarter of the budget: the next one is told so. */
-static uint32_t connections_paid(const struct parts *p)
-{
-	int64_t paid = p->conf->memory_bytes / 4 / CONNECTION_BYTES;
-	uint32_t wanted = (uint32_t)p->conf->http.max_connections;
-
-	if (paid >= wanted)
-		return wanted;
-	say(SAY_INFO, "little_memory",
-	    "memory allows fewer connections than http.max_connections memory=%lld connections=%lld",
-	    (long long)p->conf->memory_bytes, (long long)paid);
-	return (uint32_t)paid;
-}
-
-/*
- * Connections must not take the descriptors that the log needs for its files:
- * else the first flood of them would stop ingest, and not only new connections.
- */
-static uint32_t connections_allowed(const struct parts *p)
-{
-	uint32_t wanted = connections_paid(p);
-	uint64_t kept = log_files_max(p->app.log) + FILES_OF_ITS_OWN + 4ull * p->loop_count, left;
-	struct rlimit limit;
-
-	if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur == RLIM_INFINITY)
-		return wanted;
-	kept += limit.rlim_cur / 16 < KEY_FILES ? limit.rlim_cur / 16 : KEY_FILES;
-	left = limit.rlim_cur > kept + 4 ? limit.rlim_cur - kept : 4;
-	left -= left / 4; /* those that are refused hold one for a moment too */
-	if (left >= wanted)
-		return wanted;
-	say(left < 1000 ? SAY_WARNING : SAY_INFO, "few_descriptors",
-	    "the limit of open files allows fewer connections than http.max_connections limit=%llu connections=%llu",
-	    (unsigned long long)limit.rlim_cur, (unsigned long long)left);
-	return (uint32_t)left;
-}
-
-/*
- * A login has 1024 open files by its soft limit, which is for programs that use
- * select(); as many as the hard limit allows are there for the asking.
- */
-static void raise_file_limit(void)
-{
-	struct rlimit limit;
-
-	if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur == limit.rlim_max)
-		return;
-	limit.rlim_cur = limit.rlim_max;
-	(void)setrlimit(RLIMIT_NOFILE, &limit);
-}
-
-static int build_http(struct parts *p)
-{
-	struct http_options options;
-	struct listener_options listen = {.address = p->conf->http.listen,
-					  .connections_max = connections_allowed(p),
-					  .per_address_max =
-						  (uint32_t)p->conf->http.max_connections_per_address,
-					  .sys = p->sys,
-					  .peer_timeout_ms = (uint32_t)p->conf->http.peer_timeout_ms,
-					  .on_full = http_server_spare,
-					  .on_accept = http_server_accept,
-					  .on_refuse = http_server_refuse,
-					  .on_exhausted = on_exhausted};
-	struct fault fault = {.err = ERR_NOMEM};
-
-	p->hosts = null_ended(&p->conf->http.allowed_hosts);
-	p->origins = null_ended(&p->conf->http.allowed_origins);
-	if (!p->hosts || !p->origins)
-		return failed("HTTP", &fault);
-	options = http_settings(p);
-	if (http_server_new(&options, &p->http, &fault))
-		return failed("HTTP", &fault);
-	listen.ctx = p->http;
-	if (listener_open(&listen, p->loops, p->loop_count, &p->listener, p->http_address, &fault))
-		return failed("http.listen", &fault);
-	return 0;
-}
+/* ---- threads ---- */
 
 static void *run_loop(void *arg)
 {
@@ -320,6 +196,20 @@ static int start_threads(struct parts *p)
 	return 0;
 }
 
+/*
+ * A login has 1024 open files by its soft limit, which is for programs that use
+ * select(); as many as the hard limit allows are there for the asking.
+ */
+static void raise_file_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur == limit.rlim_max)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	(void)setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 int parts_build(struct parts *p)
 {
 	struct fault fault = {.err = ERR_NOMEM};
@@ -341,7 +231,7 @@ int parts_build(struct parts *p)
 	if (rc == 0 && figures_start(p))
 		rc = failed("metrics", &fault);
 	if (rc == 0)
-		rc = build_http(p);
+		rc = ports_open(p);
 	if (rc == 0)
 		rc = start_threads(p);
 	if (rc == 0)
@@ -358,6 +248,8 @@ static void on_drain(struct loop *loop, struct loop_msg *msg)
 	mem_free(msg);
 	app_loop_drain(&p->app, loop);
 	http_server_close_idle(p->http, loop);
+	if (p->kafka)
+		kafka_server_close_idle(p->kafka, loop);
 }
 
 static void tell_loops(struct parts *p)
@@ -393,10 +285,9 @@ void parts_drain(struct parts *p)
 	int64_t begun = sys_monotonic_ns(p->sys);
 
 	health_set(p->app.health, COMPONENT_DRAIN, HEALTH_DOWN, "weir is stopping");
-	listener_stop(p->listener);
-	http_server_drain(p->http);
+	ports_drain(p);
 	tell_loops(p);
-	while (listener_connections(p->listener) > 0 && sys_monotonic_ns(p->sys) - begun < limit * MS)
+	while (ports_connections(p) > 0 && sys_monotonic_ns(p->sys) - begun < limit * MS)
 		nap();
 	while (in_flight(p) && sys_monotonic_ns(p->sys) - begun < p->conf->drain_timeout_ms * MS)
 		nap();
@@ -410,8 +301,7 @@ static void end_loops(struct parts *p)
 		loop_stop(p->loops[i]);
 	for (uint32_t i = 0; i < p->thread_count; i++)
 		(void)pthread_join(p->threads[i], NULL);
-	if (p->listener)
-		listener_close(p->listener);
+	ports_close(p);
 }
 
 static void free_loops(struct parts *p)
@@ -439,8 +329,7 @@ int parts_tear_down(struct parts *p)
 	if (p->jobs)
 		jobs_free(p->jobs);
 	free_loops(p);
-	if (p->http)
-		http_server_free(p->http);
+	ports_free(p);
 	metrics_free(p->app.metrics);
 	if (p->app.ingest)
 		ingest_free(p->app.ingest);
@@ -450,8 +339,6 @@ int parts_tear_down(struct parts *p)
 	if (p->app.log)
 		log_close(p->app.log);
 	health_free(p->app.health);
-	mem_free(p->hosts);
-	mem_free(p->origins);
 	if (p->conf_owned)
 		conf_free((struct conf *)(uintptr_t)p->conf);
 	return rc;

@@ -9,6 +9,7 @@
 #include "net/jobs.h"
 #include "serve/app.h"
 #include "serve/http/server.h"
+#include "serve/kafka/server.h"
 
 /*
  * The parts of a running weir, in the order in which they are built; they are
@@ -27,8 +28,11 @@ struct parts {
 	struct state *state;
 	struct jobs *jobs;
 	struct http_server *http;
-	struct listener *listener;
-	char http_address[64];
+	struct kafka_server *kafka;        /* NULL: the port is off */
+	struct listener_limit connections; /* of both ports */
+	struct listener *listener, *kafka_listener;
+	char http_address[64], kafka_address[64]; /* empty: off */
+	char kafka_host[300];                     /* that clients are told */
 	struct loop *loops[DAEMON_LOOPS_MAX];
 	pthread_t threads[DAEMON_LOOPS_MAX];
 	uint32_t loop_count, thread_count;
@@ -53,9 +57,19 @@ void parts_reload(struct parts *p);
 void parts_apply_limits(struct parts *p, const struct conf *conf);
 void parts_apply_say(struct parts *p, const struct conf *conf);
 
+/* ports.c: makes the servers and opens their listeners, once loops, log and doors are there. 0, or 1 with the reason said. */
+int ports_open(struct parts *p);
+/* Nobody new comes, who is there is told to leave; then parts_drain waits. */
+void ports_drain(struct parts *p);
+uint32_t ports_connections(const struct parts *p);
+/* Before the loops are freed, and behind that. */
+void ports_close(struct parts *p);
+void ports_free(struct parts *p);
+
 /* figures.c: gives metrics and health their sources. */
 int figures_start(struct parts *p);
 void figures_observe(struct parts *p, struct http_observer *out);
+void figures_observe_kafka(struct parts *p, struct kafka_server_options *out);
 
 /* routes.c: every route there is. */
 const struct route *const *routes_all(size_t *count);

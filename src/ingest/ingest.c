@@ -295,7 +295,7 @@ static int look_up_topic(struct ingest_queue *q, struct ingest_request *r)
 	bool auto_create;
 
 	if (topic_name_is_reserved(r->topic))
-		return ingest_refuse(r, ERR_FORBIDDEN, "Topics that begin with __ are weir's own");
+		return ingest_refuse(r, ERR_FORBIDDEN, "Topics of this name are kept for weir itself");
 	if (topic) {
 		set_topic(r, topic);
 	} else {

@@ -136,13 +136,8 @@ static int reserve_drafts(struct ingest_request *r, uint32_t cap, bool with_item
 
 static void set_draft(struct log_record *d, uint32_t index, struct slice key, struct slice value)
 {
-	d->timestamp_ms = -1;
-	d->key = key;
-	d->value = value;
-	d->headers = slice_null();
-	d->header_count = 0;
-	d->tag = index;
-	d->offset = -1;
+	/* All of it: the memory of a request is used again. */
+	*d = (struct log_record){.timestamp_ms = -1, .key = key, .value = value, .tag = index, .offset = -1};
 }
 
 /* One more record of the body, good or bad. */

@@ -510,7 +510,9 @@ static void bad_and_inner_names_are_refused(void **state)
 	(void)state;
 	assert_int_equal(code_of("a b"), ERR_BAD_TOPIC);
 	assert_int_equal(code_of(""), ERR_BAD_TOPIC);
-	assert_int_equal(code_of("_inner"), ERR_FORBIDDEN);
+	assert_int_equal(code_of("__weir_inner"), ERR_FORBIDDEN);
+	assert_int_equal(code_of("__consumer_offsets"), ERR_FORBIDDEN);
+	assert_int_equal(code_of("_schemas"), 0);
 }
 
 static void keys_choose_the_partition_as_kafka_does(void **state)

@@ -3,7 +3,9 @@
 #define WEIR_INGEST_TXN_H
 
 #include "base/budget.h"
+#include "ingest/producer_ids.h"
 #include "log/log.h"
+#include "state/offsets.h"
 #include "state/topics.h"
 
 /*
@@ -40,6 +42,7 @@ struct txns_options {
 	struct log *log;
 	struct state *state;
 	struct topics *topics;
+	struct offsets *offsets;
 	int32_t timeout_max_ms; /* 0: TXN_TIMEOUT_MAX_MS */
 	int64_t expiry_ms;      /* of an id that is not used, 0: TXN_EXPIRY_MS */
 	size_t bytes_max; /* memory for ids and what is in transactions, 0: 256 MiB; past it ERR_COORDINATOR */
@@ -84,7 +87,7 @@ struct txn_call {
 	int16_t producer_epoch;
 	/* the coordinator's: */
 	struct txn_call *next;
-	struct txn_ids_wait *wait;
+	struct producer_ids_waiter waiter;
 };
 
 /*
@@ -130,7 +133,40 @@ int txn_add_partitions(struct txns *t, struct txn_call *call, const struct txn_w
 int txn_add_group(struct txns *t, struct txn_call *call, const struct txn_who *who, struct slice group,
 		  int64_t now_ms);
 
+/*
+ * TxnOffsetCommit, after the group has said that its member may (deliver/group.h). The offsets count when the
+ * transaction ends in a commit; until then they are pending (state/offsets.h). ERR_MALFORMED, ERR_PRODUCER_MAPPING,
+ * ERR_PRODUCER_EPOCH, ERR_TXN_STATE (the group was not added), ERR_LIMIT.
+ */
+int txn_commit_offsets(struct txns *t, struct txn_call *call, const struct txn_who *who, struct slice group,
+		       const struct offset_item *items, uint32_t count, int64_t now_ms);
+
 /* EndTxn. ERR_MALFORMED, ERR_PRODUCER_MAPPING, ERR_PRODUCER_FENCED, ERR_TXN_STATE. */
 int txn_end(struct txns *t, struct txn_call *call, const struct txn_who *who, bool commit, int64_t now_ms);
+
+/* ---- looking ---- */
+
+/* Of one transactional id; borrowed until the next request. */
+struct txn_view {
+	struct slice id;
+	int64_t producer_id;
+	int16_t epoch;
+	enum txn_state state;
+	int32_t timeout_ms;
+	int64_t start_ms; /* -1: no transaction */
+	const struct txn_partition *partitions;
+	uint32_t partition_count;
+};
+
+bool txn_look(const struct txns *t, struct slice id, struct txn_view *out);
+
+/* Each, in no order, until fn gives false. */
+void txns_each(const struct txns *t, bool (*fn)(void *ctx, const struct txn_view *view), void *ctx);
+
+struct txns_stats {
+	uint64_t ids, ongoing, bytes;
+	uint64_t committed, aborted, timed_out, fenced, expired; /* since the start */
+};
+void txns_stats(const struct txns *t, struct txns_stats *out);
 
 #endif

@@ -269,6 +269,7 @@ static int drop_if_dead(void *ctx, struct partition *p)
 		return 0;
 	p->unlisted = false;
 	rewrites_forget(p->log, p);
+	producers_drop(p);
 	for (;;) {
 		(void)pthread_mutex_lock(&p->lock);
 		s = p->moved == p->ring_count && p->segment_count ? p->segments[--p->segment_count] : NULL;

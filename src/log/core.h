@@ -8,6 +8,7 @@
 #include "log/files.h"
 #include "log/journal.h"
 #include "log/log.h"
+#include "log/producer_table.h"
 #include "log/segment.h"
 #include "log/steady.h"
 
@@ -59,6 +60,7 @@ struct partition {
 	bool opened;         /* somebody asked for it since start */
 	_Atomic bool closed; /* nothing enters any more */
 	_Atomic bool dropped;
+	_Atomic bool append_time;       /* the option of that name */
 	_Atomic uint64_t waiting_bytes; /* entered and not yet in a group */
 
 	/* maintenance's alone */
@@ -73,6 +75,7 @@ struct partition {
 	_Atomic int64_t last_time_ms; /* the highest timestamp that the log gave; the mover looks */
 	struct log_record *chain_first, *chain_last;
 	size_t chain_bytes;
+	uint32_t chain_batches; /* records of it that are whole batches */
 	struct partition *next_touched;
 	uint64_t range_stamp;
 	uint32_t range_index;
@@ -87,6 +90,7 @@ struct partition {
 	uint32_t segment_count, segment_cap;
 	bool last_sealed; /* the next batch opens a new segment */
 	struct log_watch *watches;
+	struct producer_table producers;
 
 	/* under log.tail_lock */
 	bool queued; /* for the mover */
@@ -123,6 +127,7 @@ struct log {
 	struct journal *journal;
 	struct files *files;
 	struct partition *internal;
+	struct topic_id identity; /* of the data directory */
 
 	pthread_mutex_t entry;
 	pthread_cond_t entered;  /* the committer waits here */
@@ -154,6 +159,10 @@ struct log {
 	_Atomic int64_t tail_bytes;
 	_Atomic int64_t pinned_bytes;
 	_Atomic int move_failing; /* the -errno of the last write to a segment, 0 where it worked */
+
+	struct producer_counts producers; /* of all partitions */
+	struct fence_table fences;        /* under entry */
+	int64_t producers_due_ms;         /* maintenance's: when the idle ones are looked for */
 
 	/* the committer's */
 	uint64_t sequence; /* of the last group written */
@@ -261,8 +270,31 @@ int group_publish(struct log *l, struct group *g);
 void group_free(struct group *g);
 /* Recovery: a group out of its frame (the blob holds it). Batches already in segments are left out. */
 int group_from_frame(struct log *l, struct group *g, struct slice frame, struct fault *fault);
+/* What a record takes of the bounds: never less than in the frame, but for the heads of batches. */
+size_t group_record_bytes(const struct log_record *r);
 /* Settles the keys of a list of commits. */
 void group_settle_keys(struct log *l, struct log_commit *first, uint64_t sequence);
+
+/* producers.c */
+/*
+ * Of a commit that is about to enter: looks at its batches and makes room for what they change. Errors as
+ * log_enter's, with nothing changed. Then, where it enters indeed, notes them; where it does not, takes that back.
+ */
+int producers_reserve(struct log *l, const struct log_commit *c);
+void producers_note(const struct log_commit *c);
+void producers_give_back(const struct log_commit *c);
+/*
+ * A durable batch of a producer, under p->lock, in order of offsets; time_ms: of its group. Gives who waited
+ * for it. Also at recovery. ERR_NOMEM.
+ */
+int producers_publish(struct partition *p, struct slice batch, int64_t time_ms, struct seen_waiter **waiters);
+/* Under p->lock. */
+int64_t producers_stable(const struct partition *p);
+/* Of a partition that is gone. */
+void producers_drop(struct partition *p);
+void producers_free(struct log *l);
+/* Of the maintenance: forgets the idle, of all partitions, when it is time. *due_ms as compact_step's. */
+void producers_look(struct log *l, int64_t now_ms, int64_t *due_ms);
 
 /* committer.c */
 /* One group: 1 where there was one, 0 where nothing had entered. */

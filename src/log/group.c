@@ -30,6 +30,20 @@ static int64_t give_time(struct group *g, struct partition *p, int64_t now_ms)
 	return last;
 }
 
+size_t group_record_bytes(const struct log_record *r)
+{
+	if (r->batch_records)
+		return r->value.len + FRAME_BATCH_OVERHEAD;
+	return batch_record_bytes_max(r->key.len, r->value.len, r->headers.len);
+}
+
+static bool wants_time(const struct log_record *r)
+{
+	if (atomic_load_explicit(&r->partition->append_time, memory_order_relaxed))
+		return true;
+	return !r->batch_records && r->timestamp_ms < 0;
+}
+
 static void chain_record(struct group *g, struct log_record *r, int64_t now_ms)
 {
 	struct partition *p = r->partition;
@@ -38,16 +52,22 @@ static void chain_record(struct group *g, struct log_record *r, int64_t now_ms)
 	if (!p->chain_first) {
 		p->chain_first = r;
 		p->chain_bytes = 0;
+		p->chain_batches = 0;
 		p->next_touched = g->touched;
 		g->touched = p;
 	} else {
 		p->chain_last->chain = r;
 	}
 	p->chain_last = r;
-	p->chain_bytes += batch_record_bytes_max(r->key.len, r->value.len, r->headers.len);
-	r->offset = p->next_offset++;
-	if (r->timestamp_ms < 0)
+	p->chain_bytes += group_record_bytes(r);
+	p->chain_batches += r->batch_records > 0;
+	r->offset = p->next_offset;
+	p->next_offset += r->batch_records ? r->batch_records : 1;
+	g->records += r->batch_records ? r->batch_records : 1;
+	if (wants_time(r))
 		r->timestamp_ms = give_time(g, p, now_ms);
+	else if (r->batch_records)
+		r->timestamp_ms = -1;
 }
 
 /*
@@ -68,16 +88,21 @@ static uint32_t collect_ranges(struct log *l, const struct log_commit *c, const 
 			l->ranges[count++] =
 				(struct seen_range){.first = c->records[i].offset, .partition = p->number};
 		}
-		l->ranges[p->range_index].count++;
+		l->ranges[p->range_index].count +=
+			c->records[i].batch_records ? c->records[i].batch_records : 1;
 	}
 	return count;
 }
 
+/* Batches that came whole stay apart, and so do the records before and behind each of them. */
+static size_t batches_max(const struct partition *p)
+{
+	return p->chain_bytes / BATCH_CLOSE_BYTES + 1 + 2 * (size_t)p->chain_batches;
+}
+
 static size_t partition_bytes_max(const struct partition *p)
 {
-	size_t batches = p->chain_bytes / BATCH_CLOSE_BYTES + 1;
-
-	return p->chain_bytes + batches * (FRAME_BATCH_OVERHEAD + BATCH_HEAD_BYTES);
+	return p->chain_bytes + batches_max(p) * (FRAME_BATCH_OVERHEAD + BATCH_HEAD_BYTES);
 }
 
 /* An upper bound that needs no offsets: a range a record, or a partition. */
@@ -92,15 +117,61 @@ static size_t keys_bytes_max(const struct log_commit *c)
 	return sum;
 }
 
-static void note_batch(struct group *g, struct partition *p, const struct batch_build *b, struct slice batch)
+static void note_batch(struct group *g, struct partition *p, const struct batch_head *head,
+		       const uint8_t *batch)
 {
 	CHECK(g->ref_count < g->ref_cap);
 	g->owners[g->ref_count] = p;
-	g->refs[g->ref_count++] = (struct tail_ref){.base = b->base_offset,
-						    .last = b->base_offset + b->count - 1,
-						    .max_timestamp = b->max_timestamp,
-						    .at = (uint32_t)(batch.ptr - g->blob->bytes),
-						    .bytes = (uint32_t)batch.len};
+	g->refs[g->ref_count++] = (struct tail_ref){.base = head->base_offset,
+						    .last = batch_last_offset(head),
+						    .max_timestamp = head->max_timestamp,
+						    .at = (uint32_t)(batch - g->blob->bytes),
+						    .bytes = head->bytes};
+}
+
+/* A batch stands behind the head of its section: what is left to do when it is complete. Gives the place behind. */
+static uint8_t *close_section(struct group *g, struct partition *p, uint8_t *section, int64_t append_ms)
+{
+	uint8_t *batch = section + FRAME_BATCH_OVERHEAD;
+	struct batch_head head;
+
+	CHECK(batch_head_read(slice_make(batch, BATCH_HEAD_BYTES), &head) == 0);
+	if (append_ms >= 0) {
+		head.max_timestamp = append_ms;
+		batch_put_append_time(batch, &head, append_ms);
+	}
+	(void)frame_put_batch_head(section, &p->topic, p->number, head.bytes);
+	note_batch(g, p, &head, batch);
+	g->head.sections++;
+	return batch + head.bytes;
+}
+
+/* A batch as it came: copied, and no record of it looked at. */
+static uint8_t *put_ready(struct group *g, struct partition *p, const struct log_record *r, uint8_t *at)
+{
+	(void)memcpy(at + FRAME_BATCH_OVERHEAD, r->value.ptr, r->value.len);
+	batch_place(at + FRAME_BATCH_OVERHEAD, r->offset);
+	return close_section(g, p, at, r->timestamp_ms);
+}
+
+/* Records that came singly, as many as make one batch; *r is moved on behind them. */
+static uint8_t *put_singles(struct group *g, struct partition *p, struct log_record **r, uint8_t *at)
+{
+	bool append_time = atomic_load_explicit(&p->append_time, memory_order_relaxed);
+	int64_t time_ms = (*r)->timestamp_ms;
+	struct batch_build b;
+
+	batch_build_start(&b, at + FRAME_BATCH_OVERHEAD, (*r)->offset);
+	do {
+		batch_build_put(&b, &(struct batch_record){.timestamp = (*r)->timestamp_ms,
+							   .key = (*r)->key,
+							   .value = (*r)->value,
+							   .headers = (*r)->headers,
+							   .header_count = (*r)->header_count});
+		*r = (*r)->chain;
+	} while (*r && !(*r)->batch_records && (size_t)(b.at - b.begin) < BATCH_CLOSE_BYTES);
+	(void)batch_build_finish(&b);
+	return close_section(g, p, at, append_time ? time_ms : -1);
 }
 
 static uint8_t *put_partition(struct group *g, struct partition *p, uint8_t *at)
@@ -108,23 +179,12 @@ static uint8_t *put_partition(struct group *g, struct partition *p, uint8_t *at)
 	struct log_record *r = p->chain_first;
 
 	while (r) {
-		uint8_t *section = at;
-		struct batch_build b;
-		struct slice batch;
-		batch_build_start(&b, at + FRAME_BATCH_OVERHEAD, r->offset);
-		do {
-			batch_build_put(&b, &(struct batch_record){.timestamp = r->timestamp_ms,
-								   .key = r->key,
-								   .value = r->value,
-								   .headers = r->headers,
-								   .header_count = r->header_count});
+		if (r->batch_records) {
+			at = put_ready(g, p, r, at);
 			r = r->chain;
-		} while (r && (size_t)(b.at - b.begin) < BATCH_CLOSE_BYTES);
-		batch = batch_build_finish(&b);
-		(void)frame_put_batch_head(section, &p->topic, p->number, batch.len);
-		note_batch(g, p, &b, batch);
-		g->head.sections++;
-		at = b.at;
+		} else {
+			at = put_singles(g, p, &r, at);
+		}
 	}
 	p->chain_first = p->chain_last = NULL;
 	return at;
@@ -162,7 +222,7 @@ static uint32_t count_touched(struct group *g, size_t *bytes)
 
 	for (struct partition *p = g->touched; p; p = p->next_touched) {
 		*bytes += partition_bytes_max(p);
-		count += (uint32_t)(p->chain_bytes / BATCH_CLOSE_BYTES) + 1;
+		count += (uint32_t)batches_max(p);
 	}
 	return count;
 }
@@ -188,7 +248,6 @@ int group_build(struct log *l, struct group *g, struct log_commit *first)
 		for (uint32_t i = 0; i < c->record_count; i++)
 			chain_record(g, &c->records[i], now_ms);
 		bytes += keys_bytes_max(c);
-		g->records += c->record_count;
 		g->head.commits++;
 	}
 	batches = count_touched(g, &bytes);
@@ -236,14 +295,20 @@ static void queue_for_mover(struct log *l, struct partition *p)
 	l->queue_count++;
 }
 
-static void publish_batch(struct partition *p, const struct tail_ref *ref)
+/* The state of producers moves with the end of the partition, so that both are always of the same batches. */
+static void publish_batch(struct partition *p, const struct tail_ref *ref, int64_t time_ms)
 {
+	struct slice batch = slice_make(ref->group->blob->bytes + ref->at, ref->bytes);
+	struct seen_waiter *waiters = NULL;
+
 	(void)pthread_mutex_lock(&p->lock);
-	if (partition_push(p, ref))
+	if (partition_push(p, ref) ||
+	    (batch_has_producer(batch.ptr) && producers_publish(p, batch, time_ms, &waiters)))
 		core_fatal(p->log, "no memory to publish a durable batch");
 	for (struct log_watch *w = p->watches; w; w = w->next)
 		port_post_ready(w);
 	(void)pthread_mutex_unlock(&p->lock);
+	log_wake_waiters(waiters);
 }
 
 /* The group enters the list before its batches show, so that whoever sees one finds its memory held. */
@@ -276,7 +341,7 @@ int group_publish(struct log *l, struct group *g)
 	(void)pthread_mutex_unlock(&l->tail_lock);
 	for (uint32_t i = 0; i < g->ref_count; i++) {
 		g->refs[i].group = t;
-		publish_batch(g->owners[i], &g->refs[i]);
+		publish_batch(g->owners[i], &g->refs[i], g->head.time_ms);
 	}
 	(void)pthread_mutex_lock(&l->tail_lock);
 	for (uint32_t i = 0; i < g->ref_count; i++)

@@ -212,12 +212,18 @@ void journal_close(struct journal *j)
 
 /* ---- recovery ---- */
 
+#define PLACES_MAX 8u
+
 struct scanner {
 	struct journal *j;
 	struct journal_file *file;
 	uint8_t *bytes; /* of one frame */
 	size_t cap;
 	uint64_t expect; /* the next sequence that matters */
+	struct {
+		uint64_t generation, at;
+	} damaged[PLACES_MAX]; /* since the last group that was taken */
+	uint32_t damaged_count;
 	struct fault *fault;
 };
 
@@ -336,15 +342,31 @@ static int look_behind(struct scanner *s, uint64_t from, uint64_t *torn_bytes)
 	return 0;
 }
 
-/* A group is missing before this one: what was not whole behind the last that was is named, as it is the damage. */
-static int refuse_gap(struct scanner *s, uint64_t sequence, uint64_t at, const struct journal_scan *scan)
+/*
+ * A last group is written again at each start, so the one that is missing may have stood in more
+ * than one file. All places are kept where something was not whole; the newest, where they are many.
+ */
+static void note_damaged(struct scanner *s, uint64_t at)
 {
-	char path[PATH_BYTES], damaged[PATH_BYTES] = "";
+	if (s->damaged_count == PLACES_MAX) {
+		s->damaged_count--;
+		memmove(s->damaged, s->damaged + 1, s->damaged_count * sizeof(s->damaged[0]));
+	}
+	s->damaged[s->damaged_count].generation = s->file->generation;
+	s->damaged[s->damaged_count++].at = at;
+}
+
+/* A group is missing before this one: what was not whole behind the last that was is named, as it is the damage. */
+static int refuse_gap(struct scanner *s, uint64_t sequence, uint64_t at)
+{
+	char path[PATH_BYTES], damaged[PLACES_MAX * 64] = "";
+	size_t n = 0;
 
 	file_path(s->j, s->file->generation, path);
-	if (scan->torn_bytes)
-		(void)snprintf(damaged, sizeof(damaged), "; %s is damaged at byte %llu", scan->torn_file,
-			       (unsigned long long)scan->torn_at);
+	for (uint32_t i = 0; i < s->damaged_count; i++)
+		n += (size_t)snprintf(damaged + n, sizeof(damaged) - n, "%s%016llx.wal at byte %llu",
+				      i ? ", " : "; damaged: ", (unsigned long long)s->damaged[i].generation,
+				      (unsigned long long)s->damaged[i].at);
 	return fault_set(s->fault, ERR_CORRUPT,
 			 "%s: group %llu stands at byte %llu where %llu was expected%s", path,
 			 (unsigned long long)sequence, (unsigned long long)at, (unsigned long long)s->expect,
@@ -368,7 +390,7 @@ static int scan_file(struct scanner *s, journal_group_fn *fn, void *ctx, struct 
 		if (rc)
 			break;
 		if (head.sequence > s->expect)
-			return refuse_gap(s, head.sequence, at, out);
+			return refuse_gap(s, head.sequence, at);
 		s->file->last_at = at;
 		at += padded(head.bytes);
 		s->file->used = at;
@@ -380,6 +402,7 @@ static int scan_file(struct scanner *s, journal_group_fn *fn, void *ctx, struct 
 		out->bytes += head.bytes;
 		out->last_sequence = head.sequence;
 		out->torn_bytes = 0;
+		s->damaged_count = 0;
 		rc = fn(ctx, &head, slice_make(s->bytes, head.bytes));
 		if (rc)
 			return rc;
@@ -390,6 +413,8 @@ static int scan_file(struct scanner *s, journal_group_fn *fn, void *ctx, struct 
 		rc = look_behind(s, at, &torn_bytes);
 	if (torn_bytes == 0 && (s->file->bytes == 0 || s->file->bytes % FRAME_ALIGN))
 		torn_bytes = FRAME_ALIGN - s->file->bytes % FRAME_ALIGN; /* no file is made so: it was cut */
+	if (torn_bytes)
+		note_damaged(s, at);
 	/* What is missing must have stood behind the group before it: the last such place, since a group is written again. */
 	if (torn_bytes && (!out->torn_bytes || s->file->last_sequence + 1 == s->expect)) {
 		out->torn_bytes = torn_bytes;

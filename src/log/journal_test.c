@@ -216,6 +216,36 @@ static void files_of_version_1_are_read_without_tags_and_later_ones_are_not(void
 	assert_int_equal(scan(f, 0, &out, &fault), ERR_CORRUPT);
 }
 
+/* The last group is written again by the next start: then both copies are hit, and one follows. */
+static void each_place_where_a_missing_group_may_have_stood_is_named(void **state)
+{
+	struct fixture *f = *state;
+	struct journal_scan out;
+	struct fault fault;
+	struct slice last = slice_make(f->group, FRAME_HEAD_BYTES + 100);
+
+	append(f, FRAME_HEAD_BYTES + 100);
+	append(f, FRAME_HEAD_BYTES + 100);
+	journal_close(f->journal);
+	open_journal(f);
+	assert_int_equal(scan(f, 0, &out, &fault), 0);
+	assert_int_equal(journal_begin(f->journal, last, &fault), 0); /* generation 2 */
+	journal_close(f->journal);
+	open_journal(f);
+	assert_int_equal(scan(f, 0, &out, &fault), 0);
+	assert_int_equal(journal_begin(f->journal, slice_null(), &fault), 0); /* 3 */
+	append(f, FRAME_HEAD_BYTES + 100);
+	journal_close(f->journal);
+	f->journal = NULL;
+	damage(f, 1, 4096 + FRAME_HEAD_BYTES + 5, "x", 1);
+	damage(f, 2, FRAME_HEAD_BYTES + 5, "x", 1);
+	open_journal(f);
+	assert_int_equal(scan(f, 0, &out, &fault), ERR_CORRUPT);
+	assert_non_null(strstr(fault.text, "0000000000000003.wal: group 3"));
+	assert_non_null(strstr(fault.text, "0000000000000001.wal at byte 4096"));
+	assert_non_null(strstr(fault.text, "0000000000000002.wal at byte 0"));
+}
+
 static void a_format_comes_back_as_it_was_and_a_flipped_bit_is_told(void **state)
 {
 	struct fixture *f = *state;
@@ -263,6 +293,7 @@ int main(void)
 		TEST(a_torn_group_that_holds_groups_is_torn_and_no_damage),
 		TEST(groups_of_another_key_are_refused_and_not_lost),
 		TEST(files_of_version_1_are_read_without_tags_and_later_ones_are_not),
+		TEST(each_place_where_a_missing_group_may_have_stood_is_named),
 		TEST(a_format_comes_back_as_it_was_and_a_flipped_bit_is_told),
 	};
 

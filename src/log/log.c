@@ -79,6 +79,9 @@ static uint32_t files_allowed(void)
 	return limit.rlim_cur > 32768 ? 8192 : (uint32_t)limit.rlim_cur / 4;
 }
 
+/* Aborted transactions that are remembered, 32 bytes each: past it none begins. */
+#define ABORTED_MAX (1u << 20)
+
 static void fill_options(struct log *l, const struct log_options *given)
 {
 	struct log_options *o = &l->options;
@@ -91,6 +94,9 @@ static void fill_options(struct log *l, const struct log_options *given)
 	o->journal_file_bytes = or_default(o->journal_file_bytes, file_bytes);
 	o->journal_bytes_max = or_default(o->journal_bytes_max, o->journal_file_bytes * 8);
 	o->group_bytes_max = or_default(o->group_bytes_max, 8u << 20);
+	o->producers_max = (uint32_t)or_default(o->producers_max, 512u << 10);
+	l->producers.producers_max = o->producers_max;
+	l->producers.aborted_max = ABORTED_MAX;
 	if (o->group_bytes_max > o->journal_file_bytes / 2)
 		o->group_bytes_max = o->journal_file_bytes / 2;
 	o->entered_bytes_max = or_default(o->entered_bytes_max, 64u << 20);
@@ -226,6 +232,19 @@ static void start_clock(struct log *l)
 	steady_init(&l->steady, l->sys, clock_hold(l->options.clock_hold_ms), last_ms, doubted);
 }
 
+/* Out of the key, which nobody can guess from it. */
+static void name_directory(struct log *l, const struct format *format)
+{
+	struct hash128 h = hash_sip24_128(&format->journal_key, SLICE_LIT("identity"));
+
+	memcpy(l->identity.bytes, &h, sizeof(l->identity.bytes));
+}
+
+void log_identity(const struct log *l, struct topic_id *out)
+{
+	*out = l->identity;
+}
+
 static int open_parts(struct log *l, struct format *format, struct fault *fault)
 {
 	struct journal_options journal = {.sys = l->sys,
@@ -238,6 +257,7 @@ static int open_parts(struct log *l, struct format *format, struct fault *fault)
 	char path[512], seen_path[512];
 	int rc;
 
+	name_directory(l, format);
 	rc = l->sys->ops->mkdir(l->sys->self, l->topics_dir);
 	if (rc)
 		return fault_set(fault, ERR_IO, "cannot make %s: %s", l->topics_dir, sys_error_text(rc));
@@ -334,6 +354,7 @@ void log_close(struct log *l)
 		segment_unref(l->expired[i]);
 	mem_free(l->expired);
 	free_partitions(l);
+	producers_free(l);
 	while (l->ports)
 		log_port_free(l->ports);
 	if (l->seen)
@@ -352,6 +373,11 @@ void log_close(struct log *l)
 struct seen *log_seen(struct log *l)
 {
 	return l->seen;
+}
+
+uint64_t log_segment_bytes(const struct log *l)
+{
+	return l->options.segment_bytes;
 }
 
 uint32_t log_files_max(const struct log *l)
@@ -527,10 +553,8 @@ size_t log_commit_bytes(const struct log_commit *c)
 {
 	size_t sum = 64 + (size_t)c->key_count * (FRAME_KEY_BYTES + FRAME_RANGE_BYTES);
 
-	for (uint32_t i = 0; i < c->record_count; i++) {
-		const struct log_record *r = &c->records[i];
-		sum += batch_record_bytes_max(r->key.len, r->value.len, r->headers.len);
-	}
+	for (uint32_t i = 0; i < c->record_count; i++)
+		sum += group_record_bytes(&c->records[i]);
 	return sum;
 }
 
@@ -591,8 +615,7 @@ static void count_waiting(const struct log_commit *c)
 		struct partition *p = c->records[i].partition;
 		size_t sum = 0;
 		for (; i < c->record_count && c->records[i].partition == p; i++)
-			sum += batch_record_bytes_max(c->records[i].key.len, c->records[i].value.len,
-						      c->records[i].headers.len);
+			sum += group_record_bytes(&c->records[i]);
 		atomic_fetch_add_explicit(&p->waiting_bytes, sum, memory_order_relaxed);
 	}
 }
@@ -613,6 +636,12 @@ int log_enter(struct log *l, struct log_commit *c)
 	rc = refusal(l, c->bytes, c->frees);
 	if (rc)
 		return rc;
+	rc = producers_reserve(l, c);
+	if (rc) {
+		producers_give_back(c);
+		return rc;
+	}
+	producers_note(c);
 	count_waiting(c);
 	c->entered_ns = l->entering_ns;
 	c->next = NULL;
@@ -669,6 +698,9 @@ void log_stats(struct log *l, struct log_stats *out)
 		.rewrite_read_bytes = atomic_load(&l->counts.rewrite_read_bytes),
 		.rewrite_written_bytes = atomic_load(&l->counts.rewrite_written_bytes),
 		.dirty_bytes = atomic_load(&l->counts.dirty_bytes),
+		.producers = atomic_load(&l->producers.producers),
+		.open_transactions = atomic_load(&l->producers.open),
+		.aborted_transactions = atomic_load(&l->producers.aborted),
 	};
 	for (size_t i = 0; i < LOG_BUCKETS; i++) {
 		out->sync_us_buckets[i] = atomic_load(&l->counts.sync_us[i]);

@@ -43,6 +43,8 @@ struct log_options {
 	_Atomic int64_t *read_gauge;   /* bytes that reads from disk hold (blob.h); NULL: not counted */
 	uint64_t rewrite_rate; /* bytes a second that rewriting segments may read and write, 0: no bound */
 	uint64_t compaction_bytes_max; /* memory for the keys of one pass, 0: 64 MiB */
+	/* Kafka's producers that are remembered, each in each partition that it wrote to, some 200 bytes; 0: 524288. */
+	uint32_t producers_max;
 	/*
 	 * log_start starts no thread, and nothing waits for one: the caller runs
 	 * log_step() instead. For what must be repeatable, such as the simulator.
@@ -82,6 +84,9 @@ void log_close(struct log *l);
 
 struct seen *log_seen(struct log *l);
 
+/* Size at which a segment is closed where its partition says nothing else. */
+uint64_t log_segment_bytes(const struct log *l);
+
 /* How many segment files are kept open at most. */
 uint32_t log_files_max(const struct log *l);
 
@@ -90,6 +95,9 @@ uint32_t log_files_max(const struct log *l);
  * clock, or where that jumped ahead what it should be. Any thread.
  */
 int64_t log_now_ms(const struct log *l);
+
+/* A name of this data directory that stays with it, random. Any thread. */
+void log_identity(const struct log *l, struct topic_id *out);
 
 /* As the option of that name. Any thread. */
 void log_set_clock_hold(struct log *l, int64_t ms);

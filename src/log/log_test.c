@@ -722,6 +722,52 @@ static void times_are_found(void **state)
 	close_log(f);
 }
 
+/* Nothing in an index of times can be checked by a sum, nor by the batch that it names. */
+static void a_damaged_index_of_times_misleads_nobody(void **state)
+{
+	struct fixture *f = *state;
+	struct partition *p;
+	struct stat st;
+	int64_t offset;
+	char path[256], id[37];
+
+	f->options.segment_bytes = 900;
+	f->options.tail_bytes_max = 1;
+	f->options.index_interval_bytes = 1;
+	open_log(f);
+	assert_int_equal(partition_open(f->log, &topic_a, 0, &keep_all, &p), 0);
+	start_log(f);
+	for (uint32_t i = 0; i < 20; i++) {
+		struct request r = {0};
+		r.records[0] = (struct log_record){.partition = p,
+						   .timestamp_ms = 1000 + i * 3,
+						   .value = SLICE_LIT("x")};
+		r.commit.record_count = 1;
+		f->done = 0;
+		enter(f, &r);
+		while (!f->done)
+			pump(f);
+	}
+	close_log(f);
+	topic_id_text(&topic_a, id);
+	(void)snprintf(path, sizeof(path), "%s/topics/%s/0/%020d.timeindex", f->dir, id, 0);
+	assert_int_equal(stat(path, &st), 0);
+	assert_true(st.st_size >= 6 * 12);
+	for (off_t at = 0; at < st.st_size; at++) {
+		if (at % 12 >= 8)
+			continue; /* where the offset stands: the whole index would be made anew */
+		flip(path, at);
+		open_log(f);
+		assert_int_equal(partition_open(f->log, &topic_a, 0, &keep_all, &p), 0);
+		for (uint32_t i = 0; i < 20; i++) {
+			assert_int_equal(log_find_wait(p, 1000 + i * 3, &offset), 0);
+			assert_int_equal(offset, i);
+		}
+		log_close(f->log);
+		flip(path, at);
+	}
+}
+
 static uint8_t digit(char c)
 {
 	return (uint8_t)(c <= '9' ? c - '0' : c - 'a' + 10);
@@ -924,6 +970,7 @@ int main(void)
 		TEST(a_flipped_bit_in_a_segment_costs_its_batch_only),
 		TEST(damage_costs_no_record_beside_it),
 		TEST(times_are_found),
+		TEST(a_damaged_index_of_times_misleads_nobody),
 		TEST(damage_costs_no_record_behind_it),
 		TEST(a_time_is_looked_for_past_what_is_gone_or_wrong),
 		TEST(times_are_found_in_compressed_batches_and_past_damage),

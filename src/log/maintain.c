@@ -275,6 +275,7 @@ int maintain_step(struct log *l, int64_t *wait_ms)
 	rc = rewrite_some(l, now_ms, &expiry);
 	if (rc > 0)
 		return 1;
+	producers_look(l, now_ms, &expiry);
 	*wait_ms = expiry == INT64_MAX || expiry - now_ms > IDLE_MS ? IDLE_MS : expiry - now_ms + 1;
 	*wait_ms = least(*wait_ms, steady_wait_ms(&l->steady));
 	if (atomic_exchange(&l->active, false) || atomic_load(&l->full) || atomic_load(&l->move_failing))

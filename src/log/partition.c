@@ -57,6 +57,7 @@ static struct partition *new_partition(struct log *l, const struct topic_id *top
 	p->options = (struct partition_options){.retention_ms = -1, .retention_bytes = -1};
 	p->last_time_ms = -1;
 	p->tombstone_ms = INT64_MAX;
+	producer_table_init(&p->producers, &l->producers, &l->table_key);
 	(void)pthread_mutex_init(&p->lock, NULL);
 	return p;
 }
@@ -94,6 +95,7 @@ void partition_free(struct partition *p)
 		segment_unref(p->segments[i]);
 	mem_free(p->segments);
 	mem_free(p->ring);
+	producer_table_fini(&p->producers);
 	(void)pthread_mutex_destroy(&p->lock);
 	mem_free(p);
 }
@@ -142,6 +144,7 @@ void partition_configure(struct partition *p, const struct partition_options *op
 {
 	(void)pthread_mutex_lock(&p->lock);
 	p->options = *options;
+	atomic_store(&p->append_time, options->append_time);
 	(void)pthread_mutex_unlock(&p->lock);
 	if (p->log->started)
 		maintain_wake(p->log);
@@ -168,7 +171,8 @@ void partition_range(struct partition *p, struct partition_range *out)
 {
 	(void)pthread_mutex_lock(&p->lock);
 	out->start = p->start;
-	out->end = out->stable = p->end;
+	out->end = p->end;
+	out->stable = producers_stable(p);
 	out->clean = p->clean;
 	out->bytes = 0;
 	for (uint32_t i = 0; i < p->segment_count; i++)

@@ -150,8 +150,8 @@ static struct place index_find(const struct segment *s, const struct segment_ind
 			      .offset = s->base + x->entries[low - 1].offset};
 }
 
-/* The last entry before which no timestamp reaches time_ms; the beginning where there is none. */
-static struct place index_find_time(const struct segment *s, const struct segment_index *x, int64_t time_ms)
+/* So many entries say that no timestamp before them reaches time_ms. */
+static uint32_t index_count_before(const struct segment_index *x, int64_t time_ms)
 {
 	uint32_t low = 0, high = x->count;
 
@@ -162,10 +162,7 @@ static struct place index_find_time(const struct segment *s, const struct segmen
 		else
 			high = middle;
 	}
-	if (low == 0)
-		return (struct place){.offset = s->base};
-	return (struct place){.position = x->entries[low - 1].position,
-			      .offset = s->base + x->entries[low - 1].offset};
+	return low;
 }
 
 /* ---- appending ---- */
@@ -1131,22 +1128,52 @@ static int find_time_from(struct window *w, struct place place, int64_t from, in
 	return rc;
 }
 
+/* Do the one before and the batches between show that entry `i` is right, and that no time before it is later than it says? */
+static bool is_borne_out(struct window *w, const struct segment_index *x, uint32_t i)
+{
+	const struct index_entry *entry = &x->entries[i], *before = entry - 1;
+	int64_t max = before->max_timestamp, next = w->s->base + before->offset;
+	uint64_t at = before->position;
+
+	while (at < entry->position) {
+		struct batch_head head;
+		struct slice batch;
+		if (window_batch(w, at, &head, &batch) || head.base_offset != next)
+			return false;
+		if (!batch_is_empty(&head) && head.max_timestamp > max)
+			max = head.max_timestamp;
+		next = batch_last_offset(&head) + 1;
+		at += head.bytes;
+	}
+	return at == entry->position && next == w->s->base + entry->offset && max <= entry->max_timestamp;
+}
+
+/*
+ * The last place before which no timestamp reaches time_ms. An index is a hint: no batch shows
+ * that a time in it is wrong, so an entry counts if the log bears it out; else an earlier one.
+ */
+static struct place find_time_place(struct window *w, const struct segment_index *x, int64_t time_ms)
+{
+	for (uint32_t n = index_count_before(x, time_ms); n-- > 1;)
+		if (x->entries[n].max_timestamp < time_ms && is_borne_out(w, x, n))
+			return (struct place){.position = x->entries[n].position,
+					      .offset = w->s->base + x->entries[n].offset};
+	return (struct place){.offset = w->s->base};
+}
+
 static int find_time(struct segment *s, int64_t from, int64_t time_ms, int64_t *offset)
 {
 	struct segment_index x;
-	struct place place;
 	struct window w;
 	int rc = index_get(s, &x);
 
-	if (rc)
-		return rc;
-	place = index_find_time(s, &x, time_ms);
+	if (rc == 0)
+		rc = window_open(&w, s);
+	if (rc == 0) {
+		rc = find_time_from(&w, find_time_place(&w, &x, time_ms), from, time_ms, offset);
+		window_close(&w);
+	}
 	mem_free(x.entries);
-	rc = window_open(&w, s);
-	if (rc)
-		return rc;
-	rc = find_time_from(&w, place, from, time_ms, offset);
-	window_close(&w);
 	return rc;
 }
 

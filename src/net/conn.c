@@ -622,6 +622,20 @@ void conn_peer(const struct conn *c, struct conn_peer *out)
 		out->loopback = memcmp(c->peer, one, sizeof(one)) == 0;
 }
 
+void conn_local(const struct conn *c, char out[64])
+{
+	union net_address local;
+	socklen_t n = sizeof(local);
+	uint8_t ip[16];
+	uint16_t port;
+
+	out[0] = '\0';
+	if (getsockname(c->fd, &local.any, &n))
+		return;
+	address_unmap(&local.any, ip, &port);
+	address_text(ip, port, out);
+}
+
 /* 0 where more may be queued. At the bound the kernel is asked first: it may have taken all by now. */
 static int check_output(struct conn *c)
 {

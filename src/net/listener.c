@@ -72,6 +72,22 @@ struct listener {
 static void listener_conn_gone(struct listener *l)
 {
 	atomic_fetch_sub_explicit(&l->connections, 1, memory_order_relaxed);
+	if (l->options.limit)
+		atomic_fetch_sub_explicit(&l->options.limit->open, 1, memory_order_relaxed);
+}
+
+/* Counts one more. By how many the caps are passed with it, or less than 1. */
+static int64_t listener_conn_come(struct listener *l)
+{
+	struct listener_limit *limit = l->options.limit;
+	int64_t over, both;
+
+	over = (int64_t)atomic_fetch_add_explicit(&l->connections, 1, memory_order_relaxed) + 1 -
+	       l->options.connections_max;
+	if (!limit)
+		return over;
+	both = (int64_t)atomic_fetch_add_explicit(&limit->open, 1, memory_order_relaxed) + 1 - limit->max;
+	return both > over ? both : over;
 }
 
 void acceptor_conn_gone(struct acceptor *a, const struct conn *c)
@@ -116,6 +132,8 @@ bool listener_has_room(const struct listener *l)
 
 	for (uint32_t i = 0; i < l->count; i++)
 		paused |= atomic_load_explicit(&l->acceptors[i].paused, memory_order_relaxed);
+	if (l->options.limit && atomic_load(&l->options.limit->open) >= l->options.limit->max)
+		return false;
 	return !paused && listener_connections(l) < l->options.connections_max;
 }
 
@@ -138,11 +156,11 @@ static uint32_t refused_max(uint32_t max)
 }
 
 /* At the cap: room may be made by closing one that waits for nothing in particular. */
-static bool is_over(struct acceptor *a, uint32_t before)
+static bool is_over(struct acceptor *a, int64_t over)
 {
 	struct listener *l = a->listener;
 
-	if (before < l->options.connections_max)
+	if (over <= 0)
 		return false;
 	return !l->options.on_full || l->options.on_full(l->options.ctx, a->loop) == 0;
 }
@@ -182,12 +200,11 @@ static bool joins_crowd(struct acceptor *a, struct conn *c)
 static void admit(struct acceptor *a, int fd, const struct sockaddr *peer)
 {
 	struct listener *l = a->listener;
-	uint32_t before = atomic_fetch_add_explicit(&l->connections, 1, memory_order_relaxed);
-	uint32_t max = l->options.connections_max;
-	bool over = is_over(a, before);
+	int64_t many = listener_conn_come(l);
+	bool over = is_over(a, many);
 	struct conn *c;
 
-	if (over && (!l->options.on_refuse || before - max >= refused_max(max))) {
+	if (over && (!l->options.on_refuse || many > refused_max(l->options.connections_max))) {
 		(void)close(fd);
 		listener_conn_gone(l);
 		count_more(&a->tally.refused, 1);

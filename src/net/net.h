@@ -163,6 +163,9 @@ void *conn_session_ctx(const struct conn *c);
 struct loop *conn_loop(const struct conn *c);
 void conn_peer(const struct conn *c, struct conn_peer *out);
 
+/* The address that the peer reached, "address:port" in 64 bytes; empty where the kernel does not tell. Asks it. */
+void conn_local(const struct conn *c, char out[64]);
+
 /*
  * Appends to what leaves at the end of this turn, in order. conn_write copies
  * into the connection's output buffer (borrowed from the loop's pool, given
@@ -222,11 +225,18 @@ uint64_t conn_bytes_out(const struct conn *c);
 
 /* ---- listeners ---- */
 
+/* A bound on the connections of several listeners together. */
+struct listener_limit {
+	uint32_t max;
+	_Atomic uint32_t open;
+};
+
 struct listener_options {
-	const char *address;      /* HOST:PORT, [v6]:PORT, :PORT; port 0 picks a free one */
-	uint32_t connections_max; /* shared by all loops, 0: 65 536 */
-	uint32_t per_address_max; /* of one address (crowd.h); 0: no cap */
-	const struct sys *sys;    /* with per_address_max: for a secret */
+	const char *address;          /* HOST:PORT, [v6]:PORT, :PORT; port 0 picks a free one */
+	uint32_t connections_max;     /* shared by all loops, 0: 65 536 */
+	struct listener_limit *limit; /* in which its connections count too; kept; NULL: in none */
+	uint32_t per_address_max;     /* of one address (crowd.h); 0: no cap */
+	const struct sys *sys;        /* with per_address_max: for a secret */
 	/*
 	 * A peer that has not been heard of for so long, though the kernel asked for it or
 	 * has sent it something, is gone. 0: two minutes; at least 2 s.

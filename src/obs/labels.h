@@ -11,7 +11,9 @@
  */
 #define METRIC_VALUES_NONE(V, label) V(label, ALL, "")
 
-#define METRIC_VALUES_LISTENER(V, label) V(label, HTTP, "http")
+#define METRIC_VALUES_LISTENER(V, label) \
+	V(label, HTTP, "http")           \
+	V(label, KAFKA, "kafka")
 
 #define METRIC_VALUES_ROUTE(V, label)            \
 	V(label, RECORDS_POST, "records_post")   \
@@ -56,6 +58,44 @@
 	V(label, SSE, "sse")           \
 	V(label, WS, "ws")
 
+/* In the order of proto/kafka/kafka_api.def. */
+#define METRIC_VALUES_API(V, label)                                    \
+	V(label, PRODUCE, "Produce")                                   \
+	V(label, FETCH, "Fetch")                                       \
+	V(label, LIST_OFFSETS, "ListOffsets")                          \
+	V(label, METADATA, "Metadata")                                 \
+	V(label, OFFSET_COMMIT, "OffsetCommit")                        \
+	V(label, OFFSET_FETCH, "OffsetFetch")                          \
+	V(label, FIND_COORDINATOR, "FindCoordinator")                  \
+	V(label, JOIN_GROUP, "JoinGroup")                              \
+	V(label, HEARTBEAT, "Heartbeat")                               \
+	V(label, LEAVE_GROUP, "LeaveGroup")                            \
+	V(label, SYNC_GROUP, "SyncGroup")                              \
+	V(label, DESCRIBE_GROUPS, "DescribeGroups")                    \
+	V(label, LIST_GROUPS, "ListGroups")                            \
+	V(label, SASL_HANDSHAKE, "SaslHandshake")                      \
+	V(label, API_VERSIONS, "ApiVersions")                          \
+	V(label, CREATE_TOPICS, "CreateTopics")                        \
+	V(label, DELETE_TOPICS, "DeleteTopics")                        \
+	V(label, DELETE_RECORDS, "DeleteRecords")                      \
+	V(label, INIT_PRODUCER_ID, "InitProducerId")                   \
+	V(label, OFFSET_FOR_LEADER_EPOCH, "OffsetForLeaderEpoch")      \
+	V(label, ADD_PARTITIONS_TO_TXN, "AddPartitionsToTxn")          \
+	V(label, ADD_OFFSETS_TO_TXN, "AddOffsetsToTxn")                \
+	V(label, END_TXN, "EndTxn")                                    \
+	V(label, TXN_OFFSET_COMMIT, "TxnOffsetCommit")                 \
+	V(label, DESCRIBE_CONFIGS, "DescribeConfigs")                  \
+	V(label, ALTER_CONFIGS, "AlterConfigs")                        \
+	V(label, SASL_AUTHENTICATE, "SaslAuthenticate")                \
+	V(label, CREATE_PARTITIONS, "CreatePartitions")                \
+	V(label, DELETE_GROUPS, "DeleteGroups")                        \
+	V(label, INCREMENTAL_ALTER_CONFIGS, "IncrementalAlterConfigs") \
+	V(label, OFFSET_DELETE, "OffsetDelete")                        \
+	V(label, DESCRIBE_CLUSTER, "DescribeCluster")                  \
+	V(label, DESCRIBE_PRODUCERS, "DescribeProducers")              \
+	V(label, DESCRIBE_TRANSACTIONS, "DescribeTransactions")        \
+	V(label, LIST_TRANSACTIONS, "ListTransactions")
+
 #define METRIC_VALUES_QUEUE(V, label) \
 	V(label, ENTERED, "entered")  \
 	V(label, PINNED, "pinned")
@@ -94,6 +134,7 @@
 	L(CLASS, "class")       \
 	L(ENTRY, "entry")       \
 	L(WAY, "way")           \
+	L(API, "api")           \
 	L(QUEUE, "queue")       \
 	L(ORIGIN, "origin")     \
 	L(REMOVAL, "removal")   \

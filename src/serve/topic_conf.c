@@ -45,3 +45,83 @@ void topic_conf_from(const struct topic_config *from, struct conf_topic *to)
 	to->max_message_bytes = from->max_message_bytes;
 	to->segment_bytes = (int64_t)from->segment_bytes;
 }
+
+void topic_conf_of(struct topics *topics, struct topic *topic, struct conf_topic *out)
+{
+	struct topic_config config;
+
+	topic_config(topics, topic, &config);
+	topic_conf_from(&config, out);
+}
+
+void topic_conf_defaults(struct topics *topics, struct conf_topic *out)
+{
+	struct topic_config config;
+	bool auto_create;
+
+	topics_defaults(topics, &config, &auto_create);
+	topic_conf_from(&config, out);
+}
+
+int topic_conf_check_name(struct slice name, struct fault *fault)
+{
+	int rc = topic_name_check(name, fault);
+
+	if (rc == 0 && topic_name_is_reserved(name))
+		rc = fault_set(fault, ERR_FORBIDDEN, "topics of this name are kept for weir itself");
+	return rc;
+}
+
+int topic_conf_create(struct topics *topics, struct slice name, const struct conf_topic *settings,
+		      const struct state_done *done, struct topic **out, struct fault *fault)
+{
+	struct topic_config config;
+	int rc = topic_conf_check_name(name, fault);
+
+	if (rc)
+		return rc;
+	topic_conf_to(settings, &config);
+	return topics_create(topics, name, &config, false, done, out, fault);
+}
+
+int topic_conf_change(struct topics *topics, struct topic *topic, const struct conf_topic *settings,
+		      const struct state_done *done, struct fault *fault)
+{
+	struct topic_config config;
+
+	if (topic->from_file)
+		return fault_set(fault, ERR_MANAGED_BY_FILE,
+				 "topic %s is in the configuration file: change it there", topic->name);
+	topic_conf_to(settings, &config);
+	return topics_change(topics, topic, &config, false, done, fault);
+}
+
+int topic_conf_delete(struct topics *topics, struct topic *topic, const struct state_done *done,
+		      struct fault *fault)
+{
+	int rc;
+
+	if (topic->from_file)
+		return fault_set(fault, ERR_MANAGED_BY_FILE,
+				 "topic %s is in the configuration file: take it out there first",
+				 topic->name);
+	rc = topics_delete(topics, topic, done);
+	return rc ? fault_set(fault, rc, "the topic cannot be deleted now") : 0;
+}
+
+int topic_conf_auto_create(struct topics *topics, struct slice name, const struct state_done *done,
+			   struct topic **out, struct fault *fault)
+{
+	struct topic_config config;
+	bool auto_create;
+	int rc = topic_conf_check_name(name, fault);
+
+	if (rc)
+		return rc;
+	topics_defaults(topics, &config, &auto_create);
+	if (!auto_create)
+		return fault_set(fault, ERR_UNKNOWN_TOPIC,
+				 "there is no topic %.*s, and topics are not made on use", (int)name.len,
+				 (const char *)name.ptr);
+	return topics_create(topics, name, &config, false, done, out, fault);
+}

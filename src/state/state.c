@@ -18,6 +18,7 @@ struct state {
 	uint32_t table_count;
 	_Atomic bool tidying;
 	uint32_t slack;
+	int64_t look_at; /* under entry: shorter than this it is not written again, and rows are not counted */
 };
 
 int state_new(struct log *l, struct state **out)
@@ -28,7 +29,7 @@ int state_new(struct log *l, struct state **out)
 		return ERR_NOMEM;
 	s->log = l;
 	s->partition = log_internal(l);
-	s->slack = TIDY_SLACK;
+	state_set_slack(s, TIDY_SLACK);
 	*out = s;
 	return 0;
 }
@@ -36,6 +37,7 @@ int state_new(struct log *l, struct state **out)
 void state_set_slack(struct state *s, uint32_t records)
 {
 	s->slack = records;
+	s->look_at = records;
 }
 
 void state_free(struct state *s)
@@ -294,14 +296,18 @@ void state_tidy(struct state *s)
 {
 	struct gather counted = {0};
 	struct partition_range range;
+	int64_t length;
 
 	if (atomic_load(&s->tidying))
 		return;
 	partition_range(s->partition, &range);
-	if (range.end - range.start < s->slack)
+	length = range.end - range.start;
+	if (length < s->look_at)
 		return;
+	/* Counting looks at every row: not again before there may be more than twice as many records as now rows. */
 	gather_all(s, &counted);
-	if (counted.count == 0 || range.end - range.start < 2 * (int64_t)counted.count + s->slack)
+	s->look_at = 2 * (int64_t)counted.count + s->slack;
+	if (counted.count == 0 || length < s->look_at)
 		return;
 	append_again(s, &counted);
 }

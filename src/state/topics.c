@@ -385,6 +385,7 @@ static struct partition_options partition_settings(const struct topic_config *c)
 	bool forever = c->cleanup == TOPIC_COMPACT;
 
 	return (struct partition_options){.segment_bytes = c->segment_bytes,
+					  .append_time = c->timestamps == TOPIC_APPEND_TIME,
 					  .retention_ms = forever ? -1 : c->retention_ms,
 					  .retention_bytes = forever ? -1 : c->retention_bytes,
 					  .compact = topic_is_compacted(c),

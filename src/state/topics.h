@@ -3,6 +3,7 @@
 #define WEIR_STATE_TOPICS_H
 
 #include "base/err.h"
+#include "base/topic_name.h"
 #include "state/state.h"
 
 /*
@@ -15,15 +16,6 @@
 #define TOPIC_NAME_MAX 249u
 #define TOPIC_PARTITIONS_MAX 10000u
 #define TOPIC_MESSAGE_BYTES 1048588u /* Kafka's: 1 MiB and the 12 bytes before a batch */
-
-/*
- * Names that begin with two underscores are weir's own. One underscore is anybody's: programs
- * of Kafka's world make such topics for themselves (_schemas, _connect-offsets).
- */
-static inline bool topic_name_is_reserved(struct slice name)
-{
-	return name.len >= 2 && name.ptr[0] == '_' && name.ptr[1] == '_';
-}
 
 enum topic_durability { TOPIC_FSYNC, TOPIC_OS };
 enum topic_timestamps { TOPIC_CREATE_TIME, TOPIC_APPEND_TIME };

@@ -226,8 +226,8 @@ def _(w):
         with Watch(w, "invalid_topic"):
             expect(w.post("/v1/topics/%s/records" % name, b"1", {"Content-Type": "application/json"}), 400, "invalid_topic")
     check(w.post("/v1/topics/a%00/records", b"1").status == 400, "a NUL in a name")
-    expect(w.post("/v1/topics/__own/records", b"1", {"Content-Type": "application/json"}), 403, "forbidden")
-    expect(w.put("/v1/topics/__own", b"{}", {"Content-Type": "application/json"}), 403, "forbidden")
+    expect(w.post("/v1/topics/__weir/records", b"1", {"Content-Type": "application/json"}), 403, "forbidden")
+    expect(w.put("/v1/topics/__weir", b"{}", {"Content-Type": "application/json"}), 403, "forbidden")
     expect(w.post("/v1/topics/%s/records" % ("x" * 249), b"1", {"Content-Type": "application/json"}), 200)
 
 

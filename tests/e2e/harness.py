@@ -561,11 +561,12 @@ class Died(Failed):
 class Weir:
     """A weir of one's own: `with Weir() as w`. `config` is YAML; the port stays the same over restarts."""
 
-    def __init__(self, config=None, args=(), wrap=(), data=None, port=0, start=True, env=None):
+    def __init__(self, config=None, args=(), wrap=(), data=None, port=0, start=True, env=None, kafka="127.0.0.1:0"):
         self.dir = tempfile.mkdtemp(prefix="weir-e2e-", dir=os.environ.get("WEIR_TMP"))
         self.data = data or os.path.join(self.dir, "data")
         self.config, self.args, self.wrap, self.env = config, list(args), list(wrap), env
         self.host, self.port = "127.0.0.1", port
+        self.kafka = kafka  # the address of that port, the same one after a restart; or off
         self.proc = None
         self.out = []
         self.count = 0
@@ -615,7 +616,7 @@ class Weir:
         if self.config is not None:
             cmd += ["-c", self.config_path]
         return self.wrap + cmd + ["--data", self.data, "--http", "%s:%d" % (self.host, self.port),
-                                  "--kafka", "off"] + self.args
+                                  "--kafka", self.kafka] + self.args
 
     def start(self, timeout=30):
         log = open(self.log_path, "ab")
@@ -626,11 +627,12 @@ class Weir:
         log.close()
         _alive.add(self)
         line = self._line(timeout)
-        m = re.match(r"weir ready http=(\S+):(\d+)( kafka=\S+)? data=(.+)$", line)
+        m = re.match(r"weir ready http=(\S+):(\d+)(?: kafka=(\S+))? data=(.+)$", line)
         if not m:
             code = self.proc.poll()
             raise Died("no ready line but %r (exit %s)\n%s" % (line, code, self.log()[-2000:]))
         self.host, self.port, self.ready = m.group(1), int(m.group(2)), line
+        self.kafka = m.group(3) or "off"
         self.pid = self._daemon_pid()
         self._drain = threading.Thread(target=self._swallow, args=(self.proc,), daemon=True)
         self._drain.start()

@@ -23,6 +23,7 @@ import zlib
 
 from harness import (CE, NDJSON, ROOT, SLOW, TEXT, Later, Raw, Skip, Sse, Weir, Ws, check, eq, expect, query, test,
                      until, weir)
+from kafka_wire import Kafka
 
 JSON = {"Content-Type": "application/json"}
 ONE_LOOP = "threads: 1\n"  # so that all readers share one cache of encoded records
@@ -363,7 +364,7 @@ def refusals(w, t):
         ("too_many_records", lambda: post(w, t, b"1\n" * 100001, NDJSON)),
         ("unsupported_media_type", lambda: post(w, t, b"x", headers={"Content-Encoding": "br"})),
         ("invalid_topic", lambda: post(w, "a%20b", b"x")),
-        ("forbidden", lambda: post(w, "__own", b"x")),
+        ("forbidden", lambda: post(w, "__weir", b"x")),
         ("partition_out_of_range", lambda: post(w, t, b"x", partition=7)),
         ("invalid_parameter", lambda: post(w, t, b"x", ack="perhaps")),
         ("unknown_parameter", lambda: post(w, t, b"x", colour="red")),
@@ -1042,6 +1043,19 @@ def _():
         f.rose("weir_log_clock_ahead_seconds", 86390)
         shim.shift(0)
         f.reads("weir_log_clock_ahead_seconds", 0)
+
+
+@case("requests and connections of the Kafka port are counted")
+def _(w):
+    with Figures(w) as f:
+        with Kafka(w) as k:
+            for _ in range(3):
+                k.call("ApiVersions", 0)
+            f.moved('weir_kafka_requests_total{api="ApiVersions"}', 3)
+            f.moved('weir_kafka_request_seconds_count{api="ApiVersions"}', 3)
+            f.moved('weir_connections_accepted_total{listener="kafka"}', 1)
+            f.reads('weir_connections{listener="kafka"}', 1)
+        until(lambda: 'weir_connections{listener="kafka"} 0' in w.get("/metrics").text, 5, "the connection to be gone")
 
 
 # ---- all of them ----

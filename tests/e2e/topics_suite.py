@@ -266,13 +266,14 @@ def _(w):
     eq(names, ["many.%04d" % i for i in range(2000)])
 
 
-@test("names with one leading underscore are anybody's, as programs of Kafka's world use them; two are weir's own")
+@test("names with leading underscores are anybody's, as programs of Kafka's world use them, but for a few")
 def _(w):
-    t = "_schemas" + w.topic()
-    expect(put(w, t), 201)
-    w.push(t, b"1")
-    check(t in [x["name"] for x in w.get("/v1/topics").json()["topics"]], "it is not listed")
-    expect(put(w, "__consumer_offsets"), 403, "forbidden")
+    for t in ("_schemas", "_", "__", "__debezium-heartbeat.x"):
+        expect(put(w, t), 201)
+        w.push(t, b"1")
+        check(t in [x["name"] for x in w.get("/v1/topics").json()["topics"]], t + " is not listed")
+    for t in ("__consumer_offsets", "__transaction_state", "__weir", "__weir_x"):
+        expect(put(w, t), 403, "forbidden")
 
 
 @test("timestamps, sizes of messages and segments, and how long compaction waits are settings of a topic, kept over a restart", own=True)

@@ -146,6 +146,12 @@ static inline bool batch_is_transactional(const struct batch_head *h)
 	return h->attributes & BATCH_IS_TRANSACTIONAL;
 }
 
+/* The same of the bytes of a batch: is it of a producer with an id? For who has no other use for the head. */
+static inline bool batch_has_producer(const uint8_t *batch)
+{
+	return batch[43] < 0x80;
+}
+
 /* The sequence `by` behind this one: 0 follows on 2^31 - 1. (DefaultRecordBatch.incrementSequence) */
 static inline int32_t batch_sequence_after(int32_t sequence, int32_t by)
 {

@@ -20,6 +20,16 @@ size_t kafka_framer_held(const struct kafka_framer *f)
 	return f->gathered.cap;
 }
 
+int kafka_framer_take(struct kafka_framer *f, struct slice frame, struct buf *out)
+{
+	if (!f->given)
+		return buf_append_slice(out, frame);
+	f->given = false;
+	*out = f->gathered;
+	buf_init(&f->gathered, f->frame_bytes_max);
+	return 0;
+}
+
 /* The frame that was given is done with: so is its memory, if it was a large one. */
 static void let_go(struct kafka_framer *f)
 {

@@ -46,6 +46,12 @@ void kafka_framer_fini(struct kafka_framer *f);
 enum kafka_frame_event kafka_framer_next(struct kafka_framer *f, struct slice bytes, size_t *taken,
 					 struct slice *frame);
 
+/*
+ * The frame that was just given becomes the caller's: *out, initialised and empty, gets its bytes, those
+ * that were gathered without a copy. 0, ERR_LIMIT (the bound of *out) or ERR_NOMEM.
+ */
+int kafka_framer_take(struct kafka_framer *f, struct slice frame, struct buf *out);
+
 /* Bytes of memory that it holds beside itself: for budgets. */
 size_t kafka_framer_held(const struct kafka_framer *f);
 

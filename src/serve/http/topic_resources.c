@@ -22,12 +22,10 @@
 
 static void put_topic(struct app *app, struct topic *topic, struct buf *out, bool with_ranges)
 {
-	struct topic_config config;
 	struct conf_topic keys;
 	char id[37];
 
-	topic_config(app->topics, topic, &config);
-	topic_conf_from(&config, &keys);
+	topic_conf_of(app->topics, topic, &keys);
 	topic_id_text(&topic->id, id);
 	json_put_open(out, '{');
 	json_put_member_string(out, "name", slice_str(topic->name));
@@ -47,7 +45,7 @@ static void put_topic(struct app *app, struct topic *topic, struct buf *out, boo
 			json_put_member_i64(out, "start", range.start);
 			json_put_member_i64(out, "end", range.end);
 			json_put_member_u64(out, "bytes", range.bytes);
-			if (topic_is_compacted(&config))
+			if (keys.cleanup != CONF_CLEANUP_DELETE)
 				json_put_member_i64(out, "compacted_to", range.clean);
 			json_put_close(out, '}');
 		}
@@ -297,19 +295,15 @@ static int read_config(struct exchange *x, struct conf_topic *keys, struct fault
 	return rc;
 }
 
-static int put_existing(struct exchange *x, struct topic *topic, const struct topic_config *config,
+static int put_existing(struct exchange *x, struct topic *topic, const struct conf_topic *keys,
 			const struct state_done *done, struct fault *fault)
 {
 	struct app *app = x->app;
-	int rc = ERR_MANAGED_BY_FILE;
+	int rc;
 
 	log_enter_begin(app->log);
-	if (!topic->from_file)
-		rc = topics_change(app->topics, topic, config, false, done, fault);
+	rc = topic_conf_change(app->topics, topic, keys, done, fault);
 	log_enter_end(app->log);
-	if (rc == ERR_MANAGED_BY_FILE)
-		(void)fault_set(fault, rc, "topic %s is in the configuration file: change it there",
-				topic->name);
 	return rc;
 }
 
@@ -317,40 +311,34 @@ static int on_put(struct exchange *x)
 {
 	struct app *app = x->app;
 	struct fault fault = {0};
-	struct topic_config config;
 	struct conf_topic keys;
 	struct state_done done;
 	struct change *c = new_change(x, &done);
 	struct topic *topic = topics_find(app->topics, x->param[0]);
-	bool auto_create;
 	int rc;
 
 	if (!c)
 		return ERR_NOMEM;
-	rc = topic_name_check(x->param[0], &fault);
-	if (rc == 0 && topic_name_is_reserved(x->param[0]))
-		rc = fault_set(&fault, ERR_FORBIDDEN, "topics that begin with __ are weir's own");
 	if (topic)
-		topic_config(app->topics, topic, &config);
+		topic_conf_of(app->topics, topic, &keys);
 	else
-		topics_defaults(app->topics, &config, &auto_create);
-	topic_conf_from(&config, &keys);
+		topic_conf_defaults(app->topics, &keys);
+	rc = topic_conf_check_name(x->param[0], &fault);
 	if (rc == 0)
 		rc = read_config(x, &keys, &fault);
 	if (rc)
 		return exchange_problem(x, rc, "%s", fault.text);
-	topic_conf_to(&keys, &config);
 	c->topic = topic;
 	c->status = topic ? 200 : 201;
 	if (topic) {
-		rc = put_existing(x, topic, &config, &done, &fault);
+		rc = put_existing(x, topic, &keys, &done, &fault);
 	} else {
 		log_enter_begin(app->log);
-		rc = topics_create(app->topics, x->param[0], &config, false, &done, &c->topic, &fault);
+		rc = topic_conf_create(app->topics, x->param[0], &keys, &done, &c->topic, &fault);
 		log_enter_end(app->log);
 		if (rc == ERR_TOPIC_EXISTS) { /* another request was faster */
 			c->status = 200;
-			rc = put_existing(x, c->topic, &config, &done, &fault);
+			rc = put_existing(x, c->topic, &keys, &done, &fault);
 		}
 	}
 	return rc ? exchange_problem(x, rc, "%s", fault.text) : EXCHANGE_PENDING;
@@ -360,24 +348,21 @@ static int on_delete(struct exchange *x)
 {
 	struct app *app = x->app;
 	struct topic *topic = topic_of(x);
+	struct fault fault = {0};
 	struct state_done done;
 	struct change *c;
 	int rc;
 
 	if (!topic)
 		return 0;
-	if (topic->from_file)
-		return exchange_problem(x, ERR_MANAGED_BY_FILE,
-					"topic %s is in the configuration file: take it out there first",
-					topic->name);
 	c = new_change(x, &done);
 	if (!c)
 		return ERR_NOMEM;
 	c->status = 204;
 	log_enter_begin(app->log);
-	rc = topics_delete(app->topics, topic, &done);
+	rc = topic_conf_delete(app->topics, topic, &done, &fault);
 	log_enter_end(app->log);
-	return rc ? exchange_problem(x, rc, "the topic cannot be deleted now") : EXCHANGE_PENDING;
+	return rc ? exchange_problem(x, rc, "%s", fault.text) : EXCHANGE_PENDING;
 }
 
 /* ---- trimming ---- */

@@ -51,20 +51,23 @@ struct kafka_call {
 	struct kafka_session *session;
 	struct kafka_call *next;
 	struct loop_msg msg;
-	struct blob *frame;
-	const void *response;
+	struct buf frame;
+	struct slice body;
+	void *response;
+	const void *answer;
 	struct kafka_cuts *cuts;
-	uint8_t end; /* enum kafka_call_end */
+	const char *why;
+	size_t charged;
+	int64_t came_ns;
+	uint8_t outcome; /* enum kafka_call_end */
+	uint8_t end;     /* the same, once the call is back on its connection's loop */
 };
 
 /* Zeroed memory of the call, or an array of structs of the layout with Kafka's defaults; NULL: no memory. */
 void *kafka_call_new(struct kafka_call *call, size_t bytes);
 void *kafka_call_array(struct kafka_call *call, const struct kafka_layout *layout, size_t count);
 
-/*
- * The struct of the API's answer, every field at its default. Never NULL: where
- * there is no memory the call is failed when it is answered.
- */
+/* The struct of the API's answer, every field at its default when the handler begins. */
 void *kafka_call_response(struct kafka_call *call);
 
 /*
@@ -90,7 +93,8 @@ struct kafka_source {
 /* There is no answer: Produce with acks=0 that went well. */
 void kafka_call_silent(struct kafka_call *call);
 
-/* The connection closes, after what was to be answered before; `why` is a static phrase for the log, NULL: nothing is said. */
+/* The connection closes, after what was to be answered before; `why` is a static phrase for the log,
+ * NULL: nothing is said. */
 void kafka_call_fail(struct kafka_call *call, const char *why);
 
 /* ---- what the connection knows ---- */

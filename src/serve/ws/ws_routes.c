@@ -78,7 +78,7 @@ static int check_topic(const struct ws_ask *ask, const struct app *app, struct f
 	if (rc)
 		return rc;
 	if (topic_name_is_reserved(name))
-		return fault_set(fault, ERR_FORBIDDEN, "Topics that begin with __ are weir's own");
+		return fault_set(fault, ERR_FORBIDDEN, "Topics of this name are kept for weir itself");
 	topics_defaults(app->topics, &defaults, &auto_create);
 	if (auto_create || topics_find(app->topics, name))
 		return 0;

@@ -419,7 +419,7 @@ static void what_is_asked_wrongly_is_refused_over_http(void **state)
 	expect_refusal(&w, "/v1/ws", NULL, "invalid_parameter");
 	expect_refusal(&w, "/v1/topics/t/ws?cursor=x", NULL, "invalid_cursor");
 	expect_refusal(&w, "/v1/topics/a%2Fb/ws?mode=publish", NULL, "invalid_topic");
-	expect_refusal(&w, "/v1/topics/__own/ws?mode=publish", NULL, "forbidden");
+	expect_refusal(&w, "/v1/topics/__weir/ws?mode=publish", NULL, "forbidden");
 	peer_get(&p, &w, "/v1/topics/t/ws", "");
 	peer_expect(&p, "HTTP/1.1 426 ");
 	peer_expect(&p, "Upgrade: websocket\r\n");

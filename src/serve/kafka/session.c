@@ -1,0 +1,497 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A connection: frames in, calls begun in order, answers out in order. Nothing
+ * is refused for want of room: the client is not read from until there is some,
+ * as it expects of a broker.
+ */
+#include "serve/kafka/session.h"
+
+#include "base/err.h"
+#include "base/mem.h"
+#include "base/wire.h"
+#include "obs/say.h"
+#include "serve/kafka/handlers.h"
+
+#define OUTPUT_HIGH ((size_t)1 << 20) /* answers that wait: no further request is begun */
+#define OUTPUT_MAX ((size_t)1 << 31)  /* of one connection; a Fetch says itself how much it takes */
+#define LINGER_NS 2000000000ll
+#define RETRY_NS 100000000ll /* until the budget is asked again */
+
+/* ---- ends ---- */
+
+static void free_if_done(struct kafka_session *s)
+{
+	if (s->conn || s->first || s->turn.queued)
+		return;
+	kafka_framer_fini(&s->framer);
+	login_state_fini(&s->login);
+	budget_sub(loop_share(s->ctx->loop), sizeof(*s) + s->charged);
+	mem_free(s);
+}
+
+/* The first reason is told, once a connection. */
+static void say_why(struct kafka_session *s, const char *why)
+{
+	if (!s->said && why)
+		say(SAY_INFO, "kafka_closed", "a connection of the Kafka port is closed: %s peer=%s", why,
+		    s->peer);
+	s->said = true;
+}
+
+static void close_session(struct kafka_session *s)
+{
+	if (s->closing || !s->conn)
+		return;
+	s->closing = true;
+	loop_timer_stop(s->ctx->loop, &s->timer);
+	conn_close(s->conn, LINGER_NS);
+}
+
+/* Nothing comes any more; what was asked is answered first. */
+static void end_session(struct kafka_session *s)
+{
+	s->ending = true;
+	if (!s->first)
+		close_session(s);
+}
+
+void kafka_session_leave(struct kafka_session *s)
+{
+	s->ending = true;
+	if (s->first || s->closing || !s->conn)
+		return;
+	s->closing = true;
+	loop_timer_stop(s->ctx->loop, &s->timer);
+	conn_finish(s->conn, LINGER_NS);
+}
+
+/* ---- deadlines ---- */
+
+static void arm(struct kafka_session *s, int64_t at_ns)
+{
+	struct loop *loop = s->ctx->loop;
+	int64_t now = loop_now(loop);
+
+	if (s->closing || (s->timer_at_ns && s->timer_at_ns <= at_ns))
+		return;
+	s->timer_at_ns = at_ns;
+	loop_timer_set(loop, &s->timer, at_ns > now ? at_ns - now : 1);
+}
+
+static void watch_output(struct kafka_session *s)
+{
+	int64_t now = loop_now(s->ctx->loop);
+
+	if (s->out_at_ns == 0) {
+		s->out_at_ns = now;
+		s->out_bytes = conn_bytes_out(s->conn);
+	}
+	arm(s, s->out_at_ns + s->ctx->server->options.write_timeout_ns);
+}
+
+static bool output_stands(struct kafka_session *s, int64_t now)
+{
+	if (s->out_at_ns == 0 || conn_pending(s->conn) == 0) {
+		s->out_at_ns = 0;
+		return false;
+	}
+	if (conn_bytes_out(s->conn) != s->out_bytes) {
+		s->out_at_ns = now;
+		s->out_bytes = conn_bytes_out(s->conn);
+	}
+	return now - s->out_at_ns >= s->ctx->server->options.write_timeout_ns;
+}
+
+static void on_timer(void *ctx)
+{
+	struct kafka_session *s = ctx;
+	const struct kafka_server_options *o = &s->ctx->server->options;
+	int64_t now = loop_now(s->ctx->loop);
+
+	s->timer_at_ns = 0;
+	if (s->closing)
+		return;
+	if (output_stands(s, now)) {
+		say_why(s, "the client takes no answers");
+		s->closing = true;
+		conn_abort(s->conn);
+		return;
+	}
+	if (s->stopped)
+		loop_at_turn_end(s->ctx->loop, &s->turn);
+	if (!s->first && now - s->last_ns >= o->idle_timeout_ns) {
+		close_session(s);
+		return;
+	}
+	if (s->out_at_ns)
+		arm(s, s->out_at_ns + o->write_timeout_ns);
+	arm(s, (s->first ? now : s->last_ns) + o->idle_timeout_ns);
+}
+
+/* ---- answers ---- */
+
+static int write_records(struct kafka_session *s, const struct kafka_records *records)
+{
+	for (const struct kafka_source *at = records->source; at; at = at->next) {
+		int rc = conn_write_blob(s->conn, at->blob, at->part);
+		if (rc)
+			return rc;
+	}
+	return 0;
+}
+
+/* The answer to a token without a header has none either. */
+static int put_token(struct buf *out, struct slice token)
+{
+	uint8_t head[4];
+
+	wire_put_u32(head, (uint32_t)token.len);
+	(void)buf_append(out, head, sizeof(head));
+	return buf_append_slice(out, token);
+}
+
+static int write_answer(struct kafka_session *s, struct kafka_call *call)
+{
+	struct buf *out = &app_loop(call->app, s->ctx->loop)->scratch;
+	size_t at = 0;
+	int rc;
+
+	buf_clear(out);
+	if (call->header.api)
+		rc = kafka_response_write(&call->header, call->answer, out, call->cuts);
+	else
+		rc = put_token(out, *(const struct slice *)call->answer);
+	for (size_t i = 0; rc == 0 && call->cuts && i < call->cuts->count; i++) {
+		const struct kafka_cut *cut = &call->cuts->list[i];
+		rc = conn_write(s->conn, slice_make(out->ptr + at, cut->at - at));
+		if (rc == 0)
+			rc = write_records(s, cut->records);
+		at = cut->at;
+	}
+	if (rc == 0)
+		rc = conn_write(s->conn, slice_from(buf_slice(out), at));
+	if (rc)
+		say_why(s, rc == ERR_LIMIT ? "an answer over every limit" : "no memory for an answer");
+	return rc;
+}
+
+static void count_answer(struct kafka_session *s, const struct kafka_call *call)
+{
+	const struct kafka_server_options *o = &s->ctx->server->options;
+
+	if (o->answered && call->header.api)
+		o->answered(o->ctx, s->ctx->number, (uint32_t)(call->header.api - kafka_apis),
+			    loop_now(s->ctx->loop) - call->came_ns);
+}
+
+static void finish_call(struct kafka_session *s, struct kafka_call *call)
+{
+	bool fine = s->conn && !s->closing;
+
+	if (fine && call->end == KAFKA_CALL_FAILED) {
+		say_why(s, call->why);
+		close_session(s);
+	} else if (fine && call->end == KAFKA_CALL_ANSWERED) {
+		count_answer(s, call);
+		if (write_answer(s, call))
+			close_session(s);
+	}
+	s->bytes -= call->frame.len;
+	kafka_call_release(call);
+}
+
+/* What is at the head of the list and has ended leaves it. */
+static void flush_answers(struct kafka_session *s)
+{
+	struct kafka_call *call;
+
+	while ((call = s->first) && call->end != KAFKA_CALL_OPEN) {
+		s->first = call->next;
+		if (!s->first)
+			s->last = NULL;
+		finish_call(s, call);
+	}
+}
+
+void kafka_session_ended(struct kafka_session *s)
+{
+	s->running--;
+	flush_answers(s);
+	if (!s->conn) {
+		loop_at_turn_end(s->ctx->loop, &s->turn); /* who ended the call may still be inside it */
+		return;
+	}
+	s->last_ns = loop_now(s->ctx->loop);
+	if (conn_pending(s->conn) && !s->closing)
+		watch_output(s);
+	if (s->ending && !s->first)
+		close_session(s);
+	else if (s->stopped)
+		loop_at_turn_end(s->ctx->loop, &s->turn);
+}
+
+/* ---- beginning ---- */
+
+/* May another request be begun, or read at all? */
+static bool has_room(const struct kafka_session *s)
+{
+	const struct kafka_server_options *o = &s->ctx->server->options;
+
+	return conn_pending(s->conn) <= OUTPUT_HIGH && s->running < o->in_flight_max &&
+	       (s->running == 0 || s->bytes < o->in_flight_bytes_max);
+}
+
+/* Others of the same API may run beside it; everything else waits until nothing runs. */
+static bool may_begin(const struct kafka_session *s, const struct kafka_call *call)
+{
+	if (!has_room(s))
+		return false;
+	return s->running == 0 || (call->handler->together && s->first->handler == call->handler);
+}
+
+static void begin(struct kafka_session *s, struct kafka_call *call)
+{
+	s->running++;
+	kafka_call_begin(call);
+}
+
+/* An ApiVersions of a version that nobody knows is answered all the same (KIP-511). */
+static void answer_versions(struct kafka_call *call)
+{
+	struct kafka_api_versions_response *out =
+		kafka_call_array(call, &kafka_api_versions_response_layout, 1);
+
+	if (!out) {
+		kafka_call_fail(call, "no memory for an answer");
+		return;
+	}
+	kafka_versions_unsupported(&call->header, out);
+	kafka_call_answer(call, out);
+}
+
+static void append(struct kafka_session *s, struct kafka_call *call)
+{
+	if (s->last)
+		s->last->next = call;
+	else
+		s->first = call;
+	s->last = call;
+	s->bytes += call->frame.len;
+}
+
+/* A frame has come. 0, or -1: no further one is wanted now. */
+static int take_frame(struct kafka_session *s, struct slice frame)
+{
+	struct kafka_call *call = kafka_call_take(s, frame);
+	int rc;
+
+	if (!call) {
+		say_why(s, "no memory for a request");
+		close_session(s);
+		return -1;
+	}
+	append(s, call);
+	if (s->login.raw) { /* a token of SaslHandshake 0: no header */
+		s->running++;
+		login_raw_token(call);
+		return 0;
+	}
+	rc = kafka_header_read(buf_slice(&call->frame), &call->header, &call->body);
+	if (rc == 0)
+		call->handler = kafka_handler_find(call->header.api);
+	if (rc || !call->handler) {
+		s->running++;
+		if (rc == ERR_UNSUPPORTED_API && call->header.key == KAFKA_API_VERSIONS)
+			answer_versions(call);
+		else
+			kafka_call_fail(call, rc == ERR_MALFORMED ?
+						      "a request whose header is not well formed" :
+						      "a request of an API or version that is not served");
+		return s->closing ? -1 : 0;
+	}
+	if (may_begin(s, call)) {
+		begin(s, call);
+		return s->closing ? -1 : 0;
+	}
+	s->waiting = call;
+	return -1;
+}
+
+static void refuse_bytes(struct kafka_session *s)
+{
+	const char *stranger = kafka_framer_stranger(&s->framer);
+	const struct kafka_server_options *o = &s->ctx->server->options;
+
+	if (stranger && *stranger == 'H')
+		say(SAY_WARNING, "kafka_http",
+		    "HTTP came to the Kafka port; HTTP is served at http://%s peer=%s",
+		    o->http_address ? o->http_address : "(off)", s->peer);
+	else if (stranger)
+		say(SAY_WARNING, "kafka_tls",
+		    "a TLS handshake came to the Kafka port, which is plain peer=%s", s->peer);
+	else if (s->framer.error == ERR_LIMIT)
+		say(SAY_WARNING, "kafka_too_large",
+		    "a request is over kafka.request_bytes_max; its connection is closed bytes=%u limit=%zu peer=%s",
+		    s->framer.claimed, o->request_bytes_max, s->peer);
+	else
+		say_why(s, s->framer.error == ERR_NOMEM ? "no memory for a request" :
+							  "what came is no request of Kafka's protocol");
+	s->said = true;
+	close_session(s);
+}
+
+static void charge_framer(struct kafka_session *s)
+{
+	struct budget_share *share = loop_share(s->ctx->loop);
+	size_t held = kafka_framer_held(&s->framer);
+
+	if (held > s->charged)
+		budget_add(share, held - s->charged);
+	else
+		budget_sub(share, s->charged - held);
+	s->charged = held;
+}
+
+static void stop_reading(struct kafka_session *s)
+{
+	s->stopped = true;
+	conn_read_stop(s->conn);
+}
+
+/* With the budget full nobody begins anything; what was begun goes on, and is looked at again soon. */
+static bool budget_waits(struct kafka_session *s)
+{
+	if (s->framer.gathered.len || !budget_is_full(loop_share(s->ctx->loop)))
+		return false;
+	arm(s, loop_now(s->ctx->loop) + RETRY_NS);
+	return true;
+}
+
+static size_t on_bytes(void *ctx, struct slice bytes)
+{
+	struct kafka_session *s = ctx;
+	size_t taken, all = 0;
+	struct slice frame;
+
+	s->last_ns = loop_now(s->ctx->loop);
+	if (s->timer_at_ns == 0)
+		arm(s, s->last_ns + s->ctx->server->options.idle_timeout_ns);
+	while (!s->closing && !s->ending && all < bytes.len) {
+		enum kafka_frame_event event;
+		if (s->waiting || !has_room(s) || budget_waits(s)) {
+			stop_reading(s);
+			break;
+		}
+		event = kafka_framer_next(&s->framer, slice_from(bytes, all), &taken, &frame);
+		all += taken;
+		if (event == KAFKA_FRAME_FAIL)
+			refuse_bytes(s);
+		if (event == KAFKA_FRAME_GIVEN && take_frame(s, frame) && !s->closing) {
+			stop_reading(s);
+			break;
+		}
+	}
+	charge_framer(s);
+	return s->closing || s->ending ? bytes.len : all;
+}
+
+/* There is room again: what waits begins, and reading goes on. */
+static void on_turn(void *ctx)
+{
+	struct kafka_session *s = ctx;
+	struct kafka_call *call = s->waiting;
+
+	if (!s->conn) {
+		free_if_done(s);
+		return;
+	}
+	if (s->closing || !s->stopped)
+		return;
+	if (call) {
+		if (!may_begin(s, call))
+			return;
+		s->waiting = NULL;
+		begin(s, call);
+	}
+	if (s->closing || !has_room(s) || budget_waits(s))
+		return;
+	s->stopped = false;
+	conn_read_start(s->conn);
+}
+
+/* ---- the connection ---- */
+
+static void on_drained(void *ctx)
+{
+	struct kafka_session *s = ctx;
+
+	s->out_at_ns = 0;
+	if (s->stopped)
+		loop_at_turn_end(s->ctx->loop, &s->turn);
+}
+
+static void on_end(void *ctx)
+{
+	end_session(ctx);
+}
+
+static void on_closed(void *ctx, enum conn_close_reason reason)
+{
+	struct kafka_session *s = ctx;
+	const struct kafka_server_options *o = &s->ctx->server->options;
+
+	(void)reason;
+	loop_timer_stop(s->ctx->loop, &s->timer);
+	s->conn = NULL;
+	s->closing = true;
+	*s->prev = s->next;
+	if (s->next)
+		s->next->prev = s->prev;
+	if (s->waiting) { /* nobody will begin it */
+		s->waiting->end = KAFKA_CALL_SILENT;
+		s->waiting = NULL;
+	}
+	flush_answers(s);
+	if (o->connections)
+		o->connections(o->ctx, s->ctx->number, -1);
+	free_if_done(s);
+}
+
+static const struct conn_session callbacks = {
+	.on_bytes = on_bytes,
+	.on_drained = on_drained,
+	.on_end = on_end,
+	.on_closed = on_closed,
+};
+
+int kafka_session_start(struct kafka_loop *ctx, struct conn *c)
+{
+	const struct kafka_server_options *o = &ctx->server->options;
+	struct kafka_session *s = mem_zalloc(1, sizeof(*s));
+	struct conn_peer peer;
+
+	if (!s)
+		return ERR_NOMEM;
+	s->ctx = ctx;
+	s->conn = c;
+	kafka_framer_init(&s->framer, o->request_bytes_max);
+	conn_peer(c, &peer);
+	memcpy(s->peer, peer.text, sizeof(s->peer));
+	conn_local(c, s->local);
+	s->login.user = "";
+	s->turn = (struct loop_turn){.run = on_turn, .ctx = s};
+	loop_timer_init(&s->timer, on_timer, s);
+	s->last_ns = loop_now(ctx->loop);
+	s->next = ctx->sessions;
+	if (s->next)
+		s->next->prev = &s->next;
+	s->prev = &ctx->sessions;
+	ctx->sessions = s;
+	budget_add(loop_share(ctx->loop), sizeof(*s));
+	conn_set_session(c, &callbacks, s);
+	conn_set_output_max(c, OUTPUT_MAX);
+	arm(s, s->last_ns + o->idle_timeout_ns);
+	if (o->connections)
+		o->connections(o->ctx, ctx->number, 1);
+	return 0;
+}
