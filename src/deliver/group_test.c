@@ -969,7 +969,7 @@ static void check_world(struct world *w, struct actor *actors, const struct name
 		int32_t of = 0;
 		if (!actors[i].stable)
 			continue;
-		(void)sscanf(c->assignment, "%d:", &of);
+		of = (int32_t)strtol(c->assignment, NULL, 10);
 		assert_int_equal(of, actors[i].generation);
 		assert_string_equal(strchr(c->assignment, ':') + 1, c->id + strlen(c->id) - 8);
 		if (actors[i].generation != v.generation)
