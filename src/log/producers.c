@@ -153,7 +153,7 @@ static int check_locked(struct partition *p, const struct batch_head *head, stru
 
 	if (pr && pr->flight)
 		s = &pr->flight->state;
-	verdict = producer_state_check(s, head, &found);
+	verdict = (int)producer_state_check(s, head, &found);
 	if (verdict == PRODUCER_REPEATED)
 		return answer_repeat(found, answer);
 	if (verdict == PRODUCER_IN_FLIGHT) {

@@ -1,0 +1,539 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdint.h>
+#include <stdlib.h>
+
+#include "base/check.h"
+#include "base/mem.h"
+#include "ingest/ingest.h"
+#include "obs/say.h"
+#include "proto/batch/batch.h"
+#include "proto/kafka/kafka_api.h"
+#include "serve/kafka/server.h"
+#include "sys/sim/sim.h"
+
+/*
+ * A whole connection of the Kafka port over the whole core, and only the network
+ * and the disk are not real: the functions of net that it calls are written here
+ * over memory, the log is stepped over a simulated disk. An input is what a client sends:
+ * bytes as they are, or requests that are framed here, so that the bodies are what is looked
+ * for. It comes whole, or cut. Afterwards the client has gone: every call must have ended, every
+ * byte of the budget be given back, and all that was stored be readable.
+ *
+ * Input: a byte of flags (1 framed here, 2 users, 4 cut small, 8 two connections), then the bytes;
+ * framed: API (index), version, two bytes of length, body, again and again.
+ */
+enum { FRAMED = 1, USERS = 2, CUT = 4, TWO = 8 };
+
+#define HOUR_NS 3600000000000ll
+#define START_NS 1000000000ll
+#define STEPS_MAX 100000u
+
+struct loop {
+	struct budget_share share;
+	int64_t now;
+	struct loop_msg *msg_first, **msg_last;
+	struct loop_turn *turn_first, **turn_last;
+	struct loop_timer *timers;
+	struct loop_waker *waker;
+};
+
+struct loop_waker {
+	loop_wake_fn *fn;
+	void *ctx;
+	bool woken;
+};
+
+struct conn {
+	struct loop *loop;
+	const struct conn_session *session;
+	void *ctx;
+	struct buf kept;
+	size_t out;
+	bool stopped, present, closing, closed, gone;
+};
+
+static struct loop the_loop;
+static struct sim *sim;
+
+/* ---- net, over memory ---- */
+
+struct loop *conn_loop(const struct conn *c)
+{
+	return c->loop;
+}
+
+uint32_t loop_number(const struct loop *loop)
+{
+	return loop->now < 0;
+}
+
+struct budget_share *loop_share(struct loop *loop)
+{
+	return &loop->share;
+}
+
+int64_t loop_now(const struct loop *loop)
+{
+	return loop->now;
+}
+
+int64_t loop_now_fresh(const struct loop *loop)
+{
+	return loop->now;
+}
+
+void loop_post(struct loop *loop, struct loop_msg *msg)
+{
+	msg->next = NULL;
+	*loop->msg_last = msg;
+	loop->msg_last = &msg->next;
+}
+
+void loop_at_turn_end(struct loop *loop, struct loop_turn *turn)
+{
+	if (turn->queued)
+		return;
+	turn->queued = true;
+	turn->next = NULL;
+	*loop->turn_last = turn;
+	loop->turn_last = &turn->next;
+}
+
+int loop_waker_new(struct loop *loop, loop_wake_fn *fn, void *ctx, struct loop_waker **out)
+{
+	struct loop_waker *w = mem_alloc(sizeof(*w));
+
+	if (!w)
+		return ERR_NOMEM;
+	*w = (struct loop_waker){.fn = fn, .ctx = ctx};
+	loop->waker = w;
+	*out = w;
+	return 0;
+}
+
+void loop_waker_wake(struct loop_waker *w)
+{
+	w->woken = true;
+}
+
+void loop_waker_free(struct loop_waker *w)
+{
+	mem_free(w);
+}
+
+void loop_timer_init(struct loop_timer *t, void (*run)(void *ctx), void *ctx)
+{
+	*t = (struct loop_timer){.run = run, .ctx = ctx};
+}
+
+void loop_timer_stop(struct loop *loop, struct loop_timer *t)
+{
+	(void)loop;
+	if (!t->prev)
+		return;
+	*t->prev = t->next;
+	if (t->next)
+		t->next->prev = t->prev;
+	t->prev = NULL;
+}
+
+void loop_timer_set(struct loop *loop, struct loop_timer *t, int64_t after_ns)
+{
+	loop_timer_stop(loop, t);
+	t->at_ns = loop->now + after_ns;
+	t->next = loop->timers;
+	if (t->next)
+		t->next->prev = &t->next;
+	t->prev = &loop->timers;
+	loop->timers = t;
+}
+
+void conn_set_session(struct conn *c, const struct conn_session *session, void *ctx)
+{
+	c->session = session;
+	c->ctx = ctx;
+}
+
+void conn_peer(const struct conn *c, struct conn_peer *out)
+{
+	(void)c;
+	*out = (struct conn_peer){.text = "127.0.0.1:40000", .loopback = true};
+}
+
+void conn_local(const struct conn *c, char out[64])
+{
+	(void)c;
+	memcpy(out, "127.0.0.1:9092", sizeof("127.0.0.1:9092"));
+}
+
+int conn_write(struct conn *c, struct slice bytes)
+{
+	if (c->closing)
+		return ERR_CANCELLED;
+	c->out += bytes.len;
+	return 0;
+}
+
+int conn_write_blob(struct conn *c, struct blob *blob, struct slice part)
+{
+	CHECK(part.ptr >= blob->bytes && part.ptr + part.len <= blob->bytes + blob->len);
+	return conn_write(c, part);
+}
+
+size_t conn_pending(const struct conn *c)
+{
+	(void)c;
+	return 0;
+}
+
+uint64_t conn_bytes_out(const struct conn *c)
+{
+	return c->out;
+}
+
+void conn_read_stop(struct conn *c)
+{
+	CHECK(!c->closing);
+	c->stopped = true;
+}
+
+void conn_read_start(struct conn *c)
+{
+	CHECK(!c->closing);
+	c->stopped = false;
+	c->present = true;
+}
+
+void conn_set_output_max(struct conn *c, size_t bytes)
+{
+	(void)c, (void)bytes;
+}
+
+void conn_close(struct conn *c, int64_t linger_ns)
+{
+	CHECK(!c->closing && linger_ns >= 0);
+	c->closing = true;
+}
+
+void conn_finish(struct conn *c, int64_t linger_ns)
+{
+	conn_close(c, linger_ns);
+}
+
+void conn_abort(struct conn *c)
+{
+	c->closing = true;
+}
+
+/* ---- turns ---- */
+
+static bool run_messages(struct loop *loop)
+{
+	struct loop_msg *next, *msg = loop->msg_first;
+	bool some = msg != NULL;
+
+	loop->msg_first = NULL;
+	loop->msg_last = &loop->msg_first;
+	for (; msg; msg = next) {
+		next = msg->next;
+		msg->run(loop, msg);
+	}
+	return some;
+}
+
+static bool run_turns(struct loop *loop)
+{
+	struct loop_turn *next, *turn = loop->turn_first;
+	bool some = turn != NULL;
+
+	loop->turn_first = NULL;
+	loop->turn_last = &loop->turn_first;
+	for (; turn; turn = next) {
+		next = turn->next;
+		turn->queued = false;
+		turn->run(turn->ctx);
+	}
+	return some;
+}
+
+static bool run_log(struct log *l)
+{
+	bool some = false;
+
+	for (int kind = LOG_STEP_COMMIT; kind <= LOG_STEP_READ; kind++)
+		if (kind != LOG_STEP_MAINTAIN)
+			some |= log_step(l, (enum log_step)kind) > 0;
+	return some;
+}
+
+static bool run_conn(struct conn *c)
+{
+	if (c->gone)
+		return false;
+	if (c->closing) {
+		c->gone = true;
+		c->session->on_closed(c->ctx, CONN_CLOSED_BY_US);
+		return true;
+	}
+	if (!c->present || c->stopped)
+		return false;
+	c->present = false;
+	if (c->kept.len)
+		buf_consume(&c->kept, c->session->on_bytes(c->ctx, buf_slice(&c->kept)));
+	return true;
+}
+
+static void settle(struct app *app, struct conn *conns)
+{
+	struct loop *loop = &the_loop;
+
+	for (unsigned steps = 0;; steps++) {
+		bool some = run_messages(loop);
+		CHECK(steps < STEPS_MAX); /* or it goes in circles */
+		some |= run_turns(loop);
+		some |= run_log(app->log);
+		if (loop->waker->woken) {
+			loop->waker->woken = false;
+			loop->waker->fn(loop->waker->ctx);
+			some = true;
+		}
+		some |= run_conn(&conns[0]);
+		some |= run_conn(&conns[1]);
+		if (!some)
+			return;
+	}
+}
+
+/* Lets so much time pass, and each timer ring in its turn. */
+static void pass(struct app *app, struct conn *conns, int64_t ns)
+{
+	int64_t until = the_loop.now + ns;
+
+	for (;;) {
+		struct loop_timer *first = NULL;
+		for (struct loop_timer *t = the_loop.timers; t; t = t->next)
+			if (t->at_ns <= until && (!first || t->at_ns < first->at_ns))
+				first = t;
+		if (!first)
+			break;
+		if (first->at_ns > the_loop.now)
+			the_loop.now = first->at_ns;
+		loop_timer_stop(&the_loop, first);
+		first->run(first->ctx);
+		settle(app, conns);
+	}
+	the_loop.now = until;
+}
+
+/* ---- the world ---- */
+
+struct world {
+	struct app app;
+	struct app_loop loop;
+	struct budget budget;
+	struct state *state;
+	struct kafka_server *server;
+};
+
+static void run_flush(void *ctx)
+{
+	ingest_flush(((struct app_loop *)ctx)->queue);
+}
+
+static void want_flush(void *ctx)
+{
+	app_flush_later(ctx);
+}
+
+static void build_log(struct world *w)
+{
+	struct log_options o = {.sys = sim_sys(sim),
+				.dir = "data",
+				.journal_file_bytes = 1 << 20,
+				.journal_bytes_max = 4 << 20,
+				.segment_bytes = 1 << 20,
+				.tail_bytes_max = 1 << 20,
+				.steps = true};
+	struct topic_config plain = {.partitions = 2,
+				     .retention_ms = -1,
+				     .retention_bytes = -1,
+				     .max_message_bytes = 1 << 20,
+				     .idempotency_ttl_ms = 60000,
+				     .compaction_dirty_percent = 50,
+				     .compaction_max_lag_ms = 1000};
+	struct fault fault = {0};
+
+	CHECK(log_open(&o, &w->app.log, &fault) == 0);
+	CHECK(state_new(w->app.log, &w->state) == 0);
+	CHECK(topics_new(w->app.log, w->state, &plain, true, &w->app.topics) == 0);
+	CHECK(state_load(w->state, &fault) == 0);
+	CHECK(topics_ready(w->app.topics, &fault) == 0);
+	CHECK(log_start(w->app.log, &fault) == 0);
+}
+
+static void build(struct world *w, bool users)
+{
+	static const struct kafka_user list[] = {{"ann", "secret"}};
+	struct ingest_options ingest = {0};
+	struct ingest_queue_options queue = {.want_flush = want_flush, .ctx = &w->loop};
+	struct kafka_server_options o = {.app = &w->app,
+					 .home = &the_loop,
+					 .users = list,
+					 .user_count = users,
+					 .request_bytes_max = 1 << 20};
+	struct fault fault = {0};
+
+	memset(w, 0, sizeof(*w));
+	the_loop = (struct loop){.now = START_NS};
+	the_loop.msg_last = &the_loop.msg_first;
+	the_loop.turn_last = &the_loop.turn_first;
+	budget_init(&w->budget, 64 << 20, 1);
+	budget_share_init(&the_loop.share, &w->budget);
+	w->app.sys = sim_sys(sim);
+	w->app.loops = &w->loop;
+	w->app.loop_count = 1;
+	w->app.budget = &w->budget;
+	build_log(w);
+	ingest = (struct ingest_options){.log = w->app.log, .topics = w->app.topics, .sys = w->app.sys};
+	CHECK(ingest_new(&ingest, &w->app.ingest) == 0);
+	CHECK(app_loop_init(&w->app, &the_loop, &fault) == 0);
+	w->loop.flush = (struct loop_turn){.run = run_flush, .ctx = &w->loop};
+	queue.ingest = w->app.ingest;
+	queue.port = w->loop.port;
+	queue.share = &the_loop.share;
+	CHECK(ingest_queue_new(&queue, &w->loop.queue) == 0);
+	CHECK(kafka_server_new(&o, &w->server, &fault) == 0);
+}
+
+static bool read_topic(void *ctx, struct topic *topic)
+{
+	(void)ctx;
+	for (uint32_t i = 0; i < atomic_load(&topic->partition_count); i++) {
+		struct partition *p = topic_partition(topic, i);
+		struct partition_range range;
+		struct log_view view;
+		partition_range(p, &range);
+		for (int64_t at = range.start; at < range.end; at = view.next_offset) {
+			struct batch_head head;
+			CHECK(log_read_wait(p, at, 1 << 20, &view) == 0 && view.next_offset > at);
+			CHECK(view.gap.from == view.gap.to);
+			for (struct slice rest = view.batches; rest.len; rest = slice_from(rest, head.bytes))
+				CHECK(batch_check(rest, &head) == 0);
+			blob_unref(view.blob);
+		}
+	}
+	return true;
+}
+
+static void take_down(struct world *w)
+{
+	struct fault fault = {0};
+
+	topics_each(w->app.topics, slice_str(""), read_topic, NULL);
+	kafka_server_free(w->server);
+	CHECK(log_stop(w->app.log, &fault) == 0);
+	app_loop_fini(&w->app, &the_loop);
+	ingest_queue_free(w->loop.queue);
+	ingest_free(w->app.ingest);
+	topics_free(w->app.topics);
+	state_free(w->state);
+	log_close(w->app.log);
+}
+
+/* ---- the client ---- */
+
+static void send_bytes(struct world *w, struct conn *conns, struct conn *c, struct slice bytes)
+{
+	if (c->closing || c->gone)
+		return;
+	CHECK(buf_append_slice(&c->kept, bytes) == 0);
+	c->present = true;
+	settle(&w->app, conns);
+}
+
+static void send_cut(struct world *w, struct conn *conns, struct conn *c, struct slice bytes, unsigned flags)
+{
+	size_t piece = flags & CUT ? 7 : bytes.len;
+
+	while (bytes.len) {
+		size_t n = piece < bytes.len ? piece : bytes.len;
+		send_bytes(w, conns, c, slice_make(bytes.ptr, n));
+		bytes = slice_from(bytes, n);
+	}
+}
+
+/* API, version, length and body become a frame with a header that is right. */
+static void send_framed(struct world *w, struct conn *conns, struct slice in, unsigned flags)
+{
+	for (uint32_t count = 0; in.len >= 4; count++) {
+		const struct kafka_api *api = &kafka_apis[in.ptr[0] % KAFKA_APIS_COUNT];
+		struct conn *c = &conns[flags & TWO ? in.ptr[0] / KAFKA_APIS_COUNT % 2 : 0];
+		int16_t version = (int16_t)(api->served + in.ptr[1] % (api->to - api->served + 1));
+		size_t n = (size_t)in.ptr[2] << 8 | in.ptr[3];
+		uint8_t head[4 + 8 + 3];
+		size_t head_len = version >= api->flexible ? sizeof(head) : sizeof(head) - 1;
+		struct buf frame;
+		in = slice_from(in, 4);
+		if (n > in.len)
+			n = in.len;
+		head[0] = head[1] = 0;
+		head[2] = (uint8_t)((head_len - 4 + n) >> 8);
+		head[3] = (uint8_t)(head_len - 4 + n);
+		head[4] = 0;
+		head[5] = (uint8_t)api->key;
+		head[6] = 0;
+		head[7] = (uint8_t)version;
+		head[8] = head[9] = head[10] = 0;
+		head[11] = (uint8_t)count;
+		head[12] = head[13] = 0xff; /* no client id */
+		head[14] = 0;               /* no tags */
+		buf_init(&frame, 1 << 20);
+		CHECK(buf_append(&frame, head, head_len) == 0);
+		CHECK(buf_append(&frame, in.ptr, n) == 0);
+		send_cut(w, conns, c, buf_slice(&frame), flags);
+		buf_fini(&frame);
+		in = slice_from(in, n);
+	}
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	static struct world w;
+	struct conn conns[2];
+	unsigned flags = size ? data[0] : 0;
+	struct slice in = size ? slice_make(data + 1, size - 1) : slice_str("");
+	int64_t held;
+
+	if (!sim) {
+		CHECK(sim_new(&(struct sim_options){.seed = 1}, &sim) == 0);
+		say_start(&(struct say_options){.sys = sim_sys(sim), .level = SAY_ERROR});
+	}
+	sim_reset(sim, 1);
+	build(&w, flags & USERS);
+	held = the_loop.share.used;
+	for (int i = 0; i < 2; i++) {
+		conns[i] = (struct conn){.loop = &the_loop};
+		buf_init(&conns[i].kept, 4 << 20);
+		CHECK(kafka_server_accept(w.server, &conns[i]) == 0);
+	}
+	if (flags & FRAMED)
+		send_framed(&w, conns, in, flags);
+	else
+		send_cut(&w, conns, &conns[0], in, flags);
+	pass(&w.app, conns, HOUR_NS / 60);
+	app_loop_drain(&w.app, &the_loop);
+	settle(&w.app, conns);
+	for (int i = 0; i < 2; i++) {
+		if (!conns[i].gone && !conns[i].closing)
+			conns[i].session->on_end(conns[i].ctx);
+		settle(&w.app, conns);
+		CHECK(conns[i].gone);
+		buf_fini(&conns[i].kept);
+	}
+	pass(&w.app, conns, HOUR_NS);
+	CHECK(ingest_in_flight(w.loop.queue) == 0);
+	CHECK(the_loop.share.used == held);
+	take_down(&w);
+	return 0;
+}
