@@ -13,6 +13,7 @@
 #include "base/mem.h"
 #include "obs/say.h"
 #include "serve/topic_conf.h"
+#include "serve/txn_clock.h"
 
 #define MS 1000000ll
 #define DRAIN_STEP_MS 10
@@ -50,6 +51,16 @@ static struct log_options log_settings(struct parts *p)
 	};
 }
 
+static int build_coordinators(struct parts *p)
+{
+	struct txns_options txns = {.log = p->app.log, .state = p->state, .topics = p->app.topics};
+
+	if (offsets_new(p->app.log, p->state, &p->app.offsets))
+		return ERR_NOMEM;
+	txns.offsets = p->app.offsets;
+	return txns_new(&txns, &p->app.txns);
+}
+
 static int build_log(struct parts *p)
 {
 	struct log_options options = log_settings(p);
@@ -65,8 +76,12 @@ static int build_log(struct parts *p)
 		fault.err = ERR_NOMEM;
 		return failed("the state", &fault);
 	}
+	if (build_coordinators(p)) {
+		fault.err = ERR_NOMEM;
+		return failed("the state", &fault);
+	}
 	if (state_load(p->state, &fault) || topics_ready(p->app.topics, &fault) ||
-	    log_start(p->app.log, &fault))
+	    txns_ready(p->app.txns, &fault) || log_start(p->app.log, &fault))
 		return failed("the state", &fault);
 	if (file_topics_apply(p, p->conf, &fault))
 		return failed("the topics of the configuration file", &fault);
@@ -168,6 +183,8 @@ static int build_loops(struct parts *p)
 	for (uint32_t i = 0; i < count; i++)
 		if (build_loop(p, i, &fault))
 			return failed("loops", &fault);
+	if (txn_clock_new(&p->app, p->loops[0], &p->txn_clock))
+		return failed("loops", &fault);
 	return 0;
 }
 
@@ -333,6 +350,9 @@ int parts_tear_down(struct parts *p)
 	metrics_free(p->app.metrics);
 	if (p->app.ingest)
 		ingest_free(p->app.ingest);
+	txn_clock_free(p->txn_clock);
+	txns_free(p->app.txns);
+	offsets_free(p->app.offsets);
 	if (p->app.topics)
 		topics_free(p->app.topics);
 	state_free(p->state);

@@ -26,6 +26,7 @@ struct parts {
 	struct budget budget; /* `memory`: what grows with what clients do */
 	struct app app;       /* log, topics, ingest, metrics, health and the loops' parts */
 	struct state *state;
+	struct txn_clock *txn_clock;
 	struct jobs *jobs;
 	struct http_server *http;
 	struct kafka_server *kafka;        /* NULL: the port is off */

@@ -37,6 +37,9 @@ struct txns {
 	struct log_port *port;
 	int64_t timeout_at_ms;   /* no transaction times out before */
 	int64_t expiry_retry_ms; /* nothing is forgotten before: the log took nothing */
+	int64_t told_ms;         /* the deadline that was given last */
+	void (*on_deadline)(void *ctx);
+	void *ctx;
 	struct txns_stats stats;
 };
 
@@ -93,7 +96,7 @@ int txns_new(const struct txns_options *options, struct txns **out)
 		t->options.expiry_ms = TXN_EXPIRY_MS;
 	if (!t->options.bytes_max)
 		t->options.bytes_max = BYTES_MAX_DEFAULT;
-	t->timeout_at_ms = INT64_MAX;
+	t->timeout_at_ms = t->told_ms = INT64_MAX;
 	rc = txn_table_init(&t->table, log_sys(options->log));
 	if (rc == 0)
 		rc = producer_ids_new(options->state, &t->ids);
@@ -151,6 +154,32 @@ void txns_start(struct txns *t, struct log_port *port, struct budget_share *shar
 	if (share)
 		budget_add(share, t->table.bytes);
 	producer_ids_start(t->ids, port);
+}
+
+void txns_watch(struct txns *t, void (*on_deadline)(void *ctx), void *ctx)
+{
+	t->on_deadline = on_deadline;
+	t->ctx = ctx;
+}
+
+/* When the first of the idle ones is to be forgotten. */
+static int64_t expiry_of(const struct txns *t)
+{
+	const struct txn *x = t->table.idle.first;
+	int64_t at_ms = x ? x->now.update_ms + t->options.expiry_ms : INT64_MAX;
+
+	return at_ms > t->expiry_retry_ms ? at_ms : t->expiry_retry_ms;
+}
+
+static int64_t deadline_of(const struct txns *t)
+{
+	return t->timeout_at_ms < expiry_of(t) ? t->timeout_at_ms : expiry_of(t);
+}
+
+int64_t txns_deadline_ms(struct txns *t)
+{
+	t->told_ms = deadline_of(t);
+	return t->told_ms;
 }
 
 /* ---- entering ---- */
@@ -282,6 +311,8 @@ static int enter(struct txns *t, struct txn *x, const struct txn_also *also, str
 		offsets_change_apply(t->options.offsets, also->offsets);
 	x->last = c;
 	note_timeout(t, x);
+	if (t->on_deadline && deadline_of(t) < t->told_ms)
+		t->on_deadline(t->ctx);
 	state_tidy(t->options.state);
 	if (call)
 		add_waiter(c, call);
@@ -710,15 +741,6 @@ static int64_t time_out_some(struct txns *t, int64_t now_ms)
 	return next_ms < now_ms + TICK_PAUSE_MS ? now_ms + TICK_PAUSE_MS : next_ms;
 }
 
-/* When the first of the idle ones is to be forgotten. */
-static int64_t expiry_of(const struct txns *t)
-{
-	const struct txn *x = t->table.idle.first;
-	int64_t at_ms = x ? x->now.update_ms + t->options.expiry_ms : INT64_MAX;
-
-	return at_ms > t->expiry_retry_ms ? at_ms : t->expiry_retry_ms;
-}
-
 /* The first so many that were idle for long enough, in one commit. */
 static int forget_some(struct txns *t, int64_t before_ms)
 {
@@ -762,11 +784,6 @@ void txns_tick(struct txns *t, int64_t now_ms)
 		t->expiry_retry_ms = now_ms + TICK_RETRY_MS;
 	state_tidy(t->options.state);
 	log_enter_end(t->options.log);
-}
-
-int64_t txns_deadline_ms(const struct txns *t)
-{
-	return t->timeout_at_ms < expiry_of(t) ? t->timeout_at_ms : expiry_of(t);
 }
 
 /* ---- looking ---- */

@@ -61,8 +61,14 @@ void txns_free(struct txns *t);
  */
 void txns_start(struct txns *t, struct log_port *port, struct budget_share *share);
 
-/* When txns_tick has something to do, INT64_MAX: never. Asked again after each call and tick. */
-int64_t txns_deadline_ms(const struct txns *t);
+/*
+ * Before any request: who is told, on the thread and inside a request, that txns_deadline_ms came nearer
+ * than it was when last asked. He asks nothing then but that.
+ */
+void txns_watch(struct txns *t, void (*on_deadline)(void *ctx), void *ctx);
+
+/* When txns_tick has something to do, INT64_MAX: never. Asked again after each tick, and when told. */
+int64_t txns_deadline_ms(struct txns *t);
 
 /* Aborts transactions whose time is over, forgets ids that were not used for long. */
 void txns_tick(struct txns *t, int64_t now_ms);

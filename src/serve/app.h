@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "deliver/hub.h"
 #include "ingest/ingest.h"
+#include "ingest/txn.h"
 #include "net/net.h"
 #include "obs/health.h"
 #include "serve/record/encode_cache.h"
@@ -61,6 +62,8 @@ struct app {
 	const struct sys *sys;
 	struct log *log;
 	struct topics *topics;
+	struct offsets *offsets;
+	struct txns *txns; /* the home loop's */
 	struct ingest *ingest;
 	struct metrics *metrics;
 	struct health *health;
