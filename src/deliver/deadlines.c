@@ -87,6 +87,8 @@ void deadline_set(struct deadlines *d, struct deadline *t, int64_t at_ns)
 	CHECK(d->count < d->reserved);
 	t->at_ns = at_ns;
 	rise(d, d->count++, t);
+	if (t->place == 1 && d->sooner)
+		d->sooner(d->ctx);
 }
 
 int64_t deadlines_next(const struct deadlines *d)

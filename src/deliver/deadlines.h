@@ -20,6 +20,8 @@ struct deadline {
 struct deadlines {
 	struct deadline **heap;
 	uint32_t count, cap, reserved;
+	void (*sooner)(void *ctx); /* told when the earliest became earlier; may be NULL */
+	void *ctx;
 };
 
 /* So many more may be set at once; given back with deadlines_release. ERR_NOMEM. */

@@ -52,8 +52,9 @@ void groups_start(struct groups *g, struct log_port *port, int64_t now_ns);
 /* Everybody who waits is answered ERR_COORDINATOR, and so is whoever comes; nothing changes any more. */
 void groups_stop(struct groups *g);
 
-/* When groups_run is to be called next; INT64_MAX: not before something is asked. */
+/* When groups_run is to be called next; INT64_MAX: never. `sooner` is told when that has come nearer; it must be quick. */
 int64_t groups_next_ns(const struct groups *g);
+void groups_watch(struct groups *g, void (*sooner)(void *ctx), void *ctx);
 
 /* Timeouts that are due, and every ten minutes what has expired. May call answers. */
 void groups_run(struct groups *g, int64_t now_ns);

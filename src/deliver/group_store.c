@@ -10,6 +10,8 @@
  * Rejected: a row for each heartbeat or join (sessions begin anew after a restart anyway), and all
  * members in one row (it would have no bound).
  */
+#include <stdlib.h>
+
 #include "base/check.h"
 #include "base/mem.h"
 #include "base/wire.h"
@@ -468,38 +470,50 @@ bool group_reads(const struct group *grp, struct slice topic)
 
 /* ---- deleting offsets ---- */
 
+/* Those to be deleted, in order. */
 struct selection {
-	const struct offset_item *items;
-	const int *errors;
+	struct offset_item *items;
 	uint32_t count;
 };
+
+static int order_items(const void *a, const void *b)
+{
+	const struct offset_item *x = a, *y = b;
+	int order = memcmp(x->topic.bytes, y->topic.bytes, sizeof(x->topic.bytes));
+
+	return order ? order : (x->partition > y->partition) - (x->partition < y->partition);
+}
 
 static bool is_selected(void *ctx, const struct offset_item *item, int64_t producer_id)
 {
 	const struct selection *s = ctx;
 
-	for (uint32_t i = 0; i < s->count && producer_id < 0; i++)
-		if (s->errors[i] == 0 && s->items[i].partition == item->partition &&
-		    topic_id_eq(&s->items[i].topic, &item->topic))
-			return true;
-	return false;
+	return producer_id < 0 && bsearch(item, s->items, s->count, sizeof(*item), order_items) != NULL;
 }
 
-static int check_selection(struct groups *g, const struct group *grp, const struct selection *s, int *errors)
+/* An error for each, and those without one in order. */
+static int select_items(struct groups *g, const struct group *grp, const struct offset_item *items,
+			uint32_t count, int *errors, struct selection *s)
 {
-	for (uint32_t i = 0; i < s->count; i++) {
-		const struct topic *topic = topics_find_id(g->options.topics, &s->items[i].topic);
+	s->items = mem_alloc(count * sizeof(*s->items) + 1);
+	if (!s->items)
+		return ERR_NOMEM;
+	for (uint32_t i = 0; i < count; i++) {
+		const struct topic *topic = topics_find_id(g->options.topics, &items[i].topic);
 		errors[i] = 0;
 		if (grp && grp->state != GROUP_EMPTY && topic && group_reads(grp, slice_str(topic->name)))
 			errors[i] = ERR_GROUP_SUBSCRIBED;
+		else
+			s->items[s->count++] = items[i];
 	}
+	qsort(s->items, s->count, sizeof(*s->items), order_items);
 	return 0;
 }
 
 int groups_delete_offsets(struct groups *g, struct slice group, const struct offset_item *items,
 			  uint32_t count, int *errors, const struct state_done *done, bool *entered)
 {
-	struct selection s = {.items = items, .errors = errors, .count = count};
+	struct selection s = {0};
 	struct group *grp = group_find(g, group);
 	struct offsets_change *change = NULL;
 	int rc = groups_check(g, group);
@@ -511,7 +525,9 @@ int groups_delete_offsets(struct groups *g, struct slice group, const struct off
 		return ERR_UNKNOWN_GROUP;
 	if (grp && grp->state != GROUP_EMPTY && !slice_eq(grp->protocol_type, CONSUMER))
 		return ERR_GROUP_ACTIVE;
-	(void)check_selection(g, grp, &s, errors);
+	rc = select_items(g, grp, items, count, errors, &s);
+	if (rc)
+		return rc;
 	log_enter_begin(g->options.log);
 	rc = offsets_drop(g->options.offsets, group, is_selected, &s, &change);
 	if (rc == 0 && change) {
@@ -519,6 +535,7 @@ int groups_delete_offsets(struct groups *g, struct slice group, const struct off
 		*entered = rc == 0;
 	}
 	log_enter_end(g->options.log);
+	mem_free(s.items);
 	return rc;
 }
 

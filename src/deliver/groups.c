@@ -88,14 +88,16 @@ void groups_stop(struct groups *g)
 int64_t groups_next_ns(const struct groups *g)
 {
 	int64_t next = deadlines_next(&g->deadlines);
-	struct offsets_stats stats;
 
 	if (!g->started || g->stopped)
 		return INT64_MAX;
-	offsets_stats(g->options.offsets, &stats);
-	if (g->table.count == 0 && stats.groups == 0)
-		return next;
 	return next < g->sweep_ns ? next : g->sweep_ns;
+}
+
+void groups_watch(struct groups *g, void (*sooner)(void *ctx), void *ctx)
+{
+	g->deadlines.ctx = ctx;
+	g->deadlines.sooner = sooner;
 }
 
 void groups_run(struct groups *g, int64_t now_ns)
