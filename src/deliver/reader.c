@@ -9,6 +9,9 @@
  * its partitions in turn anyway, and what it may hold of memory stays one view.
  * Times are looked up before anything is given, so that a cursor always has an
  * offset for every partition or for none.
+ *
+ * Readers are read_committed: the end is the last stable offset, and batches that were
+ * aborted, and markers, are left out here, so that nobody above knows of transactions.
  */
 #include "deliver/inner.h"
 
@@ -16,7 +19,9 @@
 #include "base/mem.h"
 
 #define FETCH_BYTES_MAX (256u << 10)
-#define AGAIN 100 /* of settle and start_fetch: nothing for the caller yet */
+#define AGAIN 100      /* of settle and start_fetch: nothing for the caller yet */
+#define HIDDEN 101     /* of settle: the same, the place has moved over what is not shown */
+#define HIDDEN_MAX 64u /* in a row, before others of the loop have their turn */
 
 void reader_push(struct reader_place *place)
 {
@@ -116,6 +121,7 @@ static int start_fetch(struct reader_place *place, size_t bytes_max)
 		.partition = place->partition,
 		.offset = place->offset,
 		.bytes_max = bytes_max < FETCH_BYTES_MAX ? bytes_max : FETCH_BYTES_MAX,
+		.stable = true,
 		.port = r->hub->options.port,
 		.on_read = on_read,
 	};
@@ -165,11 +171,40 @@ static int on_gone(struct reader_place *place, struct reader_view *view)
 	return give_gap(place, range.start > place->offset ? range.start : place->offset, false, view);
 }
 
+/*
+ * Batches at the front that a committed reader does not see are left out, and so is everything from the
+ * next such one on; next_offset moves with that. As if they had been compacted away: nobody is told.
+ */
+static void keep_committed(struct partition *p, struct log_view *found)
+{
+	struct slice rest = found->batches;
+	struct batch_head head;
+
+	while (rest.len && batch_head_read(rest, &head) == 0 && partition_hides(p, &head))
+		rest = slice_from(rest, head.bytes);
+	found->batches = rest;
+	while (rest.len && batch_head_read(rest, &head) == 0) {
+		if (partition_hides(p, &head)) {
+			found->next_offset = head.base_offset;
+			break;
+		}
+		rest = slice_from(rest, head.bytes);
+	}
+	found->batches.len -= rest.len;
+}
+
 static int on_view(struct reader_place *place, struct log_view *found, struct reader_view *view)
 {
 	if (found->gap.from < found->gap.to) {
 		blob_unref(found->blob);
 		return give_gap(place, found->gap.to, true, view);
+	}
+	keep_committed(place->partition, found);
+	if (found->batches.len == 0) {
+		blob_unref(found->blob);
+		place->offset = found->next_offset;
+		reader_push(place);
+		return HIDDEN;
 	}
 	fill_view(place, view);
 	view->blob = found->blob;
@@ -220,13 +255,16 @@ static int resolve(struct reader_place *place)
 {
 	struct reader *r = place->reader;
 	struct reader_fetch *f = r->fetch;
+	struct partition_range range;
 	int rc;
 
 	if (!has_fetched(place))
 		return start_fetch(place, 0);
 	rc = f->read.result;
 	if (rc == 0) {
-		place->offset = f->read.offset;
+		/* What is not decided yet has no time for this reader: it may come later than what is behind it. */
+		partition_range(place->partition, &range);
+		place->offset = f->read.offset < range.stable ? f->read.offset : range.stable;
 		place->unresolved = false;
 		r->unresolved--;
 	}
@@ -279,14 +317,14 @@ static int turn(struct reader_place *place, size_t bytes_max, struct reader_view
 		reader_push(place);
 		return rc;
 	}
-	rc = log_read(place->partition, place->offset, bytes_max, &found);
+	rc = log_read_stable(place->partition, place->offset, bytes_max, &found);
 	return settle(place, rc, &found, bytes_max, view);
 }
 
 int reader_next(struct reader *r, size_t bytes_max, struct reader_view *view)
 {
 	/* Each place twice: the last time that is looked up makes all others readable, an old fetch is asked again. */
-	uint32_t turns = 2 * r->place_count + 1;
+	uint32_t turns = 2 * r->place_count + 1, hidden = 0;
 
 	*view = (struct reader_view){0};
 	r->current = NULL;
@@ -294,6 +332,13 @@ int reader_next(struct reader *r, size_t bytes_max, struct reader_view *view)
 		return r->status;
 	while (r->ready_first && turns-- > 0) {
 		int rc = turn(pop_ready(r), bytes_max, view);
+		if (rc == HIDDEN) {
+			turns++;
+			if (++hidden < HIDDEN_MAX)
+				continue;
+			reader_again(r);
+			return READER_WAIT;
+		}
 		if (rc != AGAIN)
 			return rc;
 	}
@@ -370,7 +415,7 @@ bool reader_caught_up(const struct reader *r)
 		if (place->state == PLACE_IDLE)
 			continue;
 		partition_range(place->partition, &range);
-		if (place->offset < range.end)
+		if (place->offset < range.stable)
 			return false;
 	}
 	return true;
@@ -560,11 +605,12 @@ int reader_stamp(struct reader *r, struct hash128 *out)
 	for (uint32_t i = 0; i < r->place_count; i++) {
 		struct reader_place *place = &r->places[i];
 		struct partition_range range;
-		int64_t numbers[3];
+		int64_t numbers[4];
 		partition_range(place->partition, &range);
 		numbers[0] = partition_number(place->partition);
 		numbers[1] = place->unresolved ? -1 : place->offset;
 		numbers[2] = range.end;
+		numbers[3] = range.stable;
 		(void)buf_append(to, partition_topic(place->partition), sizeof(struct topic_id));
 		(void)buf_append(to, numbers, sizeof(numbers));
 	}

@@ -25,6 +25,8 @@
  *		}
  *	}
  *
+ * It is read_committed: it ends where a transaction is open, and gives nothing of those that were aborted
+ * and no markers; its offsets step over them as over what was compacted away.
  * Partitions with something to read take turns, a batch each. A reader belongs
  * to its hub's loop. Callbacks come from hub_run only, never from inside a call.
  */

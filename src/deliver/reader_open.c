@@ -190,7 +190,7 @@ static int begin_place(struct reader_place *place, const struct layout *l)
 	if (!l->cursor)
 		return 0;
 	if (l->cursor->kind == CURSOR_LATEST)
-		place->offset = range.end;
+		place->offset = range.stable; /* what is undecided yet comes later */
 	return l->cursor->kind == CURSOR_PLACES ? begin_at_cursor(place, l, &range) : 0;
 }
 

@@ -28,9 +28,17 @@
 #define CHECKPOINT_HEAD 40u
 #define SYNC_EACH_MAX 64u
 #define MAGIC_BYTES 8u
-static const uint8_t magic[MAGIC_BYTES] = {'W', 'E', 'I', 'R', 'C', 'K', 'P', '2'};
+#define AT_PRODUCERS 36u
+static const uint8_t magic[MAGIC_BYTES] = {'W', 'E', 'I', 'R', 'C', 'K', 'P', '3'};
+/* The same without a file of producers: what an older weir reads, too. */
+static const uint8_t magic_second[MAGIC_BYTES] = {'W', 'E', 'I', 'R', 'C', 'K', 'P', '2'};
 /* Without revisions, and without what compaction knows. */
 static const uint8_t magic_first[MAGIC_BYTES] = {'W', 'E', 'I', 'R', 'C', 'K', 'P', '1'};
+
+static bool has_magic(const uint8_t *bytes, const uint8_t *which)
+{
+	return memcmp(bytes, which, MAGIC_BYTES) == 0;
+}
 
 struct writer {
 	struct log *l;
@@ -39,6 +47,7 @@ struct writer {
 	uint32_t dirty_count, dirty_cap;
 	uint32_t partitions;
 	int64_t now_ms;
+	struct producer_note producers;
 };
 
 static int keep(struct segment ***list, uint32_t *count, uint32_t *cap, struct segment *s)
@@ -119,6 +128,7 @@ static int note_partition(void *ctx, struct partition *p)
 					  p->end;
 	for (uint32_t i = 0; i < p->segment_count; i++)
 		kept += atomic_load(&p->segments[i]->bytes) > 0;
+	producer_note_add(&w->producers, p);
 	(void)buf_append(&w->out, p->topic.bytes, sizeof(p->topic.bytes));
 	put_u32(&w->out, p->number);
 	put_u64(&w->out, (uint64_t)(p->start < next ? p->start : next));
@@ -200,8 +210,16 @@ static int write_copy(struct log *l, char which, const struct buf *b)
 	return checkpoint_write_copy(l->sys, l->dir, which, buf_slice(b));
 }
 
+/*
+ * Lengths were changed, so what is known of producers may be of fewer batches: that is read from the
+ * segments anew. (The first version has no field for it, and no producers.)
+ */
 void checkpoint_seal_again(struct buf *checkpoint)
 {
+	if (!has_magic(checkpoint->ptr, magic_first)) {
+		(void)wire_put_bytes(checkpoint->ptr, slice_make(magic, MAGIC_BYTES));
+		(void)wire_put_u32(checkpoint->ptr + AT_PRODUCERS, CHECKPOINT_PRODUCERS_UNKNOWN);
+	}
 	(void)wire_put_u64(checkpoint->ptr + 16, wire_load_u64(checkpoint->ptr + 16) + 1);
 	(void)wire_put_u32(checkpoint->ptr + 8, crc32c(0, checkpoint->ptr + 12, checkpoint->len - 12));
 }
@@ -223,13 +241,13 @@ static void seal_head(struct writer *w, uint64_t sequence)
 {
 	uint8_t *at = w->out.ptr;
 
-	at = wire_put_bytes(at, slice_make(magic, sizeof(magic)));
+	at = wire_put_bytes(at, slice_make(w->producers.number ? magic : magic_second, MAGIC_BYTES));
 	at = wire_put_u32(at, 0);
 	at = wire_put_u32(at, (uint32_t)w->out.len);
 	at = wire_put_u64(at, w->l->checkpoint_number);
 	at = wire_put_u64(at, sequence);
 	at = wire_put_u32(at, w->partitions);
-	at = wire_put_u32(at, 0);
+	at = wire_put_u32(at, w->producers.number);
 	CHECK(at == w->out.ptr + CHECKPOINT_HEAD);
 	(void)wire_put_u32(w->out.ptr + 8, crc32c(0, w->out.ptr + 12, w->out.len - 12));
 }
@@ -253,6 +271,7 @@ static void finish(struct writer *w, int rc)
 		segment_unref(w->dirty[i]);
 	}
 	mem_free(w->dirty);
+	producer_note_end(w->l, &w->producers, rc == 0);
 	if (rc == 0 && !atomic_load(&w->l->held))
 		unlink_expired(w->l);
 	buf_fini(&w->out);
@@ -306,6 +325,7 @@ int checkpoint_write(struct log *l, struct fault *fault)
 				   fault_set(fault, rc, "segments cannot be written; the journal is kept"));
 	buf_init(&w.out, CHECKPOINT_BYTES_MAX);
 	(void)buf_append(&w.out, head, sizeof(head));
+	producer_note_begin(l, &w.producers);
 	rc = partitions_each(l, note_partition, &w);
 	if (rc) {
 		finish(&w, rc);
@@ -318,6 +338,13 @@ int checkpoint_write(struct log *l, struct fault *fault)
 	if (rc) {
 		finish(&w, rc);
 		return say_failure(l, fault, rc);
+	}
+	rc = producer_note_write(l, &w.producers);
+	if (rc) {
+		finish(&w, rc);
+		return say_failure(l, fault,
+				   fault_set(fault, ERR_IO, "cannot write what is known of producers: %s",
+					     sys_error_text(rc)));
 	}
 	l->checkpoint_number++;
 	seal_head(&w, sequence);
@@ -346,11 +373,6 @@ static int read_failed(struct fault *fault, const char *path, int rc)
 	return fault_set(fault, ERR_IO, "cannot read %s: %s", path, sys_error_text(rc));
 }
 
-static bool has_magic(const uint8_t *bytes, const uint8_t *which)
-{
-	return memcmp(bytes, which, MAGIC_BYTES) == 0;
-}
-
 /* 0 whole, 1 broken, 2 not there, ERR_*. */
 static int read_copy(const struct sys *sys, const char *dir, char which, struct buf *out, uint64_t *number,
 		     struct fault *fault)
@@ -377,7 +399,8 @@ static int read_copy(const struct sys *sys, const char *dir, char which, struct 
 	if (got < (int64_t)CHECKPOINT_HEAD)
 		return got < 0 ? read_failed(fault, path, (int)got) : 1;
 	out->len = (size_t)got;
-	if (!has_magic(out->ptr, magic) && !has_magic(out->ptr, magic_first))
+	if (!has_magic(out->ptr, magic) && !has_magic(out->ptr, magic_second) &&
+	    !has_magic(out->ptr, magic_first))
 		return 1;
 	if (wire_load_u32(out->ptr + 12) != out->len ||
 	    crc32c(0, out->ptr + 12, out->len - 12) != wire_load_u32(out->ptr + 8))
@@ -416,6 +439,11 @@ int checkpoint_read(const struct sys *sys, const char *dir, struct buf *out, str
 		return fault_set(fault, ERR_CORRUPT, "%s/CHECKPOINT.a and .b: neither is a whole checkpoint",
 				 dir);
 	return 1;
+}
+
+uint32_t checkpoint_producers(struct slice checkpoint)
+{
+	return has_magic(checkpoint.ptr, magic) ? wire_load_u32(checkpoint.ptr + AT_PRODUCERS) : 0;
 }
 
 static int walk_partition(struct wire_reader *r, bool first_version, const struct checkpoint_sink *sink)
@@ -583,6 +611,8 @@ int checkpoint_load(struct log *l, uint64_t *sequence, struct fault *fault)
 		l->checkpoint_sequence = *sequence;
 		if (rc && !fault->err)
 			rc = fault_set(fault, ERR_CORRUPT, "the checkpoint in %s cannot be read", l->dir);
+		if (rc == 0)
+			rc = producers_load(l, checkpoint_producers(buf_slice(&newest)), fault);
 		if (rc == 0)
 			rc = make_sure(l, &newest, fault);
 	}

@@ -59,6 +59,10 @@ int checkpoint_read(const struct sys *sys, const char *dir, struct buf *out, str
 int checkpoint_walk(struct slice checkpoint, uint64_t *number, uint64_t *sequence,
 		    const struct checkpoint_sink *sink);
 
+/* The number of the file of producers that belongs to it (producer_file.h); 0: there is none, and nothing to know. */
+#define CHECKPOINT_PRODUCERS_UNKNOWN UINT32_MAX /* to be read from the segments */
+uint32_t checkpoint_producers(struct slice checkpoint);
+
 /*
  * For who mends one: gives it the next number and its CRC again; and writes one
  * of the copies, synced. 0 or -errno.

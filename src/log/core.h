@@ -163,6 +163,10 @@ struct log {
 	struct producer_counts producers; /* of all partitions */
 	struct fence_table fences;        /* under entry */
 	int64_t producers_due_ms;         /* maintenance's: when the idle ones are looked for */
+	uint32_t producers_number;  /* maintenance's: of the file that both copies of the checkpoint name */
+	uint32_t producers_highest; /* that a file may have */
+	uint64_t producers_written; /* the changes that are in it */
+	bool producers_litter;      /* there may be others */
 
 	/* the committer's */
 	uint64_t sequence; /* of the last group written */
@@ -252,6 +256,9 @@ int64_t partition_expiry(struct partition *p);
 /* Calls fn for every partition, without the table's lock held, until it gives non-zero. */
 int partitions_each(struct log *l, int (*fn)(void *ctx, struct partition *p), void *ctx);
 
+/* As log_read_wait, of what a thread that may wait was asked for. */
+int partition_read(const struct log_read *r, struct log_view *out);
+
 /* group.c */
 struct group {
 	struct blob *blob;
@@ -295,6 +302,27 @@ void producers_drop(struct partition *p);
 void producers_free(struct log *l);
 /* Of the maintenance: forgets the idle, of all partitions, when it is time. *due_ms as compact_step's. */
 void producers_look(struct log *l, int64_t now_ms, int64_t *due_ms);
+
+/* producer_checkpoint.c */
+/* What a storage checkpoint takes along of producers. */
+struct producer_note {
+	struct buf file;
+	uint32_t partitions;
+	uint32_t number;  /* of the file that it names; 0: there is nothing to know */
+	bool fresh;       /* it is to be written, or was */
+	uint64_t changes; /* as they were when it began */
+};
+void producer_note_begin(struct log *l, struct producer_note *n);
+/* Under p->lock, with what else is noted of it. Errors: producer_note_write. */
+void producer_note_add(struct producer_note *n, const struct partition *p);
+/* Synced, before the checkpoint is written. 0 or -errno. */
+int producer_note_write(struct log *l, struct producer_note *n);
+/* The checkpoint is in force, or failed. */
+void producer_note_end(struct log *l, struct producer_note *n, bool ok);
+/* Of a start, before the journal is read: out of the file, or, where that is not to be had, out of the segments. ERR_*. */
+int producers_load(struct log *l, uint32_t number, struct fault *fault);
+/* And behind it. */
+int producers_loaded(struct log *l, struct fault *fault);
 
 /* committer.c */
 /* One group: 1 where there was one, 0 where nothing had entered. */
@@ -366,6 +394,10 @@ void port_post_commits(struct log *l, struct log_commit *first);
 void port_post_ready(struct log_watch *w);
 void port_post_read(struct log_read *r);
 void ports_wake(struct log *l);
+
+/* find.c */
+/* What log_find_start asks, and waits. */
+int find_run(struct log_read *r);
 
 /* reads.c */
 /* One read that waits: 1, 0 where none does. */

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdio.h>
 
 #include "base/check.h"
 #include "base/mem.h"
@@ -132,4 +133,34 @@ uint32_t files_open_count(struct files *f)
 	count = f->open_count;
 	(void)pthread_mutex_unlock(&f->lock);
 	return count;
+}
+
+/* ---- small files ---- */
+
+static int write_synced(const struct sys *sys, const char *path, struct slice bytes)
+{
+	struct iovec iov = {.iov_base = (void *)(uintptr_t)bytes.ptr, .iov_len = bytes.len};
+	int fd = sys->ops->open(sys->self, path, SYS_CREATE | SYS_TRUNCATE);
+	int rc;
+
+	if (fd < 0)
+		return fd;
+	rc = sys->ops->pwritev(sys->self, fd, &iov, 1, 0);
+	if (rc == 0)
+		rc = sys->ops->fsync(sys->self, fd);
+	sys->ops->close(sys->self, fd);
+	return rc;
+}
+
+int files_put(const struct sys *sys, const char *dir, const char *name, struct slice bytes)
+{
+	char path[512], temporary[520];
+	int rc;
+
+	(void)snprintf(path, sizeof(path), "%.440s/%.60s", dir, name);
+	(void)snprintf(temporary, sizeof(temporary), "%s.tmp", path);
+	rc = write_synced(sys, temporary, bytes);
+	if (rc == 0)
+		rc = sys->ops->rename(sys->self, temporary, path);
+	return rc ? rc : sys->ops->sync_dir(sys->self, dir);
 }

@@ -36,4 +36,10 @@ void files_forget(struct files *f, struct file_slot *slot);
 
 uint32_t files_open_count(struct files *f);
 
+/*
+ * A small file, whole or not at all: written and synced under another name
+ * (NAME.tmp), renamed, the directory synced. Who is killed meanwhile leaves the one before. 0 or -errno.
+ */
+int files_put(const struct sys *sys, const char *dir, const char *name, struct slice bytes);
+
 #endif

@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "base/crc32c.h"
+#include "log/files.h"
 
 #define TEXT_BYTES 96u
 #define VERSION_1 "weir 1\n"
@@ -87,30 +88,9 @@ int format_read(const struct sys *sys, const char *dir, struct format *out, stru
 	return 0;
 }
 
-static int write_text(const struct sys *sys, const char *path, char *text, int bytes)
-{
-	struct iovec iov = {.iov_base = text, .iov_len = (size_t)bytes};
-	int fd = sys->ops->open(sys->self, path, SYS_CREATE | SYS_TRUNCATE);
-	int rc;
-
-	if (fd < 0)
-		return fd;
-	rc = sys->ops->pwritev(sys->self, fd, &iov, 1, 0);
-	if (rc == 0)
-		rc = sys->ops->fsync(sys->self, fd);
-	sys->ops->close(sys->self, fd);
-	return rc;
-}
-
 int format_write(const struct sys *sys, const char *dir, const struct format *format)
 {
-	char path[512], temporary[520], text[TEXT_BYTES];
-	int rc;
+	char text[TEXT_BYTES];
 
-	(void)snprintf(path, sizeof(path), "%s/FORMAT", dir);
-	(void)snprintf(temporary, sizeof(temporary), "%s.tmp", path);
-	rc = write_text(sys, temporary, text, put_line(format, text, sizeof(text)));
-	if (rc == 0)
-		rc = sys->ops->rename(sys->self, temporary, path);
-	return rc ? rc : sys->ops->sync_dir(sys->self, dir);
+	return files_put(sys, dir, "FORMAT", slice_make(text, (size_t)put_line(format, text, sizeof(text))));
 }

@@ -182,6 +182,17 @@ void partition_range(struct partition *p, struct partition_range *out)
 	(void)pthread_mutex_unlock(&p->lock);
 }
 
+int partition_edges(struct partition *p, struct partition_edges *out)
+{
+	if (atomic_load(&p->dropped))
+		return ERR_UNKNOWN_TOPIC;
+	(void)pthread_mutex_lock(&p->lock);
+	out->start = p->start;
+	out->stable = out->end = p->end;
+	(void)pthread_mutex_unlock(&p->lock);
+	return 0;
+}
+
 uint32_t partition_number(const struct partition *p)
 {
 	return p->number;
@@ -253,6 +264,8 @@ static const struct tail_ref *ring_find(const struct partition *p, int64_t offse
 }
 
 /* ---- reading ---- */
+
+enum read_how { READ_WAIT = 1, READ_STABLE = 2 };
 
 /* What `weir verify --repair` has put into the journal for groups that were gone. */
 static bool is_lost(const struct tail_ref *ref)
@@ -375,8 +388,22 @@ static bool is_out_of_date(const struct segment *s, int rc, const struct log_vie
 	return atomic_load(&s->replaced) && (rc < 0 || out->gap.from != out->gap.to);
 }
 
-static int read_once(struct partition *p, int64_t offset, size_t bytes_max, bool wait, struct log_view *out,
-		     bool *again)
+/* What stands at the last stable offset or behind it goes; at least one batch stands before it. */
+static void cut_at_stable(struct log_view *view)
+{
+	struct slice rest = view->batches;
+	struct batch_head head;
+
+	if (view->next_offset <= view->stable)
+		return;
+	while (rest.len && batch_head_read(rest, &head) == 0 && batch_last_offset(&head) < view->stable)
+		rest = slice_from(rest, head.bytes);
+	view->batches.len -= rest.len;
+	view->next_offset = view->stable;
+}
+
+static int read_once(struct partition *p, int64_t offset, size_t bytes_max, enum read_how how,
+		     struct log_view *out, bool *again)
 {
 	struct segment *s = NULL;
 	int rc = LOG_READ_OK;
@@ -385,13 +412,14 @@ static int read_once(struct partition *p, int64_t offset, size_t bytes_max, bool
 	*again = false;
 	*out = (struct log_view){0};
 	(void)pthread_mutex_lock(&p->lock);
+	out->stable = producers_stable(p);
 	if (atomic_load(&p->dropped))
 		rc = ERR_UNKNOWN_TOPIC;
 	else if (offset < p->start)
 		rc = ERR_CURSOR_GONE;
 	else if (offset > p->end)
 		rc = ERR_CURSOR_AHEAD;
-	else if (offset == p->end)
+	else if (offset >= (how & READ_STABLE ? out->stable : p->end))
 		rc = LOG_READ_END;
 	else if (!(hit = read_tail(p, offset, out)))
 		s = segment_for(p, offset);
@@ -406,20 +434,22 @@ static int read_once(struct partition *p, int64_t offset, size_t bytes_max, bool
 		return LOG_READ_OK;
 	}
 	atomic_fetch_add_explicit(&p->log->counts.reads_disk, 1, memory_order_relaxed);
-	rc = read_segment(p, s, offset, bytes_max, wait, out);
+	rc = read_segment(p, s, offset, bytes_max, how & READ_WAIT, out);
+	if (rc == LOG_READ_OK && how & READ_STABLE && out->blob)
+		cut_at_stable(out);
 	*again = is_out_of_date(s, rc, out);
 	segment_unref(s);
 	return rc;
 }
 
-static int read_partition(struct partition *p, int64_t offset, size_t bytes_max, bool wait,
+static int read_partition(struct partition *p, int64_t offset, size_t bytes_max, enum read_how how,
 			  struct log_view *out)
 {
 	bool again;
 	int rc;
 
 	do {
-		rc = read_once(p, offset, bytes_max, wait, out, &again);
+		rc = read_once(p, offset, bytes_max, how, out, &again);
 		if (again)
 			blob_unref(out->blob);
 	} while (again);
@@ -428,12 +458,24 @@ static int read_partition(struct partition *p, int64_t offset, size_t bytes_max,
 
 int log_read(struct partition *p, int64_t offset, size_t bytes_max, struct log_view *out)
 {
-	return read_partition(p, offset, bytes_max, false, out);
+	return read_partition(p, offset, bytes_max, 0, out);
+}
+
+int log_read_stable(struct partition *p, int64_t offset, size_t bytes_max, struct log_view *out)
+{
+	return read_partition(p, offset, bytes_max, READ_STABLE, out);
 }
 
 int log_read_wait(struct partition *p, int64_t offset, size_t bytes_max, struct log_view *out)
 {
-	return read_partition(p, offset, bytes_max, true, out);
+	return read_partition(p, offset, bytes_max, READ_WAIT, out);
+}
+
+int partition_read(const struct log_read *r, struct log_view *out)
+{
+	enum read_how how = r->stable ? READ_WAIT | READ_STABLE : READ_WAIT;
+
+	return read_partition(r->partition, r->offset, r->bytes_max, how, out);
 }
 
 /* ---- times ---- */

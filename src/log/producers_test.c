@@ -5,8 +5,10 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <glob.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "log/log.h"
 #include "log/producers.h"
@@ -93,7 +95,8 @@ static void stop(struct fixture *f)
 
 static void restart(struct fixture *f)
 {
-	crash(f);
+	stop(f);
+	open_log(f);
 }
 
 static int set_up(void **state)
@@ -648,6 +651,135 @@ static void a_marker_in_flight_ends_the_transaction_for_who_comes_behind(void **
 	assert_int_equal(end(f), 3);
 }
 
+/* ---- over a restart ---- */
+
+/* The one file that there is: its path, or "" */
+static void find_file(struct fixture *f, char *path, size_t size)
+{
+	char pattern[TEST_DIR_BYTES + 40];
+	glob_t found = {0};
+
+	(void)snprintf(pattern, sizeof(pattern), "%s/PRODUCERS.*", f->dir);
+	path[0] = '\0';
+	if (glob(pattern, 0, NULL, &found) == 0) {
+		assert_int_equal(found.gl_pathc, 1);
+		(void)snprintf(path, size, "%s", found.gl_pathv[0]);
+	}
+	globfree(&found);
+}
+
+static void a_checkpoint_takes_along_what_is_known_in_one_file(void **state)
+{
+	struct fixture *f = *state;
+	char first[TEST_DIR_BYTES + 60], second[TEST_DIR_BYTES + 60];
+
+	(void)put(f, (struct wanted){.id = -1, .epoch = -1, .sequence = -1});
+	restart(f);
+	find_file(f, first, sizeof(first));
+	assert_string_equal(first, ""); /* who has no such producers has no such file */
+	(void)put(f, (struct wanted){.id = 1});
+	restart(f);
+	find_file(f, first, sizeof(first));
+	assert_string_not_equal(first, "");
+	(void)put(f, (struct wanted){.id = -1, .epoch = -1, .sequence = -1});
+	restart(f);
+	find_file(f, second, sizeof(second));
+	assert_string_equal(first, second); /* nothing came that it would have to hold */
+	(void)put(f, (struct wanted){.id = 1, .sequence = 1});
+	restart(f);
+	find_file(f, second, sizeof(second));
+	assert_string_not_equal(first, second);
+	assert_int_equal(offset_of(f, (struct wanted){.id = 1}), 1);
+	assert_int_equal(offset_of(f, (struct wanted){.id = 1, .sequence = 1}), 3);
+}
+
+/* What entered between the look at the last durable group and the look at the partition is in both. */
+static void a_batch_is_not_counted_twice_by_checkpoint_and_journal(void **state)
+{
+	struct fixture *f = *state;
+	struct fault fault = {0};
+
+	for (int32_t i = 0; i < 3; i++)
+		(void)put(f, (struct wanted){.id = 1, .sequence = i});
+	assert_int_equal(log_checkpoint(f->log, &fault), 0);
+	(void)put(f, in_txn(2, 0));
+	for (int32_t i = 3; i < 6; i++)
+		(void)put(f, (struct wanted){.id = 1, .sequence = i});
+	(void)mark(f, 2, 0, false);
+	crash(f);
+	crash(f);
+	for (int32_t i = 1; i < 3; i++)
+		assert_int_equal(offset_of(f, (struct wanted){.id = 1, .sequence = i}), i);
+	for (int32_t i = 3; i < 6; i++)
+		assert_int_equal(offset_of(f, (struct wanted){.id = 1, .sequence = i}), i + 1);
+	assert_int_equal(partition_aborted(f->p, 0, 100, NULL, 0), 1);
+	assert_int_equal(stable(f), 8);
+}
+
+static void damage(const char *path, bool remove)
+{
+	FILE *file = remove ? NULL : fopen(path, "r+b");
+
+	if (remove) {
+		assert_int_equal(unlink(path), 0);
+		return;
+	}
+	assert_non_null(file);
+	assert_int_equal(fseek(file, 40, SEEK_SET), 0);
+	assert_int_equal(fputc(0x55, file), 0x55);
+	assert_int_equal(fclose(file), 0);
+}
+
+static void a_file_that_is_gone_or_broken_is_made_anew_from_the_segments(void **state)
+{
+	struct fixture *f = *state;
+	char path[TEST_DIR_BYTES + 60];
+
+	for (int32_t i = 0; i < 7; i++)
+		(void)put(f, (struct wanted){.id = 1, .sequence = i});
+	(void)put(f, in_txn(2, 0));
+	(void)mark(f, 2, 0, false);
+	(void)put(f, in_txn(3, 0));
+	for (int round = 0; round < 2; round++) {
+		stop(f);
+		find_file(f, path, sizeof(path));
+		damage(path, round);
+		open_log(f);
+		assert_int_equal(verdict_of(f, (struct wanted){.id = 1, .sequence = 1}),
+				 PRODUCER_OUT_OF_ORDER);
+		for (int32_t i = 2; i < 7; i++)
+			assert_int_equal(offset_of(f, (struct wanted){.id = 1, .sequence = i}), i);
+		assert_int_equal(partition_aborted(f->p, 0, 100, NULL, 0), 1);
+		assert_int_equal(stable(f), 9);
+	}
+	restart(f);
+	find_file(f, path, sizeof(path));
+	assert_string_not_equal(path, "");
+	assert_int_equal(stable(f), 9);
+}
+
+static void what_is_before_the_log_start_is_forgotten_and_sequences_are_not(void **state)
+{
+	struct fixture *f = *state;
+	struct log_stats stats;
+
+	(void)put(f, in_txn(1, 0));
+	(void)mark(f, 1, 0, false);
+	(void)put(f, in_txn(2, 0));
+	(void)put(f, (struct wanted){.id = 3});
+	partition_trim(f->p, 3);
+	while (log_step(f->log, LOG_STEP_MAINTAIN) > 0)
+		;
+	log_stats(f->log, &stats);
+	assert_int_equal(stats.aborted_transactions, 0);
+	assert_int_equal(stats.open_transactions, 1);
+	restart(f);
+	assert_int_equal(stable(f), 3); /* of a transaction that began before it */
+	assert_int_equal(offset_of(f, (struct wanted){.id = 3}), 3);
+	assert_int_equal(mark(f, 2, 0, true), 4);
+	assert_int_equal(stable(f), 5);
+}
+
 /* Against one that looks at everything. */
 static void many_transactions_are_found_again(void **state)
 {
@@ -707,6 +839,10 @@ int main(void)
 		TEST(the_last_stable_offset_waits_for_the_oldest_open_transaction),
 		TEST(what_was_aborted_and_all_markers_are_hidden),
 		TEST(a_marker_in_flight_ends_the_transaction_for_who_comes_behind),
+		TEST(a_checkpoint_takes_along_what_is_known_in_one_file),
+		TEST(a_batch_is_not_counted_twice_by_checkpoint_and_journal),
+		TEST(a_file_that_is_gone_or_broken_is_made_anew_from_the_segments),
+		TEST(what_is_before_the_log_start_is_forgotten_and_sequences_are_not),
 		TEST(many_transactions_are_found_again),
 	};
 

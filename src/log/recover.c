@@ -243,6 +243,9 @@ int recover(struct log *l, struct fault *fault)
 	if (rc == 0) {
 		tell_scan(l, &scan, began);
 		(void)partitions_each(l, tell_lost, l);
+		rc = producers_loaded(l, fault);
+	}
+	if (rc == 0) {
 		rc = clear_away(l, fault);
 	}
 	if (rc == 0) {

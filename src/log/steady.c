@@ -12,6 +12,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "log/files.h"
+
 #define STEP_MS 60000            /* more than NTP or a slow look ever moves a clock that goes */
 #define STOP_MS (24 * 3600000LL) /* a stop that is no news */
 
@@ -136,36 +138,16 @@ int64_t steady_kept_ms(const struct sys *sys, const char *dir)
 	return (int64_t)ms;
 }
 
-static int write_text(const struct sys *sys, const char *path, int64_t ms)
-{
-	char text[32];
-	int n = snprintf(text, sizeof(text), "%" PRId64 "\n", ms);
-	struct iovec iov = {.iov_base = text, .iov_len = (size_t)n};
-	int fd = sys->ops->open(sys->self, path, SYS_CREATE | SYS_TRUNCATE);
-	int rc;
-
-	if (fd < 0)
-		return fd;
-	rc = sys->ops->pwritev(sys->self, fd, &iov, 1, 0);
-	if (rc == 0)
-		rc = sys->ops->fsync(sys->self, fd);
-	sys->ops->close(sys->self, fd);
-	return rc;
-}
-
 int steady_keep(const struct steady *s, const char *dir)
 {
-	char path[512], temporary[520];
-	int rc;
+	char path[512], text[32];
+	int rc, n;
 
-	file_path(dir, path, sizeof(path));
 	if (atomic_load(&s->ahead_ms) <= 0) {
+		file_path(dir, path, sizeof(path));
 		rc = s->sys->ops->unlink(s->sys->self, path);
 		return rc == -ENOENT ? 0 : rc;
 	}
-	(void)snprintf(temporary, sizeof(temporary), "%s.tmp", path);
-	rc = write_text(s->sys, temporary, steady_now_ms(s));
-	if (rc == 0)
-		rc = s->sys->ops->rename(s->sys->self, temporary, path);
-	return rc ? rc : s->sys->ops->sync_dir(s->sys->self, dir);
+	n = snprintf(text, sizeof(text), "%" PRId64 "\n", steady_now_ms(s));
+	return files_put(s->sys, dir, "CLOCK", slice_make(text, (size_t)n));
 }
