@@ -58,6 +58,8 @@ static void on_moved(void *ctx, struct partition *p)
 		reader_push(place);
 		hub_wake(place->reader);
 	}
+	while (w->fetches)
+		fetch_moved(w->fetches);
 }
 
 int hub_watch_take(struct hub *hub, struct partition *p, struct hub_watch **out)
@@ -100,7 +102,7 @@ void hub_watch_give(struct hub_watch *w)
 	CHECK(w->refs > 0);
 	if (--w->refs > 0)
 		return;
-	CHECK(!w->idle);
+	CHECK(!w->idle && !w->fetches);
 	for (at = &w->hub->buckets[bucket_of(w->hub, w->partition)]; *at != w;)
 		at = &(*at)->next_hash;
 	*at = w->next_hash;
@@ -194,6 +196,21 @@ static void look_at_topics(struct hub *hub)
 		reader_look_at_topics(r);
 }
 
+static void run_fetches(struct hub *hub)
+{
+	struct fetch *list = hub->fetch_wake_first;
+
+	hub->fetch_wake_first = NULL;
+	if (list)
+		list->prev_wake = &list;
+	while (list) {
+		struct fetch *f = list;
+		fetch_unwake(f);
+		hub->stats.wakes++;
+		fetch_run(f);
+	}
+}
+
 void hub_run(struct hub *hub)
 {
 	struct reader *list;
@@ -211,6 +228,7 @@ void hub_run(struct hub *hub)
 		hub->stats.wakes++;
 		r->on_ready(r->ctx, r);
 	}
+	run_fetches(hub);
 }
 
 /* ---- life ---- */
@@ -242,6 +260,7 @@ void hub_free(struct hub *hub)
 	if (!hub)
 		return;
 	CHECK(!hub->readers && hub->stats.watches == 0);
+	fetch_forget_reads(hub);
 	while (hub->fetches) {
 		struct reader_fetch *f = hub->fetches;
 		hub->fetches = f->next;

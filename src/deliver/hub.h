@@ -39,7 +39,8 @@ void hub_run(struct hub *hub);
 struct hub_stats {
 	uint32_t readers; /* open */
 	uint32_t watches; /* partitions watched */
-	uint64_t wakes;   /* on_ready calls so far */
+	uint32_t parked;  /* fetches that wait for more */
+	uint64_t wakes;   /* of readers and fetches so far */
 };
 void hub_stats(const struct hub *hub, struct hub_stats *out);
 

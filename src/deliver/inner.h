@@ -2,11 +2,12 @@
 #ifndef WEIR_DELIVER_INNER_H
 #define WEIR_DELIVER_INNER_H
 
+#include "deliver/fetch.h"
 #include "deliver/reader.h"
 #include "log/producers.h"
 
 /*
- * What hub.c and reader.c share: how readers hang on watches. Only files of this
+ * What hub.c, reader.c and fetch.c share: how readers and fetches hang on watches. Only files of this
  * folder include it. A place (one partition of one reader) stands in exactly one
  * of these, or in none while a read is under way for it:
  *
@@ -16,6 +17,8 @@
  *	hub ── watches ─▶ hub_watch ── idle ─▶ place ─▶ place ─▶ …
  *	 │                 (partition)          │
  *	 └─ readers ─▶ reader ── places ────────┘
+ *
+ * A parked fetch hangs on its watches likewise, in hub_watch.fetches.
  */
 enum place_state {
 	PLACE_READY,    /* in its reader's queue */
@@ -95,6 +98,18 @@ struct reader {
 	struct reader_place one;
 };
 
+/* The same for a fetch, which may have several at once. */
+struct fetch_read {
+	struct log_read read; /* first: on_read gets its address */
+	struct hub *hub;
+	struct fetch *fetch; /* NULL: cut meanwhile */
+	struct fetch_part *part;
+	size_t reserved;                 /* room that was set aside for its part */
+	struct fetch_read *of_fetch;     /* the next one of the same fetch */
+	struct fetch_read *next, **prev; /* of the hub's */
+	bool done;
+};
+
 /* One a partition and loop: the log's watch and who is parked behind it. */
 struct hub_watch {
 	struct hub_watch *next_hash;
@@ -102,19 +117,22 @@ struct hub_watch {
 	struct partition *partition;
 	struct log_watch *watch;
 	struct reader_place *idle;
-	uint32_t refs; /* places, idle or not */
+	struct fetch_part *fetches;
+	uint32_t refs; /* places, idle or not, and parts of fetches */
 };
 
 struct hub {
 	struct hub_options options;
 	struct reader *readers;
 	struct reader *wake_first;
+	struct fetch *fetch_wake_first;
 	struct log_watch *state_watch; /* of the internal partition */
 	bool state_moved;
 	uint64_t generation; /* of the topics, as last looked at */
 	struct hub_watch **buckets;
 	uint32_t bucket_count;
 	struct reader_fetch *fetches; /* in flight */
+	struct fetch_read *reads;     /* likewise, of fetches */
 	struct hub_stats stats;
 	struct buf places; /* scratch for cursors */
 	struct buf bytes;
@@ -131,6 +149,16 @@ int hub_watch_take(struct hub *hub, struct partition *p, struct hub_watch **out)
 void hub_watch_give(struct hub_watch *w);
 void hub_park(struct reader_place *place);
 void hub_unpark(struct reader_place *place);
+
+/* fetch.c */
+/* A partition that it waits for moved: taken off its watch, and looked at by the next hub_run. */
+void fetch_moved(struct fetch_part *part);
+/* From hub_run: goes on, and calls on_done where that was the end. */
+void fetch_run(struct fetch *f);
+/* Takes it off the list of those that hub_run calls. */
+void fetch_unwake(struct fetch *f);
+/* Reads that nobody can bring any more: the log has stopped. */
+void fetch_forget_reads(struct hub *hub);
 
 /* Counts what the reader holds now; called where that changes. */
 void reader_charge(struct reader *r);

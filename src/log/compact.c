@@ -53,9 +53,10 @@ struct state {
 	uint64_t clean_bytes, dirty_bytes; /* in segments that can be compacted now */
 	uint64_t waiting_bytes;            /* dirty, sealed and not in a checkpoint yet */
 	int64_t dirty_since_ms;            /* when the oldest dirty record came, INT64_MAX: there is none */
-	int64_t active_since_ms;           /* likewise in the segment that is written to */
-	bool active_clean;                 /* which holds something that was compacted: so after a start */
-	uint32_t count;                    /* segments that can be compacted now */
+	int64_t safe_until_ms; /* when what min_lag keeps from a pass is no longer kept, INT64_MAX: nothing is */
+	int64_t active_since_ms; /* likewise in the segment that is written to */
+	bool active_clean;       /* which holds something that was compacted: so after a start */
+	uint32_t count;          /* segments that can be compacted now */
 };
 
 static int64_t first_append_of(const struct segment *s)
@@ -65,14 +66,33 @@ static int64_t first_append_of(const struct segment *s)
 	return first ? first : atomic_load(&s->last_append_ms);
 }
 
-/* Under p->lock. */
-static void look_at(const struct partition *p, struct state *st)
+static int64_t later(int64_t ms, int64_t by)
 {
-	*st = (struct state){.dirty_since_ms = INT64_MAX, .active_since_ms = INT64_MAX};
+	return ms == INT64_MAX || by < 0 ? INT64_MAX : ms + by;
+}
+
+/* Sealed, and too young to be compacted: neither is what is behind it, which is younger. */
+static bool is_safe(const struct partition *p, const struct segment *s, int64_t now_ms, struct state *st)
+{
+	int64_t until = later(atomic_load(&s->last_append_ms), p->options.min_lag_ms);
+
+	if (st->safe_until_ms == INT64_MAX && p->options.min_lag_ms > 0 && until > now_ms)
+		st->safe_until_ms = until;
+	return st->safe_until_ms != INT64_MAX;
+}
+
+/* Under p->lock. */
+static void look_at(const struct partition *p, int64_t now_ms, struct state *st)
+{
+	*st = (struct state){.dirty_since_ms = INT64_MAX,
+			     .active_since_ms = INT64_MAX,
+			     .safe_until_ms = INT64_MAX};
 	for (uint32_t i = 0; i < p->segment_count; i++) {
 		const struct segment *s = p->segments[i];
 		uint64_t bytes = atomic_load(&s->bytes);
 		bool dirty = atomic_load(&s->next_offset) > p->clean && bytes > 0;
+		if (i + 1 < p->segment_count && dirty && is_safe(p, s, now_ms, st))
+			continue;
 		if (dirty && i + 1 == p->segment_count)
 			st->active_since_ms = first_append_of(s);
 		else if (dirty && first_append_of(s) < st->dirty_since_ms)
@@ -95,11 +115,6 @@ static void look_at(const struct partition *p, struct state *st)
 static uint32_t percent(uint64_t dirty, uint64_t clean)
 {
 	return dirty ? (uint32_t)(dirty * 100 / (dirty + clean)) : 0;
-}
-
-static int64_t later(int64_t ms, int64_t by)
-{
-	return ms == INT64_MAX || by < 0 ? INT64_MAX : ms + by;
 }
 
 struct choice {
@@ -145,7 +160,7 @@ static int look_at_partition(void *ctx, struct partition *p)
 	(void)pthread_mutex_lock(&p->lock);
 	o = p->options;
 	if (o.compact)
-		look_at(p, &st);
+		look_at(p, c->now_ms, &st);
 	(void)pthread_mutex_unlock(&p->lock);
 	if (!o.compact || atomic_load(&p->dropped))
 		return 0;
@@ -156,6 +171,7 @@ static int look_at_partition(void *ctx, struct partition *p)
 	}
 	note_due(c, later(st.dirty_since_ms, o.max_lag_ms));
 	note_due(c, later(st.active_since_ms, o.max_lag_ms));
+	note_due(c, st.safe_until_ms);
 	note_due(c, p->tombstone_ms);
 	if (later(st.active_since_ms, o.max_lag_ms) <= c->now_ms ||
 	    (st.active_clean && p->tombstone_ms <= c->now_ms)) {
@@ -206,7 +222,7 @@ static int take_segments(struct compaction *c)
 
 	(void)pthread_mutex_lock(&p->lock);
 	c->options = p->options;
-	look_at(p, &st);
+	look_at(p, c->now_ms, &st);
 	c->segments = mem_alloc((st.count + 1) * sizeof(struct segment *));
 	if (!c->segments)
 		rc = ERR_NOMEM;

@@ -395,6 +395,10 @@ void port_post_ready(struct log_watch *w);
 void port_post_read(struct log_read *r);
 void ports_wake(struct log *l);
 
+/* find.c */
+/* What log_find_start asks, and waits. */
+int find_run(struct log_read *r);
+
 /* reads.c */
 /* One read that waits: 1, 0 where none does. */
 int reads_step(struct log *l);

@@ -116,6 +116,7 @@ struct partition_options {
 	bool compact;
 	uint32_t dirty_percent; /* a pass begins when so much of what is sealed is dirty */
 	int64_t max_lag_ms;     /* or when something dirty is so old, -1: never for that */
+	int64_t min_lag_ms;     /* what is not so old is safe from a pass */
 	int64_t tombstone_ms;   /* how long a tombstone stays after the first pass over it */
 	int64_t recompress_ms;  /* segments this old are written again with zstd, 0: never */
 	bool append_time; /* every record has the time at which the log took it, whatever its producer says */
@@ -151,6 +152,12 @@ struct partition_range {
 	int64_t clean; /* compacted up to here, 0: never */
 };
 void partition_range(struct partition *p, struct partition_range *out);
+
+/* The edges alone, without a walk for the size. ERR_UNKNOWN_TOPIC where it was dropped. */
+struct partition_edges {
+	int64_t start, stable, end;
+};
+int partition_edges(struct partition *p, struct partition_edges *out);
 uint32_t partition_number(const struct partition *p);
 const struct topic_id *partition_topic(const struct partition *p);
 
@@ -327,6 +334,8 @@ struct log_read {
 	struct log_view view;
 	struct log_read *next; /* the log's */
 	int64_t time_ms;       /* with log_find_start: what to look for */
+	bool stamp;            /* with log_find_start: found_ms is wanted, at the price of another read */
+	int64_t found_ms;      /* out: the timestamp of the record at `offset`; -1: there is none */
 	int kind;
 };
 
@@ -334,6 +343,7 @@ struct log_read {
 int log_read_start(struct log *l, struct log_read *r);
 
 /* The first offset whose timestamp is at or after r->time_ms; the high watermark where there is none. Result in r->offset. */
+#define LOG_TIME_MAX INT64_MAX /* as time_ms: the first record with the highest timestamp of all */
 int log_find_start(struct log *l, struct log_read *r);
 
 /* Blocking forms of both for the command line and for start. */

@@ -284,6 +284,50 @@ static void a_checkpoint_that_cannot_be_looked_at_is_not_taken_for_none(void **s
 	log_close(f->log);
 }
 
+static bool copies_fail;
+
+static int open_fails(void *self, const char *path, int flags)
+{
+	if (copies_fail && strstr(path, "/CHECKPOINT."))
+		return -EIO;
+	return sys_kernel()->ops->open(self, path, flags);
+}
+
+/* It is told, and does not count: what it would have made free is kept. */
+static void a_checkpoint_that_cannot_be_written_frees_nothing(void **state)
+{
+	struct fixture *f = *state;
+	static struct sys_ops ops;
+	static struct sys sys;
+	struct log_stats stats;
+	struct fault fault = {0};
+	struct partition *p;
+
+	ops = *sys_kernel()->ops;
+	ops.open = open_fails;
+	sys = (struct sys){.ops = &ops, .self = sys_kernel()->self};
+	f->options.sys = &sys;
+	copies_fail = false;
+	open_log(f);
+	assert_int_equal(partition_open(f->log, &topic_a, 0, &keep_all, &p), 0);
+	start_log(f);
+	append(f, p, 0, 100);
+	copies_fail = true;
+	assert_int_equal(log_checkpoint(f->log, &fault), ERR_IO);
+	log_stats(f->log, &stats);
+	assert_int_equal(stats.checkpoints, 0);
+	copies_fail = false;
+	assert_int_equal(log_checkpoint(f->log, &fault), 0);
+	log_stats(f->log, &stats);
+	assert_int_equal(stats.checkpoints, 1);
+	close_log(f);
+	f->options.sys = sys_kernel();
+	open_log(f);
+	assert_int_equal(partition_open(f->log, &topic_a, 0, &keep_all, &p), 0);
+	assert_int_equal(check_all(p, 0), 100);
+	log_close(f->log);
+}
+
 /* ---- without threads ---- */
 
 static void steps_do_what_threads_do(void **state)
@@ -958,6 +1002,7 @@ int main(void)
 		TEST(what_is_answered_is_read_also_after_a_clean_stop),
 		TEST(what_is_answered_is_read_after_a_kill),
 		TEST(a_checkpoint_that_cannot_be_looked_at_is_not_taken_for_none),
+		TEST(a_checkpoint_that_cannot_be_written_frees_nothing),
 		TEST(steps_do_what_threads_do),
 		TEST(a_journal_that_cannot_write_past_the_cache_writes_through_it),
 		TEST(a_torn_last_group_is_cut_and_damage_before_it_is_refused),

@@ -182,6 +182,17 @@ void partition_range(struct partition *p, struct partition_range *out)
 	(void)pthread_mutex_unlock(&p->lock);
 }
 
+int partition_edges(struct partition *p, struct partition_edges *out)
+{
+	if (atomic_load(&p->dropped))
+		return ERR_UNKNOWN_TOPIC;
+	(void)pthread_mutex_lock(&p->lock);
+	out->start = p->start;
+	out->stable = out->end = p->end;
+	(void)pthread_mutex_unlock(&p->lock);
+	return 0;
+}
+
 uint32_t partition_number(const struct partition *p)
 {
 	return p->number;

@@ -60,7 +60,7 @@ static struct log_read *take(struct log *l, bool wait)
 static void run(struct log_read *r)
 {
 	if (r->kind == READ_FIND)
-		r->result = log_find_wait(r->partition, r->time_ms, &r->offset);
+		r->result = find_run(r);
 	else
 		r->result = partition_read(r, &r->view);
 	port_post_read(r);

@@ -391,6 +391,7 @@ static struct partition_options partition_settings(const struct topic_config *c)
 					  .compact = topic_is_compacted(c),
 					  .dirty_percent = c->compaction_dirty_percent,
 					  .max_lag_ms = c->compaction_max_lag_ms,
+					  .min_lag_ms = c->compaction_min_lag_ms,
 					  .tombstone_ms = c->compaction_tombstone_ms,
 					  .recompress_ms = c->recompress_after_ms};
 }

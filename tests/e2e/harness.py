@@ -546,6 +546,8 @@ _alive = set()
 
 def _die_with_parent():
     _libc.prctl(1, signal.SIGKILL)
+    for number in (signal.SIGINT, signal.SIGQUIT):  # a shell has those of what it runs in the background ignored
+        signal.signal(number, signal.SIG_DFL)
 
 
 @atexit.register

@@ -230,8 +230,7 @@ static bool pass_empty(struct poll *p, struct reader_view *view)
 {
 	struct batch_head head;
 
-	if (batch_head_read(view->batches, &head) || !batch_is_empty(&head) || batch_is_lost(&head) ||
-	    head.bytes > view->batches.len)
+	if (batch_head_read(view->batches, &head) || !batch_is_empty(&head) || head.bytes > view->batches.len)
 		return false;
 	reader_consumed(p->reader, batch_last_offset(&head) + 1);
 	view->batches = slice_from(view->batches, head.bytes);

@@ -414,11 +414,6 @@ static void what_cannot_be_inflated_is_told(void **state)
 		assert_int_equal(e.batch_bytes, view.batches.len);
 		encoded_release(&e);
 	}
-	(void)batch_put_empty(bytes, 30, 39, BATCH_LOST, 0);
-	plain.batches = slice_make(bytes, BATCH_HEAD_BYTES);
-	assert_int_equal(encode_cache_get(c, &plain, ENCODE_JSON, &e), 0);
-	assert_true(e.broken && e.next == 40);
-	encoded_release(&e);
 	packed_fini(&packed);
 	encode_cache_free(c);
 }

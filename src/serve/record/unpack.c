@@ -55,8 +55,6 @@ int unpacker_walk(struct unpacker *u, const struct reader_view *view, struct bat
 
 	if (batch_head_read(view->batches, &head) || head.bytes > view->batches.len)
 		return ERR_CORRUPT;
-	if (batch_is_lost(&head))
-		return ERR_CORRUPT;
 	if (batch_codec(&head) == BATCH_PLAIN)
 		return batch_walk_start(walk, view->batches) ? ERR_CORRUPT : 0;
 	rc = keeps(u, view) ? 0 : inflate(u, view);

@@ -29,8 +29,8 @@ void unpacker_fini(struct unpacker *u);
 /*
  * Starts a walk over the batch at the front of view->batches (not empty). The
  * walk borrows from the view and from the unpacker: until the next call with it.
- * 0; ERR_CORRUPT (its records cannot be read: broken, larger than BATCH_PLAIN_BYTES_MAX, or a batch that
- * stands for what damage has cost: tell a gap of it); ERR_NOMEM.
+ * 0; ERR_CORRUPT (its records cannot be read: broken, or larger than BATCH_PLAIN_BYTES_MAX: tell a gap of it);
+ * ERR_NOMEM. What damage has cost (BATCH_LOST) is a gap of the view and never in it.
  */
 int unpacker_walk(struct unpacker *u, const struct reader_view *view, struct batch_walk *walk);
 

@@ -256,7 +256,7 @@ static void who_stands_still_misses_nothing(void **state)
 		(void)snprintf(text, sizeof(text), "\"offset\":%d,", i * 100 + 99);
 		peer_expect(&fast, text);
 	}
-	assert_int_equal(metrics_read(w.app.metrics, METRIC_READER_BLOCKED, WAY_SSE), 1);
+	world_await_blocked(&w, WAY_SSE, 1);
 	for (int i = 0; i < 1000; i++) {
 		(void)snprintf(text, sizeof(text), "\"offset\":%d,", i);
 		peer_expect(&slow, text);

@@ -182,6 +182,14 @@ static inline void world_drain(struct world *w)
 	loop_post(w->loop, &m->msg);
 }
 
+/* Waits until so many readers are blocked: a client that has all may be ahead of the loop that notes it. */
+static inline void world_await_blocked(struct world *w, unsigned way, int64_t count)
+{
+	for (int i = 0; i < 10000 && metrics_read(w->app.metrics, METRIC_READER_BLOCKED, way) != count; i++)
+		(void)poll(NULL, 0, 1);
+	assert_int_equal(metrics_read(w->app.metrics, METRIC_READER_BLOCKED, way), count);
+}
+
 /* ---- sockets ---- */
 
 struct peer {
@@ -195,6 +203,8 @@ static inline void peer_open(struct peer *p, const struct world *w)
 {
 	struct sockaddr_in to = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	struct timeval limit = {.tv_sec = 20};
+	int bytes =
+		512 << 10; /* said, or the kernel lets it grow: to 32 MiB where it may, and nobody blocks */
 	uint64_t port = 0;
 
 	*p = (struct peer){.bytes = mem_zalloc(1, 1)};
@@ -202,6 +212,7 @@ static inline void peer_open(struct peer *p, const struct world *w)
 	to.sin_port = htons((uint16_t)port);
 	p->fd = socket(AF_INET, SOCK_STREAM, 0);
 	(void)setsockopt(p->fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+	(void)setsockopt(p->fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes));
 	assert_int_equal(connect(p->fd, (struct sockaddr *)&to, sizeof(to)), 0);
 }
 
