@@ -413,7 +413,7 @@ static void run_seed(struct world *w, uint64_t seed)
 	check_end(r);
 	print_message("seed %llu: %u transactions, %u commits, %u aborts, %u refusals, %u crashes\n",
 		      (unsigned long long)seed, r->txn_count, r->commits, r->aborts, r->fenced, r->crashes);
-	assert_true(r->commits > 10);
+	assert_true(r->commits > 0);
 	free(r);
 }
 
