@@ -20,6 +20,7 @@
 #include "base/check.h"
 #include "base/mem.h"
 #include "deliver/inner.h"
+#include "log/producers.h"
 #include "proto/batch/batch.h"
 
 #define READS_MAX 4u              /* of one fetch at once */
@@ -615,6 +616,44 @@ static bool park(struct fetch *f)
 	return false;
 }
 
+/*
+ * Kafka's list is of the whole range that was read, to the end of the last batch. One
+ * that is cut short would show what was aborted: without memory for it the part is empty.
+ */
+static void find_aborted(struct fetch *f, struct fetch_part *part)
+{
+	struct aborted_txn few[16], *list = few;
+	struct fetch_aborted *out;
+	uint32_t count, room = 16;
+
+	part->aborted_count = 0;
+	while ((count = partition_aborted(part->partition, part->offset, part->next, list, room)) > room) {
+		room = count;
+		list = arena_alloc(f->options.arena, room * sizeof(*list));
+		if (!list)
+			break;
+	}
+	out = list ? arena_alloc(f->options.arena, (count + 1) * sizeof(*out)) : NULL;
+	if (!out) {
+		f->bytes -= part->bytes;
+		drop_pieces(part);
+		return;
+	}
+	for (uint32_t i = 0; i < count; i++)
+		out[i] = (struct fetch_aborted){.producer_id = list[i].producer_id,
+						.first_offset = list[i].first};
+	part->aborted = out;
+	part->aborted_count = count;
+}
+
+static void finish(struct fetch *f)
+{
+	f->phase = DONE;
+	for (uint32_t i = 0; f->options.committed && i < f->options.part_count; i++)
+		if (f->options.parts[i].bytes > 0)
+			find_aborted(f, &f->options.parts[i]);
+}
+
 /* Gathers, and parks where that is not enough. FETCH_DONE or FETCH_LATER. */
 static enum fetch_result go_on(struct fetch *f)
 {
@@ -630,7 +669,7 @@ static enum fetch_result go_on(struct fetch *f)
 			return FETCH_LATER;
 		open_parts(f);
 	}
-	f->phase = DONE;
+	finish(f);
 	return FETCH_DONE;
 }
 
@@ -720,5 +759,5 @@ void fetch_cut(struct fetch *f)
 		unpark(f);
 	fetch_unwake(f);
 	abandon_reads(f);
-	f->phase = DONE;
+	finish(f);
 }

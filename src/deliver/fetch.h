@@ -50,8 +50,9 @@ struct fetch_part {
 	int error; /* 0, ERR_CURSOR_GONE, ERR_CURSOR_AHEAD, ERR_UNKNOWN_TOPIC, ERR_IO */
 	int64_t start, stable, end;
 	struct fetch_piece *first, *last;
-	size_t bytes;                        /* of all pieces */
-	const struct fetch_aborted *aborted; /* where committed was asked for, rising by first_offset */
+	size_t bytes; /* of all pieces */
+	const struct fetch_aborted
+		*aborted; /* where committed was asked for; in the order in which they ended */
 	uint32_t aborted_count;
 
 	/* The fetch's own. */

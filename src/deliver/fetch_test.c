@@ -16,6 +16,7 @@
 #include "base/mem.h"
 #include "base/rand.h"
 #include "deliver/inner.h"
+#include "log/producers.h"
 #include "proto/batch/batch.h"
 #include "sys/test_dir.h"
 
@@ -615,6 +616,126 @@ static void without_memory_there_is_less_but_no_loop(void **state)
 	}
 }
 
+/* ---- transactions ---- */
+
+static void enter_batch(struct world *w, uint32_t partition, struct slice batch)
+{
+	struct production *p = mem_zalloc(1, sizeof(*p));
+	struct producer_answer answer;
+	struct batch_head head;
+
+	assert_int_equal(batch_head_read(batch, &head), 0);
+	p->records[0] = (struct log_record){.partition = topic_partition(w->topic, partition),
+					    .timestamp_ms = -1,
+					    .value = batch,
+					    .batch_records = (uint32_t)head.last_offset_delta + 1};
+	p->commit = (struct log_commit){.records = p->records,
+					.record_count = 1,
+					.port = w->port,
+					.on_done = on_committed};
+	log_enter_begin(w->log);
+	if (!batch_is_control(&head))
+		assert_int_equal(producer_check(p->records[0].partition, &head, &answer, NULL),
+				 PRODUCER_NEXT);
+	assert_int_equal(log_enter(w->log, &p->commit), 0);
+	log_enter_end(w->log);
+	while (!p->done)
+		await_turn(w);
+	mem_free(p);
+}
+
+static void write_in_transaction(struct world *w, uint32_t partition, int64_t producer, int32_t sequence)
+{
+	uint8_t bytes[256];
+	struct batch_build b;
+	struct batch_head head;
+	struct slice batch;
+
+	batch_build_start(&b, bytes, 0);
+	batch_build_put(&b, &(struct batch_record){.timestamp = 1000, .value = SLICE_LIT("x")});
+	batch = batch_build_finish(&b);
+	assert_int_equal(batch_head_read(batch, &head), 0);
+	head.attributes = BATCH_IS_TRANSACTIONAL;
+	head.producer_id = producer;
+	head.producer_epoch = 0;
+	head.base_sequence = sequence;
+	batch_head_put(bytes, &head);
+	enter_batch(w, partition, batch);
+}
+
+static void end_transaction(struct world *w, uint32_t partition, int64_t producer, bool commit)
+{
+	struct batch_marker m = {.producer_id = producer, .timestamp_ms = 1000, .commit = commit};
+	uint8_t bytes[BATCH_MARKER_BYTES];
+
+	(void)batch_put_marker(bytes, &m);
+	enter_batch(w, partition, slice_make(bytes, sizeof(bytes)));
+}
+
+static void committed_ends_where_a_transaction_is_open(void **state)
+{
+	struct world *w = *state;
+	struct fetch_options o = ask(w, 1);
+
+	append(w, 0, 2, 10);
+	write_in_transaction(w, 0, 7, 0); /* offset 2 */
+	append(w, 0, 1, 10);
+	ask_part(w, 0, 0, 0, 1 << 20);
+	assert_int_equal(fetch_start(&w->fetch, &o), FETCH_DONE);
+	assert_int_equal(w->parts[0].next, 4);
+	assert_int_equal(w->parts[0].stable, 2);
+	assert_null(w->parts[0].aborted);
+	fetch_drop(&w->fetch);
+	o.committed = true;
+	assert_int_equal(fetch_start(&w->fetch, &o), FETCH_DONE);
+	assert_int_equal(w->parts[0].next, 2);
+	assert_int_equal(w->parts[0].end, 4);
+	fetch_drop(&w->fetch);
+	/* At the last stable offset it waits, though there is more; the end of the transaction wakes it. */
+	ask_part(w, 0, 0, 2, 1 << 20);
+	assert_int_equal(fetch_start(&w->fetch, &o), FETCH_LATER);
+	append(w, 0, 1, 10);
+	turn_loop(w);
+	assert_int_equal(w->done, 0);
+	end_transaction(w, 0, 7, false); /* offset 5 */
+	turn_loop(w);
+	assert_int_equal(w->done, 1);
+	assert_int_equal(w->parts[0].next, 6);
+	assert_int_equal(w->parts[0].stable, 6);
+	assert_int_equal(w->parts[0].aborted_count, 1);
+	assert_int_equal(w->parts[0].aborted[0].producer_id, 7);
+	assert_int_equal(w->parts[0].aborted[0].first_offset, 2);
+	fetch_drop(&w->fetch);
+	/* Who begins behind what was aborted is not told of it. */
+	write_in_transaction(w, 0, 7, 1);
+	end_transaction(w, 0, 7, true);
+	ask_part(w, 0, 0, 6, 1 << 20);
+	assert_int_equal(fetch_start(&w->fetch, &o), FETCH_DONE);
+	assert_int_equal(w->parts[0].next, 8);
+	assert_int_equal(w->parts[0].aborted_count, 0);
+	fetch_drop(&w->fetch);
+}
+
+static void more_aborted_transactions_than_a_few(void **state)
+{
+	struct world *w = *state;
+	struct fetch_options o = ask(w, 1);
+
+	for (int i = 0; i < 40; i++) {
+		write_in_transaction(w, 0, 100 + i, 0);
+		end_transaction(w, 0, 100 + i, i % 2);
+	}
+	ask_part(w, 0, 0, 0, 1 << 20);
+	o.committed = true;
+	assert_int_equal(fetch_start(&w->fetch, &o), FETCH_DONE);
+	assert_int_equal(w->parts[0].aborted_count, 20);
+	for (int i = 0; i < 20; i++) {
+		assert_int_equal(w->parts[0].aborted[i].producer_id, 100 + 2 * i);
+		assert_int_equal(w->parts[0].aborted[i].first_offset, 4 * i);
+	}
+	fetch_drop(&w->fetch);
+}
+
 /* A budget that is full gives one batch, whatever was asked for. */
 static void a_full_budget_gives_one_batch(void **state)
 {
@@ -672,6 +793,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_trim_behind_a_waiting_fetch_ends_it, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_deleted_topic_ends_it, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(without_memory_there_is_less_but_no_loop, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(committed_ends_where_a_transaction_is_open, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(more_aborted_transactions_than_a_few, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_full_budget_gives_one_batch, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_fetch_that_is_cut_leaves_its_reads, set_up, tear_down),
 	};

@@ -188,7 +188,8 @@ int partition_edges(struct partition *p, struct partition_edges *out)
 		return ERR_UNKNOWN_TOPIC;
 	(void)pthread_mutex_lock(&p->lock);
 	out->start = p->start;
-	out->stable = out->end = p->end;
+	out->stable = producers_stable(p);
+	out->end = p->end;
 	(void)pthread_mutex_unlock(&p->lock);
 	return 0;
 }
