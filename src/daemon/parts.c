@@ -11,13 +11,15 @@
 #include <time.h>
 
 #include "base/mem.h"
+#include "ingest/ingest_batch.h"
 #include "obs/say.h"
 #include "serve/topic_conf.h"
 #include "serve/txn_clock.h"
 
 #define MS 1000000ll
 #define DRAIN_STEP_MS 10
-#define PEERS_MS 2000 /* contract: peers that do not answer are cut after 2 s */
+#define PEERS_MS 2000           /* contract: peers that do not answer are cut after 2 s */
+#define FLUSH_AGAIN_NS (5 * MS) /* until the log is asked again whether it has room */
 
 static int failed(const char *what, const struct fault *fault)
 {
@@ -125,6 +127,18 @@ static void want_flush(void *ctx)
 	app_flush_later(ctx);
 }
 
+static void want_flush_later(void *ctx)
+{
+	struct app_loop *al = ctx;
+
+	loop_timer_set(al->loop, &al->again, FLUSH_AGAIN_NS);
+}
+
+static int may_write(const void *ctx, int64_t producer_id, int16_t epoch, const struct partition *p)
+{
+	return txn_may_write(ctx, producer_id, epoch, p);
+}
+
 static int64_t clock_of_loop(void *ctx)
 {
 	const struct app_loop *al = ctx;
@@ -149,6 +163,7 @@ static int build_loop(struct parts *p, uint32_t number, struct fault *fault)
 	struct ingest_queue_options queue = {.ingest = p->app.ingest,
 					     .run_blocking = run_blocking,
 					     .want_flush = want_flush,
+					     .want_flush_later = want_flush_later,
 					     .now_ns = clock_of_loop,
 					     .ctx = al};
 	int rc = loop_new(&options, &p->loops[number]);
@@ -160,6 +175,7 @@ static int build_loop(struct parts *p, uint32_t number, struct fault *fault)
 	if (rc)
 		return rc;
 	al->flush = (struct loop_turn){.run = run_flush, .ctx = al};
+	loop_timer_init(&al->again, want_flush, al);
 	al->shard = metrics_shard_new(p->app.metrics);
 	queue.port = al->port;
 	queue.shard = al->shard;
@@ -178,6 +194,7 @@ static int build_loops(struct parts *p)
 	p->app.loop_count = count;
 	if (!p->app.loops || ingest_new(&ingest, &p->app.ingest) || jobs_new(2, &p->jobs))
 		return failed("loops", &fault);
+	ingest_set_transactions(p->app.ingest, may_write, p->app.txns);
 	the_jobs = p->jobs;
 	parts_apply_limits(p, p->conf);
 	for (uint32_t i = 0; i < count; i++)

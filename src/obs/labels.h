@@ -50,7 +50,8 @@
 
 #define METRIC_VALUES_ENTRY(V, label) \
 	V(label, HTTP, "http")        \
-	V(label, WS, "ws")
+	V(label, WS, "ws")            \
+	V(label, KAFKA, "kafka")
 
 #define METRIC_VALUES_WAY(V, label)    \
 	V(label, POLL, "poll")         \

@@ -38,6 +38,7 @@ struct app_loop {
 	struct buf scratch; /* for one call at a time: cleared by who uses it */
 	struct ingest_queue *queue;
 	struct loop_turn flush;      /* ingest_flush at the end of the turn: app_flush_later */
+	struct loop_timer again;     /* app_flush_later in some milliseconds: the log has no room */
 	struct metrics_shard *shard; /* written by this loop alone */
 	_Atomic int64_t lag_sum[METRIC_COUNT_WAY],
 		lag_max[METRIC_COUNT_WAY]; /* as of the last app_loop_measure */
