@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Producer ids and transactions over Kafka: by hand in every version, with a client, over crashes."""
 import os
+import random
 import threading
 import time
 
-from harness import Failed, Session, Skip, Weir, check, eq, expect, poll_values, test, until
-from kafka_wire import APIS, Batch, Kafka, address, batch, batches
+from harness import Failed, Session, Skip, Sse, Weir, check, eq, expect, poll_values, test, until
+from kafka_wire import APIS, Kafka, address, batch, batches
 
 UNKNOWN_TOPIC, INVALID_REQUEST, EPOCH, STATE, MAPPING, TIMEOUT, NOT_ATTEMPTED = 3, 42, 47, 48, 49, 50, 55
 FENCED, NOT_FOUND = 90, 105
@@ -64,25 +65,23 @@ class Producer:
 
 
 def seen(k, topic, partition=0, committed=True):
-    """The values that a consumer would be given."""
+    """The values that a consumer would give, as the Java client finds them: CompletedFetch.nextFetchedRecord."""
     out, offset = [], 0
     while True:
         got = k.fetch(topic, partition, offset, isolation_level=int(committed))
         eq(got["error_code"], 0, "fetch")
-        aborted = {(a["producer_id"], a["first_offset"]) for a in got["aborted_transactions"] or []}
-        blob = got["records"] or b""
-        if not blob:
+        aborted = sorted((a["first_offset"], a["producer_id"]) for a in got["aborted_transactions"] or [])
+        if not got["records"]:
             return out
         gone = set()
-        for b in batches(blob):
-            last = b.base + b.last_delta
+        for b in batches(got["records"]):
+            while committed and aborted and aborted[0][0] <= b.base:
+                gone.add(aborted.pop(0)[1])
             if b.attributes & 32:
                 gone.discard(b.pid)
-            elif not committed or not (b.pid in gone or any(p == b.pid and f <= b.base for p, f in aborted)):
+            elif b.pid not in gone:
                 out += [r["value"] for r in b.records()]
-            elif b.attributes & 16:
-                gone.add(b.pid)
-            offset = last + 1
+            offset = b.base + b.last_delta + 1
 
 
 # ---- each request by hand ----
@@ -215,3 +214,274 @@ def _():
                 eq(p.end(False), FENCED)
                 eq(p.add(t=[0]), {("t", 0): FENCED})
                 eq(Producer(k, p.tid).epoch, 2)
+
+
+# ---- what is written and read ----
+
+@test("records are seen when their transaction is committed, and never when it is aborted", own=True)
+def _():
+    with Weir() as w:
+        make_topic(w, "t", 2)
+        with Kafka(w) as k, Kafka(w) as other:
+            p, q = Producer(k, "p"), Producer(other, "q")
+            eq(p.write("t", b"0"), STATE, "the partition was not added")
+            p.add(t=[0, 1])
+            q.add(t=[0])
+            eq((p.write("t", b"1", b"2"), q.write("t", b"3"), p.write("t", b"4", partition=1)), (0, 0, 0))
+            eq(seen(k, "t"), [])
+            eq(seen(k, "t", committed=False), [b"1", b"2", b"3"])
+            eq(w.values("t"), [], "over HTTP")
+            open_ = k.call("DescribeProducers", 0, topics=[{"name": "t", "partition_indexes": [0, 7]}])
+            at, nowhere = open_["topics"][0]["partitions"]
+            eq({(x["producer_id"], x["current_txn_start_offset"], x["last_sequence"]) for x in at["active_producers"]},
+               {(p.pid, 0, 1), (q.pid, 2, 0)})
+            eq(nowhere["error_code"], UNKNOWN_TOPIC)
+            eq(p.end(True), 0)
+            eq(seen(k, "t"), [b"1", b"2"], "that of the other is open still")
+            eq(seen(k, "t", 1), [b"4"])
+            with Sse(w, "/v1/topics/t/sse?cursor=earliest&partitions=0") as sse:
+                eq([e.json()["value"] for e in sse.take(2)], [1, 2])
+                eq(q.end(False), 0)
+                p.add(t=[0])
+                eq(p.write("t", b"5"), 0)
+                eq(p.end(True), 0)
+                eq(sse.next().json()["value"], 5)
+            eq(seen(k, "t"), [b"1", b"2", b"5"])
+            eq(seen(k, "t", committed=False), [b"1", b"2", b"3", b"5"])
+            eq(sorted(w.values("t")), [1, 2, 4, 5])
+            eq([b.attributes & 32 for b in batches(k.fetch("t")["records"])], [0, 0, 32, 32, 0, 32])
+
+
+@test("a producer that was fenced writes nothing, whatever it tries, also after a kill", own=True)
+def _():
+    with Weir() as w:
+        make_topic(w, "t")
+        with Kafka(w) as k:
+            old = Producer(k, "p")
+            old.add(t=[0])
+            eq(old.write("t", b"1"), 0)
+            new = Producer(k, "p")
+            eq(old.write("t", b"2"), EPOCH)
+            new.add(t=[0])
+            eq(old.write("t", b"2"), EPOCH)
+            eq(new.write("t", b"3"), 0)
+        w.restart(hard=True)
+        with Kafka(w) as k:
+            old.k = new.k = k
+            eq(old.write("t", b"2"), EPOCH)
+            got = k.produce("t", batch([b"2"], pid=old.pid, epoch=old.epoch, sequence=1))
+            eq(got["error_code"], EPOCH, "outside of a transaction")
+            eq(new.write("t", b"4"), 0)
+            eq(new.end(True), 0)
+            eq(seen(k, "t"), [b"3", b"4"])
+            eq(seen(k, "t", committed=False), [b"1", b"3", b"4"])
+
+
+@test("offsets of a group and records are committed together", own=True)
+def _():
+    with Weir() as w:
+        make_topic(w, "t")
+        with Kafka(w) as k:
+            def offset(stable=False):
+                got = k.call("OffsetFetch", 7, group_id="g", require_stable=stable,
+                             topics=[{"name": "t", "partition_indexes": [0]}])["topics"][0]["partitions"][0]
+                return got["committed_offset"], got["error_code"]
+            p = Producer(k, "p")
+            for commit in (True, False, True):
+                before = offset()
+                p.add(t=[0])
+                eq(p.add_group("g"), 0)
+                eq(p.write("t", b"1"), 0)
+                eq(p.commit_offset("g", "t", before[0] + 10), 0)
+                eq(offset(), before)
+                eq(offset(stable=True)[1], 88, "UNSTABLE_OFFSET_COMMIT")
+                w.restart(hard=True)
+                k.close()
+                p.k = k = Kafka(w)
+                eq(offset(stable=True)[1], 88, "after a kill")
+                eq(p.end(commit), 0)
+                eq(offset(stable=True), (before[0] + 10, 0) if commit else before)
+            eq(p.add_group("g"), 0)
+            eq(p.commit_offset("g", "t", 1, generation_id=3, member_id="nobody"), 22, "ILLEGAL_GENERATION")
+            eq(seen(k, "t"), [b"1", b"1"])
+
+
+# ---- with librdkafka ----
+
+def client():
+    try:
+        import confluent_kafka
+    except ImportError:
+        raise Skip("python3-confluent-kafka is not installed")
+    return confluent_kafka
+
+
+def transactional(w, tid, **more):
+    p = client().Producer({"bootstrap.servers": "%s:%d" % address(w), "transactional.id": tid, "linger.ms": 5,
+                           "transaction.timeout.ms": 60000, **more})
+    p.init_transactions(20)
+    return p
+
+
+def consume(w, topic, isolation, group="r", count=None, seconds=10):
+    """Values from the beginning, until there are `count`, or nothing comes for a second."""
+    c = client().Consumer({"bootstrap.servers": "%s:%d" % address(w), "group.id": group, "isolation.level": isolation,
+                           "auto.offset.reset": "earliest", "enable.auto.commit": False})
+    c.subscribe([topic])
+    out, end, quiet = [], time.time() + seconds, None
+    while time.time() < end and (count is None or len(out) < count):
+        m = c.poll(0.2)
+        if m is not None and not m.error():
+            out.append(m.value())
+            quiet = time.time() + 1
+        elif quiet and time.time() > quiet:
+            break
+    c.close()
+    return out
+
+
+@test("confluent-kafka commits and aborts, and readers see what they should", own=True, timeout=90)
+def _():
+    client()
+    with Weir() as w:
+        make_topic(w, "t", 3)
+        p = transactional(w, "tx")
+        wanted = []
+        for turn in range(10):
+            p.begin_transaction()
+            for i in range(20):
+                p.produce("t", b"%d" % (turn * 100 + i), key=b"k%d" % i)
+            if turn % 3 == 2:
+                p.flush(10)
+                p.abort_transaction(20)
+            else:
+                p.commit_transaction(20)
+                wanted += [b"%d" % (turn * 100 + i) for i in range(20)]
+        eq(sorted(consume(w, "t", "read_committed", count=len(wanted))), sorted(wanted))
+        eq(len(consume(w, "t", "read_uncommitted", group="u", count=200)), 200)
+        eq(sorted(w.values("t")), sorted(int(v) for v in wanted))
+
+
+@test("confluent-kafka: a second producer fences the first; a timeout does too", own=True, timeout=90)
+def _():
+    kafka = client()
+    with Weir() as w:
+        make_topic(w, "t")
+        first = transactional(w, "tx")
+        first.begin_transaction()
+        first.produce("t", b"1")
+        first.flush(10)
+        second = transactional(w, "tx")
+        try:
+            first.commit_transaction(20)
+            raise Failed("a fenced producer has committed")
+        except kafka.KafkaException as e:
+            check(e.args[0].fatal(), "a fenced producer goes on: %s" % e)
+        second.begin_transaction()
+        second.produce("t", b"2")
+        second.commit_transaction(20)
+        slow = transactional(w, "slow", **{"transaction.timeout.ms": 1000})
+        slow.begin_transaction()
+        slow.produce("t", b"3")
+        slow.flush(10)
+        with Kafka(w) as k:
+            until(lambda: k.call("DescribeTransactions", 0, transactional_ids=["slow"])["transaction_states"][0]
+                  ["transaction_state"] == "CompleteAbort", 10, "the end of a transaction that took too long")
+        try:
+            slow.commit_transaction(20)
+            raise Failed("a transaction was committed after its timeout")
+        except kafka.KafkaException:
+            pass
+        eq(consume(w, "t", "read_committed", count=1), [b"2"])
+
+
+class Transformer(threading.Thread):
+    """Reads `from`, writes to `into`, commits both in one transaction; begins anew when it is told that it must."""
+
+    def __init__(self, w, number, into="into"):
+        super().__init__(daemon=True)
+        self.w, self.number, self.into = w, number, into
+        self.stop, self.failed, self.commits, self.lives = False, None, 0, 0
+
+    def run(self):
+        try:
+            while not self.stop:
+                self.live()
+        except Exception as e:  # told by who joins
+            self.failed = e
+
+    def live(self):
+        kafka = client()
+        self.lives += 1
+        servers = "%s:%d" % address(self.w)
+        consumer = kafka.Consumer({"bootstrap.servers": servers, "group.id": "transform", "enable.auto.commit": False,
+                                   "isolation.level": "read_committed", "auto.offset.reset": "earliest",
+                                   "session.timeout.ms": 6000, "reconnect.backoff.max.ms": 200, "log_level": 2})
+        producer = kafka.Producer({"bootstrap.servers": servers, "transactional.id": "transform-%d" % self.number,
+                                   "transaction.timeout.ms": 20000, "reconnect.backoff.max.ms": 200, "linger.ms": 2, "log_level": 2})
+        try:
+            producer.init_transactions(30)
+            consumer.subscribe(["from"])
+            while not self.stop:
+                self.turn(kafka, consumer, producer)
+        except kafka.KafkaException:
+            pass  # fatal for this producer: the next one fences it
+        finally:
+            consumer.close()
+
+    def turn(self, kafka, consumer, producer):
+        messages = [m for m in consumer.consume(50, 0.3) if not m.error()]
+        if not messages:
+            return
+        producer.begin_transaction()
+        try:
+            for m in messages:
+                producer.produce(self.into, b"out-" + m.value(), key=m.key())
+            producer.send_offsets_to_transaction(consumer.position(consumer.assignment()),
+                                                 consumer.consumer_group_metadata(), 30)
+            producer.commit_transaction(30)
+            self.commits += 1
+        except kafka.KafkaException as e:
+            if e.args[0].fatal():
+                raise
+            producer.abort_transaction(30)
+            # What was read is to be read again: begin where the group is.
+            raise
+
+
+KILLS = int(os.environ.get("WEIR_KILLS", "50"))
+
+
+@test("every input comes out once, over many kills of weir within transactions", own=True, timeout=600)
+def _():
+    client()
+    with Weir() as w:
+        make_topic(w, "from", 4)
+        make_topic(w, "into", 2)
+        rand = random.Random(4)
+        workers = [Transformer(w, i) for i in range(2)]
+        for t in workers:
+            t.start()
+        sent = 0
+        commits = lambda: sum(t.commits for t in workers)
+        for kill in range(KILLS):
+            before = commits()
+            end = time.time() + 8
+            with w.session() as s: # killed while they work, and not before one of them got through
+                while time.time() < end and commits() == before:
+                    lines = b"\n".join(b"%d" % (sent + i) for i in range(20))
+                    expect(s.request("POST", "/v1/topics/from/records", lines,
+                                     {"Content-Type": "application/x-ndjson"}), 200)
+                    sent += 20
+                    time.sleep(0.1)
+            time.sleep(rand.random() * 0.2)
+            w.restart(hard=True)
+        until(lambda: len(w.all("into")) >= sent or any(t.failed for t in workers), 120, "all that was sent", 0.5)
+        for t in workers:
+            t.stop = True
+        for t in workers:
+            t.join(60)
+            eq(t.failed, None, "transformer %d" % t.number)
+        got = sorted(int(r["value_text"][4:]) for r in w.all("into"))
+        eq(got, list(range(sent)))
+        check(commits() >= KILLS / 2, "few commits: %r" % [(t.commits, t.lives) for t in workers])
