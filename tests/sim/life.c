@@ -52,6 +52,8 @@ static void on_say(void *ctx, int level, const char *event, const char *text)
 	((struct world *)ctx)->recompressions += strcmp(event, "recompressed") == 0;
 	world_say(ctx, "log %d %s: %s", level, event, text);
 	rot_hear(ctx, event);
+	if (strcmp(event, "producers_broken") == 0)
+		model_fail("%s, though nothing has turned a bit of it", text);
 }
 
 static void on_fatal(void *ctx, const char *text)
