@@ -38,7 +38,9 @@ static void ask(struct producer_table *table)
 {
 	const struct producer_batch *found;
 	struct aborted_txn txns[4];
-	struct batch_head head = {.count = 1, .attributes = BATCH_IS_TRANSACTIONAL, .bytes = BATCH_HEAD_BYTES};
+	struct batch_head head = {.count = 1,
+				  .attributes = BATCH_IS_TRANSACTIONAL,
+				  .bytes = BATCH_HEAD_BYTES};
 
 	for (int64_t at = 0; at < 64; at++) {
 		uint32_t n = producer_table_aborted(table, at, at + 1, txns, 4);
