@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Consumer groups over Kafka: by hand, and with librdkafka where Debian's python3-confluent-kafka is there."""
 import json
-import os
 import signal
 import struct
 import subprocess
@@ -9,7 +8,7 @@ import sys
 import threading
 import time
 
-from harness import SLOW, Session, Skip, Sse, Weir, check, eq, expect, test, until
+from harness import BIN, SLOW, Session, Skip, Sse, Weir, check, eq, expect, test, until
 from kafka_wire import APIS, Kafka, address
 
 FAST = "kafka: { group_initial_delay: 0s, session_timeout_min: 100ms }\n"
@@ -389,7 +388,7 @@ def _():
         a, _ = pair(w, "g")
         eq(a.commit(3), 0)
         w.stop()
-        out = subprocess.run([os.environ.get("WEIR", "") or w.command()[0], "verify", w.data], capture_output=True, text=True)
+        out = subprocess.run([BIN, "verify", w.data], capture_output=True, text=True)
         eq(out.returncode, 0, out.stdout + out.stderr)
 
 
@@ -485,6 +484,33 @@ def _(w):
     cursor = expect(get(w, "/v1/groups/hop/offsets?topics=hop,untouched"), 200).json()["cursor"]
     with Sse(w, "/v1/sse?topics=hop,untouched&cursor=" + cursor) as sse:
         eq(sorted(e.json()["value_text"] for e in sse.take(4)), ["first", "r7", "r8", "r9"])
+
+
+@test("weir group lists, shows, resets and deletes", config=FAST)
+def _(w):
+    def weir(*args, code=0):
+        out = subprocess.run([BIN, "group"] + list(args) + ["--server", w.url], capture_output=True, text=True,
+                             stdin=subprocess.DEVNULL)
+        eq(out.returncode, code, out.stdout + out.stderr)
+        return out.stdout if code == 0 else out.stderr
+
+    put_topic(w, "cmd", 1)
+    post(w, "cmd", ["a", "b"])
+    out = weir("reset", "cmd/1", "--to", "latest", "--topics", "cmd")
+    check("partition 0, offset 2, end 2, lag 0" in out, out)
+    check([line.split()[:4] for line in weir("list").splitlines() if line.startswith("cmd/1")] ==
+          [["cmd/1", "Empty", "0", "1"]], "the list")
+    check({"cmd/1"} <= {g["group"] for g in json.loads(weir("list", "--json"))["groups"]}, "the list as JSON")
+    out = weir("show", "cmd/1")
+    check("state: Empty" in out and "offset 2" in out, out)
+    m = Member(w, "cmd/1", topics=("cmd",))
+    eq(m.join()["error_code"], 0)
+    check("group_active" in weir("delete", "cmd/1", code=1), "why not")
+    eq(m.leave(), 0)
+    weir("delete", "cmd/1")
+    check("unknown_group" in weir("show", "cmd/1", code=1), "it is gone")
+    weir("reset", "cmd/1", code=2)
+    weir("reset", "cmd/1", "--to", "earliest", code=2)
 
 
 # ---- librdkafka ----
