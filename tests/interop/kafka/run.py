@@ -89,8 +89,8 @@ CLIENTS = {
     "sarama": (lambda: [packages.go_program("sarama")], 120),
     "kafka-go": (lambda: [packages.go_program("segmentio")], 120),
     "kafkajs": (node_client, 120),
-    "connect": (tools_client("connect.py"), 150),
-    "tools": (tools_client("tools.py"), 180),
+    "connect": (tools_client("connect.py"), 200),
+    "tools": (tools_client("tools.py"), 360),
 }
 
 

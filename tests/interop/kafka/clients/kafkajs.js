@@ -324,7 +324,7 @@ checks['admin'] = async () => {
 			await body();
 			console.log('ok ' + title);
 		} catch (e) {
-			console.log(e.stack || e);
+			console.log(e.stack || e, JSON.stringify(e));
 			console.log(`FAIL ${title}: ${String(e.message).replace(/\s+/g, ' ')}`);
 		}
 	}
