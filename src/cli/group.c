@@ -209,9 +209,82 @@ static int run_list(const struct args *args)
 	return code || cli_flush() ? code : CLI_FAILED;
 }
 
+/* ---- offsets ---- */
+
+/* A line a partition: topic, partition, offset, end, lag. */
+static void print_partition(struct json_cursor *c, struct slice topic)
+{
+	struct slice text[4] = {SLICE_LIT("?"), SLICE_LIT("?"), SLICE_LIT("?"), SLICE_LIT("?")};
+	static const char *const names[4] = {"partition", "offset", "end", "lag"};
+	struct json_value value;
+	struct slice member;
+
+	json_object_begin(c);
+	while (json_object_next(c, &member)) {
+		if (json_take(c, &value) != 0)
+			return;
+		for (int i = 0; i < 4; i++)
+			if (json_name_is(member, names[i]))
+				text[i] = reply_bare(value);
+	}
+	printf("%-32.*s %10.*s %14.*s %14.*s %10.*s\n", (int)topic.len, (const char *)topic.ptr,
+	       (int)text[0].len, (const char *)text[0].ptr, (int)text[1].len, (const char *)text[1].ptr,
+	       (int)text[2].len, (const char *)text[2].ptr, (int)text[3].len, (const char *)text[3].ptr);
+}
+
+static void print_topic(struct json_cursor *c)
+{
+	struct slice topic = SLICE_LIT("?"), member;
+	struct json_value value;
+
+	json_object_begin(c);
+	while (json_object_next(c, &member)) {
+		if (json_name_is(member, "topic") && json_take(c, &value) == 0) {
+			topic = reply_bare(value);
+		} else if (json_name_is(member, "partitions") && json_peek(c) == JSON_ARRAY) {
+			json_array_begin(c);
+			while (json_array_next(c))
+				print_partition(c, topic);
+		} else {
+			json_skip(c);
+		}
+	}
+}
+
+static int print_offsets(const struct args *args, struct slice content)
+{
+	struct json_value value = {0};
+	struct json_cursor c;
+	struct slice name;
+
+	if (args_has(args, "json"))
+		return reply_print(args, content);
+	if (isatty(STDOUT_FILENO))
+		printf("%-32s %10s %14s %14s %10s\n", "TOPIC", "PARTITION", "OFFSET", "END", "LAG");
+	json_cursor_init(&c, content);
+	json_object_begin(&c);
+	while (json_object_next(&c, &name)) {
+		if (json_name_is(name, "topics") && json_peek(&c) == JSON_ARRAY) {
+			json_array_begin(&c);
+			while (json_array_next(&c))
+				print_topic(&c);
+		} else if (json_name_is(name, "cursor")) {
+			json_take(&c, &value);
+		} else {
+			json_skip(&c);
+		}
+	}
+	if (json_end(&c) != 0)
+		return cli_fail("the server's answer is not JSON");
+	if (value.kind == JSON_STRING)
+		printf("cursor: %.*s\n", (int)reply_bare(value).len, (const char *)reply_bare(value).ptr);
+	return cli_flush() ? CLI_DONE : CLI_FAILED;
+}
+
 /* ---- the others ---- */
 
-static int show_part(const struct args *args, const char *behind)
+static int show_part(const struct args *args, const char *behind,
+		     int (*print)(const struct args *args, struct slice content))
 {
 	struct client_reply r;
 	struct buf target;
@@ -219,7 +292,7 @@ static int show_part(const struct args *args, const char *behind)
 	group_target(&target, args->operands[0], behind);
 	int code = reply_call(args, HTTP_GET, buf_slice(&target), slice_null(), &r);
 	if (!code)
-		code = reply_print(args, buf_slice(&r.content));
+		code = print(args, buf_slice(&r.content));
 	client_reply_fini(&r);
 	buf_fini(&target);
 	return code;
@@ -227,9 +300,9 @@ static int show_part(const struct args *args, const char *behind)
 
 static int run_show(const struct args *args)
 {
-	int code = show_part(args, "");
+	int code = show_part(args, "", reply_print);
 
-	return code ? code : show_part(args, "/offsets");
+	return code ? code : show_part(args, "/offsets", print_offsets);
 }
 
 static void put_topics(struct buf *body, const char *list)
@@ -265,7 +338,7 @@ static int run_reset(const struct args *args)
 	group_target(&target, args->operands[0], "/offsets");
 	int code = reply_call(args, HTTP_PUT, buf_slice(&target), buf_slice(&body), &r);
 	if (!code)
-		code = reply_print(args, buf_slice(&r.content));
+		code = print_offsets(args, buf_slice(&r.content));
 	client_reply_fini(&r);
 	buf_fini(&target);
 	buf_fini(&body);
