@@ -144,7 +144,7 @@ def _():
     acked = {json.loads(line)["value"] for line in p.stdout if b"producer_send_success" in line}
     p.wait(60)
     # This producer does not try again: what was on its way may be lost, but nothing that was acknowledged.
-    assert len(acked) > 1000, len(acked)
+    assert len(acked) > 100, len(acked)
     got = consume(topic, len(acked) + 1, "--from-beginning", fails=None)
     eq(acked - set(got), set(), "acknowledged and lost")
     eq(len(set(got)), len(got), "values")
