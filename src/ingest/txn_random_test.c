@@ -56,6 +56,8 @@ struct client {
 
 struct random_world {
 	struct world *w;
+	jmp_buf power_off;
+	uint32_t calls_left; /* of the disk, until the power goes; 0: it stays */
 	struct rand rand;
 	struct client clients[CLIENTS];
 	struct one_txn txns[TXNS_MAX];
@@ -282,6 +284,28 @@ static void sync_all(struct random_world *r)
 			r->clients[i].unsynced = 0;
 }
 
+static void on_call(void *ctx, enum sim_call call)
+{
+	struct random_world **r = ctx;
+
+	(void)call;
+	if (*r && (*r)->calls_left && --(*r)->calls_left == 0)
+		longjmp((*r)->power_off, 1);
+}
+
+/* The log works, and does not come to the end of it. */
+static void work_into_the_dark(struct random_world *r)
+{
+	r->calls_left = 1 + (uint32_t)below(r, 30);
+	if (setjmp(r->power_off) == 0) {
+		sync_log(r->w);
+		sim_pass(r->w->sim, 20000000000);
+		while (log_step(r->w->log, LOG_STEP_MOVE) > 0 || log_step(r->w->log, LOG_STEP_MAINTAIN) > 0)
+			;
+	}
+	r->calls_left = 0;
+}
+
 /* Who waited does not know; he asks again, but who has written and was not told aborts. */
 static void crash_all(struct random_world *r)
 {
@@ -296,6 +320,8 @@ static void crash_all(struct random_world *r)
 		c->must_abort = c->must_abort || c->unsynced;
 		c->unsynced = 0;
 	}
+	if (below(r, 2))
+		work_into_the_dark(r);
 	r->w->cut = (enum sim_cut)below(r, 3);
 	crash(r->w);
 	r->crashes++;
@@ -415,7 +441,7 @@ static void start_clients(struct random_world *r)
 	}
 }
 
-static void run_seed(struct sim *sim, uint64_t seed)
+static void run_seed(struct sim *sim, uint64_t seed, struct random_world **current)
 {
 	struct random_world *r = calloc(1, sizeof(*r));
 	struct world w = {.dir = "data", .sim = sim, .now_ms = 1000000};
@@ -423,6 +449,7 @@ static void run_seed(struct sim *sim, uint64_t seed)
 	sim_reset(sim, seed);
 	start(&w);
 	r->w = &w;
+	*current = r;
 	rand_seed(&r->rand, seed);
 	state_set_slack(w.state, 100);
 	start_clients(r);
@@ -433,6 +460,7 @@ static void run_seed(struct sim *sim, uint64_t seed)
 		      (unsigned long long)seed, r->txn_count, r->commits, r->aborts, r->fenced, r->crashes);
 	assert_true(r->commits > 0);
 	down(&w);
+	*current = NULL;
 	free(r);
 }
 
@@ -441,13 +469,14 @@ static void whatever_happens_transactions_are_whole(void **state)
 	const char *chosen = getenv("WEIR_SEED"), *many = getenv("WEIR_SEEDS");
 	uint64_t first = chosen ? strtoull(chosen, NULL, 10) : 1;
 	uint64_t count = chosen ? 1 : many ? strtoull(many, NULL, 10) : SEEDS;
-	struct sim_options options = {.seed = 1, .pages_max = 1u << 14};
+	struct random_world *current = NULL;
+	struct sim_options options = {.seed = 1, .pages_max = 1u << 14, .on_call = on_call, .ctx = &current};
 	struct sim *sim;
 
 	(void)state;
 	assert_int_equal(sim_new(&options, &sim), 0);
 	for (uint64_t seed = first; seed < first + count; seed++)
-		run_seed(sim, seed);
+		run_seed(sim, seed, &current);
 	sim_free(sim);
 }
 
