@@ -13,6 +13,7 @@
 #include "base/mem.h"
 #include "ingest/ingest_batch.h"
 #include "obs/say.h"
+#include "serve/group_clock.h"
 #include "serve/topic_conf.h"
 #include "serve/txn_clock.h"
 
@@ -53,11 +54,28 @@ static struct log_options log_settings(struct parts *p)
 	};
 }
 
+static struct groups_settings group_settings(const struct conf *c)
+{
+	return (struct groups_settings){.session_min_ms = c->kafka.session_timeout_min_ms,
+					.session_max_ms = c->kafka.session_timeout_max_ms,
+					.initial_delay_ms = c->kafka.group_initial_delay_ms,
+					.offsets_retention_ms = c->kafka.offsets_retention_ms,
+					.members_max = (uint32_t)c->kafka.group_members_max};
+}
+
 static int build_coordinators(struct parts *p)
 {
 	struct txns_options txns = {.log = p->app.log, .state = p->state, .topics = p->app.topics};
+	struct groups_settings settings = group_settings(p->conf);
+	struct groups_options groups = {.log = p->app.log,
+					.state = p->state,
+					.topics = p->app.topics,
+					.settings = &settings};
 
 	if (offsets_new(p->app.log, p->state, &p->app.offsets))
+		return ERR_NOMEM;
+	groups.offsets = p->app.offsets;
+	if (groups_new(&groups, &p->app.groups))
 		return ERR_NOMEM;
 	txns.offsets = p->app.offsets;
 	return txns_new(&txns, &p->app.txns);
@@ -200,7 +218,9 @@ static int build_loops(struct parts *p)
 	for (uint32_t i = 0; i < count; i++)
 		if (build_loop(p, i, &fault))
 			return failed("loops", &fault);
-	if (txn_clock_new(&p->app, p->loops[0], &p->txn_clock))
+	p->app.home = p->loops[0];
+	if (txn_clock_new(&p->app, p->app.home, &p->txn_clock) ||
+	    group_clock_new(&p->app, p->app.home, &p->group_clock))
 		return failed("loops", &fault);
 	return 0;
 }
@@ -369,6 +389,8 @@ int parts_tear_down(struct parts *p)
 		ingest_free(p->app.ingest);
 	txn_clock_free(p->txn_clock);
 	txns_free(p->app.txns);
+	group_clock_free(p->group_clock);
+	groups_free(p->app.groups);
 	offsets_free(p->app.offsets);
 	if (p->app.topics)
 		topics_free(p->app.topics);

@@ -4,6 +4,7 @@
 
 #include "base/buf.h"
 #include "base/check.h"
+#include "deliver/group.h"
 #include "deliver/hub.h"
 #include "ingest/ingest.h"
 #include "ingest/txn.h"
@@ -64,7 +65,9 @@ struct app {
 	struct log *log;
 	struct topics *topics;
 	struct offsets *offsets;
-	struct txns *txns; /* the home loop's */
+	struct txns *txns;     /* the home loop's */
+	struct groups *groups; /* likewise */
+	struct loop *home;
 	struct ingest *ingest;
 	struct metrics *metrics;
 	struct health *health;

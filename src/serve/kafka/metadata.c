@@ -153,7 +153,8 @@ static void show_asked(struct kafka_call *call, const struct kafka_metadata_requ
 	struct topic *topic;
 	struct fault fault;
 
-	if (asked->name.ptr) {
+	/* Who asks by UUID leaves the name null, or empty (Java): the UUID counts, as in KafkaApis.scala. */
+	if (asked->name.ptr && is_zero(&asked->topic_id)) {
 		out->name = asked->name;
 		topic = topics_find(call->app->topics, asked->name);
 		if (!topic && topic_name_check(asked->name, &fault))
@@ -163,7 +164,7 @@ static void show_asked(struct kafka_call *call, const struct kafka_metadata_requ
 	} else {
 		out->name = slice_null();
 		out->topic_id = asked->topic_id;
-		topic = is_zero(&asked->topic_id) ? NULL : find_by_id(call, &asked->topic_id);
+		topic = find_by_id(call, &asked->topic_id);
 		if (!topic)
 			out->error_code = KAFKA_UNKNOWN_TOPIC_ID;
 	}
