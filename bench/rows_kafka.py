@@ -266,7 +266,7 @@ def kafka_idle():
 
 
 def kafka_first():
-    """from weir's start until kcat has produced its first record, without and with data"""
+    """from weir's start until kcat has produced its first record"""
     times = []
     for _ in range(options.rounds):
         folder, broker = weir_alone("kafka-first")

@@ -431,6 +431,16 @@ def _():
             eq(trim(k, 2, "mine", (0, -1)), [(0, 1, 0)])
 
 
+@test("a name that is kept is not made on use either, others are; Metadata says so")
+def _(w):
+    with Kafka(w) as k:
+        got = k.call("Metadata", 9, allow_auto_topic_creation=True,
+                     topics=[{"name": n} for n in ("__consumer_offsets", "__weir_x", "__debezium-heartbeat.a", "_schemas")])["topics"]
+        eq([(t["name"], t["error_code"]) for t in got],
+           [("__consumer_offsets", INVALID_TOPIC), ("__weir_x", INVALID_TOPIC), ("__debezium-heartbeat.a", 0), ("_schemas", 0)])
+        expect(w.get("/v1/topics/__consumer_offsets"), 404)
+
+
 @test("hostile requests: 20 000 names, each twice; long names; many partitions to trim")
 def _(w):
     with Kafka(w, timeout=60) as k:
