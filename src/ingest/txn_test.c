@@ -90,6 +90,7 @@ static void a_producer_that_goes_on_says_who_it_was(void **state)
 
 	assert_int_equal(init_as(w, &second, &first, MINUTE), 0);
 	assert_int_equal(second.epoch, first.epoch + 1);
+	crash(w);
 	assert_int_equal(init_as(w, &repeat, &first, MINUTE), 0); /* the answer was lost */
 	assert_int_equal(repeat.epoch, second.epoch);
 	other = init(w, "a");
@@ -184,6 +185,7 @@ static void a_second_producer_aborts_and_fences_the_first(void **state)
 {
 	struct world *w = *state;
 	struct who first = init(w, "a"), second;
+	struct producer_info known;
 	int32_t sequence = 0, fresh = 0;
 
 	assert_int_equal(add(w, &first, 0), 0);
@@ -191,6 +193,9 @@ static void a_second_producer_aborts_and_fences_the_first(void **state)
 	second = init(w, "a");
 	assert_int_equal(second.producer_id, first.producer_id);
 	assert_int_equal(second.epoch, first.epoch + 1);
+	assert_int_equal(partition_producers(topic_partition(w->topic, 0), &known, 1), 1);
+	assert_int_equal(known.epoch, second.epoch); /* the marker has fenced it there too */
+	assert_int_equal(known.open_offset, -1);
 	assert_int_equal(write_value(w, &first, 0, 2, &sequence), ERR_PRODUCER_EPOCH);
 	assert_int_equal(add(w, &first, 1), ERR_PRODUCER_FENCED);
 	assert_int_equal(end(w, &first, true), ERR_PRODUCER_FENCED);
@@ -216,7 +221,8 @@ static void a_transaction_that_takes_too_long_is_aborted(void **state)
 	assert_int_equal(commit_offset(w, &p, "g", 5), 0);
 	assert_int_equal(txns_deadline_ms(w->txns), w->now_ms + MINUTE + 1);
 	w->now_ms += MINUTE / 2;
-	crash(w); /* the time goes on from when it began */
+	assert_int_equal(add(w, &p, 1), 0); /* more of it gives it no more time */
+	crash(w);                           /* the time goes on from when it began */
 	assert_true(offsets_pending(w->offsets, SLICE_LIT("g"), &w->topic->id, 0));
 	assert_int_equal(txns_deadline_ms(w->txns), w->now_ms + MINUTE / 2 + 1);
 	w->now_ms += MINUTE / 2;
@@ -312,6 +318,40 @@ static void an_id_that_is_not_used_is_forgotten(void **state)
 	assert_true(a.producer_id > b.producer_id);
 }
 
+static void ids_are_bounded(void **state)
+{
+	struct world *w = *state;
+	char id[8000];
+	struct txn_init ask = {.timeout_ms = MINUTE, .producer_id = -1, .epoch = -1};
+	struct asked a = {.call = {.on_done = on_done}};
+	struct who p = {.id = id};
+	struct txns_stats stats;
+	int rc = TXN_LATER;
+
+	memset(id, 'x', sizeof(id));
+	id[sizeof(id) - 1] = 0;
+	ask.id = slice_str(id);
+	for (uint32_t i = 0; i < 10000 && rc == TXN_LATER; i++) {
+		(void)snprintf(id, 12, "%011u", i);
+		id[11] = 'x';
+		rc = txn_init(w->txns, &a.call, &ask, w->now_ms);
+		if (i % 500 == 0)
+			settle(w);
+	}
+	settle(w);
+	assert_int_equal(rc, ERR_COORDINATOR);
+	txns_stats(w->txns, &stats);
+	assert_in_range(stats.bytes, (32 << 20) - 9000, 32 << 20);
+	w->now_ms += 8 * DAY_MS;
+	while (txns_deadline_ms(w->txns) <= w->now_ms)
+		txns_tick(w->txns, w->now_ms);
+	settle(w);
+	txns_stats(w->txns, &stats);
+	assert_int_equal(stats.ids, 0);
+	assert_int_equal(stats.bytes, 0);
+	assert_int_equal(init_as(w, &p, NULL, MINUTE), 0);
+}
+
 static void a_long_state_is_written_again(void **state)
 {
 	struct world *w = *state;
@@ -354,6 +394,7 @@ int main(void)
 		TEST(offsets_go_with_the_transaction),
 		TEST(a_topic_that_goes_does_not_hold_up_the_end),
 		TEST(an_id_that_is_not_used_is_forgotten),
+		TEST(ids_are_bounded),
 		TEST(a_long_state_is_written_again),
 	};
 

@@ -16,6 +16,7 @@
 #include "ingest/txn.h"
 #include "log/producers.h"
 #include "proto/batch/batch.h"
+#include "sys/sim/sim.h"
 #include "sys/test_dir.h"
 
 #define PARTITIONS 4u
@@ -30,6 +31,8 @@ static const struct topic_config txn_topic_config = {.partitions = PARTITIONS,
 
 struct world {
 	char dir[TEST_DIR_BYTES];
+	struct sim *sim;  /* the disk and the clock; NULL: the machine's */
+	enum sim_cut cut; /* how the next crash is, with a sim */
 	struct log *log;
 	struct log_port *port;
 	struct state *state;
@@ -48,7 +51,7 @@ static inline void on_wake(void *ctx)
 
 static inline void up(struct world *w)
 {
-	struct log_options log = {.sys = sys_kernel(),
+	struct log_options log = {.sys = w->sim ? sim_sys(w->sim) : sys_kernel(),
 				  .dir = w->dir,
 				  .journal_file_bytes = 1u << 20,
 				  .steps = true};
@@ -105,6 +108,12 @@ static inline void crash(struct world *w)
 {
 	char command[4 * TEST_DIR_BYTES];
 
+	if (w->sim) { /* the memory of this life is left behind, as a crash does it */
+		sim_cut(w->sim, w->cut);
+		w->unsynced = 0;
+		up(w);
+		return;
+	}
 	(void)snprintf(command, sizeof(command), "rm -rf %s-copy; cp -a --sparse=never %s %s-copy", w->dir,
 		       w->dir, w->dir);
 	assert_int_equal(system(command), 0);
@@ -114,14 +123,11 @@ static inline void crash(struct world *w)
 	up(w);
 }
 
-static inline int set_up(void **state)
+/* For the first time: there is a topic, t. */
+static inline void start(struct world *w)
 {
-	struct world *w = calloc(1, sizeof(*w));
 	struct fault fault = {0};
 
-	if (!w || !test_dir_make(w->dir, "txn-test"))
-		return -1;
-	w->now_ms = 1000000;
 	up(w);
 	log_enter_begin(w->log);
 	assert_int_equal(topics_create(w->topics, SLICE_LIT("t"), &txn_topic_config, false, NULL, &w->topic,
@@ -129,6 +135,16 @@ static inline int set_up(void **state)
 			 0);
 	log_enter_end(w->log);
 	settle(w);
+}
+
+static inline int set_up(void **state)
+{
+	struct world *w = calloc(1, sizeof(*w));
+
+	if (!w || !test_dir_make(w->dir, "txn-test"))
+		return -1;
+	w->now_ms = 1000000;
+	start(w);
 	*state = w;
 	return 0;
 }

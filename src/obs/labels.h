@@ -25,6 +25,7 @@
 	V(label, TOPICS, "topics")               \
 	V(label, TOPIC, "topic")                 \
 	V(label, TRIM, "trim")                   \
+	V(label, GROUPS, "groups")               \
 	V(label, BACKUP, "backup")               \
 	V(label, HEALTHZ, "healthz")             \
 	V(label, READYZ, "readyz")               \

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Consumer groups over Kafka: by hand, and with librdkafka where Debian's python3-confluent-kafka is there."""
 import json
-import os
 import signal
 import struct
 import subprocess
@@ -9,7 +8,7 @@ import sys
 import threading
 import time
 
-from harness import SLOW, Session, Skip, Sse, Weir, check, eq, expect, test, until
+from harness import BIN, SLOW, Session, Skip, Sse, Weir, check, eq, expect, test, until
 from kafka_wire import APIS, Kafka, address
 
 FAST = "kafka: { group_initial_delay: 0s, session_timeout_min: 100ms }\n"
@@ -389,5 +388,233 @@ def _():
         a, _ = pair(w, "g")
         eq(a.commit(3), 0)
         w.stop()
-        out = subprocess.run([os.environ.get("WEIR", "") or w.command()[0], "verify", w.data], capture_output=True, text=True)
+        out = subprocess.run([BIN, "verify", w.data], capture_output=True, text=True)
         eq(out.returncode, 0, out.stdout + out.stderr)
+
+
+# ---- over HTTP ----
+
+def put_offsets(w, group, body):
+    with Session(w) as s:
+        return s.request("PUT", "/v1/groups/%s/offsets" % group, json.dumps(body), {"Content-Type": "application/json"})
+
+
+def get(w, path):
+    with Session(w) as s:
+        return s.request("GET", path)
+
+
+@test("groups are listed, shown and deleted over HTTP", config=FAST)
+def _(w):
+    put_topic(w, "t")
+    a, b = pair(w, "web-a")
+    eq(a.commit(0, partition=1), 0)
+    m = Member(w, "web-b")
+    eq(m.commit(0), 0)
+    got = expect(get(w, "/v1/groups?after=web&limit=1"), 200).json()
+    eq((got["groups"][0]["group"], got["next"]), ("web-a", "web-a"))
+    got = expect(get(w, "/v1/groups?after=web-a&limit=1"), 200).json()
+    eq(got["groups"][0], {"group": "web-b", "state": "Empty", "generation": 0, "protocol_type": "", "offsets": 1,
+                          "members": 0})
+    got = expect(get(w, "/v1/groups/web-a"), 200).json()
+    eq((got["state"], got["generation"], got["protocol_type"], got["protocol"], got["offsets"]),
+       ("Stable", 2, "consumer", "range", 1))
+    eq(sorted(x["id"] for x in got["members"]), sorted([a.id, b.id]))
+    eq((got["members"][0]["host"], got["members"][0]["instance_id"]), ("127.0.0.1", None))
+    with Session(w) as s:
+        expect(s.request("DELETE", "/v1/groups/web-a"), 409, "group_active")
+        eq((a.leave(), b.leave()), (0, 0))
+        expect(s.request("DELETE", "/v1/groups/web-a"), 204)
+        expect(s.request("DELETE", "/v1/groups/web-a"), 404, "unknown_group")
+    expect(get(w, "/v1/groups/web-a"), 404, "unknown_group")
+    expect(get(w, "/v1/groups/web-a/offsets"), 404, "unknown_group")
+    expect(get(w, "/v1/groups?limit=0"), 400, "invalid_parameter")
+
+
+@test("offsets are set over HTTP while nobody is in the group, and read over Kafka", config=FAST)
+def _(w):
+    put_topic(w, "set", 2)
+    post(w, "set", ["r%d" % i for i in range(9)], partition=0)
+    body = {"topics": [{"topic": "set", "partitions": [{"partition": 0, "offset": 7}, {"partition": 1, "offset": 0}]}]}
+    got = expect(put_offsets(w, "web-set", body), 200).json()
+    eq(got["topics"], [{"topic": "set", "partitions": [{"partition": 0, "offset": 7, "end": 9, "lag": 2},
+                                                       {"partition": 1, "offset": 0, "end": 0, "lag": 0}]}])
+    with Kafka(w) as k:
+        eq(fetched(k, "web-set", "set"), 7)
+        expect(put_offsets(w, "web-set", got), 200)  # what was shown may be sent back
+        expect(put_offsets(w, "web-set", {"cursor": "earliest", "topics": ["set"]}), 200)
+        eq(fetched(k, "web-set", "set"), 0)
+        expect(put_offsets(w, "web-set", {"cursor": "latest", "topics": ["set"]}), 200)
+        eq(fetched(k, "web-set", "set"), 9)
+    for bad, status, code in (
+            ({}, 400, "invalid_parameter"), ({"cursor": "latest"}, 400, "invalid_parameter"),
+            ({"cursor": "nonsense"}, 400, "invalid_cursor"), ({"cursor": "@2026-01-01T00:00:00Z"}, 400, "invalid_cursor"),
+            ({"topics": ["nowhere"]}, 404, "unknown_topic"), ([], 400, "invalid_json"),
+            ({"topics": [{"topic": "set", "partitions": [{"partition": 2, "offset": 0}]}]}, 400,
+             "partition_out_of_range"),
+            ({"topics": [{"topic": "set", "partitions": [{"partition": 0, "offset": 10}]}]}, 409, "cursor_ahead"),
+            ({"topics": [{"topic": "set", "partitions": [{"partition": 0, "offset": "1"}]}]}, 400,
+             "invalid_parameter"),
+            ({"topics": [{"partitions": []}]}, 400, "invalid_parameter")):
+        expect(put_offsets(w, "web-set", bad), status, code)
+    m = Member(w, "web-set", topics=("set",))
+    eq(m.join()["error_code"], 0)
+    expect(put_offsets(w, "web-set", body), 409, "group_active")
+    expect(get(w, "/v1/groups/web-set/offsets?topics=nowhere"), 404, "unknown_topic")
+
+
+@test("a reader leaves Kafka for SSE at the same record, and comes back", config=FAST)
+def _(w):
+    put_topic(w, "hop", 1)
+    put_topic(w, "untouched", 1)
+    post(w, "hop", ["r%d" % i for i in range(10)])
+    m = Member(w, "hop", topics=("hop",))
+    eq(m.join()["error_code"], 0)
+    eq(m.sync()["error_code"], 0)
+    eq(m.commit(4, topic="hop"), 0)
+    cursor = expect(get(w, "/v1/groups/hop/offsets?topics=hop"), 200).json()["cursor"]
+    with Sse(w, "/v1/topics/hop/sse?cursor=" + cursor) as sse:
+        events = sse.take(3)
+        eq([e.json()["value_text"] for e in events], ["r4", "r5", "r6"])
+    eq(m.leave(), 0)
+    expect(put_offsets(w, "hop", {"cursor": events[-1].id}), 200)
+    eq(m.offset("hop"), 7)
+    # Of topics without an offset the cursor is at the beginning, where a group would be with auto.offset.reset=earliest.
+    post(w, "untouched", ["first"])
+    cursor = expect(get(w, "/v1/groups/hop/offsets?topics=hop,untouched"), 200).json()["cursor"]
+    with Sse(w, "/v1/sse?topics=hop,untouched&cursor=" + cursor) as sse:
+        eq(sorted(e.json()["value_text"] for e in sse.take(4)), ["first", "r7", "r8", "r9"])
+
+
+@test("weir group lists, shows, resets and deletes", config=FAST)
+def _(w):
+    def weir(*args, code=0):
+        out = subprocess.run([BIN, "group"] + list(args) + ["--server", w.url], capture_output=True, text=True,
+                             stdin=subprocess.DEVNULL)
+        eq(out.returncode, code, out.stdout + out.stderr)
+        return out.stdout if code == 0 else out.stderr
+
+    put_topic(w, "cmd", 1)
+    post(w, "cmd", ["a", "b"])
+    out = weir("reset", "cmd/1", "--to", "latest", "--topics", "cmd")
+    eq(out.split()[:5], ["cmd", "0", "2", "2", "0"])
+    check([line.split()[:4] for line in weir("list").splitlines() if line.startswith("cmd/1")] ==
+          [["cmd/1", "Empty", "0", "1"]], "the list")
+    check({"cmd/1"} <= {g["group"] for g in json.loads(weir("list", "--json"))["groups"]}, "the list as JSON")
+    out = weir("show", "cmd/1")
+    check("state: Empty" in out and ["cmd", "0", "2", "2", "0"] in [line.split() for line in out.splitlines()], out)
+    m = Member(w, "cmd/1", topics=("cmd",))
+    eq(m.join()["error_code"], 0)
+    check("group_active" in weir("delete", "cmd/1", code=1), "why not")
+    eq(m.leave(), 0)
+    weir("delete", "cmd/1")
+    check("unknown_group" in weir("show", "cmd/1", code=1), "it is gone")
+    weir("reset", "cmd/1", code=2)
+    weir("reset", "cmd/1", "--to", "earliest", code=2)
+
+
+# ---- librdkafka ----
+
+def rdkafka():
+    try:
+        import confluent_kafka
+    except ImportError:
+        raise Skip("python3-confluent-kafka is not installed")
+    return confluent_kafka
+
+
+def consumer(w, group, **args):
+    c = rdkafka().Consumer(dict({"bootstrap.servers": "%s:%d" % address(w), "group.id": group,
+                                 "auto.offset.reset": "earliest", "session.timeout.ms": 6000,
+                                 "heartbeat.interval.ms": 300, "enable.auto.commit": False}, **args))
+    return c
+
+
+def take(c, count, timeout=20):
+    out, end = [], time.monotonic() + timeout * SLOW
+    while len(out) < count and time.monotonic() < end:
+        m = c.poll(0.2)
+        if m is not None:
+            check(not m.error(), m.error())
+            out.append(m)
+    eq(len(out), count, "records")
+    return out
+
+
+@test("librdkafka: two consumers share the partitions, one is killed, the other goes on", timeout=60, config=FAST)
+def _(w):
+    rdkafka()
+    put_topic(w, "share", 4)
+    for p in range(4):
+        post(w, "share", ["p%d-%d" % (p, i) for i in range(5)], partition=p)
+    a = consumer(w, "share")
+    a.subscribe(["share"])
+    take(a, 20)
+    a.commit(asynchronous=False)
+    code = ("import sys, confluent_kafka as k\n"
+            "c = k.Consumer({'bootstrap.servers': sys.argv[1], 'group.id': 'share', 'session.timeout.ms': 6000,"
+            "'heartbeat.interval.ms': 300})\n"
+            "c.subscribe(['share'], on_assign=lambda c, p: print(len(p), flush=True))\n"
+            "while True: c.poll(0.2)\n")
+    other = subprocess.Popen(["/usr/bin/python3", "-c", code, "%s:%d" % address(w)], stdout=subprocess.PIPE, text=True)
+    try:
+        until(lambda: (a.poll(0.1), len(a.assignment()) == 2)[1], what="the partitions to be shared", timeout=20)
+        eq(other.stdout.readline().strip(), "2")
+    finally:
+        other.kill()
+        other.wait()
+    until(lambda: (a.poll(0.1), len(a.assignment()) == 4)[1], what="the session of the killed one to end", timeout=25)
+    for p in range(4):
+        post(w, "share", ["again-%d" % p], partition=p)
+    eq(sorted(m.value().decode() for m in take(a, 4)), ["again-%d" % p for p in range(4)])
+    a.close()
+
+
+@test("librdkafka: a consumer goes on over a restart of weir and repeats nothing", timeout=60, own=True)
+def _():
+    with Weir(FAST) as w:
+        rdkafka()
+        put_topic(w, "go", 2)
+        post(w, "go", ["a%d" % i for i in range(6)], partition=0)
+        c = consumer(w, "go")
+        rebalances = []
+        c.subscribe(["go"], on_assign=lambda c, p: rebalances.append(p))
+        take(c, 6)
+        c.commit(asynchronous=False)
+        w.restart(hard=True)
+        post(w, "go", ["b%d" % i for i in range(6)], partition=1)
+        eq(sorted(m.value().decode() for m in take(c, 6)), ["b%d" % i for i in range(6)])
+        c.commit(asynchronous=False)
+        eq(len(rebalances), 1, "assignments")
+        c.close()
+        with Kafka(w) as k:
+            eq((fetched(k, "go", "go", 0), fetched(k, "go", "go", 1)), (6, 6))
+        again = consumer(w, "go")
+        again.subscribe(["go"])
+        post(w, "go", ["last"])
+        eq([m.value() for m in take(again, 1)], [b"last"])
+        again.close()
+
+
+@test("librdkafka: cooperative assignment and a static member", timeout=60, config=FAST)
+def _(w):
+    rdkafka()
+    put_topic(w, "coop", 2)
+    for p in range(2):
+        post(w, "coop", ["x"], partition=p)
+    args = {"partition.assignment.strategy": "cooperative-sticky"}
+    a = consumer(w, "coop", **dict(args, **{"group.instance.id": "a"}))
+    a.subscribe(["coop"])
+    take(a, 2)
+    b = consumer(w, "coop", **args)
+    b.subscribe(["coop"])
+    until(lambda: (a.poll(0.1), b.poll(0.1), len(a.assignment()) == len(b.assignment()) == 1)[2],
+          what="each to have one partition", timeout=25)
+    generation = expect(get(w, "/v1/groups/coop"), 200).json()["generation"]
+    a.close()  # a static member does not leave
+    a = consumer(w, "coop", **dict(args, **{"group.instance.id": "a"}))
+    a.subscribe(["coop"])
+    until(lambda: (a.poll(0.1), b.poll(0.1), len(a.assignment()) == 1)[2], what="its partition", timeout=20)
+    eq(expect(get(w, "/v1/groups/coop"), 200).json()["generation"], generation)
+    a.close()
+    b.close()

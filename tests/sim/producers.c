@@ -372,6 +372,26 @@ static void find_batches(struct world *w, struct slice rest)
 	}
 }
 
+/* The last five of each are known, with nothing in flight. */
+static void check_repeats(struct world *w, uint32_t number)
+{
+	uint32_t next = found.next[number];
+
+	for (uint32_t i = next > PRODUCER_BATCHES ? next - PRODUCER_BATCHES : 0; i < next; i++) {
+		struct writing s = {.w = w, .writer = number, .batch = i};
+		const struct writer_batch *b = &w->writers[number].batches[i];
+		struct producer_answer answer;
+		int verdict;
+		make_batch(&s, b);
+		log_enter_begin(w->log);
+		verdict = ask(w, &s, &answer);
+		log_enter_end(w->log);
+		if (verdict != PRODUCER_REPEATED || answer.offset != b->offset)
+			model_fail("batch %u of %u of producer %u is called %d at %lld, and is at %lld", i,
+				   next, number, verdict, (long long)answer.offset, (long long)b->offset);
+	}
+}
+
 static void check_known(struct world *w)
 {
 	struct producer_info infos[WRITERS];
@@ -389,6 +409,7 @@ static void check_known(struct world *w)
 	}
 	for (uint32_t i = 0; i < WRITERS; i++) {
 		const struct writer *wr = &w->writers[i];
+		check_repeats(w, i);
 		if (found.next[i] < wr->unacked)
 			model_fail("batch %u of producer %u was answered and is lost", found.next[i], i);
 		if (found.open[i] >= 0 && found.txn[i] < wr->txn)
