@@ -49,8 +49,8 @@ static void check(int ok)
 /* Text that compresses to about a third, as JSON does. */
 static void fill_value(uint32_t seed)
 {
-	static const char *const words[] = {"\"order\":", "\"customer\":", "{\"id\":", "\"total\":",
-					    "\"items\":[", "\"street\":", "}],",	 "\"2026-11-21T"};
+	static const char *const words[] = {"\"order\":",  "\"customer\":", "{\"id\":", "\"total\":",
+					    "\"items\":[", "\"street\":",   "}],",      "\"2026-11-21T"};
 	size_t at = 0;
 
 	while (at + 24 < sizeof(value)) {
