@@ -9,6 +9,8 @@
 #define BLOCK_BYTES \
 	(4 << 20) /* below it a block is used again as it is: fresh pages cost more than the copy into them */
 
+#define FREE_BYTES ((size_t)8 << 20) /* may lie free in the heaps, for the next burst */
+
 /*
  * The two counters are the only globals of base. They are there for tests, and
  * cost one relaxed load each: a call counts only while a test watches.
@@ -31,6 +33,14 @@ void mem_give_back(void)
 {
 	(void)mallopt(M_MMAP_THRESHOLD, BLOCK_BYTES);
 	(void)mallopt(M_TRIM_THRESHOLD, 2 * BLOCK_BYTES);
+}
+
+void mem_trim(void)
+{
+	struct mallinfo2 info = mallinfo2();
+
+	if (info.fordblks > FREE_BYTES)
+		(void)malloc_trim(FREE_BYTES / 4);
 }
 
 void *mem_alloc(size_t n)

@@ -36,6 +36,12 @@ char *mem_strndup(const void *text, size_t n) __attribute__((warn_unused_result)
  */
 void mem_give_back(void);
 
+/*
+ * Gives pages that lie free between blocks back to the kernel, where they are many. A walk over
+ * what is free, under the allocator's locks: for a thread in the background, every few seconds at most.
+ */
+void mem_trim(void);
+
 /* For tests: fails the n-th call from now (1 = the next), 0 switches off. */
 void mem_fail_at(uint64_t nth);
 

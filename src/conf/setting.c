@@ -166,7 +166,7 @@ const struct setting setting_table[] = {
 	{"log.segment_bytes", "256MiB", "Size at which a segment is closed and the next one begun.",
 	 .type = SETTING_SIZE, .min = MIB(1), .max = GIB(1), .flags = SETTING_RESTART,
 	 IN_FILE(log.segment_bytes)},
-	{"log.tail_bytes", "64MiB", "Memory for recent records that readers share.", .type = SETTING_SIZE,
+	{"log.tail_bytes", "16MiB", "Memory for recent records that readers share.", .type = SETTING_SIZE,
 	 .min = MIB(1), .max = GIB(256), .flags = SETTING_RESTART, IN_FILE(log.tail_bytes)},
 	{"log.group_bytes", "8MiB", "Most bytes that are written and synced as one group.",
 	 .type = SETTING_SIZE, .min = KIB(64), .max = GIB(1), .flags = SETTING_RESTART,

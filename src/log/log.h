@@ -35,7 +35,7 @@ struct log_options {
 	/* Entered and not yet committed, 0: 64 MiB; past it, or with half of it in one partition, ERR_OVERLOADED. */
 	uint64_t entered_bytes_max;
 	uint64_t pinned_bytes_max; /* committed and not yet in segments, 0: 128 MiB; past it ERR_OVERLOADED */
-	uint64_t tail_bytes_max;   /* recent groups kept for readers, 0: 64 MiB */
+	uint64_t tail_bytes_max;   /* recent groups kept for readers, 0: 16 MiB */
 	uint64_t segment_bytes;    /* 0: 256 MiB */
 	uint32_t index_interval_bytes; /* 0: 4096 */
 	uint32_t files_max;            /* open segment files, 0: from RLIMIT_NOFILE */

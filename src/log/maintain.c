@@ -7,6 +7,8 @@
  */
 #include "log/core.h"
 
+#include "base/mem.h"
+
 #define LOOK_MS 1000
 #define RESERVE_BYTES (16 << 20)
 #define IDLE_MS 3600000
@@ -15,6 +17,7 @@
 #define CHECKPOINT_SHARE 10
 #define CHECKPOINT_APART_NS (2 * 1000000000LL)
 #define CLOCK_KEEP_NS (600 * 1000000000LL)
+#define GIVE_BACK_NS (5 * 1000000000LL)
 
 void maintain_wake(struct log *l)
 {
@@ -302,10 +305,21 @@ static bool sleep_for(struct log *l, int64_t ms)
 	return !stop;
 }
 
+/* What a burst took of memory is not kept for ever. */
+static void give_back(struct log *l, int64_t *last_ns)
+{
+	int64_t now = sys_monotonic_ns(l->sys);
+
+	if (now - *last_ns < GIVE_BACK_NS)
+		return;
+	*last_ns = now;
+	mem_trim();
+}
+
 void *maintain_main(void *arg)
 {
 	struct log *l = arg;
-	int64_t wait_ms = 0;
+	int64_t wait_ms = 0, given_back_ns = 0;
 
 	(void)pthread_setname_np(pthread_self(), "weir-maintain");
 	do {
@@ -314,6 +328,7 @@ void *maintain_main(void *arg)
 			;
 		if (wait_ms <= 0)
 			wait_ms = LOOK_MS;
+		give_back(l, &given_back_ns);
 	} while (sleep_for(l, wait_ms));
 	run_call(l, true);
 	return NULL;
