@@ -10,7 +10,7 @@ help:
 	@echo 'make demo      load it, kill it again and again, count what was lost (0) and doubled (0)'
 	@echo 'make build     build/weir, optimised and hardened'
 	@echo 'make test      unit tests, checks of the tools, end-to-end tests'
-	@echo 'make interop   how weir, node and nginx frame two thousand ambiguous requests'
+	@echo 'make interop   how weir, node and nginx frame ambiguous requests; every Kafka client against weir (ARGS=--help)'
 	@echo 'make fault     what weir does when disk, clock, memory, peers or bytes on disk fail: every place (an hour)'
 	@echo 'make soak      the core over a simulated disk, crashed without end (ARGS='--seconds N')'
 	@echo 'make mutants   do the tests notice a sync left out, a check skipped, an order changed?'
@@ -40,9 +40,10 @@ test:
 	@tools/test $(ARGS)
 
 interop:
-	@tools/setup build test
+	@tools/setup interop
 	@ninja -C "$$(tools/preset release)" weir tests/interop/http_frames
-	@tests/interop/framing.py $(ARGS)
+	@tests/interop/framing.py
+	@tests/interop/kafka/run.py $(ARGS)
 
 fault: build
 	@tools/setup test

@@ -5,6 +5,7 @@
 
 #include "cli/client.h"
 #include "cli/commands.h"
+#include "cli/reply.h"
 #include "cli/say.h"
 #include "conf/conf.h"
 #include "json/json.h"
@@ -152,8 +153,6 @@ const struct command command_topic = {
 	.children = children,
 };
 
-#define ANSWER_BYTES_MAX (64u << 20)
-
 /* ---- requests ---- */
 
 static void topic_target(struct buf *target, const char *topic, const char *behind)
@@ -162,121 +161,6 @@ static void topic_target(struct buf *target, const char *topic, const char *behi
 	buf_append_str(target, "/v1/topics/");
 	http_percent_append(target, slice_str(topic));
 	buf_append_str(target, behind);
-}
-
-/* A call whose refusal is told. CLI_DONE with a 2xx answer in *r; *r is to be ended in any case. */
-static int call(const struct args *args, enum http_method method, struct slice target, struct slice body,
-		struct client_reply *r)
-{
-	const struct client_call ask = {
-		.method = method,
-		.target = target,
-		.body = body,
-		.content_type = body.ptr ? SLICE_LIT("application/json") : slice_null(),
-	};
-	struct client_problem problem;
-	struct client_url url;
-	struct fault fault;
-
-	client_reply_init(r, ANSWER_BYTES_MAX);
-	if (client_url_of(args, &url, &fault) != 0)
-		return cli_misuse("%s", fault.text);
-	if (client_call(&url, &ask, r, &fault) != 0)
-		return cli_fail("%s", fault.text);
-	if (r->status >= 200 && r->status < 300)
-		return CLI_DONE;
-	client_problem_of(buf_slice(&r->content), &problem);
-	return cli_fail("%d %s: %s", r->status, *problem.code ? problem.code : http_reason(r->status),
-			problem.detail);
-}
-
-static int print_raw(struct slice content)
-{
-	fwrite(content.ptr, 1, content.len, stdout);
-	if (content.len > 0 && content.ptr[content.len - 1] != '\n')
-		fputc('\n', stdout);
-	return cli_flush() ? CLI_DONE : CLI_FAILED;
-}
-
-/* ---- printing JSON for people ---- */
-
-/* A scalar without its quotes; text with escapes stays as it was written. */
-static struct slice bare(struct json_value v)
-{
-	bool quoted = v.kind == JSON_STRING && !memchr(v.raw.ptr, '\\', v.raw.len);
-
-	return quoted ? slice_make(v.raw.ptr + 1, v.raw.len - 2) : v.raw;
-}
-
-static void print_members(struct json_cursor *c, const char *prefix);
-
-/* An item that is an object, on one line: "offsets[0]: partition 0, start 0, end 4, bytes 349". */
-static void print_item(struct json_cursor *c, const char *path)
-{
-	struct json_value value;
-	struct slice name;
-	const char *joint = "";
-
-	printf("%s: ", path);
-	json_object_begin(c);
-	while (json_object_next(c, &name)) {
-		if (json_take(c, &value) != 0)
-			break;
-		struct slice text = bare(value);
-		printf("%s%.*s %.*s", joint, (int)name.len - 2, (const char *)name.ptr + 1, (int)text.len,
-		       (const char *)text.ptr);
-		joint = ", ";
-	}
-	printf("\n");
-}
-
-/* name.inner: value, a line each; arrays by number. */
-static void print_value(struct json_cursor *c, const char *path)
-{
-	struct json_value value;
-	char inner[300];
-	uint32_t i = 0;
-
-	if (json_peek(c) == JSON_OBJECT) {
-		print_members(c, path);
-	} else if (json_peek(c) == JSON_ARRAY) {
-		json_array_begin(c);
-		while (json_array_next(c)) {
-			snprintf(inner, sizeof(inner), "%.280s[%u]", path, i++);
-			if (json_peek(c) == JSON_OBJECT)
-				print_item(c, inner);
-			else
-				print_value(c, inner);
-		}
-	} else if (json_take(c, &value) == 0) {
-		struct slice text = bare(value);
-		printf("%s: %.*s\n", path, (int)text.len, (const char *)text.ptr);
-	}
-}
-
-static void print_members(struct json_cursor *c, const char *prefix)
-{
-	struct slice name;
-	char path[300];
-
-	json_object_begin(c);
-	while (json_object_next(c, &name)) {
-		snprintf(path, sizeof(path), "%.150s%s%.*s", prefix, *prefix ? "." : "",
-			 (int)(name.len > 122 ? 120 : name.len - 2), (const char *)name.ptr + 1);
-		print_value(c, path);
-	}
-}
-
-static int print_object(struct slice content)
-{
-	struct json_cursor c;
-
-	json_cursor_init(&c, content);
-	if (json_peek(&c) == JSON_OBJECT)
-		print_members(&c, "");
-	if (json_end(&c) != 0)
-		return cli_fail("the server's answer is not JSON");
-	return cli_flush() ? CLI_DONE : CLI_FAILED;
 }
 
 /* ---- list ---- */
@@ -297,9 +181,9 @@ static void print_topic_row(struct json_cursor *c)
 		else
 			json_skip(c);
 	}
-	struct slice text[3] = {name.raw.ptr ? bare(name) : slice_str("?"),
-				partitions.raw.ptr ? bare(partitions) : slice_str("?"),
-				retention.raw.ptr ? bare(retention) : slice_str("?")};
+	struct slice text[3] = {name.raw.ptr ? reply_bare(name) : slice_str("?"),
+				partitions.raw.ptr ? reply_bare(partitions) : slice_str("?"),
+				retention.raw.ptr ? reply_bare(retention) : slice_str("?")};
 	/* `partitions` may come as the list of them: then the topic's show has more. */
 	if (partitions.kind == JSON_ARRAY || partitions.kind == JSON_OBJECT)
 		text[1] = slice_str("-");
@@ -336,7 +220,7 @@ static int print_page(struct listing *l, struct slice content)
 	while (json_object_next(&c, &name)) {
 		if (json_name_is(name, "next") && json_take(&c, &value) == 0) {
 			if (value.kind == JSON_STRING)
-				buf_append_slice(&l->next, bare(value));
+				buf_append_slice(&l->next, reply_bare(value));
 		} else if (json_name_is(name, "topics") && json_peek(&c) == JSON_ARRAY) {
 			json_array_begin(&c);
 			while (json_array_next(&c))
@@ -358,7 +242,7 @@ static int list_page(const struct args *args, struct listing *l, bool first)
 	buf_append_str(&target, "/v1/topics");
 	if (!first)
 		client_query(&target, "after", buf_slice(&l->next));
-	int code = call(args, HTTP_GET, buf_slice(&target), slice_null(), &r);
+	int code = reply_call(args, HTTP_GET, buf_slice(&target), slice_null(), &r);
 	if (!code && first && l->json)
 		printf("{\"topics\":[");
 	else if (!code && first && isatty(STDOUT_FILENO))
@@ -386,20 +270,15 @@ static int run_list(const struct args *args)
 
 /* ---- the others ---- */
 
-static int print_reply(const struct args *args, struct slice content)
-{
-	return args_has(args, "json") ? print_raw(content) : print_object(content);
-}
-
 static int run_show(const struct args *args)
 {
 	struct client_reply r;
 	struct buf target;
 
 	topic_target(&target, args->operands[0], "");
-	int code = call(args, HTTP_GET, buf_slice(&target), slice_null(), &r);
+	int code = reply_call(args, HTTP_GET, buf_slice(&target), slice_null(), &r);
 	if (!code)
-		code = print_reply(args, buf_slice(&r.content));
+		code = reply_print(args, buf_slice(&r.content));
 	client_reply_fini(&r);
 	buf_fini(&target);
 	return code;
@@ -480,9 +359,9 @@ static int run_create(const struct args *args)
 		return cli_misuse("%s", fault.text);
 	}
 	topic_target(&target, args->operands[0], "");
-	int code = call(args, HTTP_PUT, buf_slice(&target), buf_slice(&body), &r);
+	int code = reply_call(args, HTTP_PUT, buf_slice(&target), buf_slice(&body), &r);
 	if (!code)
-		code = print_reply(args, buf_slice(&r.content));
+		code = reply_print(args, buf_slice(&r.content));
 	client_reply_fini(&r);
 	buf_fini(&target);
 	buf_fini(&body);
@@ -512,7 +391,7 @@ static int run_delete(const struct args *args)
 	if (!is_sure(args))
 		return cli_fail("nothing was deleted");
 	topic_target(&target, args->operands[0], "");
-	int code = call(args, HTTP_DELETE, buf_slice(&target), slice_null(), &r);
+	int code = reply_call(args, HTTP_DELETE, buf_slice(&target), slice_null(), &r);
 	if (!code)
 		cli_say("topic %s is deleted", args->operands[0]);
 	client_reply_fini(&r);
@@ -534,9 +413,9 @@ static int run_trim(const struct args *args)
 	json_put_string_lossy(&body, slice_str(before));
 	json_put_close(&body, '}');
 	topic_target(&target, args->operands[0], "/trim");
-	int code = call(args, HTTP_POST, buf_slice(&target), buf_slice(&body), &r);
+	int code = reply_call(args, HTTP_POST, buf_slice(&target), buf_slice(&body), &r);
 	if (!code && r.content.len > 0)
-		code = print_reply(args, buf_slice(&r.content));
+		code = reply_print(args, buf_slice(&r.content));
 	client_reply_fini(&r);
 	buf_fini(&target);
 	buf_fini(&body);

@@ -102,6 +102,10 @@ struct conf {
 		int64_t idle_timeout_ms;
 		int64_t peer_timeout_ms;
 		struct conf_list users; /* "name:password" */
+		int64_t session_timeout_min_ms, session_timeout_max_ms;
+		int64_t group_initial_delay_ms;
+		int64_t group_members_max;
+		int64_t offsets_retention_ms;
 	} kafka;
 
 	struct {

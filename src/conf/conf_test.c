@@ -286,7 +286,7 @@ static const struct {
 	{"listen: :1\n", "f:1:1: unknown key \"listen\": did you mean \"http.listen\"?\n"},
 	{"retention: 1d\n", "f:1:1: unknown key \"retention\": did you mean \"topic_defaults.retention\"?\n"},
 	{"kafka: {zzzzz: 1}\n",
-	 "f:1:9: unknown key \"zzzzz\" in kafka: expected one of listen, advertised, users, max_connections, max_connections_per_address, request_bytes_max, idle_timeout, peer_timeout\n"},
+	 "f:1:9: unknown key \"zzzzz\" in kafka: expected one of listen, advertised, users, max_connections, max_connections_per_address, request_bytes_max, idle_timeout, peer_timeout, group_initial_delay, group_members_max, session_timeout_min, session_timeout_max, offsets_retention\n"},
 	{"http: { listen: 127.0.0.1 }\n",
 	 "f:1:17: http.listen: \"127.0.0.1\": expected HOST:PORT, such as 127.0.0.1:8080, [::1]:8080 or :8080\n"},
 	{"log_level: inof\n",

@@ -25,6 +25,9 @@ static enum metric_ROUTE label_of(const struct route *route)
 		{"/v1/topics", ROUTE_TOPICS},
 		{"/v1/topics/{topic}", ROUTE_TOPIC},
 		{"/v1/topics/{topic}/trim", ROUTE_TRIM},
+		{"/v1/groups", ROUTE_GROUPS},
+		{"/v1/groups/{group}", ROUTE_GROUPS},
+		{"/v1/groups/{group}/offsets", ROUTE_GROUPS},
 		{"/v1/backup", ROUTE_BACKUP},
 		{"/healthz", ROUTE_HEALTHZ},
 		{"/readyz", ROUTE_READYZ},
@@ -167,6 +170,9 @@ static void put_log(struct metrics_scrape *s, struct log *l)
 	metrics_put(s, METRIC_LOG_COMPACTED_RECORDS, REMOVAL_REPLACED, (int64_t)st.compacted_records);
 	metrics_put(s, METRIC_LOG_COMPACTED_RECORDS, REMOVAL_TOMBSTONE, (int64_t)st.compacted_tombstones);
 	metrics_put(s, METRIC_LOG_DIRTY_BYTES, 0, (int64_t)st.dirty_bytes);
+	metrics_put(s, METRIC_LOG_PRODUCERS, 0, (int64_t)st.producers);
+	metrics_put(s, METRIC_LOG_OPEN_TRANSACTIONS, 0, (int64_t)st.open_transactions);
+	metrics_put(s, METRIC_LOG_ABORTED_TRANSACTIONS, 0, (int64_t)st.aborted_transactions);
 	metrics_put(s, METRIC_LOG_REWRITTEN_SEGMENTS, 0, (int64_t)st.rewritten_segments);
 	metrics_put(s, METRIC_LOG_REWRITE_READ, 0, (int64_t)st.rewrite_read_bytes);
 	metrics_put(s, METRIC_LOG_REWRITE_WRITTEN, 0, (int64_t)st.rewrite_written_bytes);

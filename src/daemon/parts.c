@@ -11,13 +11,16 @@
 #include <time.h>
 
 #include "base/mem.h"
+#include "ingest/ingest_batch.h"
 #include "obs/say.h"
+#include "serve/group_clock.h"
 #include "serve/topic_conf.h"
 #include "serve/txn_clock.h"
 
 #define MS 1000000ll
 #define DRAIN_STEP_MS 10
-#define PEERS_MS 2000 /* contract: peers that do not answer are cut after 2 s */
+#define PEERS_MS 2000           /* contract: peers that do not answer are cut after 2 s */
+#define FLUSH_AGAIN_NS (5 * MS) /* until the log is asked again whether it has room */
 
 static int failed(const char *what, const struct fault *fault)
 {
@@ -51,11 +54,28 @@ static struct log_options log_settings(struct parts *p)
 	};
 }
 
+static struct groups_settings group_settings(const struct conf *c)
+{
+	return (struct groups_settings){.session_min_ms = c->kafka.session_timeout_min_ms,
+					.session_max_ms = c->kafka.session_timeout_max_ms,
+					.initial_delay_ms = c->kafka.group_initial_delay_ms,
+					.offsets_retention_ms = c->kafka.offsets_retention_ms,
+					.members_max = (uint32_t)c->kafka.group_members_max};
+}
+
 static int build_coordinators(struct parts *p)
 {
 	struct txns_options txns = {.log = p->app.log, .state = p->state, .topics = p->app.topics};
+	struct groups_settings settings = group_settings(p->conf);
+	struct groups_options groups = {.log = p->app.log,
+					.state = p->state,
+					.topics = p->app.topics,
+					.settings = &settings};
 
 	if (offsets_new(p->app.log, p->state, &p->app.offsets))
+		return ERR_NOMEM;
+	groups.offsets = p->app.offsets;
+	if (groups_new(&groups, &p->app.groups))
 		return ERR_NOMEM;
 	txns.offsets = p->app.offsets;
 	return txns_new(&txns, &p->app.txns);
@@ -125,6 +145,18 @@ static void want_flush(void *ctx)
 	app_flush_later(ctx);
 }
 
+static void want_flush_later(void *ctx)
+{
+	struct app_loop *al = ctx;
+
+	loop_timer_set(al->loop, &al->again, FLUSH_AGAIN_NS);
+}
+
+static int may_write(const void *ctx, int64_t producer_id, int16_t epoch, const struct partition *p)
+{
+	return txn_may_write(ctx, producer_id, epoch, p);
+}
+
 static int64_t clock_of_loop(void *ctx)
 {
 	const struct app_loop *al = ctx;
@@ -149,6 +181,7 @@ static int build_loop(struct parts *p, uint32_t number, struct fault *fault)
 	struct ingest_queue_options queue = {.ingest = p->app.ingest,
 					     .run_blocking = run_blocking,
 					     .want_flush = want_flush,
+					     .want_flush_later = want_flush_later,
 					     .now_ns = clock_of_loop,
 					     .ctx = al};
 	int rc = loop_new(&options, &p->loops[number]);
@@ -160,6 +193,7 @@ static int build_loop(struct parts *p, uint32_t number, struct fault *fault)
 	if (rc)
 		return rc;
 	al->flush = (struct loop_turn){.run = run_flush, .ctx = al};
+	loop_timer_init(&al->again, want_flush, al);
 	al->shard = metrics_shard_new(p->app.metrics);
 	queue.port = al->port;
 	queue.shard = al->shard;
@@ -178,12 +212,15 @@ static int build_loops(struct parts *p)
 	p->app.loop_count = count;
 	if (!p->app.loops || ingest_new(&ingest, &p->app.ingest) || jobs_new(2, &p->jobs))
 		return failed("loops", &fault);
+	ingest_set_transactions(p->app.ingest, may_write, p->app.txns);
 	the_jobs = p->jobs;
 	parts_apply_limits(p, p->conf);
 	for (uint32_t i = 0; i < count; i++)
 		if (build_loop(p, i, &fault))
 			return failed("loops", &fault);
-	if (txn_clock_new(&p->app, p->loops[0], &p->txn_clock))
+	p->app.home = p->loops[0];
+	if (txn_clock_new(&p->app, p->app.home, &p->txn_clock) ||
+	    group_clock_new(&p->app, p->app.home, &p->group_clock))
 		return failed("loops", &fault);
 	return 0;
 }
@@ -352,6 +389,8 @@ int parts_tear_down(struct parts *p)
 		ingest_free(p->app.ingest);
 	txn_clock_free(p->txn_clock);
 	txns_free(p->app.txns);
+	group_clock_free(p->group_clock);
+	groups_free(p->app.groups);
 	offsets_free(p->app.offsets);
 	if (p->app.topics)
 		topics_free(p->app.topics);

@@ -27,6 +27,7 @@ struct parts {
 	struct app app;       /* log, topics, ingest, metrics, health and the loops' parts */
 	struct state *state;
 	struct txn_clock *txn_clock;
+	struct group_clock *group_clock;
 	struct jobs *jobs;
 	struct http_server *http;
 	struct kafka_server *kafka;        /* NULL: the port is off */

@@ -11,9 +11,13 @@
 #define ROUTES_MAX 64u
 
 static const struct route *const plain[] = {
-	&route_produce,      &route_produce_once, &route_topics,       &route_topic_get,     &route_topic_put,
-	&route_topic_delete, &route_topic_trim,   &route_records_get,  &route_partition_get, &route_healthz,
-	&route_readyz,       &route_metrics,      &route_backup_start, &route_backup_get,
+	&route_produce,           &route_produce_once, &route_topics,
+	&route_topic_get,         &route_topic_put,    &route_topic_delete,
+	&route_topic_trim,        &route_records_get,  &route_partition_get,
+	&route_healthz,           &route_readyz,       &route_metrics,
+	&route_backup_start,      &route_backup_get,   &route_groups,
+	&route_group_get,         &route_group_delete, &route_group_offsets_get,
+	&route_group_offsets_put,
 };
 
 static size_t add(const struct route **all, size_t count, const struct route *const *more, size_t more_count)

@@ -117,7 +117,8 @@ int ingest_queue_new(const struct ingest_queue_options *options, struct ingest_q
 
 	if (!q)
 		return ERR_NOMEM;
-	if (inflater_new(&q->inflater)) {
+	if (inflater_new(&q->inflater) || codec_new(&q->codec)) {
+		inflater_free(q->inflater);
 		mem_free(q);
 		return ERR_NOMEM;
 	}
@@ -125,6 +126,7 @@ int ingest_queue_new(const struct ingest_queue_options *options, struct ingest_q
 	q->port = options->port;
 	q->run_blocking = options->run_blocking;
 	q->want_flush = options->want_flush;
+	q->want_flush_later = options->want_flush_later;
 	q->now_ns = options->now_ns;
 	q->ctx = options->ctx;
 	q->shard = options->shard;
@@ -132,6 +134,9 @@ int ingest_queue_new(const struct ingest_queue_options *options, struct ingest_q
 	list_init(&q->queued);
 	list_init(&q->decided);
 	list_init(&q->to_read);
+	batches_list_init(&q->batches);
+	batches_list_init(&q->batches_decided);
+	buf_init(&q->plain, 0);
 	atomic_fetch_add(&in->queue_count, 1);
 	*out = q;
 	return 0;
@@ -144,6 +149,10 @@ void ingest_queue_free(struct ingest_queue *q)
 	CHECK(q->in_flight == 0);
 	atomic_fetch_sub(&q->ingest->queue_count, 1);
 	inflater_free(q->inflater);
+	codec_free(q->codec);
+	if (q->share)
+		budget_sub(q->share, q->plain_charged);
+	buf_fini(&q->plain);
 	mem_free(q);
 }
 
@@ -526,7 +535,7 @@ void ingest_flush(struct ingest_queue *q)
 	struct ingest_request *r;
 	struct seen_waiter *woken;
 
-	if (!q->queued.first)
+	if (!q->queued.first && !q->batches.first)
 		return;
 	batch = q->queued;
 	if (batch.end == &q->queued.first)
@@ -535,6 +544,7 @@ void ingest_flush(struct ingest_queue *q)
 	log_enter_begin(q->ingest->log);
 	while ((r = list_take(&batch)) != NULL)
 		enter_one(q, r);
+	batches_enter(q);
 	log_enter_end(q->ingest->log);
 	woken = q->woken;
 	q->woken = NULL;
@@ -543,6 +553,7 @@ void ingest_flush(struct ingest_queue *q)
 	/* Callbacks may start and flush again: each pass takes from the front. */
 	while ((r = list_take(&q->decided)) != NULL)
 		finish(q, r);
+	batches_finish(q);
 }
 
 /* ---- starting ---- */

@@ -68,6 +68,8 @@ struct ingest_queue_options {
 	ingest_blocking_fn *run_blocking; /* NULL: waits on the spot (tests, tools) */
 	/* Something was queued outside a start (a wait ended): ingest_flush is wanted at the end of this turn. */
 	void (*want_flush)(void *ctx);
+	/* The log has no room for record batches at present: ingest_flush is wanted in some milliseconds. NULL: they are refused. */
+	void (*want_flush_later)(void *ctx);
 	int64_t (*now_ns)(void *ctx); /* the loop's clock, for the time that requests take; with a shard */
 	void *ctx;
 	struct metrics_shard *shard; /* of the loop: what comes in is counted there. NULL: nowhere */

@@ -5,6 +5,8 @@
 #include "ingest/headers.h"
 #include "ingest/inflate.h"
 #include "ingest/ingest.h"
+#include "ingest/ingest_batch.h"
+#include "proto/batch/codec.h"
 
 /* What the files of this folder share; nobody else includes it. */
 
@@ -16,10 +18,16 @@ struct ingest {
 	_Atomic size_t record_bytes_max, body_bytes_max, header_bytes_max;
 	_Atomic uint32_t records_max, inflate_ratio_max;
 	_Atomic uint32_t queue_count;
+	ingest_may_write_fn *may_write;
+	const void *may_write_ctx;
 };
 
 struct request_list {
 	struct ingest_request *first, **end;
+};
+
+struct batches_list {
+	struct ingest_batches *first, **end;
 };
 
 struct ingest_queue {
@@ -27,6 +35,7 @@ struct ingest_queue {
 	struct log_port *port;
 	ingest_blocking_fn *run_blocking;
 	void (*want_flush)(void *ctx);
+	void (*want_flush_later)(void *ctx);
 	int64_t (*now_ns)(void *ctx);
 	void *ctx;
 	struct metrics_shard *shard;
@@ -38,6 +47,13 @@ struct ingest_queue {
 	struct request_list to_read;
 	struct seen_waiter *woken;
 	uint32_t in_flight;
+	/* record batches (ingest_batch.c) */
+	struct batches_list batches;
+	struct batches_list batches_decided; /* by the flush that runs */
+	bool batches_held;                   /* the first of them waits for room in the log */
+	struct codec *codec;
+	struct buf plain; /* scratch: the records of a batch, inflated */
+	size_t plain_charged;
 };
 
 enum item_state {
@@ -81,5 +97,15 @@ int ingest_check_errors(struct ingest_request *r, uint32_t good);
 
 /* Fills accepted, duplicates, ranges and outcomes once the offsets are known (or with ack none, never will be). */
 int ingest_fill_result(struct ingest_request *r);
+
+/* ---- record batches ---- */
+
+void batches_list_init(struct batches_list *list);
+
+/* Under the entry lock: enters what is queued, in order, until there is no room. */
+void batches_enter(struct ingest_queue *q);
+
+/* After it: tells what was decided by that. */
+void batches_finish(struct ingest_queue *q);
 
 #endif

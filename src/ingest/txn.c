@@ -114,6 +114,7 @@ void txns_free(struct txns *t)
 {
 	if (!t)
 		return;
+	t->table.share = NULL; /* its loop has ended */
 	producer_ids_free(t->ids);
 	txn_table_fini(&t->table);
 	mem_free(t);

@@ -8,344 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "base/rand.h"
-#include "ingest/txn.h"
-#include "log/producers.h"
-#include "proto/batch/batch.h"
-#include "sys/test_dir.h"
-
-#define PARTITIONS 4u
-#define MINUTE 60000
-#define DAY_MS (24LL * 3600000)
-
-static const struct topic_config plain = {.partitions = PARTITIONS,
-					  .retention_ms = -1,
-					  .retention_bytes = -1,
-					  .max_message_bytes = 1 << 20,
-					  .idempotency_ttl_ms = 1000};
-
-struct world {
-	char dir[TEST_DIR_BYTES];
-	struct log *log;
-	struct log_port *port;
-	struct state *state;
-	struct topics *topics;
-	struct offsets *offsets;
-	struct txns *txns;
-	struct topic *topic;
-	struct arena *arena;
-	int64_t now_ms;
-};
-
-static void on_wake(void *ctx)
-{
-	(void)ctx;
-}
-
-static void up(struct world *w)
-{
-	struct log_options log = {.sys = sys_kernel(),
-				  .dir = w->dir,
-				  .journal_file_bytes = 1u << 20,
-				  .steps = true};
-	struct txns_options options;
-	struct fault fault = {0};
-
-	if (log_open(&log, &w->log, &fault))
-		fail_msg("%s", fault.text);
-	assert_int_equal(state_new(w->log, &w->state), 0);
-	assert_int_equal(topics_new(w->log, w->state, &plain, true, &w->topics), 0);
-	assert_int_equal(offsets_new(w->log, w->state, &w->offsets), 0);
-	options = (struct txns_options){.log = w->log,
-					.state = w->state,
-					.topics = w->topics,
-					.offsets = w->offsets};
-	assert_int_equal(txns_new(&options, &w->txns), 0);
-	if (state_load(w->state, &fault))
-		fail_msg("%s", fault.text);
-	assert_int_equal(topics_ready(w->topics, &fault), 0);
-	assert_int_equal(txns_ready(w->txns, &fault), 0);
-	assert_int_equal(log_port_new(w->log, on_wake, w, &w->port), 0);
-	assert_int_equal(log_start(w->log, &fault), 0);
-	txns_start(w->txns, w->port, NULL);
-	w->topic = topics_find(w->topics, SLICE_LIT("t"));
-}
-
-/* All that has entered becomes durable. Nothing is told. */
-static void sync_log(struct world *w)
-{
-	while (log_step(w->log, LOG_STEP_COMMIT))
-		;
-}
-
-static void settle(struct world *w)
-{
-	sync_log(w);
-	log_port_run(w->port);
-}
-
-static void down(struct world *w)
-{
-	settle(w);
-	assert_int_equal(log_stop(w->log, NULL), 0);
-	log_port_run(w->port);
-	txns_free(w->txns);
-	offsets_free(w->offsets);
-	topics_free(w->topics);
-	state_free(w->state);
-	log_close(w->log);
-}
-
-/* As a kill leaves it: what has entered and was not synced is gone, and nobody hears of what was. */
-static void crash(struct world *w)
-{
-	char command[4 * TEST_DIR_BYTES];
-
-	(void)snprintf(command, sizeof(command), "rm -rf %s-copy; cp -a --sparse=never %s %s-copy", w->dir,
-		       w->dir, w->dir);
-	assert_int_equal(system(command), 0);
-	down(w);
-	(void)snprintf(command, sizeof(command), "rm -rf %s; mv %s-copy %s", w->dir, w->dir, w->dir);
-	assert_int_equal(system(command), 0);
-	up(w);
-}
-
-static int set_up(void **state)
-{
-	struct world *w = calloc(1, sizeof(*w));
-	struct fault fault = {0};
-
-	if (!w || !test_dir_make(w->dir, "txn-test"))
-		return -1;
-	w->now_ms = 1000000;
-	up(w);
-	log_enter_begin(w->log);
-	assert_int_equal(topics_create(w->topics, SLICE_LIT("t"), &plain, false, NULL, &w->topic, &fault), 0);
-	log_enter_end(w->log);
-	settle(w);
-	*state = w;
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	struct world *w = *state;
-
-	down(w);
-	(void)test_dir_remove(w->dir);
-	free(w);
-	return 0;
-}
-
-/* ---- asking, and waiting for the answer ---- */
-
-struct asked {
-	struct txn_call call;
-	bool done;
-};
-
-static void on_done(struct txn_call *call)
-{
-	((struct asked *)call)->done = true;
-}
-
-static int answer(struct world *w, struct asked *a, int rc)
-{
-	if (rc != TXN_LATER)
-		return rc;
-	assert_false(a->done);
-	settle(w);
-	assert_true(a->done);
-	return 0;
-}
-
-struct who {
-	const char *id;
-	int64_t producer_id;
-	int16_t epoch;
-};
-
-static struct txn_who as_who(const struct who *p)
-{
-	return (struct txn_who){.id = slice_str(p->id), .producer_id = p->producer_id, .epoch = p->epoch};
-}
-
-/* With `as` the producer says who it believes to be (KIP-360). */
-static int init_as(struct world *w, struct who *p, const struct who *as, int32_t timeout_ms)
-{
-	struct txn_init ask = {.id = slice_str(p->id),
-			       .timeout_ms = timeout_ms,
-			       .producer_id = as ? as->producer_id : -1,
-			       .epoch = as ? as->epoch : -1};
-	struct asked a = {.call = {.on_done = on_done}};
-	int rc = answer(w, &a, txn_init(w->txns, &a.call, &ask, w->now_ms));
-
-	if (rc == 0) {
-		p->producer_id = a.call.producer_id;
-		p->epoch = a.call.producer_epoch;
-	}
-	return rc;
-}
-
-static struct who init(struct world *w, const char *id)
-{
-	struct who p = {.id = id};
-
-	assert_int_equal(init_as(w, &p, NULL, MINUTE), 0);
-	return p;
-}
-
-static struct txn_partition at(struct world *w, uint32_t number)
-{
-	return (struct txn_partition){.topic = w->topic->id, .number = number};
-}
-
-static int add(struct world *w, const struct who *p, uint32_t number)
-{
-	struct txn_who who = as_who(p);
-	struct txn_partition partition = at(w, number);
-	struct asked a = {.call = {.on_done = on_done}};
-
-	return answer(w, &a, txn_add_partitions(w->txns, &a.call, &who, &partition, 1, w->now_ms));
-}
-
-static int add_group(struct world *w, const struct who *p, const char *group)
-{
-	struct txn_who who = as_who(p);
-	struct asked a = {.call = {.on_done = on_done}};
-
-	return answer(w, &a, txn_add_group(w->txns, &a.call, &who, slice_str(group), w->now_ms));
-}
-
-static int commit_offset(struct world *w, const struct who *p, const char *group, int64_t offset)
-{
-	struct txn_who who = as_who(p);
-	struct offset_item item = {.topic = w->topic->id,
-				   .leader_epoch = -1,
-				   .offset = offset,
-				   .committed_ms = w->now_ms,
-				   .expires_ms = -1,
-				   .metadata = SLICE_LIT("")};
-	struct asked a = {.call = {.on_done = on_done}};
-
-	return answer(w, &a,
-		      txn_commit_offsets(w->txns, &a.call, &who, slice_str(group), &item, 1, w->now_ms));
-}
-
-static int end(struct world *w, const struct who *p, bool commit)
-{
-	struct txn_who who = as_who(p);
-	struct asked a = {.call = {.on_done = on_done}};
-
-	return answer(w, &a, txn_end(w->txns, &a.call, &who, commit, w->now_ms));
-}
-
-static enum txn_state state_of(struct world *w, const char *id)
-{
-	struct txn_view view;
-
-	return txn_look(w->txns, slice_str(id), &view) ? view.state : TXN_DEAD;
-}
-
-/* ---- writing and reading ---- */
-
-struct written {
-	struct log_commit commit;
-	struct log_record record;
-	uint8_t batch[256];
-};
-
-static void free_written(struct log_commit *c)
-{
-	free(c);
-}
-
-/* As the door does it: a transactional batch with one record. */
-static int write_value(struct world *w, const struct who *p, uint32_t number, uint32_t value,
-		       int32_t *sequence)
-{
-	struct written *e = calloc(1, sizeof(*e));
-	struct partition *partition = topic_partition(w->topic, number);
-	struct producer_answer ignored;
-	struct batch_build b;
-	struct batch_head head;
-	int rc;
-
-	batch_build_start(&b, e->batch, 0);
-	batch_build_put(&b, &(struct batch_record){.timestamp = w->now_ms, .value = slice_make(&value, 4)});
-	assert_int_equal(batch_head_read(batch_build_finish(&b), &head), 0);
-	head.producer_id = p->producer_id;
-	head.producer_epoch = p->epoch;
-	head.base_sequence = *sequence;
-	head.attributes = BATCH_IS_TRANSACTIONAL;
-	batch_head_put(e->batch, &head);
-	e->record = (struct log_record){.partition = partition,
-					.timestamp_ms = -1,
-					.value = slice_make(e->batch, head.bytes),
-					.batch_records = 1};
-	e->commit = (struct log_commit){.records = &e->record,
-					.record_count = 1,
-					.port = w->port,
-					.on_done = free_written};
-	log_enter_begin(w->log);
-	rc = txn_may_write(w->txns, p->producer_id, p->epoch, partition);
-	if (rc == 0) {
-		assert_int_equal(producer_check(partition, &head, &ignored, NULL), PRODUCER_NEXT);
-		rc = log_enter(w->log, &e->commit);
-	}
-	log_enter_end(w->log);
-	if (rc)
-		free(e);
-	else
-		++*sequence;
-	return rc;
-}
-
-/* The values that a read_committed reader sees; as `all` every one. */
-static uint32_t read_values(struct world *w, uint32_t number, bool all, uint32_t *values, uint32_t max)
-{
-	struct partition *p = topic_partition(w->topic, number);
-	struct partition_range range;
-	struct log_view view;
-	uint32_t count = 0;
-
-	partition_range(p, &range);
-	for (int64_t next = range.start; next < (all ? range.end : range.stable); next = view.next_offset) {
-		assert_int_equal(log_read_wait(p, next, 1 << 20, &view), 0);
-		for (struct slice rest = view.batches; rest.len;) {
-			struct batch_walk walk;
-			struct batch_record r;
-			assert_int_equal(batch_walk_start(&walk, rest), 0);
-			while (walk.head.base_offset < range.stable && !batch_is_control(&walk.head) &&
-			       (all || !partition_hides(p, &walk.head)) && batch_walk_next(&walk, &r) == 1) {
-				assert_true(count < max && r.value.len == 4);
-				memcpy(&values[count++], r.value.ptr, 4);
-			}
-			rest = slice_from(rest, walk.head.bytes);
-		}
-		blob_unref(view.blob);
-	}
-	return count;
-}
-
-static uint32_t visible(struct world *w, uint32_t number)
-{
-	uint32_t values[64];
-
-	return read_values(w, number, false, values, 64);
-}
-
-static int64_t committed(struct world *w, const char *group)
-{
-	struct offset_item item;
-	struct arena arena;
-	int rc;
-
-	arena_init(&arena, 4096, 4096);
-	rc = offsets_find(w->offsets, slice_str(group), &w->topic->id, 0, &arena, &item);
-	arena_fini(&arena);
-	return rc == 1 ? item.offset : -1;
-}
+#include "ingest/txn_world_test.h"
 
 /* ---- InitProducerId ---- */
 
@@ -427,6 +90,7 @@ static void a_producer_that_goes_on_says_who_it_was(void **state)
 
 	assert_int_equal(init_as(w, &second, &first, MINUTE), 0);
 	assert_int_equal(second.epoch, first.epoch + 1);
+	crash(w);
 	assert_int_equal(init_as(w, &repeat, &first, MINUTE), 0); /* the answer was lost */
 	assert_int_equal(repeat.epoch, second.epoch);
 	other = init(w, "a");
@@ -521,6 +185,7 @@ static void a_second_producer_aborts_and_fences_the_first(void **state)
 {
 	struct world *w = *state;
 	struct who first = init(w, "a"), second;
+	struct producer_info known;
 	int32_t sequence = 0, fresh = 0;
 
 	assert_int_equal(add(w, &first, 0), 0);
@@ -528,6 +193,9 @@ static void a_second_producer_aborts_and_fences_the_first(void **state)
 	second = init(w, "a");
 	assert_int_equal(second.producer_id, first.producer_id);
 	assert_int_equal(second.epoch, first.epoch + 1);
+	assert_int_equal(partition_producers(topic_partition(w->topic, 0), &known, 1), 1);
+	assert_int_equal(known.epoch, second.epoch); /* the marker has fenced it there too */
+	assert_int_equal(known.open_offset, -1);
 	assert_int_equal(write_value(w, &first, 0, 2, &sequence), ERR_PRODUCER_EPOCH);
 	assert_int_equal(add(w, &first, 1), ERR_PRODUCER_FENCED);
 	assert_int_equal(end(w, &first, true), ERR_PRODUCER_FENCED);
@@ -553,7 +221,8 @@ static void a_transaction_that_takes_too_long_is_aborted(void **state)
 	assert_int_equal(commit_offset(w, &p, "g", 5), 0);
 	assert_int_equal(txns_deadline_ms(w->txns), w->now_ms + MINUTE + 1);
 	w->now_ms += MINUTE / 2;
-	crash(w); /* the time goes on from when it began */
+	assert_int_equal(add(w, &p, 1), 0); /* more of it gives it no more time */
+	crash(w);                           /* the time goes on from when it began */
 	assert_true(offsets_pending(w->offsets, SLICE_LIT("g"), &w->topic->id, 0));
 	assert_int_equal(txns_deadline_ms(w->txns), w->now_ms + MINUTE / 2 + 1);
 	w->now_ms += MINUTE / 2;
@@ -611,7 +280,9 @@ static void a_topic_that_goes_does_not_hold_up_the_end(void **state)
 
 	assert_int_equal(add(w, &p, 0), 0);
 	log_enter_begin(w->log);
-	assert_int_equal(topics_create(w->topics, SLICE_LIT("u"), &plain, false, NULL, &gone, &fault), 0);
+	assert_int_equal(topics_create(w->topics, SLICE_LIT("u"), &txn_topic_config, false, NULL, &gone,
+				       &fault),
+			 0);
 	log_enter_end(w->log);
 	w->topic = gone;
 	assert_int_equal(add(w, &p, 3), 0);

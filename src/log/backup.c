@@ -19,6 +19,7 @@
 #include "log/checkpoint.h"
 #include "log/frame.h"
 #include "log/journal.h"
+#include "log/producer_file.h"
 #include "log/segment.h"
 
 #define PIECE_BYTES (1u << 20)
@@ -339,6 +340,15 @@ static int plan_seen(struct backup *b)
 	return rc;
 }
 
+/* Where it is gone a start makes it anew from the segments. */
+static int plan_producers(struct backup *b, uint32_t number)
+{
+	char name[PRODUCER_FILE_NAME_BYTES];
+
+	producer_file_name(number, name);
+	return number && number != CHECKPOINT_PRODUCERS_UNKNOWN ? add_if_there(b, name) : 0;
+}
+
 static int plan_segments(struct backup *b, uint64_t *sequence)
 {
 	struct planner plan = {.b = b};
@@ -356,6 +366,8 @@ static int plan_segments(struct backup *b, uint64_t *sequence)
 	}
 	if (rc == 0)
 		rc = checkpoint_walk(buf_slice(&b->checkpoint), &number, sequence, &sink);
+	if (rc == 0)
+		rc = plan_producers(b, checkpoint_producers(buf_slice(&b->checkpoint)));
 	if (rc && !b->fault->err)
 		return fault_set(b->fault, ERR_CORRUPT, "the checkpoint in %s cannot be read",
 				 b->options.data);

@@ -36,6 +36,7 @@ struct compaction {
 	struct segment_scan *scan; /* while mapping */
 	struct offset_map *map;
 	int64_t from, to;     /* the dirty part that this pass takes */
+	int64_t settled;      /* markers before this offset have nothing left that they decide */
 	bool cut;             /* the map was full before the end */
 	bool keep_tombstones; /* something of this partition cannot be read: an old value may be behind it */
 	int64_t now_ms;
@@ -81,9 +82,14 @@ static bool is_safe(const struct partition *p, const struct segment *s, int64_t 
 	return st->safe_until_ms != INT64_MAX;
 }
 
-/* Under p->lock. */
+/*
+ * Under p->lock. From the first segment with something undecided on (records of a transaction that is
+ * open) nothing is looked at: it is neither dirty nor in need of a checkpoint yet.
+ */
 static void look_at(const struct partition *p, int64_t now_ms, struct state *st)
 {
+	int64_t stable = producers_stable(p);
+
 	*st = (struct state){.dirty_since_ms = INT64_MAX,
 			     .active_since_ms = INT64_MAX,
 			     .safe_until_ms = INT64_MAX};
@@ -91,6 +97,8 @@ static void look_at(const struct partition *p, int64_t now_ms, struct state *st)
 		const struct segment *s = p->segments[i];
 		uint64_t bytes = atomic_load(&s->bytes);
 		bool dirty = atomic_load(&s->next_offset) > p->clean && bytes > 0;
+		if (atomic_load(&s->next_offset) > stable)
+			break;
 		if (i + 1 < p->segment_count && dirty && is_safe(p, s, now_ms, st))
 			continue;
 		if (dirty && i + 1 == p->segment_count)
@@ -260,6 +268,7 @@ static int begin_pass(struct log *l, struct partition *p, int64_t now_ms)
 	if (rc == 0 && c->count == 0)
 		rc = ERR_CANCELLED;
 	if (rc == 0) {
+		c->settled = p->settled;
 		c->from = p->clean > c->segments[0]->base ? p->clean : c->segments[0]->base;
 		c->to = atomic_load(&c->segments[c->count - 1]->next_offset);
 		if (c->to < c->from)
@@ -309,8 +318,7 @@ static int map_batch(struct compaction *c, const struct batch_head *head, struct
 	struct batch_record r;
 	int rc;
 
-	if (batch_is_empty(head) || (head->attributes & BATCH_IS_CONTROL) ||
-	    batch_last_offset(head) < c->from)
+	if (batch_is_empty(head) || batch_last_offset(head) < c->from || partition_hides(c->partition, head))
 		return 0;
 	rc = start_walk(c, head, batch, &walk);
 	if (rc)
@@ -453,6 +461,21 @@ static int rebuild(struct compaction *c, const struct batch_head *head, struct s
 	return rc ? rc : REWRITE_REPLACE;
 }
 
+/*
+ * What was aborted goes. A marker goes with a later pass, when nothing is left that it decides: while
+ * readers are told of an aborted transaction its marker tells them where it ends.
+ */
+static int drop_undone(const struct compaction *c, const struct batch_head *head,
+		       struct rewrite_counts *counts)
+{
+	if (batch_is_control(head) &&
+	    (head->base_offset >= c->settled ||
+	     partition_aborted(c->partition, head->base_offset, head->base_offset + 1, NULL, 0) > 0))
+		return REWRITE_KEEP;
+	counts->records += head->count;
+	return REWRITE_DROP;
+}
+
 static int compact_batch(void *ctx, const struct batch_head *head, struct slice batch, struct buf *out,
 			 struct rewrite_counts *counts)
 {
@@ -466,7 +489,9 @@ static int compact_batch(void *ctx, const struct batch_head *head, struct slice 
 
 	if (batch_is_empty(head))
 		return batch_is_lost(head) ? REWRITE_KEEP : REWRITE_DROP;
-	rc = head->attributes & BATCH_IS_CONTROL ? 1 : start_walk(c, head, batch, &walk);
+	if (partition_hides(c->partition, head))
+		return drop_undone(c, head, counts);
+	rc = start_walk(c, head, batch, &walk);
 	if (rc)
 		return rc < 0 ? rc : REWRITE_KEEP;
 	while (rc == 0 && (rc = batch_walk_next(&walk, &r)) == 1) {
@@ -596,6 +621,9 @@ static void end_pass(struct log *l, struct compaction *c)
 	(void)pthread_mutex_lock(&p->lock);
 	if (c->to > p->clean)
 		p->clean = c->to;
+	/* Where a segment is damaged and stays as it is, what was aborted is still in it. */
+	if (!c->keep_tombstones)
+		p->settled = p->clean;
 	(void)pthread_mutex_unlock(&p->lock);
 	/* Where something cannot be read none will ever be due. */
 	p->tombstone_ms = c->keep_tombstones ? INT64_MAX : c->tombstone_ms;

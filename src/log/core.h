@@ -91,6 +91,8 @@ struct partition {
 	bool last_sealed; /* the next batch opens a new segment */
 	struct log_watch *watches;
 	struct producer_table producers;
+	int64_t settled; /* nothing before it is of an aborted transaction; 0 after a start */
+	int64_t forgets; /* aborted transactions that end before it are forgotten with the next look */
 
 	/* under log.tail_lock */
 	bool queued; /* for the mover */

@@ -638,24 +638,49 @@ static struct journal_file *go_on_with_last(struct journal *j)
 	return last->fd >= 0 ? last : NULL;
 }
 
+/* The last group of the file, as it reads. 0, ERR_NOMEM, ERR_IO. */
+static int read_last(struct journal *j, struct journal_file *file, uint8_t **out, struct fault *fault)
+{
+	uint64_t n = file->used - file->last_at;
+	struct frame_head head;
+	char path[PATH_BYTES];
+	int64_t got;
+
+	*out = mem_zalloc(1, n);
+	if (!*out)
+		return fault_set(fault, ERR_NOMEM, "no memory to write the last group again");
+	got = j->sys->ops->pread(j->sys->self, file->fd, *out, n, file->last_at);
+	if (got >= 0 && frame_check(slice_make(*out, (size_t)got), &head) == 0)
+		return 0;
+	mem_free(*out);
+	file_path(j, file->generation, path);
+	return io_fault(fault, "read", path, got < 0 ? (int)got : -EIO);
+}
+
 /*
  * In a file that goes on the last group is written over itself, byte for byte,
- * so that it is on disk even where the sync of the run before had failed.
+ * so that it is on disk even where the sync of the run before had failed. It is
+ * the file's own last, which may be a copy of one that another file has, or one
+ * that segments have: what stands behind it would prove it durable all the same.
  */
-static int settle_last(struct journal *j, struct slice last, struct fault *fault)
+static int settle_last(struct journal *j, struct fault *fault)
 {
 	struct journal_file *file = j->current;
-	struct frame_head head;
-	int rc = 0;
+	uint64_t n = file->used - file->last_at;
+	uint8_t *frame;
+	int rc;
 
-	if (last.len && frame_check(last, &head) == 0 && head.generation == file->generation &&
-	    head.sequence == file->last_sequence) {
+	if (file->last_sequence) {
+		rc = read_last(j, file, &frame, fault);
+		if (rc)
+			return rc;
 		file->used = file->last_at;
-		rc = write_frame(j, last.ptr, last.len, padded(last.len));
-		file->used += padded(last.len);
+		rc = write_frame(j, frame, n, n);
+		file->used += n;
+		mem_free(frame);
+		if (rc)
+			return io_fault(fault, "write to the journal in", j->dir, rc);
 	}
-	if (rc)
-		return io_fault(fault, "write to the journal in", j->dir, rc);
 	return journal_sync(j, fault);
 }
 
@@ -672,7 +697,7 @@ int journal_begin(struct journal *j, struct slice last, struct fault *fault)
 	/* A full disk must not keep weir from starting: only then something can be deleted. */
 	if (rc == ERR_DISK_FULL && (j->current = go_on_with_last(j))) {
 		fault->err = 0;
-		return settle_last(j, last, fault);
+		return settle_last(j, fault);
 	}
 	if (rc)
 		return rc;

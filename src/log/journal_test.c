@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -246,6 +247,57 @@ static void each_place_where_a_missing_group_may_have_stood_is_named(void **stat
 	assert_non_null(strstr(fault.text, "0000000000000002.wal at byte 0"));
 }
 
+static uint64_t written_at;
+static uint32_t writes;
+
+static int nothing_can_be_made(void *self, const char *path, int flags)
+{
+	return flags & SYS_CREATE ? -ENOSPC : sys_kernel()->ops->open(self, path, flags);
+}
+
+static int note_write(void *self, int fd, const struct iovec *iov, int count, uint64_t at)
+{
+	written_at = at;
+	writes++;
+	return sys_kernel()->ops->pwritev(self, fd, iov, count, at);
+}
+
+/* The sync of the copy may have failed, and the kernel takes its page for clean then. */
+static void on_a_full_disk_a_copy_of_the_last_group_is_settled_too(void **state)
+{
+	struct fixture *f = *state;
+	struct journal_scan out;
+	struct fault fault;
+	struct slice last = slice_make(f->group, FRAME_HEAD_BYTES + 100);
+	static struct sys_ops ops; /* the journal is closed later */
+	static struct sys sys;
+
+	ops = *sys_kernel()->ops;
+	sys = (struct sys){.ops = &ops, .self = sys_kernel()->self};
+	append(f, FRAME_HEAD_BYTES + 100);
+	append(f, FRAME_HEAD_BYTES + 100);
+	journal_close(f->journal);
+	open_journal(f);
+	assert_int_equal(scan(f, 0, &out, &fault), 0);
+	assert_int_equal(journal_begin(f->journal, last, &fault), 0); /* generation 2 */
+	journal_close(f->journal);
+	ops.open = nothing_can_be_made;
+	ops.pwritev = note_write;
+	f->options.sys = &sys;
+	open_journal(f);
+	assert_int_equal(scan(f, 0, &out, &fault), 0);
+	writes = 0;
+	assert_int_equal(journal_begin(f->journal, last, &fault), 0); /* the group of generation 1 */
+	assert_int_equal(writes, 1);
+	assert_int_equal(written_at, 0);
+	append(f, FRAME_HEAD_BYTES + 100);
+	assert_int_equal(written_at, 4096);
+	journal_close(f->journal);
+	open_journal(f);
+	assert_int_equal(scan(f, 0, &out, &fault), 0);
+	assert_int_equal(f->count, 3);
+}
+
 static void a_format_comes_back_as_it_was_and_a_flipped_bit_is_told(void **state)
 {
 	struct fixture *f = *state;
@@ -294,6 +346,7 @@ int main(void)
 		TEST(groups_of_another_key_are_refused_and_not_lost),
 		TEST(files_of_version_1_are_read_without_tags_and_later_ones_are_not),
 		TEST(each_place_where_a_missing_group_may_have_stood_is_named),
+		TEST(on_a_full_disk_a_copy_of_the_last_group_is_settled_too),
 		TEST(a_format_comes_back_as_it_was_and_a_flipped_bit_is_told),
 	};
 

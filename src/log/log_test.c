@@ -254,12 +254,33 @@ static void a_journal_that_cannot_write_past_the_cache_writes_through_it(void **
 
 /* ---- a disk that cannot be asked ---- */
 
+static int checkpoint_fd; /* of the copy that was opened last */
+
 static int stat_fails(void *self, const char *path, struct sys_stat *out)
 {
 	return strstr(path, "/CHECKPOINT.") ? -EIO : sys_kernel()->ops->stat(self, path, out);
 }
 
-static void a_checkpoint_that_cannot_be_looked_at_is_not_taken_for_none(void **state)
+static int open_is_noted(void *self, const char *path, int flags)
+{
+	int fd = sys_kernel()->ops->open(self, path, flags);
+
+	if (strstr(path, "/CHECKPOINT."))
+		checkpoint_fd = fd;
+	return fd;
+}
+
+static int open_fails(void *self, const char *path, int flags)
+{
+	return strstr(path, "/CHECKPOINT.") ? -EIO : sys_kernel()->ops->open(self, path, flags);
+}
+
+static int64_t pread_fails(void *self, int fd, void *bytes, size_t n, uint64_t at)
+{
+	return fd == checkpoint_fd ? -EIO : sys_kernel()->ops->pread(self, fd, bytes, n, at);
+}
+
+static void a_checkpoint_that_cannot_be_read_is_not_taken_for_none(void **state)
 {
 	struct fixture *f = *state;
 	static struct sys_ops ops;
@@ -272,11 +293,20 @@ static void a_checkpoint_that_cannot_be_looked_at_is_not_taken_for_none(void **s
 	start_log(f);
 	append(f, p, 0, 100);
 	close_log(f);
-	ops = *sys_kernel()->ops;
-	ops.stat = stat_fails;
 	sys = (struct sys){.ops = &ops, .self = sys_kernel()->self};
 	f->options.sys = &sys;
-	assert_int_equal(log_open(&f->options, &f->log, &fault), ERR_IO);
+	for (uint32_t round = 0; round < 3; round++) {
+		ops = *sys_kernel()->ops;
+		checkpoint_fd = -1;
+		if (round == 0)
+			ops.stat = stat_fails;
+		ops.open = round == 1 ? open_fails : open_is_noted;
+		if (round == 2)
+			ops.pread = pread_fails;
+		fault.err = 0;
+		assert_int_equal(log_open(&f->options, &f->log, &fault), ERR_IO);
+		assert_non_null(strstr(fault.text, "CHECKPOINT"));
+	}
 	f->options.sys = sys_kernel();
 	open_log(f);
 	assert_int_equal(partition_open(f->log, &topic_a, 0, &keep_all, &p), 0);
@@ -286,7 +316,7 @@ static void a_checkpoint_that_cannot_be_looked_at_is_not_taken_for_none(void **s
 
 static bool copies_fail;
 
-static int open_fails(void *self, const char *path, int flags)
+static int copies_open_fails(void *self, const char *path, int flags)
 {
 	if (copies_fail && strstr(path, "/CHECKPOINT."))
 		return -EIO;
@@ -304,7 +334,7 @@ static void a_checkpoint_that_cannot_be_written_frees_nothing(void **state)
 	struct partition *p;
 
 	ops = *sys_kernel()->ops;
-	ops.open = open_fails;
+	ops.open = copies_open_fails;
 	sys = (struct sys){.ops = &ops, .self = sys_kernel()->self};
 	f->options.sys = &sys;
 	copies_fail = false;
@@ -1001,7 +1031,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(what_is_answered_is_read_also_after_a_clean_stop),
 		TEST(what_is_answered_is_read_after_a_kill),
-		TEST(a_checkpoint_that_cannot_be_looked_at_is_not_taken_for_none),
+		TEST(a_checkpoint_that_cannot_be_read_is_not_taken_for_none),
 		TEST(a_checkpoint_that_cannot_be_written_frees_nothing),
 		TEST(steps_do_what_threads_do),
 		TEST(a_journal_that_cannot_write_past_the_cache_writes_through_it),

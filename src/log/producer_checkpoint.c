@@ -150,10 +150,13 @@ static int read_view(struct partition *p, struct slice rest)
 	return rc;
 }
 
-/* All that the partition holds, from its start on. */
+/*
+ * All that the partition holds. Not what was compacted: nothing of it is undecided or aborted, and the
+ * sequences that are left there may not be a producer's last; one that is not known may go on with any.
+ */
 static int rebuild(void *ctx, struct partition *p)
 {
-	int64_t at = p->start;
+	int64_t at = p->start > p->clean ? p->start : p->clean;
 	struct log_view view;
 	int rc = 0;
 
@@ -204,6 +207,7 @@ static int look_again(void *ctx, struct partition *p)
 			return rc;
 	}
 	p->producers.from = 0;
+	producer_table_trim(&p->producers, p->start);
 	return 0;
 }
 

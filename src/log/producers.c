@@ -317,12 +317,18 @@ int64_t producers_stable(const struct partition *p)
 
 /* ---- forgetting ---- */
 
-static void forget_idle(struct partition *p, int64_t now_ms, int64_t idle_ms)
+/*
+ * Who has read a batch asks afterwards whether it was aborted. So what is gone from
+ * the partition, or from its compacted part, is forgotten a look later.
+ */
+static int forget_aborted(void *ctx, struct partition *p)
 {
+	(void)ctx;
 	(void)pthread_mutex_lock(&p->lock);
-	producer_table_trim(&p->producers, p->start);
-	producer_table_expire(&p->producers, now_ms - idle_ms);
+	producer_table_trim(&p->producers, p->forgets);
+	p->forgets = p->settled > p->start ? p->settled : p->start;
 	(void)pthread_mutex_unlock(&p->lock);
+	return 0;
 }
 
 struct expiry {
@@ -346,7 +352,9 @@ static int expire_one(void *ctx, struct partition *p)
 {
 	const struct expiry *e = ctx;
 
-	forget_idle(p, e->now_ms, e->idle_ms);
+	(void)pthread_mutex_lock(&p->lock);
+	producer_table_expire(&p->producers, e->now_ms - e->idle_ms);
+	(void)pthread_mutex_unlock(&p->lock);
 	return 0;
 }
 
@@ -367,6 +375,7 @@ void producers_look(struct log *l, int64_t now_ms, int64_t *due_ms)
 			*due_ms = l->producers_due_ms;
 		return;
 	}
+	(void)partitions_each(l, forget_aborted, NULL);
 	(void)partitions_each(l, expire_one, &e);
 	for (; is_crowded(l) && e.idle_ms > IDLE_MS_MIN; (void)partitions_each(l, expire_one, &e))
 		e.idle_ms /= 2;

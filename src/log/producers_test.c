@@ -10,8 +10,10 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "log/backup.h"
 #include "log/log.h"
 #include "log/producers.h"
+#include "log/verify.h"
 #include "proto/batch/batch.h"
 #include "sys/test_dir.h"
 
@@ -758,6 +760,85 @@ static void a_file_that_is_gone_or_broken_is_made_anew_from_the_segments(void **
 	assert_int_equal(stable(f), 9);
 }
 
+static void on_fault(void *ctx, const struct verify_fault *fault)
+{
+	uint32_t *named = ctx;
+
+	if (!fault->harmless && strstr(fault->file, "PRODUCERS."))
+		(*named)++;
+}
+
+static struct verify_result verify(struct fixture *f, bool repair, uint32_t *named)
+{
+	struct verify_options o = {
+		.sys = sys_kernel(), .dir = f->dir, .repair = repair, .on_fault = on_fault, .ctx = named};
+	struct verify_result result;
+	struct fault fault = {0};
+
+	*named = 0;
+	if (log_verify(&o, &result, &fault))
+		fail_msg("%s", fault.text);
+	return result;
+}
+
+static void verify_names_the_file_and_repair_has_it_made_anew(void **state)
+{
+	struct fixture *f = *state;
+	struct verify_result result;
+	char path[TEST_DIR_BYTES + 60];
+	uint32_t named;
+
+	(void)put(f, in_txn(2, 0));
+	(void)mark(f, 2, 0, false);
+	(void)put(f, (struct wanted){.id = 1, .sequence = 4});
+	stop(f);
+	assert_int_equal(verify(f, false, &named).faults, 0);
+	find_file(f, path, sizeof(path));
+	damage(path, false);
+	result = verify(f, false, &named);
+	assert_int_equal(result.faults, 1);
+	assert_int_equal(named, 1);
+	result = verify(f, true, &named);
+	assert_int_equal(named, 1);
+	assert_int_equal(result.mended, 1);
+	assert_int_equal(verify(f, false, &named).faults, 0);
+	open_log(f);
+	assert_int_equal(offset_of(f, (struct wanted){.id = 1, .sequence = 4}), 2);
+	assert_int_equal(partition_aborted(f->p, 0, 100, NULL, 0), 1);
+	restart(f);
+	assert_int_equal(partition_aborted(f->p, 0, 100, NULL, 0), 1);
+}
+
+static void a_backup_takes_the_file_along(void **state)
+{
+	struct fixture *f = *state;
+	char backup[TEST_DIR_BYTES + 20], restored[TEST_DIR_BYTES + 20], was[TEST_DIR_BYTES];
+	struct backup_options o = {.sys = sys_kernel(), .data = f->dir, .dir = backup};
+	struct backup_result result;
+	struct fault fault = {0};
+
+	(void)snprintf(backup, sizeof(backup), "%s/backup", f->dir);
+	(void)snprintf(restored, sizeof(restored), "%s/restored", f->dir);
+	(void)put(f, (struct wanted){.id = 1, .sequence = 4});
+	(void)put(f, in_txn(2, 0));
+	stop(f);
+	if (backup_offline(&o, &result, &fault))
+		fail_msg("%s", fault.text);
+	o.data = restored;
+	if (backup_restore(&o, &result, &fault))
+		fail_msg("%s", fault.text);
+	memcpy(was, f->dir, sizeof(was));
+	memcpy(f->dir, restored, sizeof(f->dir));
+	open_log(f);
+	find_file(f, restored, sizeof(restored));
+	assert_string_not_equal(restored, "");
+	assert_int_equal(offset_of(f, (struct wanted){.id = 1, .sequence = 4}), 0);
+	assert_int_equal(stable(f), 1);
+	stop(f);
+	memcpy(f->dir, was, sizeof(was));
+	open_log(f);
+}
+
 static void what_is_before_the_log_start_is_forgotten_and_sequences_are_not(void **state)
 {
 	struct fixture *f = *state;
@@ -768,12 +849,10 @@ static void what_is_before_the_log_start_is_forgotten_and_sequences_are_not(void
 	(void)put(f, in_txn(2, 0));
 	(void)put(f, (struct wanted){.id = 3});
 	partition_trim(f->p, 3);
-	while (log_step(f->log, LOG_STEP_MAINTAIN) > 0)
-		;
+	restart(f);
 	log_stats(f->log, &stats);
 	assert_int_equal(stats.aborted_transactions, 0);
 	assert_int_equal(stats.open_transactions, 1);
-	restart(f);
 	assert_int_equal(stable(f), 3); /* of a transaction that began before it */
 	assert_int_equal(offset_of(f, (struct wanted){.id = 3}), 3);
 	assert_int_equal(mark(f, 2, 0, true), 4);
@@ -842,6 +921,8 @@ int main(void)
 		TEST(a_checkpoint_takes_along_what_is_known_in_one_file),
 		TEST(a_batch_is_not_counted_twice_by_checkpoint_and_journal),
 		TEST(a_file_that_is_gone_or_broken_is_made_anew_from_the_segments),
+		TEST(verify_names_the_file_and_repair_has_it_made_anew),
+		TEST(a_backup_takes_the_file_along),
 		TEST(what_is_before_the_log_start_is_forgotten_and_sequences_are_not),
 		TEST(many_transactions_are_found_again),
 	};

@@ -613,6 +613,8 @@ static int check_all(struct verify *v)
 		rc = backup_check(v->sys, v->options->dir, tell_backup, v, v->fault);
 	if (rc == 0)
 		rc = check_partitions(v);
+	if (rc == 0)
+		rc = verify_producers(v);
 	if (rc == 0 && v->options->repair)
 		rc = verify_mend_checkpoint(v);
 	if (rc == 0)

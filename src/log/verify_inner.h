@@ -121,6 +121,9 @@ void verify_journal_end(struct verify *v);
 /* verify_seen.c */
 int verify_seen(struct verify *v);
 
+/* verify_producers.c */
+int verify_producers(struct verify *v);
+
 /* A key that stands in a record that is kept. */
 struct verify_key {
 	struct hash128 fingerprint;

@@ -25,6 +25,7 @@
 	V(label, TOPICS, "topics")               \
 	V(label, TOPIC, "topic")                 \
 	V(label, TRIM, "trim")                   \
+	V(label, GROUPS, "groups")               \
 	V(label, BACKUP, "backup")               \
 	V(label, HEALTHZ, "healthz")             \
 	V(label, READYZ, "readyz")               \
@@ -50,7 +51,8 @@
 
 #define METRIC_VALUES_ENTRY(V, label) \
 	V(label, HTTP, "http")        \
-	V(label, WS, "ws")
+	V(label, WS, "ws")            \
+	V(label, KAFKA, "kafka")
 
 #define METRIC_VALUES_WAY(V, label)    \
 	V(label, POLL, "poll")         \

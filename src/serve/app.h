@@ -4,6 +4,7 @@
 
 #include "base/buf.h"
 #include "base/check.h"
+#include "deliver/group.h"
 #include "deliver/hub.h"
 #include "ingest/ingest.h"
 #include "ingest/txn.h"
@@ -38,6 +39,7 @@ struct app_loop {
 	struct buf scratch; /* for one call at a time: cleared by who uses it */
 	struct ingest_queue *queue;
 	struct loop_turn flush;      /* ingest_flush at the end of the turn: app_flush_later */
+	struct loop_timer again;     /* app_flush_later in some milliseconds: the log has no room */
 	struct metrics_shard *shard; /* written by this loop alone */
 	_Atomic int64_t lag_sum[METRIC_COUNT_WAY],
 		lag_max[METRIC_COUNT_WAY]; /* as of the last app_loop_measure */
@@ -63,7 +65,9 @@ struct app {
 	struct log *log;
 	struct topics *topics;
 	struct offsets *offsets;
-	struct txns *txns; /* the home loop's */
+	struct txns *txns;     /* the home loop's */
+	struct groups *groups; /* likewise */
+	struct loop *home;
 	struct ingest *ingest;
 	struct metrics *metrics;
 	struct health *health;

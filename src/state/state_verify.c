@@ -6,6 +6,7 @@
 
 #include "base/mem.h"
 #include "base/wire.h"
+#include "state/group_row.h"
 #include "state/offsets.h"
 #include "state/topics.h"
 
@@ -135,6 +136,10 @@ static const char *on_row(void *ctx, struct slice key, struct slice value)
 	case STATE_OFFSETS:
 		return offsets_row_check(slice_from(key, 1), value) ? "an offset cannot be read" : NULL;
 	case STATE_GROUPS:
+		return group_row_read(slice_from(key, 1), value, &(struct group_row){0},
+				      &(struct group_member_row){0}) < 0 ?
+			       "a consumer group cannot be read" :
+			       NULL;
 	case STATE_TRANSACTIONS:
 	case STATE_PRODUCER_IDS:
 		return NULL; /* what they hold is known to rooms above this one, and read at the start */

@@ -192,7 +192,7 @@ def _():
             t = make(w, cleanup=text)
             doc = w.get("/v1/topics/" + t).json()
             eq((doc["cleanup"], doc["recompress_after"], doc["compaction"]),
-               ("compact_delete", "never", {"dirty_percent": 1, "max_lag": "1s", "tombstone_retention": "1d"}))
+               ("compact_delete", "never", {"dirty_percent": 1, "max_lag": "1s", "min_lag": "0", "tombstone_retention": "1d"}))
             expect(w.put("/v1/topics/" + t, json.dumps(doc), JSON), 200)
         for bad in ({"cleanup": "compact delete"}, {"compaction": {"dirty_percent": 0}}, {"compaction": {"dirty_percent": 101}},
                     {"compaction": {"max_lag": "0s"}}, {"compaction": 7}, {"recompress_after": "soon"}):
@@ -201,7 +201,7 @@ def _():
             "--tombstone-retention", "3h", "--recompress-after", "10d")
         doc = w.get("/v1/topics/cli").json()
         eq((doc["cleanup"], doc["compaction"], doc["recompress_after"]),
-           ("compact_delete", {"dirty_percent": 30, "max_lag": "2h", "tombstone_retention": "3h"}, "10d"))
+           ("compact_delete", {"dirty_percent": 30, "max_lag": "2h", "min_lag": "0", "tombstone_retention": "3h"}, "10d"))
         out = run(w, "topic", "show", "cli")
         check("compacted_to 0" in out and "max_lag" in out, out)
         w.restart()

@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Topics and their settings by way of Kafka's requests, byte by byte, and the same topics over HTTP."""
 import json
+import os
+import random
+import re
+import subprocess
 import uuid
 
-from harness import Weir, check, eq, expect, test
-from kafka_wire import APIS, Kafka
+from harness import SLOW, Skip, Weir, check, eq, expect, test
+from kafka_wire import APIS, STRUCTS, Kafka, address
 
 JSON = {"Content-Type": "application/json"}
 OUT_OF_RANGE, UNKNOWN_TOPIC, INVALID_TOPIC, EXISTS, PARTITIONS, REPLICATION, ASSIGNMENT, CONFIG, REQUEST, POLICY, UNKNOWN_ID = \
@@ -427,6 +431,16 @@ def _():
             eq(trim(k, 2, "mine", (0, -1)), [(0, 1, 0)])
 
 
+@test("a name that is kept is not made on use either, others are; Metadata says so")
+def _(w):
+    with Kafka(w) as k:
+        got = k.call("Metadata", 9, allow_auto_topic_creation=True,
+                     topics=[{"name": n} for n in ("__consumer_offsets", "__weir_x", "__debezium-heartbeat.a", "_schemas")])["topics"]
+        eq([(t["name"], t["error_code"]) for t in got],
+           [("__consumer_offsets", INVALID_TOPIC), ("__weir_x", INVALID_TOPIC), ("__debezium-heartbeat.a", 0), ("_schemas", 0)])
+        expect(w.get("/v1/topics/__consumer_offsets"), 404)
+
+
 @test("hostile requests: 20 000 names, each twice; long names; many partitions to trim")
 def _(w):
     with Kafka(w, timeout=60) as k:
@@ -442,3 +456,120 @@ def _(w):
         r, = k.call("DescribeConfigs", 4, resources=[{"resource_type": BROKER, "resource_name": long}])["results"]
         refused(r, REQUEST)
         eq(len(trim(k, 2, t, *[(0, 0)] * 50000)), 50000)
+
+
+# ---- anything at all ----
+
+GOOD = {"cleanup.policy": ["compact", "delete", "compact,delete"], "retention.ms": ["-1", "0", "60000"], "max.message.bytes": ["100", "1048588"],
+        "message.timestamp.type": ["CreateTime", "LogAppendTime"], "min.cleanable.dirty.ratio": ["0", "0.07", "1"],
+        "segment.bytes": ["14", "1000000"], "flush.messages": ["1", "5"], "min.compaction.lag.ms": ["9223372036854775807"]}
+TEXTS = ["", "\0", "x" * 300, "1", "-1", "true", "a b", "delete", "retnetion.ms"]
+
+
+def anything(rng, name, version, topics):
+    """A message of random fields, of a form that is read: mostly of what may be, some of it not."""
+    out = {}
+    few = (0, 1, 1, 1, 2, 5) if rng.random() < 0.6 else (0, 0, 1)
+    for f in STRUCTS[name]:
+        if not f.has(version):
+            continue
+        if f.row == "ARRAY":
+            assigned = f.name == "assignments" and rng.random() < 0.8
+            if assigned and f.nullable is not None:
+                out[f.name] = None
+                continue
+            out[f.name] = [anything(rng, f.of, version, topics) for _ in range(0 if assigned else rng.choice(few))]
+        elif f.row == "LIST":
+            out[f.name] = [value(rng, name, f, topics) for _ in range(rng.choice(few))]
+        else:
+            out[f.name] = value(rng, name, f, topics)
+    if name.endswith("_config") and out["name"] in GOOD and rng.random() < 0.8:
+        out["value"] = rng.choice(GOOD[out["name"]])
+    return out
+
+
+def value(rng, name, f, topics):
+    if f.kind == "BOOL":
+        return rng.random() < 0.2
+    if f.kind == "UUID":
+        return ZERO if rng.random() < 0.8 else rng.randbytes(16)
+    if f.kind == "TEXT":
+        if rng.random() < 0.05:
+            return rng.choice(TEXTS)
+        return rng.choice(list(GOOD) if name.endswith("_config") or f.name == "configuration_keys" else topics)
+    if rng.random() < 0.03:
+        return rng.choice((-2**(int(f.kind[3:]) - 1), 2**(int(f.kind[3:]) - 1) - 1, -2, 100))
+    return rng.choice({"resource_type": (2, 2, 2, 2, 4), "replication_factor": (-1, 1), "config_operation": (0, 0, 1, 2, 3),
+                       "num_partitions": (-1, 1, 3), "count": (2, 3, 4, 5, 6, 7)}.get(f.name, (-1, 0, 0, 1, 2)))
+
+
+ADMIN = ["CreateTopics", "DeleteTopics", "CreatePartitions", "DeleteRecords", "DescribeConfigs", "AlterConfigs", "IncrementalAlterConfigs"]
+
+
+@test("whatever the fields hold, every request is answered, and what Kafka tells of a topic is what HTTP tells", own=True, timeout=120)
+def _():
+    seed = int(os.environ.get("WEIR_SEED", "1"))
+    rng = random.Random(seed)
+    with Weir(config=FILE) as w:
+        with Kafka(w, timeout=30) as k:
+            topics = ["t%d" % i for i in range(8)] + ["mine", "0", "__weir"]
+            for i in range(int(os.environ.get("WEIR_ROUNDS", "600"))):
+                api = rng.choice(ADMIN)
+                version = rng.choice(list(versions(api)))
+                fields = anything(rng, "kafka_%s_request" % APIS[api]["noun"], version, topics)
+                k.call(api, version, **fields)
+                if i % 50 == 0:
+                    agree(w, k)
+            agree(w, k)
+            check("level=error" not in w.log(), "weir has logged an error")
+
+
+def agree(w, k):
+    for doc in w.get("/v1/topics").json()["topics"]:
+        got = values(k, doc["name"])
+        size = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+        number, unit = re.match(r"(\d+)(\w*)$", doc["max_message_bytes"]).groups()
+        eq((got["cleanup.policy"], int(got["max.message.bytes"]), got["message.timestamp.type"]),
+           (doc["cleanup"].replace("_", ","), int(number) * size[unit or "B"], {"create": "CreateTime", "append": "LogAppendTime"}[doc["timestamps"]]))
+        eq(got["retention.ms"] == "-1", doc["retention"] == "forever", doc["name"])
+        eq(round(float(got["min.cleanable.dirty.ratio"]) * 100), doc["compaction"]["dirty_percent"])
+
+
+# ---- librdkafka's client ----
+
+RDKAFKA = """
+import sys
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, NewTopic
+a = AdminClient({"bootstrap.servers": sys.argv[1]})
+def code(future):
+    try:
+        future.result(20)
+    except KafkaException as e:
+        return e.args[0].name()
+    return "ok"
+def told(*topics):
+    return [{n: c.value for n, c in f.result(20).items()} for f in a.describe_configs([ConfigResource("topic", t) for t in topics]).values()]
+new = [NewTopic("rd1", 2, 1, config={"cleanup.policy": "compact"}), NewTopic("rd2", 1, 1, config={"x.y": "1"}), NewTopic("rd3", 1, 3)]
+print([(t, code(f)) for t, f in a.create_topics(new, operation_timeout=5).items()])
+print([(t, code(f)) for t, f in a.create_topics([NewTopic("rd1", 1, 1)]).items()])
+print([len(p.partitions) for n, p in a.list_topics(timeout=20).topics.items() if n == "rd1"])
+print([code(f) for f in a.create_partitions([NewPartitions("rd1", 5)], operation_timeout=5).values()])
+print([code(f) for f in a.alter_configs([ConfigResource("topic", "rd1", set_config={"retention.ms": "5000"})]).values()])
+print([(c["cleanup.policy"], c["retention.ms"]) for c in told("rd1")])
+print([code(f) for f in a.alter_configs([ConfigResource("broker", "0", set_config={"log.retention.ms": "5000"})]).values()])
+print([c["num.partitions"].value for c in (f.result(20) for f in a.describe_configs([ConfigResource("broker", "0")]).values())])
+print([code(f) for f in a.delete_topics(["rd1", "rd2"], operation_timeout=5).values()])
+"""
+
+
+@test("librdkafka's admin client makes, grows, sets, describes and deletes topics", own=True, timeout=90)
+def _():
+    if subprocess.run(["/usr/bin/python3", "-c", "import confluent_kafka"], stderr=subprocess.DEVNULL).returncode:
+        raise Skip("no python3-confluent-kafka")
+    with Weir() as w:
+        p = subprocess.run(["/usr/bin/python3", "-c", RDKAFKA, "%s:%d" % address(w)], capture_output=True, timeout=60 * SLOW)
+        check(p.returncode == 0, p.stderr.decode())
+        eq(p.stdout.decode().splitlines(), [
+            "[('rd1', 'ok'), ('rd2', 'INVALID_CONFIG'), ('rd3', 'INVALID_REPLICATION_FACTOR')]", "[('rd1', 'TOPIC_ALREADY_EXISTS')]", "[2]",
+            "['ok']", "['ok']", "[('delete', '5000')]", "['POLICY_VIOLATION']", "['1']", "['ok', 'UNKNOWN_TOPIC_OR_PART']"])

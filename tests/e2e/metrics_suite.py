@@ -23,7 +23,7 @@ import zlib
 
 from harness import (CE, NDJSON, ROOT, SLOW, TEXT, Later, Raw, Skip, Sse, Weir, Ws, check, eq, expect, query, test,
                      until, weir)
-from kafka_wire import Kafka
+from kafka_wire import Kafka, batch
 
 JSON = {"Content-Type": "application/json"}
 ONE_LOOP = "threads: 1\n"  # so that all readers share one cache of encoded records
@@ -1056,6 +1056,26 @@ def _(w):
             f.moved('weir_connections_accepted_total{listener="kafka"}', 1)
             f.reads('weir_connections{listener="kafka"}', 1)
         until(lambda: 'weir_connections{listener="kafka"} 0' in w.get("/metrics").text, 5, "the connection to be gone")
+
+
+@case("Kafka's producers, their open and their aborted transactions are counted")
+def _(w):
+    t = w.topic()
+    w.push(t, b"1")
+    with Kafka(w) as k, Figures(w) as f:
+        who = {"transactional_id": "metrics"}
+        got = k.call("InitProducerId", 4, transaction_timeout_ms=60000, producer_id=-1, producer_epoch=-1, **who)
+        eq(got["error_code"], 0)
+        who.update(producer_id=got["producer_id"], producer_epoch=got["producer_epoch"])
+        k.call("AddPartitionsToTxn", 3, v3_and_below_topics=[{"name": t, "partitions": [0]}],
+               **{"v3_and_below_" + name: value for name, value in who.items()})
+        records = batch([b"2"], pid=who["producer_id"], epoch=who["producer_epoch"], sequence=0, transactional=True)
+        eq(k.produce(t, records, transactional_id="metrics")["error_code"], 0)
+        f.moved("weir_log_producers", 1)
+        f.moved("weir_log_open_transactions", 1)
+        eq(k.call("EndTxn", 3, committed=False, **who)["error_code"], 0)
+        f.moved("weir_log_aborted_transactions", 1)
+        f.moved("weir_log_open_transactions", 0)
 
 
 # ---- all of them ----

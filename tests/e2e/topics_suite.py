@@ -287,3 +287,15 @@ def _():
         expect(put(w, "t", timestamps="LogAppendTime", segment_bytes="auto"), 200)
         for bad in ({"timestamps": "never"}, {"max_message_bytes": "1GiB"}, {"segment_bytes": 1}):
             expect(put(w, "t", **bad), 400, "invalid_topic_config")
+
+
+@test("timestamps: append gives every record weir's time, from the change on; create keeps the producer's")
+def _(w):
+    t = w.topic()
+    old = 1000000000000
+    put(w, t, timestamps="append")
+    for now, ask in ((True, None), (False, "create"), (True, "append")):
+        if ask:
+            expect(put(w, t, timestamps=ask), 200)
+        w.batch(t, [{"value": 1, "timestamp": old}])
+        eq(w.poll(t)["records"][-1]["timestamp"] > old, now, ask)

@@ -52,6 +52,8 @@ static void on_say(void *ctx, int level, const char *event, const char *text)
 	((struct world *)ctx)->recompressions += strcmp(event, "recompressed") == 0;
 	world_say(ctx, "log %d %s: %s", level, event, text);
 	rot_hear(ctx, event);
+	if (strcmp(event, "producers_broken") == 0)
+		model_fail("%s, though nothing has turned a bit of it", text);
 }
 
 static void on_fatal(void *ctx, const char *text)
@@ -116,6 +118,8 @@ static int open_core(struct world *w, struct fault *fault)
 		rc = state_load(w->state, fault);
 	if (rc == 0)
 		rc = topics_ready(w->topics, fault);
+	if (rc == 0 && producers_are_on(w))
+		rc = producers_open(w);
 	return rc ? rc : log_start(w->log, fault);
 }
 
@@ -295,6 +299,8 @@ static void check_everything(struct world *w)
 	for (uint32_t i = 0; i < w->model.topic_count; i++)
 		scan_topic(w, i);
 	model_scan_end(&w->model, w->rows);
+	if (producers_are_on(w))
+		producers_check(w);
 	rot_settle(w, w->model.unlearnt_lost > 0);
 	world_say(w, "everything was read and is as it should be");
 }
@@ -425,6 +431,8 @@ static void live_a_little(struct world *w)
 		       p->clock + p->space;
 	uint32_t n = below(w, all + 1);
 
+	if (producers_are_on(w) && chance(w, 3))
+		producers_turn(w);
 	if (n < p->sends)
 		client_send(w);
 	else if ((n -= p->sends) < p->commits)

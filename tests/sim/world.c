@@ -141,6 +141,7 @@ static void live(struct world *w)
 	machine_run(life_run, w);
 	w->failed_allocs += machine_failed_allocs() - w->life_failed_allocs;
 	clients_forget(w);
+	producers_forget(w);
 	consumers_forget(w);
 }
 
@@ -235,6 +236,7 @@ void world_run(struct world *w, uint64_t seed)
 	sim_reset(w->sim, seed);
 	model_reset(&w->model);
 	memset(w->consumers, 0, sizeof(w->consumers));
+	producers_reset(w);
 	w->first_boot_done = false;
 	w->rot.pending = w->rot.cut_off = false;
 	w->rot.file_count = 0;

@@ -70,6 +70,38 @@ struct change { /* of a topic, under way */
 	int64_t before[MODEL_PARTS_MAX];
 };
 
+/* Of producers.c. */
+#define WRITERS 4u
+#define WRITER_BATCHES 3000u
+#define WRITINGS_MAX 12u
+
+struct writer_batch {
+	int64_t offset; /* -1: not known */
+	int32_t sequence;
+	uint32_t txn;
+	uint8_t count;
+	bool acked;
+};
+
+struct writer {
+	uint32_t made, unacked; /* batches; the first that was not answered */
+	uint32_t sent;          /* in this life, or answered before */
+	uint32_t txn;           /* number of the transaction that is open, or comes */
+	uint8_t ending;         /* how it is to end */
+	bool marking;           /* the marker is on its way */
+	uint8_t decided[WRITER_BATCHES];
+	struct writer_batch batches[WRITER_BATCHES];
+};
+
+struct writing { /* under way */
+	bool used, marker;
+	struct world *w;
+	uint32_t writer, batch;
+	struct log_commit commit;
+	struct log_record record;
+	uint8_t bytes[400];
+};
+
 struct profile { /* what a seed likes, chosen once */
 	uint32_t sends, commits, moves, maintains, consumers, changes, clock, space, yields;
 	uint64_t journal_file_bytes, segment_bytes, tail_bytes;
@@ -98,6 +130,8 @@ struct world {
 	struct consumer consumers[CONSUMERS];
 	struct send sends[SENDS_MAX];
 	struct change changes[8];
+	struct writer writers[WRITERS];
+	struct writing writings[WRITINGS_MAX];
 	struct job jobs[JOBS_MAX];
 	uint32_t job_count;
 	uint64_t operations, lives, crashes, clean_stops, fatals, refused_starts, failed_allocs, tidied,
@@ -115,6 +149,7 @@ struct world {
 	struct ingest *ingest;
 	struct ingest_queue *queue;
 	struct hub *hub;
+	struct partition *written_to; /* by producers */
 	uint32_t rows[MODEL_ROWS];
 	int64_t state_start;
 };
@@ -150,6 +185,15 @@ void clients_forget(struct world *w); /* the machine is gone */
 bool clients_waiting(const struct world *w);
 void client_run_jobs(struct world *w);
 int client_queue_job(void *ctx, void (*run)(void *arg), void (*done)(void *arg), void *arg);
+
+/* producers.c */
+/* In one seed of three. */
+bool producers_are_on(const struct world *w);
+int producers_open(struct world *w);
+void producers_turn(struct world *w);
+void producers_check(struct world *w);
+void producers_forget(struct world *w);
+void producers_reset(struct world *w);
 
 /* consumers.c */
 void consumer_turn(struct world *w);

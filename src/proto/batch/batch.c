@@ -411,3 +411,9 @@ void batch_put_append_time(uint8_t *batch, const struct batch_head *head, int64_
 	(void)wire_put_u64(batch + AT_MAX_TIMESTAMP, (uint64_t)timestamp_ms);
 	put_crc(batch, head->bytes);
 }
+
+void batch_put_max_timestamp(uint8_t *batch, const struct batch_head *head, int64_t timestamp_ms)
+{
+	(void)wire_put_u64(batch + AT_MAX_TIMESTAMP, (uint64_t)timestamp_ms);
+	put_crc(batch, head->bytes);
+}

@@ -171,6 +171,9 @@ static inline int32_t batch_last_sequence(const struct batch_head *h)
 void batch_place(uint8_t *batch, int64_t base_offset);
 void batch_put_append_time(uint8_t *batch, const struct batch_head *head, int64_t timestamp_ms);
 
+/* Where the head of a client's batch says less or more than its records: the highest timestamp and the checksum. */
+void batch_put_max_timestamp(uint8_t *batch, const struct batch_head *head, int64_t timestamp_ms);
+
 /* Writes the head of a batch whose records stand behind it already, and its checksum. h->crc is ignored. */
 void batch_head_put(uint8_t *batch, const struct batch_head *h);
 

@@ -76,14 +76,15 @@ struct kafka_format {
 };
 
 /*
- * Reads all of `bytes` into *out, a struct of that layout. Texts, bytes and
+ * Reads `bytes` into *out, a struct of that layout; what is left over behind it is
+ * passed over, as Kafka does (librdkafka 2.16 sends such: kafka.md). Texts, bytes and
  * records are views of `bytes`; arrays and parts are in the arena, where they
  * are as long as the count that was read, which is compared with the bytes left
  * before memory is taken. A null text, list or array has a NULL pointer, an empty
  * one has not. A field that the version lacks gets its default. Unknown tags are
  * stepped over.
  *
- * 0; ERR_MALFORMED: cut short, bytes left over, a length or count that cannot be,
+ * 0; ERR_MALFORMED: cut short, a length or count that cannot be,
  * null where the version has none, tags out of order; ERR_LIMIT: the arena's
  * bound; ERR_NOMEM. After an error *out is not to be used.
  */

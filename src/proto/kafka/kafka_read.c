@@ -216,5 +216,5 @@ int kafka_layout_read(const struct kafka_layout *layout, struct kafka_format for
 	read_struct(&r, layout, out);
 	if (r.error) /* and where it stopped, what follows makes no sense */
 		return r.error;
-	return r.wire.bad || wire_left(&r.wire) ? ERR_MALFORMED : 0;
+	return r.wire.bad ? ERR_MALFORMED : 0;
 }

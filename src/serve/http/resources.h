@@ -17,6 +17,12 @@ extern const struct route route_topic_put;
 extern const struct route route_topic_delete;
 extern const struct route route_topic_trim; /* POST /v1/topics/{topic}/trim */
 
+extern const struct route route_groups;    /* GET /v1/groups */
+extern const struct route route_group_get; /* GET /v1/groups/{group} */
+extern const struct route route_group_delete;
+extern const struct route route_group_offsets_get; /* GET /v1/groups/{group}/offsets */
+extern const struct route route_group_offsets_put;
+
 extern const struct route route_backup_start; /* POST /v1/backup */
 extern const struct route route_backup_get;
 

@@ -12,7 +12,7 @@
  *
  *	const struct kafka_handler kafka_handle_metadata = {.run = run_metadata};
  *
- * and a line for it in handlers.def; what is not there is not told in ApiVersions.
+ * Every API of kafka_api.def has one (handlers.c).
  *
  * run() finds the request read, in call->request, and must see to it that the call
  * is ended, now or later, by exactly one of kafka_call_answer, kafka_call_silent and

@@ -8,7 +8,9 @@
 #include "obs/say.h"
 #include "proto/batch/batch.h"
 #include "proto/kafka/kafka_api.h"
+#include "serve/group_clock.h"
 #include "serve/kafka/server.h"
+#include "serve/txn_clock.h"
 #include "sys/sim/sim.h"
 
 /*
@@ -332,6 +334,8 @@ struct world {
 	struct app_loop loop;
 	struct budget budget;
 	struct state *state;
+	struct txn_clock *txn_clock;
+	struct group_clock *group_clock;
 	struct kafka_server *server;
 };
 
@@ -361,13 +365,23 @@ static void build_log(struct world *w)
 				     .idempotency_ttl_ms = 60000,
 				     .compaction_dirty_percent = 50,
 				     .compaction_max_lag_ms = 1000};
+	struct txns_options txns = {0};
+	struct groups_options groups = {0};
 	struct fault fault = {0};
 
 	CHECK(log_open(&o, &w->app.log, &fault) == 0);
 	CHECK(state_new(w->app.log, &w->state) == 0);
 	CHECK(topics_new(w->app.log, w->state, &plain, true, &w->app.topics) == 0);
+	CHECK(offsets_new(w->app.log, w->state, &w->app.offsets) == 0);
+	txns.log = groups.log = w->app.log;
+	txns.state = groups.state = w->state;
+	txns.topics = groups.topics = w->app.topics;
+	txns.offsets = groups.offsets = w->app.offsets;
+	CHECK(txns_new(&txns, &w->app.txns) == 0);
+	CHECK(groups_new(&groups, &w->app.groups) == 0);
 	CHECK(state_load(w->state, &fault) == 0);
 	CHECK(topics_ready(w->app.topics, &fault) == 0);
+	CHECK(txns_ready(w->app.txns, &fault) == 0);
 	CHECK(log_start(w->app.log, &fault) == 0);
 }
 
@@ -402,6 +416,9 @@ static void build(struct world *w, bool users)
 	queue.port = w->loop.port;
 	queue.share = &the_loop.share;
 	CHECK(ingest_queue_new(&queue, &w->loop.queue) == 0);
+	w->app.home = &the_loop;
+	CHECK(txn_clock_new(&w->app, &the_loop, &w->txn_clock) == 0);
+	CHECK(group_clock_new(&w->app, &the_loop, &w->group_clock) == 0);
 	CHECK(kafka_server_new(&o, &w->server, &fault) == 0);
 }
 
@@ -435,6 +452,11 @@ static void take_down(struct world *w)
 	app_loop_fini(&w->app, &the_loop);
 	ingest_queue_free(w->loop.queue);
 	ingest_free(w->app.ingest);
+	txn_clock_free(w->txn_clock);
+	group_clock_free(w->group_clock);
+	txns_free(w->app.txns);
+	groups_free(w->app.groups);
+	offsets_free(w->app.offsets);
 	topics_free(w->app.topics);
 	state_free(w->state);
 	log_close(w->app.log);

@@ -4,12 +4,11 @@
 
 #include "serve/kafka/call.h"
 
-/* Every request that is served. */
-#define HANDLER(symbol, noun) extern const struct kafka_handler kafka_handle_##noun;
-#include "serve/kafka/handlers.def"
-#undef HANDLER
+/* Of every API of kafka_api.def one: kafka_handle_<noun>, in <noun>.c. */
+#define API(symbol, number, title, noun, ...) extern const struct kafka_handler kafka_handle_##noun;
+#include "proto/kafka/kafka_api.def"
+#undef API
 
-/* NULL where nobody handles it. */
-const struct kafka_handler *kafka_handler_find(const struct kafka_api *api);
+const struct kafka_handler *kafka_handler_of(const struct kafka_api *api);
 
 #endif

@@ -7,6 +7,7 @@
  */
 #include "proto/kafka/kafka_error.h"
 #include "serve/kafka/cluster.h"
+#include "serve/topic_conf.h"
 
 struct metadata {
 	struct kafka_call *call;
@@ -92,13 +93,13 @@ static void on_created(void *ctx)
 }
 
 /* Under the entry lock. */
-static void create(struct metadata *m, size_t i, struct slice name, const struct topic_config *config)
+static void create(struct metadata *m, size_t i, struct slice name)
 {
 	struct state_done done = {.port = app_loop(m->call->app, m->call->loop)->port,
 				  .fn = on_created,
 				  .ctx = m};
 	struct fault fault = {0};
-	int rc = topics_create(m->call->app->topics, name, config, false, &done, &m->created[i], &fault);
+	int rc = topic_conf_auto_create(m->call->app->topics, name, &done, &m->created[i], &fault);
 
 	if (rc == 0) {
 		m->pending++;
@@ -107,8 +108,9 @@ static void create(struct metadata *m, size_t i, struct slice name, const struct
 	if (rc == ERR_TOPIC_EXISTS) { /* a moment ago it did not */
 		show_topic(m->call, m->created[i], &m->topics[i]);
 	} else {
-		m->topics[i].error_code =
-			rc == ERR_BAD_TOPIC ? KAFKA_INVALID_TOPIC_EXCEPTION : KAFKA_LEADER_NOT_AVAILABLE;
+		m->topics[i].error_code = rc == ERR_BAD_TOPIC || rc == ERR_FORBIDDEN ?
+						  KAFKA_INVALID_TOPIC_EXCEPTION :
+						  KAFKA_LEADER_NOT_AVAILABLE;
 	}
 	m->created[i] = NULL;
 }
@@ -126,7 +128,7 @@ static void create_missing(struct metadata *m)
 	for (size_t i = 0; i < m->count; i++)
 		if (m->topics[i].error_code == KAFKA_UNKNOWN_TOPIC_OR_PARTITION && m->topics[i].name.ptr) {
 			m->topics[i].error_code = 0;
-			create(m, i, m->topics[i].name, &config);
+			create(m, i, m->topics[i].name);
 		}
 	log_enter_end(app->log);
 }
@@ -153,7 +155,8 @@ static void show_asked(struct kafka_call *call, const struct kafka_metadata_requ
 	struct topic *topic;
 	struct fault fault;
 
-	if (asked->name.ptr) {
+	/* Who asks by UUID leaves the name null, or empty (Java): the UUID counts, as in KafkaApis.scala. */
+	if (asked->name.ptr && is_zero(&asked->topic_id)) {
 		out->name = asked->name;
 		topic = topics_find(call->app->topics, asked->name);
 		if (!topic && topic_name_check(asked->name, &fault))
@@ -163,7 +166,7 @@ static void show_asked(struct kafka_call *call, const struct kafka_metadata_requ
 	} else {
 		out->name = slice_null();
 		out->topic_id = asked->topic_id;
-		topic = is_zero(&asked->topic_id) ? NULL : find_by_id(call, &asked->topic_id);
+		topic = find_by_id(call, &asked->topic_id);
 		if (!topic)
 			out->error_code = KAFKA_UNKNOWN_TOPIC_ID;
 	}

@@ -302,9 +302,7 @@ static int take_frame(struct kafka_session *s, struct slice frame)
 		return 0;
 	}
 	rc = kafka_header_read(buf_slice(&call->frame), &call->header, &call->body);
-	if (rc == 0)
-		call->handler = kafka_handler_find(call->header.api);
-	if (rc || !call->handler) {
+	if (rc) {
 		s->running++;
 		if (rc == ERR_UNSUPPORTED_API && call->header.key == KAFKA_API_VERSIONS)
 			answer_versions(call);
@@ -314,6 +312,7 @@ static int take_frame(struct kafka_session *s, struct slice frame)
 						      "a request of an API or version that is not served");
 		return s->closing ? -1 : 0;
 	}
+	call->handler = kafka_handler_of(call->header.api);
 	if (may_begin(s, call)) {
 		begin(s, call);
 		return s->closing ? -1 : 0;

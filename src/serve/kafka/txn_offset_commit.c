@@ -100,6 +100,11 @@ static void run_txn_offset_commit(struct kafka_call *call)
 			      .epoch = in->producer_epoch};
 	struct txn_wait *w = txn_wait_new(call, sizeof(struct committing), answer);
 	struct committing *c = (struct committing *)w;
+	struct group_who member = {.group = in->group_id,
+				   .member_id = in->member_id,
+				   .instance_id = in->group_instance_id,
+				   .generation = in->generation_id};
+	int rc;
 
 	if (!w)
 		return;
@@ -107,8 +112,11 @@ static void run_txn_offset_commit(struct kafka_call *call)
 		kafka_call_fail(call, "no memory for an answer");
 		return;
 	}
-	txn_wait_result(w, txn_commit_offsets(call->app->txns, &w->txn, &who, in->group_id, c->items,
-					      c->count, log_now_ms(call->app->log)));
+	rc = groups_check_commit(call->app->groups, &member, true);
+	if (rc == 0)
+		rc = txn_commit_offsets(call->app->txns, &w->txn, &who, in->group_id, c->items, c->count,
+					log_now_ms(call->app->log));
+	txn_wait_result(w, rc);
 }
 
 const struct kafka_handler kafka_handle_txn_offset_commit = {.run = run_txn_offset_commit, .home = true};

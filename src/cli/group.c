@@ -1,0 +1,377 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli/client.h"
+#include "cli/commands.h"
+#include "cli/reply.h"
+#include "cli/say.h"
+#include "json/json.h"
+#include "json/json_write.h"
+
+static int run_list(const struct args *args);
+static int run_show(const struct args *args);
+static int run_reset(const struct args *args);
+static int run_delete(const struct args *args);
+
+static const struct cli_option list_options[] = {
+	{.name = "json", .doc = "print the server's JSON"},
+	{0},
+};
+
+static const struct cli_option show_options[] = {
+	{.name = "json", .doc = "print the server's JSON: the group, then its offsets, a line each"},
+	{0},
+};
+
+static const struct cli_option reset_options[] = {
+	{.name = "to",
+	 .value = "CURSOR",
+	 .doc = "where the group is to go on: a cursor, earliest, latest",
+	 .complete = CLI_COMPLETE_WORDS,
+	 .words = "earliest latest"},
+	{.name = "topics",
+	 .value = "A,B",
+	 .doc = "of which topics; with earliest and latest they must be named"},
+	{.name = "json", .doc = "print the server's JSON"},
+	{0},
+};
+
+static const struct cli_option delete_options[] = {
+	{.name = "yes", .letter = 'y', .doc = "do not ask on a terminal"},
+	{0},
+};
+
+static const struct cli_example reset_examples[] = {
+	{"weir group reset billing --to earliest --topics orders", "read orders again from the beginning"},
+	{0},
+};
+
+static const struct command group_list = {
+	.name = "list",
+	.parent = &command_group,
+	.synopsis = "",
+	.summary = "Lists the consumer groups.",
+	.options = list_options,
+	.client = true,
+	.run = run_list,
+};
+static const struct command group_show = {
+	.name = "show",
+	.parent = &command_group,
+	.synopsis = "GROUP",
+	.summary = "Shows members, offsets and lag of a consumer group.",
+	.options = show_options,
+	.operands_min = 1,
+	.operands_max = 1,
+	.client = true,
+	.run = run_show,
+};
+static const struct command group_reset = {
+	.name = "reset",
+	.parent = &command_group,
+	.synopsis = "GROUP",
+	.summary = "Sets the offsets of a consumer group that has no members.",
+	.options = reset_options,
+	.examples = reset_examples,
+	.operands_min = 1,
+	.operands_max = 1,
+	.client = true,
+	.run = run_reset,
+};
+static const struct command group_delete = {
+	.name = "delete",
+	.parent = &command_group,
+	.synopsis = "GROUP",
+	.summary = "Deletes a consumer group that has no members, with its offsets.",
+	.options = delete_options,
+	.operands_min = 1,
+	.operands_max = 1,
+	.client = true,
+	.run = run_delete,
+};
+
+static const struct command *const children[] = {
+	&group_list, &group_show, &group_reset, &group_delete, NULL,
+};
+
+const struct command command_group = {
+	.name = "group",
+	.synopsis = "",
+	.summary = "Lists, shows, resets and deletes consumer groups.",
+	.children = children,
+};
+
+static void group_target(struct buf *target, const char *group, const char *behind)
+{
+	buf_init(target, 64u << 10);
+	buf_append_str(target, "/v1/groups/");
+	http_percent_append(target, slice_str(group));
+	buf_append_str(target, behind);
+}
+
+/* ---- list ---- */
+
+struct listing {
+	struct buf next; /* the page to ask for; empty: the first, or none */
+	uint32_t printed;
+	bool json;
+};
+
+static void print_row(struct json_cursor *c)
+{
+	struct slice text[4] = {SLICE_LIT("?"), SLICE_LIT("?"), SLICE_LIT("?"), SLICE_LIT("?")};
+	static const char *const names[4] = {"group", "state", "members", "offsets"};
+	struct json_value value;
+	struct slice member;
+
+	json_object_begin(c);
+	while (json_object_next(c, &member)) {
+		if (json_take(c, &value) != 0)
+			return;
+		for (int i = 0; i < 4; i++)
+			if (json_name_is(member, names[i]))
+				text[i] = reply_bare(value);
+	}
+	printf("%-32.*s %-20.*s %8.*s %8.*s\n", (int)text[0].len, (const char *)text[0].ptr, (int)text[1].len,
+	       (const char *)text[1].ptr, (int)text[2].len, (const char *)text[2].ptr, (int)text[3].len,
+	       (const char *)text[3].ptr);
+}
+
+static void print_group(struct listing *l, struct json_cursor *c)
+{
+	struct json_value value;
+
+	if (!l->json)
+		print_row(c);
+	else if (json_take(c, &value) == 0)
+		printf("%s%.*s", l->printed ? "," : "", (int)value.raw.len, (const char *)value.raw.ptr);
+	l->printed++;
+}
+
+static int print_page(struct listing *l, struct slice content)
+{
+	struct json_value value;
+	struct json_cursor c;
+	struct slice name;
+
+	buf_clear(&l->next);
+	json_cursor_init(&c, content);
+	json_object_begin(&c);
+	while (json_object_next(&c, &name)) {
+		if (json_name_is(name, "next") && json_take(&c, &value) == 0) {
+			if (value.kind == JSON_STRING)
+				buf_append_slice(&l->next, reply_bare(value));
+		} else if (json_name_is(name, "groups") && json_peek(&c) == JSON_ARRAY) {
+			json_array_begin(&c);
+			while (json_array_next(&c))
+				print_group(l, &c);
+		} else {
+			json_skip(&c);
+		}
+	}
+	return json_end(&c) == 0 ? CLI_DONE : cli_fail("the server's answer is not a list of groups");
+}
+
+static int list_page(const struct args *args, struct listing *l, bool first)
+{
+	struct client_reply r;
+	struct buf target;
+
+	buf_init(&target, 64u << 10);
+	buf_append_str(&target, "/v1/groups");
+	if (!first)
+		client_query(&target, "after", buf_slice(&l->next));
+	int code = reply_call(args, HTTP_GET, buf_slice(&target), slice_null(), &r);
+	if (!code && first && l->json)
+		printf("{\"groups\":[");
+	else if (!code && first && isatty(STDOUT_FILENO))
+		printf("%-32s %-20s %8s %8s\n", "GROUP", "STATE", "MEMBERS", "OFFSETS");
+	if (!code)
+		code = print_page(l, buf_slice(&r.content));
+	client_reply_fini(&r);
+	buf_fini(&target);
+	return code;
+}
+
+static int run_list(const struct args *args)
+{
+	struct listing l = {.json = args_has(args, "json")};
+
+	buf_init(&l.next, 8192);
+	int code = list_page(args, &l, true);
+	while (code == CLI_DONE && l.next.len > 0)
+		code = list_page(args, &l, false);
+	if (code == CLI_DONE && l.json)
+		printf("],\"next\":null}\n");
+	buf_fini(&l.next);
+	return code || cli_flush() ? code : CLI_FAILED;
+}
+
+/* ---- offsets ---- */
+
+/* A line a partition: topic, partition, offset, end, lag. */
+static void print_partition(struct json_cursor *c, struct slice topic)
+{
+	struct slice text[4] = {SLICE_LIT("?"), SLICE_LIT("?"), SLICE_LIT("?"), SLICE_LIT("?")};
+	static const char *const names[4] = {"partition", "offset", "end", "lag"};
+	struct json_value value;
+	struct slice member;
+
+	json_object_begin(c);
+	while (json_object_next(c, &member)) {
+		if (json_take(c, &value) != 0)
+			return;
+		for (int i = 0; i < 4; i++)
+			if (json_name_is(member, names[i]))
+				text[i] = reply_bare(value);
+	}
+	printf("%-32.*s %10.*s %14.*s %14.*s %10.*s\n", (int)topic.len, (const char *)topic.ptr,
+	       (int)text[0].len, (const char *)text[0].ptr, (int)text[1].len, (const char *)text[1].ptr,
+	       (int)text[2].len, (const char *)text[2].ptr, (int)text[3].len, (const char *)text[3].ptr);
+}
+
+static void print_topic(struct json_cursor *c)
+{
+	struct slice topic = SLICE_LIT("?"), member;
+	struct json_value value;
+
+	json_object_begin(c);
+	while (json_object_next(c, &member)) {
+		if (json_name_is(member, "topic") && json_take(c, &value) == 0) {
+			topic = reply_bare(value);
+		} else if (json_name_is(member, "partitions") && json_peek(c) == JSON_ARRAY) {
+			json_array_begin(c);
+			while (json_array_next(c))
+				print_partition(c, topic);
+		} else {
+			json_skip(c);
+		}
+	}
+}
+
+static int print_offsets(const struct args *args, struct slice content)
+{
+	struct json_value value = {0};
+	struct json_cursor c;
+	struct slice name;
+
+	if (args_has(args, "json"))
+		return reply_print(args, content);
+	if (isatty(STDOUT_FILENO))
+		printf("%-32s %10s %14s %14s %10s\n", "TOPIC", "PARTITION", "OFFSET", "END", "LAG");
+	json_cursor_init(&c, content);
+	json_object_begin(&c);
+	while (json_object_next(&c, &name)) {
+		if (json_name_is(name, "topics") && json_peek(&c) == JSON_ARRAY) {
+			json_array_begin(&c);
+			while (json_array_next(&c))
+				print_topic(&c);
+		} else if (json_name_is(name, "cursor")) {
+			json_take(&c, &value);
+		} else {
+			json_skip(&c);
+		}
+	}
+	if (json_end(&c) != 0)
+		return cli_fail("the server's answer is not JSON");
+	if (value.kind == JSON_STRING)
+		printf("cursor: %.*s\n", (int)reply_bare(value).len, (const char *)reply_bare(value).ptr);
+	return cli_flush() ? CLI_DONE : CLI_FAILED;
+}
+
+/* ---- the others ---- */
+
+static int show_part(const struct args *args, const char *behind,
+		     int (*print)(const struct args *args, struct slice content))
+{
+	struct client_reply r;
+	struct buf target;
+
+	group_target(&target, args->operands[0], behind);
+	int code = reply_call(args, HTTP_GET, buf_slice(&target), slice_null(), &r);
+	if (!code)
+		code = print(args, buf_slice(&r.content));
+	client_reply_fini(&r);
+	buf_fini(&target);
+	return code;
+}
+
+static int run_show(const struct args *args)
+{
+	int code = show_part(args, "", reply_print);
+
+	return code ? code : show_part(args, "/offsets", print_offsets);
+}
+
+static void put_topics(struct buf *body, const char *list)
+{
+	json_put_name(body, "topics");
+	json_put_open(body, '[');
+	while (*list) {
+		size_t len = strcspn(list, ",");
+		json_put_item(body);
+		json_put_string_lossy(body, slice_make(list, len));
+		list += len + (list[len] == ',');
+	}
+	json_put_close(body, ']');
+}
+
+static int run_reset(const struct args *args)
+{
+	const char *to = args_value(args, "to"), *topics = args_value(args, "topics");
+	struct client_reply r;
+	struct buf target, body;
+
+	if (!to)
+		return cli_misuse("reset needs --to CURSOR: where the group is to go on");
+	if (!topics && (strcmp(to, "earliest") == 0 || strcmp(to, "latest") == 0))
+		return cli_misuse("--to %s needs --topics A,B: of which topics", to);
+	buf_init(&body, 1u << 20);
+	json_put_open(&body, '{');
+	json_put_name(&body, "cursor");
+	json_put_string_lossy(&body, slice_str(to));
+	if (topics)
+		put_topics(&body, topics);
+	json_put_close(&body, '}');
+	group_target(&target, args->operands[0], "/offsets");
+	int code = reply_call(args, HTTP_PUT, buf_slice(&target), buf_slice(&body), &r);
+	if (!code)
+		code = print_offsets(args, buf_slice(&r.content));
+	client_reply_fini(&r);
+	buf_fini(&target);
+	buf_fini(&body);
+	return code;
+}
+
+/* On a terminal only: a script has said what it wants. */
+static bool is_sure(const struct args *args)
+{
+	char answer[1100] = "";
+
+	if (args_has(args, "yes") || !isatty(STDIN_FILENO) || !isatty(STDERR_FILENO))
+		return true;
+	fprintf(stderr,
+		"This deletes group %s with its offsets. Type its name to go on: ", args->operands[0]);
+	if (!fgets(answer, sizeof(answer), stdin))
+		return false;
+	answer[strcspn(answer, "\r\n")] = 0;
+	return strcmp(answer, args->operands[0]) == 0;
+}
+
+static int run_delete(const struct args *args)
+{
+	struct client_reply r;
+	struct buf target;
+
+	if (!is_sure(args))
+		return cli_fail("nothing was deleted");
+	group_target(&target, args->operands[0], "");
+	int code = reply_call(args, HTTP_DELETE, buf_slice(&target), slice_null(), &r);
+	if (!code)
+		cli_say("group %s is deleted", args->operands[0]);
+	client_reply_fini(&r);
+	buf_fini(&target);
+	return code;
+}

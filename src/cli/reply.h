@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef WEIR_CLI_REPLY_H
+#define WEIR_CLI_REPLY_H
+
+#include "cli/client.h"
+#include "json/json.h"
+
+/* What the commands share that ask the server something and print what it says. */
+
+/* A call whose refusal is told. CLI_DONE with a 2xx answer in *r; *r is to be ended in any case. */
+int reply_call(const struct args *args, enum http_method method, struct slice target, struct slice body,
+	       struct client_reply *r);
+
+/* The server's JSON with --json, else a line a member. CLI_DONE, CLI_FAILED. */
+int reply_print(const struct args *args, struct slice content);
+
+/* A scalar without its quotes; text with escapes stays as it was written. */
+struct slice reply_bare(struct json_value v);
+
+#endif
