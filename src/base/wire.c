@@ -6,19 +6,6 @@ struct wire_reader wire_reader_make(struct slice s)
 	return (struct wire_reader){.at = s.ptr, .end = s.len ? s.ptr + s.len : s.ptr, .bad = false};
 }
 
-/* Gives the place of the next n bytes and steps over them, or NULL. */
-static const uint8_t *take(struct wire_reader *r, size_t n)
-{
-	const uint8_t *at = r->at;
-
-	if (r->bad || wire_left(r) < n) {
-		r->bad = true;
-		return NULL;
-	}
-	r->at += n;
-	return at;
-}
-
 uint16_t wire_load_u16(const uint8_t *at)
 {
 	uint16_t v;
@@ -43,40 +30,33 @@ uint64_t wire_load_u64(const uint8_t *at)
 	return __builtin_bswap64(v);
 }
 
-uint8_t wire_u8(struct wire_reader *r)
-{
-	const uint8_t *at = take(r, 1);
-
-	return at ? *at : 0;
-}
-
 uint16_t wire_u16(struct wire_reader *r)
 {
-	const uint8_t *at = take(r, 2);
+	const uint8_t *at = wire_take(r, 2);
 
 	return at ? wire_load_u16(at) : 0;
 }
 
 uint32_t wire_u32(struct wire_reader *r)
 {
-	const uint8_t *at = take(r, 4);
+	const uint8_t *at = wire_take(r, 4);
 
 	return at ? wire_load_u32(at) : 0;
 }
 
 uint64_t wire_u64(struct wire_reader *r)
 {
-	const uint8_t *at = take(r, 8);
+	const uint8_t *at = wire_take(r, 8);
 
 	return at ? wire_load_u64(at) : 0;
 }
 
-uint64_t wire_uvarint(struct wire_reader *r)
+uint64_t wire_uvarint_slowly(struct wire_reader *r)
 {
 	uint64_t v = 0;
 
 	for (unsigned shift = 0; shift < 64; shift += 7) {
-		const uint8_t *at = take(r, 1);
+		const uint8_t *at = wire_take(r, 1);
 		if (!at)
 			return 0;
 		if (shift == 63 && *at > 1)
@@ -94,7 +74,7 @@ uint32_t wire_uvarint32(struct wire_reader *r)
 	uint32_t v = 0;
 
 	for (unsigned shift = 0; shift < 32; shift += 7) {
-		const uint8_t *at = take(r, 1);
+		const uint8_t *at = wire_take(r, 1);
 		if (!at)
 			return 0;
 		if (shift == 28 && *at > 0xf)
@@ -107,13 +87,6 @@ uint32_t wire_uvarint32(struct wire_reader *r)
 	return 0;
 }
 
-int64_t wire_varint(struct wire_reader *r)
-{
-	uint64_t v = wire_uvarint(r);
-
-	return (int64_t)((v >> 1) ^ (0 - (v & 1)));
-}
-
 double wire_f64(struct wire_reader *r)
 {
 	uint64_t bits = wire_u64(r);
@@ -121,13 +94,6 @@ double wire_f64(struct wire_reader *r)
 
 	memcpy(&v, &bits, sizeof(v));
 	return v;
-}
-
-struct slice wire_bytes(struct wire_reader *r, size_t n)
-{
-	const uint8_t *at = take(r, n);
-
-	return at ? slice_make(at, n) : slice_null();
 }
 
 uint8_t *wire_put_u8(uint8_t *at, uint8_t v)

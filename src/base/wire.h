@@ -17,19 +17,69 @@ struct wire_reader {
 };
 
 struct wire_reader wire_reader_make(struct slice s);
-uint8_t wire_u8(struct wire_reader *r);
 uint16_t wire_u16(struct wire_reader *r);
 uint32_t wire_u32(struct wire_reader *r);
 uint64_t wire_u64(struct wire_reader *r);
-uint64_t wire_uvarint(struct wire_reader *r);
 uint32_t wire_uvarint32(struct wire_reader *r); /* at most 5 bytes, and no more than fit */
-int64_t wire_varint(struct wire_reader *r);     /* zigzag */
 double wire_f64(struct wire_reader *r);         /* IEEE 754, every bit pattern */
-struct slice wire_bytes(struct wire_reader *r, size_t n);
 
 static inline size_t wire_left(const struct wire_reader *r)
 {
 	return (size_t)(r->end - r->at);
+}
+
+/* The place of the next n bytes, behind which the reader stands then; NULL where there are fewer, or it is bad. */
+static inline const uint8_t *wire_take(struct wire_reader *r, size_t n)
+{
+	const uint8_t *at = r->at;
+
+	if (r->bad || wire_left(r) < n) {
+		r->bad = true;
+		return NULL;
+	}
+	r->at += n;
+	return at;
+}
+
+static inline uint8_t wire_u8(struct wire_reader *r)
+{
+	const uint8_t *at = wire_take(r, 1);
+
+	return at ? *at : 0;
+}
+
+static inline struct slice wire_bytes(struct wire_reader *r, size_t n)
+{
+	const uint8_t *at = wire_take(r, n);
+
+	return at ? slice_make(at, n) : slice_null();
+}
+
+/* What the other two do for more than two bytes, or at the end. */
+uint64_t wire_uvarint_slowly(struct wire_reader *r);
+
+/* Most are of one or two bytes: records are made of them, seven in each. */
+static inline uint64_t wire_uvarint(struct wire_reader *r)
+{
+	if (wire_left(r) >= 2 && !r->bad) {
+		uint32_t a = r->at[0], b = r->at[1];
+		if (a < 0x80) {
+			r->at += 1;
+			return a;
+		}
+		if (b < 0x80) {
+			r->at += 2;
+			return (a & 0x7f) | b << 7;
+		}
+	}
+	return wire_uvarint_slowly(r);
+}
+
+static inline int64_t wire_varint(struct wire_reader *r) /* zigzag */
+{
+	uint64_t v = wire_uvarint(r);
+
+	return (int64_t)((v >> 1) ^ (0 - (v & 1)));
 }
 
 /* Writers into memory the caller has made large enough; each gives the place behind. */

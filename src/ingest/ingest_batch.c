@@ -566,11 +566,10 @@ static void finish(struct ingest_queue *q, struct ingest_batches *r)
 {
 	for (uint32_t i = 0; i < r->count; i++) {
 		struct ingest_batch *item = &r->items[i];
-		struct partition_range range;
-		if (item->err)
-			continue;
-		partition_range(topic_partition(item->found, (uint32_t)item->partition), &range);
-		item->log_start = range.start;
+		struct partition_edges edges;
+		if (item->err == 0 &&
+		    partition_edges(topic_partition(item->found, (uint32_t)item->partition), &edges) == 0)
+			item->log_start = edges.start;
 	}
 	count_results(q, r);
 	count_in_flight(q, -1);

@@ -20,7 +20,8 @@
 #include "ingest/txn_table.h"
 #include "log/producers.h"
 
-#define BYTES_MAX_DEFAULT ((size_t)256 << 20)
+/* With it the rows are some 16 MiB at most: the state is written again in one commit (state_tidy). */
+#define BYTES_MAX_DEFAULT ((size_t)32 << 20)
 #define EPOCH_LAST   \
 	(INT16_MAX - \
 	 1) /* given to a producer; one more is left to fence it (TransactionMetadata.isEpochExhausted) */

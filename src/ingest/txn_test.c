@@ -318,6 +318,40 @@ static void an_id_that_is_not_used_is_forgotten(void **state)
 	assert_true(a.producer_id > b.producer_id);
 }
 
+static void ids_are_bounded(void **state)
+{
+	struct world *w = *state;
+	char id[8000];
+	struct txn_init ask = {.timeout_ms = MINUTE, .producer_id = -1, .epoch = -1};
+	struct asked a = {.call = {.on_done = on_done}};
+	struct who p = {.id = id};
+	struct txns_stats stats;
+	int rc = TXN_LATER;
+
+	memset(id, 'x', sizeof(id));
+	id[sizeof(id) - 1] = 0;
+	ask.id = slice_str(id);
+	for (uint32_t i = 0; i < 10000 && rc == TXN_LATER; i++) {
+		(void)snprintf(id, 12, "%011u", i);
+		id[11] = 'x';
+		rc = txn_init(w->txns, &a.call, &ask, w->now_ms);
+		if (i % 500 == 0)
+			settle(w);
+	}
+	settle(w);
+	assert_int_equal(rc, ERR_COORDINATOR);
+	txns_stats(w->txns, &stats);
+	assert_in_range(stats.bytes, (32 << 20) - 9000, 32 << 20);
+	w->now_ms += 8 * DAY_MS;
+	while (txns_deadline_ms(w->txns) <= w->now_ms)
+		txns_tick(w->txns, w->now_ms);
+	settle(w);
+	txns_stats(w->txns, &stats);
+	assert_int_equal(stats.ids, 0);
+	assert_int_equal(stats.bytes, 0);
+	assert_int_equal(init_as(w, &p, NULL, MINUTE), 0);
+}
+
 static void a_long_state_is_written_again(void **state)
 {
 	struct world *w = *state;
@@ -360,6 +394,7 @@ int main(void)
 		TEST(offsets_go_with_the_transaction),
 		TEST(a_topic_that_goes_does_not_hold_up_the_end),
 		TEST(an_id_that_is_not_used_is_forgotten),
+		TEST(ids_are_bounded),
 		TEST(a_long_state_is_written_again),
 	};
 

@@ -12,6 +12,7 @@
 
 #include "log/backup.h"
 #include "log/log.h"
+#include "log/producer_table.h"
 #include "log/producers.h"
 #include "log/verify.h"
 #include "proto/batch/batch.h"
@@ -718,6 +719,31 @@ static void a_batch_is_not_counted_twice_by_checkpoint_and_journal(void **state)
 	assert_int_equal(stable(f), 8);
 }
 
+/* A group that became durable while the checkpoint was being made is in the file and in the journal. */
+static void what_the_file_has_is_not_taken_from_the_journal_again(void **state)
+{
+	static const struct hash_key key = {1, 2};
+	struct producer_counts counts = {0};
+	struct producer_table table;
+	uint8_t bytes[BATCH_BYTES];
+	struct batch_head head;
+	struct slice batch;
+
+	(void)state;
+	producer_table_init(&table, &counts, &key);
+	table.from = 11;
+	batch = slice_make(bytes, make_batch(bytes, &(struct wanted){.id = 3, .transactional = true}));
+	for (int64_t at = 10; at < 12; at++) {
+		batch_place(bytes, at);
+		assert_int_equal(batch_head_read(batch, &head), 0);
+		assert_int_equal(producer_table_apply(&table, &head, batch, 1), 0);
+		assert_int_equal(table.count, at == 11);
+	}
+	assert_int_equal(table.open_first->state.open_offset, 11);
+	assert_int_equal(table.open_first->state.batch_count, 1);
+	producer_table_fini(&table);
+}
+
 static void damage(const char *path, bool remove)
 {
 	FILE *file = remove ? NULL : fopen(path, "r+b");
@@ -920,6 +946,7 @@ int main(void)
 		TEST(a_marker_in_flight_ends_the_transaction_for_who_comes_behind),
 		TEST(a_checkpoint_takes_along_what_is_known_in_one_file),
 		TEST(a_batch_is_not_counted_twice_by_checkpoint_and_journal),
+		cmocka_unit_test(what_the_file_has_is_not_taken_from_the_journal_again),
 		TEST(a_file_that_is_gone_or_broken_is_made_anew_from_the_segments),
 		TEST(verify_names_the_file_and_repair_has_it_made_anew),
 		TEST(a_backup_takes_the_file_along),

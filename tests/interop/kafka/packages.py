@@ -5,11 +5,13 @@ Each function gives what it takes to run something and fetches it the first time
 folder that is there whole has a file `.whole` naming what is in it. Versions are
 pinned here and in java/pom.xml and go/go.mod; nothing that was fetched is committed.
 """
+import hashlib
 import os
 import re
 import shutil
 import subprocess
 import sys
+import threading
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.abspath(os.path.join(HERE, "../../.."))
@@ -25,6 +27,9 @@ GO_TOOLCHAIN = "v0.0.1-go1.26.8.linux-amd64"
 COPY = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies"
 
 
+_one_at_a_time = threading.RLock()
+
+
 class Missing(Exception):
     pass
 
@@ -38,6 +43,11 @@ def run(command, **more):
 
 def folder(name, what, make):
     """CACHE/name, made by make(path) unless it holds `what` already."""
+    with _one_at_a_time:
+        return _folder(name, what, make)
+
+
+def _folder(name, what, make):
     path = os.path.join(CACHE, name)
     mark = os.path.join(path, ".whole")
     try:
@@ -72,16 +82,13 @@ def java_classes(version):
     """The class path of the client programs in java/, compiled against that version's jars."""
     lib = broker_jars() if version == BROKER else jars(version, "clients")
     sources = sorted(os.path.join(HERE, "java", n) for n in os.listdir(os.path.join(HERE, "java")) if n.endswith(".java"))
-    out = os.path.join(CACHE, "classes-" + version)
-    newest = max(os.path.getmtime(s) for s in sources)
-    if not os.path.isdir(out) or os.path.getmtime(out) < newest:
-        shutil.rmtree(out, ignore_errors=True)
-        os.makedirs(out)
-        try:
-            run(["javac", "-nowarn", "-d", out, "-cp", lib + "/*"] + sources)
-        except Missing:
-            shutil.rmtree(out)
-            raise
+    def make(path):
+        run(["javac", "-nowarn", "-d", path, "-cp", lib + "/*"] + sources)
+    digest = hashlib.sha256()
+    for s in sources:
+        with open(s, "rb") as f:
+            digest.update(f.read())
+    out = folder("classes-" + version, "Java programs for %s, sources %s" % (version, digest.hexdigest()[:16]), make)
     return "%s:%s/*" % (out, lib)
 
 
@@ -139,11 +146,9 @@ def go_command():
 
 def go_program(name):
     out = os.path.join(CACHE, "go-programs", name)
-    sources = [os.path.join(b, n) for b, _, names in os.walk(os.path.join(HERE, "go")) for n in names]
-    if not os.path.exists(out) or os.path.getmtime(out) < max(os.path.getmtime(s) for s in sources):
-        go = go_command()
-        env = dict(os.environ, CGO_ENABLED="0", GOFLAGS="-mod=readonly -buildvcs=false")
-        if "/kafka/go/" in go:
-            env.update(GOROOT=os.path.dirname(os.path.dirname(go)), GOTOOLCHAIN="local")
-        run([go, "build", "-o", out, "./" + name], cwd=os.path.join(HERE, "go"), env=env)
+    go = go_command()
+    env = dict(os.environ, CGO_ENABLED="0", GOFLAGS="-mod=readonly -buildvcs=false")
+    if "/kafka/go/" in go:
+        env.update(GOROOT=os.path.dirname(os.path.dirname(go)), GOTOOLCHAIN="local")
+    run([go, "build", "-o", out, "./" + name], cwd=os.path.join(HERE, "go"), env=env)  # it knows what has changed
     return out

@@ -163,7 +163,7 @@ class Run:
         if line.startswith("@"):
             self.answer(line[1:].split(" "))
         elif not found:
-            if not self.chatter or line[:12] != self.chatter[-1][:12]:
+            if not self.chatter or line[:40] != self.chatter[-1][:40]:
                 self.chatter.append(line[:400])
         elif found.group(1) == "FAIL":
             self.fail(found.group(2), found.group(3) or "")

@@ -273,7 +273,15 @@ func restart() {
 	count := 0
 	feed := func(n int) {
 		for i := 0; i < n; i++ {
-			Must(p.SendMessages(messages(topic, count, count+1)), "produce")
+			// Against Kafka it gives some up; what a program does then is try again.
+			Until("an answer", 40, func() bool {
+				err := p.SendMessages(messages(topic, count, count+1))
+				var each sarama.ProducerErrors
+				if errors.As(err, &each) {
+					fmt.Println("produce:", each[0].Err)
+				}
+				return err == nil
+			})
 			count++
 		}
 	}
