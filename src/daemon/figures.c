@@ -220,6 +220,7 @@ static void put_memory(struct metrics_scrape *s, const struct budget *b)
 static void put_all(void *ctx, struct metrics_scrape *s)
 {
 	struct parts *p = ctx;
+	struct offsets_stats offsets;
 
 	put_log(s, p->app.log);
 	put_seen(s, log_seen(p->app.log));
@@ -235,6 +236,9 @@ static void put_all(void *ctx, struct metrics_scrape *s)
 		}
 	}
 	metrics_put(s, METRIC_TOPICS, 0, topics_count(p->app.topics));
+	offsets_stats(p->app.offsets, &offsets);
+	metrics_put(s, METRIC_GROUP_OFFSETS, 0, (int64_t)offsets.committed);
+	metrics_put(s, METRIC_GROUP_OFFSETS_BYTES, 0, (int64_t)offsets.bytes);
 	metrics_put(s, METRIC_RELOAD_OK, 0, atomic_load(&p->reload_ok));
 	metrics_put(s, METRIC_RELOAD_TIME, 0, atomic_load(&p->reload_ns));
 }

@@ -21,6 +21,7 @@
 #include "base/mem.h"
 #include "deliver/inner.h"
 #include "log/producers.h"
+#include "log/segment.h"
 #include "proto/batch/batch.h"
 
 #define READS_MAX 4u              /* of one fetch at once */
@@ -188,8 +189,10 @@ static int start_read(struct fetch *f, struct fetch_part *part, size_t bytes, si
 
 static void drop_pieces(struct fetch_part *part)
 {
-	for (struct fetch_piece *piece = part->first; piece; piece = piece->next)
+	for (struct fetch_piece *piece = part->first; piece; piece = piece->next) {
 		blob_unref(piece->blob);
+		file_ref_release(piece->file);
+	}
 	part->first = part->last = NULL;
 	part->bytes = 0;
 }
@@ -201,21 +204,21 @@ void fetch_drop(struct fetch *f)
 	f->bytes = 0;
 }
 
-/* Takes the view's reference. */
-static int add_piece(struct fetch *f, struct fetch_part *part, const struct log_view *view)
+/* Takes the references. */
+static int add_piece(struct fetch *f, struct fetch_part *part, const struct fetch_piece *from)
 {
 	struct fetch_piece *piece = arena_alloc(f->options.arena, sizeof(*piece));
 
 	if (!piece)
 		return ERR_NOMEM;
-	*piece = (struct fetch_piece){.blob = view->blob, .part = view->batches};
+	*piece = *from;
 	if (part->last)
 		part->last->next = piece;
 	else
 		part->first = piece;
 	part->last = piece;
-	part->bytes += view->batches.len;
-	f->bytes += view->batches.len;
+	part->bytes += from->part.len;
+	f->bytes += from->part.len;
 	return 0;
 }
 
@@ -281,6 +284,14 @@ static void shut_for_room(struct fetch *f, struct fetch_part *part)
 	shut(f, part, true);
 }
 
+/* Nothing from here on is to be taken out of a view: it is not decided, or there is a file. */
+static int64_t limit_of(const struct fetch *f, const struct fetch_part *part)
+{
+	int64_t limit = f->options.committed ? part->stable : INT64_MAX;
+
+	return part->file_at > part->next && part->file_at < limit ? part->file_at : limit;
+}
+
 /*
  * Of a view what lies before the last stable offset (which is always between two
  * batches) and has room; where it is the first of all, one batch has room in any case.
@@ -288,7 +299,7 @@ static void shut_for_room(struct fetch *f, struct fetch_part *part)
 static void cut_view(const struct fetch *f, const struct fetch_part *part, struct log_view *view, size_t room,
 		     bool first)
 {
-	int64_t limit = f->options.committed ? part->stable : INT64_MAX;
+	int64_t limit = limit_of(f, part);
 	struct slice rest = view->batches;
 	struct batch_head head;
 	size_t taken = 0;
@@ -336,9 +347,11 @@ static bool is_decided(const struct fetch *f, const struct fetch_part *part, con
 	       (batch_head_read(view->batches, &head) == 0 && head.base_offset < part->stable);
 }
 
-static void take_view(struct fetch *f, struct fetch_part *part, struct log_view *view)
+/* `aside` was set aside for it: no more, since parts before it may wait for the rest. */
+static void take_view(struct fetch *f, struct fetch_part *part, struct log_view *view, size_t aside)
 {
-	size_t room = min_size(room_of_part(part), room_of_all(f));
+	size_t free_room = min_size(room_of_part(part), room_of_all(f));
+	size_t room = min_size(free_room, aside);
 	bool decided;
 
 	if (view->gap.from < view->gap.to) { /* as if compacted away */
@@ -348,15 +361,15 @@ static void take_view(struct fetch *f, struct fetch_part *part, struct log_view 
 	}
 	decided = is_decided(f, part, view);
 	cut_view(f, part, view, room, is_first(f, part));
-	if (view->batches.len > room && f->bytes + f->reserved + view->batches.len > f->bytes_max)
+	if (view->batches.len > room && f->bytes + f->reserved > 0)
 		reopen_later(f, part);
 	if (view->batches.len == 0) {
 		blob_unref(view->blob);
-		if (decided)
-			shut_for_room(f, part);
-		else
+		if (!decided)
 			shut(f, part, false);
-	} else if (add_piece(f, part, view)) {
+		else if (room == free_room)
+			shut_for_room(f, part);
+	} else if (add_piece(f, part, &(struct fetch_piece){.blob = view->blob, .part = view->batches})) {
 		blob_unref(view->blob);
 		f->full = true;
 		shut(f, part, false);
@@ -389,14 +402,18 @@ static void read_from_disk(struct fetch *f, struct fetch_part *part, size_t room
 		starve(f, part);
 }
 
-static void settle(struct fetch *f, struct fetch_part *part, int rc, struct log_view *view, size_t room)
+static void settle(struct fetch *f, struct fetch_part *part, int rc, struct log_view *view, size_t room,
+		   size_t aside)
 {
 	switch (rc) {
 	case LOG_READ_OK:
-		take_view(f, part, view);
+		take_view(f, part, view, aside);
 		break;
 	case LOG_READ_END:
 		shut(f, part, false);
+		break;
+	case LOG_READ_LARGE:
+		shut_for_room(f, part);
 		break;
 	case LOG_READ_WAIT:
 		read_from_disk(f, part, room);
@@ -418,6 +435,31 @@ static bool at_limit(const struct fetch *f, const struct fetch_part *part)
 	return part->next >= (f->options.committed ? part->stable : part->end);
 }
 
+/*
+ * A range of a segment's file, sent as it is, in place of bytes read out of it: without the copy, and without another
+ * look at every batch. True where there was one.
+ */
+static bool take_file(struct fetch *f, struct fetch_part *part, size_t room)
+{
+	struct segment_extent e;
+
+	if (!f->options.files || part->next >= part->memory || part->next < part->file_at ||
+	    room < BATCH_HEAD_BYTES)
+		return false;
+	if (log_read_file(part->partition, part->next, f->options.committed ? part->stable : part->end, room,
+			  &e)) {
+		part->file_at = e.next_offset;
+		return false;
+	}
+	if (add_piece(f, part,
+		      &(struct fetch_piece){.part = {.len = e.bytes}, .file = e.file, .file_at = e.at})) {
+		file_ref_release(e.file);
+		return false;
+	}
+	part->next = e.next_offset;
+	return true;
+}
+
 static void read_part(struct fetch *f, struct fetch_part *part)
 {
 	while (part->state == PART_OPEN) {
@@ -431,7 +473,12 @@ static void read_part(struct fetch *f, struct fetch_part *part)
 			shut_for_room(f, part);
 			return;
 		}
-		settle(f, part, log_read(part->partition, part->next, room, &view), &view, room);
+		if (take_file(f, part, room))
+			continue;
+		settle(f, part,
+		       (is_first(f, part) ? log_read : log_read_fit)(part->partition, part->next, room,
+								     &view),
+		       &view, room, SIZE_MAX);
 	}
 }
 
@@ -473,6 +520,8 @@ static void open_part(struct fetch *f, struct fetch_part *part)
 	part->start = edges.start;
 	part->stable = edges.stable;
 	part->end = edges.end;
+	part->memory = edges.memory;
+	part->file_at = 0;
 	if (part->offset < edges.start)
 		fail(f, part, ERR_CURSOR_GONE);
 	else if (part->offset > edges.end)
@@ -708,7 +757,7 @@ static void settle_reads(struct fetch *f)
 			blob_unref(view.blob);
 		} else if (r->read.result !=
 			   LOG_READ_END) { /* an end that it saw is old news: read_part looks again */
-			settle(f, r->part, r->read.result, &view, 0);
+			settle(f, r->part, r->read.result, &view, 0, r->reserved);
 		}
 		free_read(r);
 	}

@@ -3,6 +3,7 @@
 #define WEIR_DELIVER_FETCH_H
 
 #include "base/arena.h"
+#include "base/file_ref.h"
 #include "deliver/hub.h"
 
 /*
@@ -27,10 +28,12 @@
  */
 struct fetch;
 
-/* Whole batches. The reference is the taker's: blob_unref when they were sent. */
+/* Whole batches. The reference is the taker's: blob_unref, file_ref_release when they were sent. */
 struct fetch_piece {
-	struct blob *blob;
-	struct slice part;
+	struct blob *blob;     /* NULL: they are in a file */
+	struct slice part;     /* without a blob len alone counts */
+	struct file_ref *file; /* else NULL */
+	uint64_t file_at;
 	struct fetch_piece *next;
 };
 
@@ -61,6 +64,8 @@ struct fetch_part {
 	bool pressed; /* is being read with less room than it may get when other reads have come */
 	bool again;   /* what is being read for it is of no use any more */
 	int64_t next;
+	int64_t memory;  /* from here on it is in memory */
+	int64_t file_at; /* no file is asked for before */
 	size_t counted;
 	struct fetch *fetch;
 	struct hub_watch *watch; /* counted; NULL: not watched */
@@ -75,6 +80,7 @@ struct fetch_options {
 	struct fetch_part *parts; /* zeroed but for what is asked for; kept until done, and so is the arena */
 	uint32_t part_count;
 	bool committed; /* nothing that is not decided: ends at the last stable offset */
+	bool files;     /* pieces may be ranges of files */
 	bool wait;      /* for bytes_min; else what is there is the answer, even nothing */
 	size_t bytes_min;
 	size_t bytes_max;

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/mem.h"
 #include "base/rand.h"
@@ -54,7 +55,8 @@ struct world {
 	sem_t woken;
 	struct fetch fetch;
 	struct fetch_part parts[PARTITIONS * 2];
-	int done; /* calls of on_done */
+	int done;          /* calls of on_done */
+	size_t file_bytes; /* that were given as ranges of files */
 	struct shelf shelves[PARTITIONS];
 };
 
@@ -300,21 +302,27 @@ static void predict(struct world *w, const struct fetch_options *o, struct answe
 	}
 }
 
-static void assert_part(const struct fetch_part *part, const struct answer *a, uint32_t i)
+static void assert_part(struct world *w, const struct fetch_part *part, const struct answer *a, uint32_t i)
 {
 	int64_t expect = a->parts[i].first;
 	size_t bytes = 0;
 
 	assert_int_equal(part->error, a->parts[i].error);
 	for (const struct fetch_piece *piece = part->first; piece; piece = piece->next) {
-		struct slice rest = piece->part;
+		uint8_t *copy = piece->file ? mem_alloc(piece->part.len) : NULL;
+		struct slice rest = copy ? slice_make(copy, piece->part.len) : piece->part;
 		struct batch_head head;
+		if (copy)
+			assert_int_equal(pread(piece->file->fd, copy, rest.len, (off_t)piece->file_at),
+					 rest.len);
 		bytes += rest.len;
+		w->file_bytes += copy ? rest.len : 0;
 		for (; rest.len > 0; rest = slice_from(rest, head.bytes)) {
 			assert_int_equal(batch_check(rest, &head), 0);
 			assert_int_equal(head.base_offset, expect);
 			expect = batch_last_offset(&head) + 1;
 		}
+		mem_free(copy);
 	}
 	assert_int_equal(bytes, part->bytes);
 	assert_int_equal(bytes, a->parts[i].bytes);
@@ -329,7 +337,7 @@ static void assert_answer(struct world *w, const struct fetch_options *o)
 	look_at_shelves(w);
 	predict(w, o, &a);
 	for (uint32_t i = 0; i < o->part_count; i++) {
-		assert_part(&o->parts[i], &a, i);
+		assert_part(w, &o->parts[i], &a, i);
 		assert_int_equal(o->parts[i].end, end_of(shelf_of(w, &o->parts[i])));
 		assert_int_equal(o->parts[i].start, 0);
 	}
@@ -393,6 +401,9 @@ static struct fetch_options ask_anything(struct world *w)
 
 	o.bytes_max = 1 + rand_below(&w->rand, rand_below(&w->rand, 2) ? 3000 : 100000);
 	o.committed = rand_below(&w->rand, 2);
+	o.files = rand_below(&w->rand, 2);
+	if (rand_below(&w->rand, 8) == 0)
+		o.bytes_max = 1 << 20;
 	for (uint32_t i = 0; i < o.part_count; i++) {
 		uint32_t partition = (uint32_t)rand_below(&w->rand, PARTITIONS);
 		int64_t end = end_of(&w->shelves[partition]);
@@ -402,7 +413,7 @@ static struct fetch_options ask_anything(struct world *w)
 		if (rand_below(&w->rand, 60) == 0)
 			offset = end + 1;
 		ask_part(w, i, partition, offset,
-			 1 + (uint32_t)rand_below(&w->rand, rand_below(&w->rand, 2) ? 2000 : 60000));
+			 1 + (uint32_t)rand_below(&w->rand, rand_below(&w->rand, 2) ? 2000 : 400000));
 	}
 	return o;
 }
@@ -429,6 +440,7 @@ static void any_question_gets_what_the_model_says(void **state)
 		append_some(w, 40);
 		answers_are_those_of_the_model(w, 150);
 	}
+	assert_true(w->file_bytes > 0);
 	w->ops.pread_nowait = never_now; /* all that is not in memory comes from the pool */
 	answers_are_those_of_the_model(w, 600);
 	down(w);

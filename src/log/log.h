@@ -156,6 +156,7 @@ void partition_range(struct partition *p, struct partition_range *out);
 /* The edges alone, without a walk for the size. ERR_UNKNOWN_TOPIC where it was dropped. */
 struct partition_edges {
 	int64_t start, stable, end;
+	int64_t memory; /* from here on it is in memory */
 };
 int partition_edges(struct partition *p, struct partition_edges *out);
 uint32_t partition_number(const struct partition *p);
@@ -304,8 +305,9 @@ struct log_view {
 
 enum log_read_result {
 	LOG_READ_OK = 0,
-	LOG_READ_END = 1,  /* offset is the high watermark: nothing yet */
-	LOG_READ_WAIT = 2, /* must come from disk: use log_read_start */
+	LOG_READ_END = 1,   /* offset is the high watermark: nothing yet */
+	LOG_READ_WAIT = 2,  /* must come from disk: use log_read_start */
+	LOG_READ_LARGE = 3, /* only where it is asked for (log_read_fit) */
 };
 
 /*
@@ -321,6 +323,18 @@ int log_read(struct partition *p, int64_t offset, size_t bytes_max, struct log_v
  * view is undecided. What was decided against is in it: partition_hides (producers.h) tells of each batch.
  */
 int log_read_stable(struct partition *p, int64_t offset, size_t bytes_max, struct log_view *out);
+
+/*
+ * The same for who can send a file: a range of one in place of bytes, where what begins at `offset` is not in memory but
+ * in the page cache, and is known to be right; nothing at or behind `limit` is in it. LOG_READ_OK; else LOG_READ_WAIT,
+ * and log_read is to be asked; where out->next_offset is not INT64_MAX, ask here again from there on.
+ */
+struct segment_extent;
+int log_read_file(struct partition *p, int64_t offset, int64_t limit, size_t bytes_max,
+		  struct segment_extent *out);
+
+/* The same, but LOG_READ_LARGE where the first batch is known to be larger: it is not read for nothing. */
+int log_read_fit(struct partition *p, int64_t offset, size_t bytes_max, struct log_view *out);
 
 struct log_read {
 	struct partition *partition;

@@ -190,6 +190,9 @@ int partition_edges(struct partition *p, struct partition_edges *out)
 	out->start = p->start;
 	out->stable = producers_stable(p);
 	out->end = p->end;
+	out->memory = p->ring_count ? p->ring[p->ring_head].base : p->end;
+	if (out->memory < p->clean)
+		out->memory = p->clean;
 	(void)pthread_mutex_unlock(&p->lock);
 	return 0;
 }
@@ -266,7 +269,7 @@ static const struct tail_ref *ring_find(const struct partition *p, int64_t offse
 
 /* ---- reading ---- */
 
-enum read_how { READ_WAIT = 1, READ_STABLE = 2 };
+enum read_how { READ_WAIT = SEGMENT_WAIT, READ_FIT = SEGMENT_FIT, READ_STABLE = 4 };
 
 /* What `weir verify --repair` has put into the journal for groups that were gone. */
 static bool is_lost(const struct tail_ref *ref)
@@ -352,16 +355,18 @@ static void say_damage(struct partition *p, struct segment *s, const struct segm
 		path, (long long)r->gap_from, (long long)r->gap_to - 1, p->number);
 }
 
-static int read_segment(struct partition *p, struct segment *s, int64_t offset, size_t bytes_max, bool wait,
-			struct log_view *out)
+static int read_segment(struct partition *p, struct segment *s, int64_t offset, size_t bytes_max,
+			uint32_t how, struct log_view *out)
 {
 	struct segment_read r;
-	int rc = segment_read(s, offset, bytes_max, wait, &r);
+	int rc = segment_read(s, offset, bytes_max, how, &r);
 
 	if (rc == -EAGAIN)
 		return LOG_READ_WAIT;
 	if (rc < 0)
 		return rc;
+	if (rc == 2)
+		return LOG_READ_LARGE;
 	if (rc == 1) { /* nothing here although it should be: told as damage */
 		(void)pthread_mutex_lock(&p->lock);
 		out->gap.from = offset;
@@ -435,7 +440,7 @@ static int read_once(struct partition *p, int64_t offset, size_t bytes_max, enum
 		return LOG_READ_OK;
 	}
 	atomic_fetch_add_explicit(&p->log->counts.reads_disk, 1, memory_order_relaxed);
-	rc = read_segment(p, s, offset, bytes_max, how & READ_WAIT, out);
+	rc = read_segment(p, s, offset, bytes_max, how & (READ_WAIT | READ_FIT), out);
 	if (rc == LOG_READ_OK && how & READ_STABLE && out->blob)
 		cut_at_stable(out);
 	*again = is_out_of_date(s, rc, out);
@@ -462,9 +467,31 @@ int log_read(struct partition *p, int64_t offset, size_t bytes_max, struct log_v
 	return read_partition(p, offset, bytes_max, 0, out);
 }
 
+int log_read_fit(struct partition *p, int64_t offset, size_t bytes_max, struct log_view *out)
+{
+	return read_partition(p, offset, bytes_max, READ_FIT, out);
+}
+
 int log_read_stable(struct partition *p, int64_t offset, size_t bytes_max, struct log_view *out)
 {
 	return read_partition(p, offset, bytes_max, READ_STABLE, out);
+}
+
+int log_read_file(struct partition *p, int64_t offset, int64_t limit, size_t bytes_max,
+		  struct segment_extent *out)
+{
+	struct segment *s;
+	int rc;
+
+	*out = (struct segment_extent){.next_offset = INT64_MAX};
+	(void)pthread_mutex_lock(&p->lock);
+	s = offset >= p->start && offset < p->end ? segment_for(p, offset) : NULL;
+	(void)pthread_mutex_unlock(&p->lock);
+	if (!s)
+		return LOG_READ_WAIT;
+	rc = segment_extent(s, offset, limit, bytes_max, out);
+	segment_unref(s);
+	return rc ? LOG_READ_WAIT : LOG_READ_OK;
 }
 
 int log_read_wait(struct partition *p, int64_t offset, size_t bytes_max, struct log_view *out)

@@ -353,7 +353,7 @@ int producer_table_apply(struct producer_table *t, const struct batch_head *head
 /* The first that ends at this offset or behind it. */
 static uint32_t first_reaching(const struct producer_table *t, int64_t offset)
 {
-	const struct producer_aborted *all = t->aborted + t->aborted_head;
+	const struct producer_aborted *all = t->aborted ? t->aborted + t->aborted_head : NULL;
 	uint32_t low = 0, high = t->aborted_count;
 
 	while (low < high) {

@@ -58,6 +58,7 @@ void segment_unref(struct segment *s)
 		return;
 	files_forget(s->place.files, &s->file);
 	mem_free(s->index.entries);
+	marks_fini(&s->marks);
 	(void)pthread_mutex_destroy(&s->lock);
 	mem_free(s);
 }
@@ -200,6 +201,21 @@ static int pin_for_append(struct segment *s)
 	return fd;
 }
 
+static struct mark mark_at(const struct segment *s, int64_t offset, uint64_t position)
+{
+	return (struct mark){.offset = (uint32_t)(offset - s->base), .position = (uint32_t)position};
+}
+
+/* A batch that says that others are lost is not for readers. Under the lock. */
+static void note_right(struct segment *s, struct slice batch, int64_t base, int64_t last, uint64_t position)
+{
+	struct batch_head head;
+
+	if (batch.len == BATCH_HEAD_BYTES && batch_head_read(batch, &head) == 0 && batch_is_lost(&head))
+		return;
+	marks_note(&s->marks, mark_at(s, base, position), mark_at(s, last + 1, position + batch.len));
+}
+
 static void note_pieces(struct segment *s, const struct segment_piece *pieces, uint32_t count,
 			uint64_t position)
 {
@@ -208,6 +224,7 @@ static void note_pieces(struct segment *s, const struct segment_piece *pieces, u
 	(void)pthread_mutex_lock(&s->lock);
 	for (uint32_t i = 0; i < count; i++) {
 		index_note(s, &s->index, pieces[i].base_offset, position, max);
+		note_right(s, pieces[i].bytes, pieces[i].base_offset, pieces[i].last_offset, position);
 		position += pieces[i].bytes.len;
 		if (pieces[i].max_timestamp > max)
 			max = pieces[i].max_timestamp;
@@ -798,9 +815,25 @@ static void give_hint(struct segment *s, int64_t offset, uint64_t position)
 	(void)pthread_mutex_unlock(&s->lock);
 }
 
+/* Every batch of what was read has been checked. */
+static void note_read(struct segment *s, struct slice batches, uint64_t position)
+{
+	struct batch_head head;
+
+	(void)pthread_mutex_lock(&s->lock);
+	while (batch_head_read(batches, &head) == 0) {
+		note_right(s, slice_make(batches.ptr, head.bytes), head.base_offset, batch_last_offset(&head),
+			   position);
+		position += head.bytes;
+		batches = slice_from(batches, head.bytes);
+	}
+	(void)pthread_mutex_unlock(&s->lock);
+}
+
 /* A place at or before the batch of this offset, without waiting: 0 or -EAGAIN. */
 static int find_quickly(struct segment *s, int64_t offset, struct place *place)
 {
+	struct mark known;
 	int rc = -EAGAIN;
 
 	(void)pthread_mutex_lock(&s->lock);
@@ -809,6 +842,10 @@ static int find_quickly(struct segment *s, int64_t offset, struct place *place)
 			*place = (struct place){.position = s->hints[i].position, .offset = offset};
 			rc = 0;
 		}
+	}
+	if (rc && marks_before(&s->marks, (uint32_t)(offset - s->base), &known)) {
+		*place = (struct place){.position = known.position, .offset = s->base + known.offset};
+		rc = 0;
 	}
 	if (rc && s->index.count &&
 	    (s->index.whole || offset - s->base >= (int64_t)s->index.entries[0].offset)) {
@@ -906,7 +943,7 @@ static int take_batches(struct slice bytes, int64_t offset, int64_t *expect, siz
 }
 
 static int read_from(struct segment *s, int fd, struct place place, int64_t offset, size_t bytes_max,
-		     bool wait, struct segment_read *out);
+		     uint32_t how, struct segment_read *out);
 
 /* Where the next whole batch holds `offset`, or begins with it, nothing of what is asked for is lost. */
 static int read_over_damage(struct segment *s, int fd, uint64_t position, int64_t offset, size_t bytes_max,
@@ -925,7 +962,7 @@ static int read_over_damage(struct segment *s, int fd, uint64_t position, int64_
 		return rc;
 	if (rc == 0 && head.base_offset <= offset)
 		return read_from(s, fd, (struct place){.position = position, .offset = head.base_offset},
-				 offset, bytes_max, true, out);
+				 offset, bytes_max, SEGMENT_WAIT, out);
 	out->gap_from = offset;
 	out->gap_to = rc == 1 ? end : head.base_offset;
 	out->next_offset = out->gap_to;
@@ -945,11 +982,12 @@ static int tell_lost(struct segment *s, int64_t offset, int64_t next, uint64_t p
 }
 
 static int read_from(struct segment *s, int fd, struct place place, int64_t offset, size_t bytes_max,
-		     bool wait, struct segment_read *out)
+		     uint32_t how, struct segment_read *out)
 {
 	uint64_t position = place.position;
 	int64_t expect = place.offset;
 	size_t want = bytes_max < BATCH_HEAD_BYTES ? BATCH_HEAD_BYTES : bytes_max;
+	bool wait = how & SEGMENT_WAIT;
 
 	while (position < atomic_load(&s->bytes)) {
 		size_t from, used, need;
@@ -963,6 +1001,7 @@ static int read_from(struct segment *s, int fd, struct place place, int64_t offs
 			out->batches = slice_make(out->blob->bytes + from, used - from);
 			out->next_offset = next;
 			give_hint(s, next, position + used);
+			note_read(s, out->batches, position + from);
 			return 0;
 		}
 		cut_off = out->blob->len < want &&
@@ -976,6 +1015,8 @@ static int read_from(struct segment *s, int fd, struct place place, int64_t offs
 				      -EAGAIN;
 		if (used == 0 && need > atomic_load(&s->bytes) - position)
 			return wait ? read_over_damage(s, fd, position, offset, bytes_max, out) : -EAGAIN;
+		if (need > want && expect == offset && (how & SEGMENT_FIT))
+			return 2;
 		if (need > want)
 			want = need;
 		position += used;
@@ -999,7 +1040,7 @@ static int read_again(struct segment *s, int fd, struct place place, int64_t off
 	if (rc || (right.position == place.position && right.offset == place.offset))
 		return 0;
 	*out = (struct segment_read){0};
-	return read_from(s, fd, right, offset, bytes_max, true, out);
+	return read_from(s, fd, right, offset, bytes_max, SEGMENT_WAIT, out);
 }
 
 static bool is_gone(const struct segment *s)
@@ -1021,8 +1062,9 @@ static int read_nothing(struct segment *s, int64_t offset, struct segment_read *
 	return 0;
 }
 
-int segment_read(struct segment *s, int64_t offset, size_t bytes_max, bool wait, struct segment_read *out)
+int segment_read(struct segment *s, int64_t offset, size_t bytes_max, uint32_t how, struct segment_read *out)
 {
+	bool wait = how & SEGMENT_WAIT;
 	struct place place;
 	int fd, rc;
 
@@ -1037,12 +1079,92 @@ int segment_read(struct segment *s, int64_t offset, size_t bytes_max, bool wait,
 	fd = pin(s, wait);
 	if (fd < 0)
 		return fd == -EAGAIN ? fd : read_nothing(s, offset, out);
-	rc = read_from(s, fd, place, offset, bytes_max, wait, out);
+	rc = read_from(s, fd, place, offset, bytes_max, how, out);
 	if (rc == 0 && out->gap_from != out->gap_to && !out->lost && place.position > 0)
 		rc = read_again(s, fd, place, offset, bytes_max, out);
 	unpin(s);
 	return rc;
 }
+
+/* ---- ranges of the file ---- */
+
+#define EXTENT_BYTES_MIN (32u << 10) /* below it reading is as cheap */
+#define PROBE_STRIDE (64u << 10)
+
+struct open_extent {
+	struct file_ref file; /* first: release gets its address */
+	struct segment *segment;
+};
+
+static void release_extent(struct file_ref *file)
+{
+	struct open_extent *e = (struct open_extent *)(void *)file;
+
+	unpin(e->segment);
+	segment_unref(e->segment);
+	mem_free(e);
+}
+
+/* A page here and there: what was written or read together is let go of together. */
+static bool is_resident(struct segment *s, int fd, uint64_t at, size_t bytes)
+{
+	uint8_t byte;
+
+	for (uint64_t probe = at; probe < at + bytes; probe += PROBE_STRIDE)
+		if (read_at(s, fd, &byte, 1, probe, false) != 1)
+			return false;
+	return read_at(s, fd, &byte, 1, at + bytes - 1, false) == 1;
+}
+
+static int open_extent(struct segment *s, uint64_t at, size_t bytes, struct file_ref **out)
+{
+	struct open_extent *e = mem_alloc(sizeof(*e));
+	int fd;
+
+	if (!e)
+		return ERR_NOMEM;
+	fd = pin(s, false);
+	if (fd >= 0 && !is_resident(s, fd, at, bytes)) {
+		unpin(s);
+		fd = -EAGAIN;
+	}
+	if (fd < 0) {
+		mem_free(e);
+		return fd;
+	}
+	e->file = (struct file_ref){.fd = fd, .release = release_extent};
+	e->segment = segment_ref(s);
+	*out = &e->file;
+	return 0;
+}
+
+int segment_extent(struct segment *s, int64_t offset, int64_t limit, size_t bytes_max,
+		   struct segment_extent *out)
+{
+	int64_t far = limit - s->base;
+	struct mark from, to;
+	uint32_t next;
+	bool found;
+
+	*out = (struct segment_extent){.next_offset = INT64_MAX};
+	if (offset < s->base || offset - s->base > UINT32_MAX)
+		return 1;
+	(void)pthread_mutex_lock(&s->lock);
+	found = marks_find(&s->marks, (uint32_t)(offset - s->base),
+			   far < UINT32_MAX ? (uint32_t)far : UINT32_MAX, bytes_max, &from, &to, &next);
+	(void)pthread_mutex_unlock(&s->lock);
+	if (!found && next != UINT32_MAX)
+		out->next_offset = s->base + next;
+	if (!found || to.position - from.position < EXTENT_BYTES_MIN ||
+	    open_extent(s, from.position, to.position - from.position, &out->file))
+		return 1;
+	out->at = from.position;
+	out->bytes = to.position - from.position;
+	out->next_offset = s->base + to.offset;
+	return 0;
+}
+
+/* ---- times ---- */
 
 static int walk_to_time(struct slice plain, int64_t from, int64_t time_ms, int64_t *offset)
 {

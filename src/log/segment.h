@@ -6,7 +6,9 @@
 #include <stdatomic.h>
 
 #include "base/blob.h"
+#include "base/file_ref.h"
 #include "log/files.h"
+#include "log/marks.h"
 #include "log/topic_id.h"
 #include "proto/batch/batch.h"
 
@@ -69,6 +71,7 @@ struct segment {
 		uint64_t position;
 	} hints[SEGMENT_HINTS];
 	uint32_t hint_next;
+	struct marks marks; /* what is known to be right; under the lock */
 	int64_t beyond; /* recovery's: offset behind what the file held more than the checkpoint says; 0: nothing */
 	_Atomic int64_t told_gap; /* offset behind the damage that the log line told last; 0: none */
 };
@@ -145,12 +148,33 @@ struct segment_read {
 
 /*
  * Whole batches from the one that holds `offset` on, at most bytes_max of them
- * but always the first. Every batch given was checked against its CRC. Damaged
+ * but always the first; `how` is of enum segment_how. Every batch given was checked against its CRC. Damaged
  * bytes are stepped over and told as a gap, and so are batches that stand for lost records.
  * Others without records are given as they are. 0, 1 (nothing at or behind `offset`
- * in this segment), -EAGAIN (only where wait is false), ERR_NOMEM, ERR_IO.
+ * in this segment), -EAGAIN (only without SEGMENT_WAIT), ERR_NOMEM, ERR_IO.
  */
-int segment_read(struct segment *s, int64_t offset, size_t bytes_max, bool wait, struct segment_read *out);
+enum segment_how {
+	SEGMENT_WAIT = 1, /* for the disk */
+	SEGMENT_FIT =
+		2, /* 2 where the first batch is known to be larger than bytes_max: it is not read for nothing */
+};
+int segment_read(struct segment *s, int64_t offset, size_t bytes_max, uint32_t how, struct segment_read *out);
+
+/* A range of its file: whole batches that are known to be right, and are in the page cache. */
+struct segment_extent {
+	struct file_ref *file; /* owned by the caller: file_ref_release */
+	uint64_t at;
+	size_t bytes;
+	int64_t next_offset;
+};
+
+/*
+ * As segment_read with wait false, without the bytes: exactly from `offset` on, before `limit`. 0; 1 where that cannot be
+ * said, or is not worth it: out->next_offset is then the offset at which to ask again (INT64_MAX: never), and
+ * out->file NULL. Holds the file open and the segment alive, whatever becomes of it.
+ */
+int segment_extent(struct segment *s, int64_t offset, int64_t limit, size_t bytes_max,
+		   struct segment_extent *out);
 
 /* First offset from `from` on with a timestamp >= time_ms: 0 and *offset, 1 where there is none, ERR_*. May wait. */
 int segment_find_time(struct segment *s, int64_t from, int64_t time_ms, int64_t *offset);

@@ -674,6 +674,17 @@ int conn_write_blob(struct conn *c, struct blob *blob, struct slice part)
 	return rc < 0 ? rc : queued(c, out_append_blob(c, blob, part));
 }
 
+int conn_write_file(struct conn *c, struct file_ref *file, uint64_t at, size_t bytes)
+{
+	int rc = check_output(c);
+
+	if (rc == 0)
+		rc = out_append_file(c, file, at, bytes);
+	if (rc)
+		file_ref_release(file);
+	return rc < 0 ? rc : queued(c, rc);
+}
+
 size_t conn_pending(const struct conn *c)
 {
 	return c->out_bytes;

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
+
 #include "net/net_test.h"
 
 /* Connections: bytes in and out, bounds, and how they end. */
@@ -83,6 +85,119 @@ static void a_slow_reader_gets_all_and_blobs_come_back(void **state)
 	stop(&s);
 	assert_int_equal(atomic_load(&big->refs), 1);
 	blob_unref(big);
+}
+
+/* ---- files ---- */
+
+#define FILE_BYTES (3u << 20)
+#define FILE_PARTS 20
+
+static struct file_ref the_file;
+static _Atomic int64_t files_held;
+static uint8_t *file_bytes;
+
+static void release_file(struct file_ref *file)
+{
+	(void)file;
+	atomic_fetch_sub(&files_held, 1);
+}
+
+static void make_file(size_t bytes)
+{
+	FILE *f = tmpfile();
+
+	assert_non_null(f);
+	file_bytes = malloc(FILE_BYTES);
+	for (size_t i = 0; i < FILE_BYTES; i++)
+		file_bytes[i] = (uint8_t)(i * 7 + i / 4093);
+	assert_int_equal(fwrite(file_bytes, 1, bytes, f), bytes);
+	assert_int_equal(fflush(f), 0);
+	the_file = (struct file_ref){.fd = dup(fileno(f)), .release = release_file};
+	(void)fclose(f);
+}
+
+static void drop_file(void)
+{
+	(void)close(the_file.fd);
+	free(file_bytes);
+}
+
+/* Ranges between other output, of all sizes. */
+static size_t write_files(void *ctx, struct slice bytes)
+{
+	int rc = 0;
+
+	conn_set_output_max(ctx, SIZE_MAX / 2);
+	for (uint32_t i = 0; i < FILE_PARTS && rc == 0; i++) {
+		rc = conn_write(ctx, SLICE_LIT("<"));
+		atomic_fetch_add(&files_held, 1);
+		if (rc == 0)
+			rc = conn_write_file(ctx, &the_file, i * 1000, 1 + i * i * 5000);
+		if (rc == 0)
+			rc = conn_write(ctx, SLICE_LIT(">"));
+	}
+	if (rc)
+		atomic_fetch_add(&seen.errors, 1);
+	return bytes.len;
+}
+
+static void on_drained_files(void *ctx)
+{
+	(void)ctx;
+	atomic_fetch_add(&seen.drained, 1);
+}
+
+static const struct conn_session sends_files = {.on_bytes = write_files,
+						.on_drained = on_drained_files,
+						.on_closed = on_closed};
+
+static void ranges_of_files_leave_in_order_and_come_back(void **state)
+{
+	struct server s;
+	int fd;
+
+	(void)state;
+	make_file(FILE_BYTES);
+	start(&s, 1, &sends_files, 0);
+	fd = dial(&s);
+	put(fd, "go", 2);
+	for (uint32_t i = 0; i < FILE_PARTS; i++) {
+		if (i % 5 == 0)
+			nap_ms(5);
+		expect(fd, "<");
+		expect_bytes(fd, file_bytes + i * 1000, 1 + i * i * 5000);
+		expect(fd, ">");
+	}
+	await(&seen.drained, 1);
+	assert_int_equal(atomic_load(&files_held), 0);
+	assert_int_equal(atomic_load(&seen.errors), 0);
+	put(fd, "go", 2); /* and cut in the middle */
+	nap_ms(10);
+	(void)close(fd);
+	await(&seen.closed_for[CONN_RESET], 1);
+	stop(&s);
+	assert_int_equal(atomic_load(&files_held), 0);
+	drop_file();
+}
+
+static void a_file_that_is_shorter_than_promised_cuts_the_connection(void **state)
+{
+	struct server s;
+	uint8_t byte;
+	int fd;
+
+	(void)state;
+	make_file(100000);
+	start(&s, 1, &sends_files, 0);
+	fd = dial(&s);
+	put(fd, "go", 2);
+	while (recv(fd, &byte, 1, 0) > 0)
+		;
+	await(&seen.closed, 1);
+	(void)close(fd);
+	stop(&s);
+	assert_int_equal(atomic_load(&files_held), 0);
+	drop_file();
 }
 
 static size_t write_until_refused(void *ctx, struct slice bytes)
@@ -543,6 +658,8 @@ int main(void)
 		VEILED(answers_are_the_same_however_the_bytes_are_cut),
 		VEILED(stopping_closes_what_is_open),
 		VEILED(a_slow_reader_gets_all_and_blobs_come_back),
+		VEILED(ranges_of_files_leave_in_order_and_come_back),
+		cmocka_unit_test(a_file_that_is_shorter_than_promised_cuts_the_connection),
 		VEILED(output_is_bounded),
 		VEILED(a_reader_that_is_always_drained_does_not_starve_others),
 		VEILED(input_nobody_takes_stops_the_sender),

@@ -25,21 +25,23 @@ static int64_t receive(struct conn_filter *f, uint8_t *to, size_t room)
 	return errno == EAGAIN || errno == EINTR ? FILTER_WANTS_READ : FILTER_RESET;
 }
 
-static ssize_t send_parts(int fd, const struct iovec *parts, int count)
+static ssize_t send_parts(int fd, const struct iovec *parts, int count, int flags)
 {
 	struct msghdr msg = {.msg_iov = (struct iovec *)(uintptr_t)parts, .msg_iovlen = (size_t)count};
 
 	if (count == 1) /* a cheaper call */
-		return send(fd, parts->iov_base, parts->iov_len, MSG_NOSIGNAL);
-	return sendmsg(fd, &msg, MSG_NOSIGNAL);
+		return send(fd, parts->iov_base, parts->iov_len, flags);
+	return sendmsg(fd, &msg, flags);
 }
 
 static int64_t send_some(struct conn_filter *f, const struct iovec *parts, int count)
 {
+	const struct conn *c = conn_of(f);
+	int flags = c->flags & CONN_MORE ? MSG_NOSIGNAL | MSG_MORE : MSG_NOSIGNAL;
 	ssize_t n;
 
 	do
-		n = send_parts(conn_of(f)->fd, parts, count);
+		n = send_parts(c->fd, parts, count, flags);
 	while (n < 0 && errno == EINTR);
 	if (n > 0)
 		return n;

@@ -5,6 +5,7 @@
 #include "base/blob.h"
 #include "base/budget.h"
 #include "base/err.h"
+#include "base/file_ref.h"
 #include "sys/sys.h"
 
 /*
@@ -179,6 +180,13 @@ void conn_local(const struct conn *c, char out[64]);
 int conn_write(struct conn *c, struct slice bytes);
 int conn_write_blob(struct conn *c, struct blob *blob, struct slice part);
 size_t conn_pending(const struct conn *c);
+
+/*
+ * The same for a range of a file, of at least one byte: the kernel sends it from its page cache where no filter has to see the
+ * bytes, else it is read in pieces as it leaves. Takes the file's reference, also on failure. A
+ * file that cannot be read so far cuts the connection. The loop waits for the disk where the range is not in memory.
+ */
+int conn_write_file(struct conn *c, struct file_ref *file, uint64_t at, size_t bytes);
 
 /* Writes what is there now, without waiting for the end of the turn. on_drained still comes at its end. */
 void conn_flush(struct conn *c);

@@ -35,6 +35,7 @@ void wheel_before_sleep(struct loop *loop);
 
 enum part_size {
 	PART_BLOB,  /* a header alone: the bytes are the blob's */
+	PART_FILE,  /* the same: they are in a file */
 	PART_TINY,  /* what stands between two blobs: the framing of a chunk */
 	PART_SMALL, /* a usual answer */
 	PART_LARGE,
@@ -43,8 +44,14 @@ enum part_size {
 
 struct out_part {
 	struct out_part *next;
-	struct blob *blob; /* one reference; NULL: bytes are here */
-	const uint8_t *at; /* the first that has not left */
+	union {
+		struct blob *blob;     /* one reference; NULL: bytes are here */
+		struct file_ref *file; /* PART_FILE: likewise */
+	};
+	union { /* the first that has not left */
+		const uint8_t *at;
+		uint64_t file_at; /* PART_FILE */
+	};
 	size_t len;
 	uint32_t cap;
 	uint32_t size; /* enum part_size */
@@ -61,6 +68,8 @@ void out_pool_fini(struct out_pool *pool);
 /* Appends a copy, or a shared part of a blob. 0 or ERR_NOMEM; all or nothing. */
 int out_append(struct conn *c, struct slice bytes);
 int out_append_blob(struct conn *c, struct blob *blob, struct slice part);
+/* Takes the reference, but for an error. */
+int out_append_file(struct conn *c, struct file_ref *file, uint64_t at, size_t bytes);
 
 /* Offers what is pending to the filters, once. Bytes taken, or an enum filter_result. */
 int64_t out_send(struct conn *c);
@@ -145,6 +154,7 @@ enum conn_flag {
 	CONN_BROKEN = 2048,       /* a filter gave up */
 	CONN_FINISH = 4096,       /* gone as soon as the peer's kernel has everything */
 	CONN_COUNTED = 8192,      /* its address has one more for it (crowd.h) */
+	CONN_MORE = 16384,        /* what is sent now goes on with a file */
 };
 
 struct conn {

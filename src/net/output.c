@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <sys/sendfile.h>
+
 #include "base/mem.h"
 #include "net/net_private.h"
 
 /*
  * What is to leave a connection: a list of parts, each some copied bytes or a
- * reference to a piece of a blob. Parts come from a pool of the loop and go
+ * reference to a piece of a blob or of a file. Parts come from a pool of the loop and go
  * back when they have left, so that a connection without output holds none.
  *
  * Copied bytes go where there is room behind others, else into the smallest part
@@ -18,22 +21,22 @@
 #define SMALL_BYTES 1024u
 #define LARGE_BYTES 16384u
 #define SEND_PARTS 64
+#define SEND_BYTES_MAX (4 << 20) /* in one turn */
+#define READ_BYTES (64u << 10)   /* of a file, where a filter wants to see them */
 
 /* Below this a copy costs less than the two atomic counts, which loops would fight for. */
 #define SHARE_BYTES_MIN 512u
 
 static const uint32_t part_bytes[PART_SIZES] = {
 	[PART_BLOB] = 0,
+	[PART_FILE] = 0,
 	[PART_TINY] = TINY_BYTES - sizeof(struct out_part),
 	[PART_SMALL] = SMALL_BYTES - sizeof(struct out_part),
 	[PART_LARGE] = LARGE_BYTES - sizeof(struct out_part),
 };
 
 static const uint32_t pool_max[PART_SIZES] = {
-	[PART_BLOB] = 1024,
-	[PART_TINY] = 1024,
-	[PART_SMALL] = 1024,
-	[PART_LARGE] = 64,
+	[PART_BLOB] = 1024, [PART_FILE] = 64, [PART_TINY] = 1024, [PART_SMALL] = 1024, [PART_LARGE] = 64,
 };
 
 static struct out_part *take_part(struct loop *loop, enum part_size size)
@@ -63,7 +66,10 @@ static void give_part(struct loop *loop, struct out_part *p)
 {
 	struct out_pool *pool = &loop->pool;
 
-	blob_unref(p->blob);
+	if (p->size == PART_FILE)
+		file_ref_release(p->file);
+	else
+		blob_unref(p->blob);
 	budget_sub(&loop->share, sizeof(*p) + p->cap);
 	if (pool->count[p->size] >= pool_max[p->size]) {
 		mem_free(p);
@@ -193,6 +199,20 @@ int out_append_blob(struct conn *c, struct blob *blob, struct slice part)
 	return 0;
 }
 
+int out_append_file(struct conn *c, struct file_ref *file, uint64_t at, size_t bytes)
+{
+	struct out_part *p = take_part(c->loop, PART_FILE);
+
+	if (!p)
+		return ERR_NOMEM;
+	p->file = file;
+	p->file_at = at;
+	p->len = bytes;
+	add_parts(c, p, p);
+	c->out_bytes += bytes;
+	return 0;
+}
+
 static void take_away(struct conn *c, size_t n)
 {
 	c->out_bytes -= n;
@@ -209,25 +229,119 @@ static void take_away(struct conn *c, size_t n)
 		c->out_last = NULL;
 		return;
 	}
-	c->out_first->at += n;
+	if (c->out_first->size == PART_FILE)
+		c->out_first->file_at += n;
+	else
+		c->out_first->at += n;
 	c->out_first->len -= n;
 }
 
-int64_t out_send(struct conn *c)
+/* ---- files ---- */
+
+/*
+ * A filter wants to see the bytes: the next of them are read and stand before the rest of the
+ * range, where they stay until they are counted, as filters ask (filter.h).
+ */
+static int read_file_part(struct conn *c)
+{
+	struct out_part *rest = c->out_first, *p = take_part(c->loop, PART_BLOB);
+	size_t n = rest->len < READ_BYTES ? rest->len : READ_BYTES;
+	struct blob *blob = p ? blob_new(n, NULL) : NULL;
+	const struct sys *sys = c->loop->sys;
+
+	if (p)
+		p->blob = blob;
+	if (!blob ||
+	    sys->ops->pread(sys->self, rest->file->fd, blob->bytes, n, rest->file_at) != (int64_t)n) {
+		if (p)
+			give_part(c->loop, p);
+		return FILTER_RESET;
+	}
+	blob->len = n;
+	p->at = blob->bytes;
+	p->len = n;
+	p->next = rest;
+	c->out_first = p;
+	rest->file_at += n;
+	rest->len -= n;
+	if (rest->len > 0)
+		return 0;
+	p->next = rest->next;
+	if (!p->next)
+		c->out_last = p;
+	give_part(c->loop, rest);
+	return 0;
+}
+
+static int64_t send_file_part(struct conn *c)
+{
+	struct out_part *p = c->out_first;
+	off_t at = (off_t)p->file_at;
+	ssize_t n;
+
+	do
+		n = sendfile(c->fd, p->file->fd, &at, p->len);
+	while (n < 0 && errno == EINTR);
+	if (n > 0)
+		return n;
+	/* 0: the file is shorter than was promised, and the peer waits for the rest. */
+	return n < 0 && errno == EAGAIN ? FILTER_WANTS_WRITE : FILTER_RESET;
+}
+
+/* ---- sending ---- */
+
+/* Up to the next file. */
+static int64_t send_bytes(struct conn *c, size_t *offered)
 {
 	/* Not cleared, as other variables are for safety: what is shown of it has been written. */
 	__attribute__((uninitialized)) struct iovec iov[SEND_PARTS];
+	struct out_part *p;
 	int count = 0;
 	int64_t n;
 
-	for (struct out_part *p = c->out_first; p && count < SEND_PARTS; p = p->next) {
+	*offered = 0;
+	for (p = c->out_first; p && count < SEND_PARTS && p->size != PART_FILE; p = p->next) {
 		iov[count].iov_base = (void *)(uintptr_t)p->at;
 		iov[count++].iov_len = p->len;
+		*offered += p->len;
 	}
+	if (p) /* one packet with what follows */
+		c->flags |= CONN_MORE;
 	n = c->filter->ops->send(c->filter, iov, count);
-	if (n > 0)
-		take_away(c, (size_t)n);
+	c->flags &= (uint16_t)~CONN_MORE;
 	return n;
+}
+
+static int64_t send_front(struct conn *c, size_t *offered)
+{
+	const struct conn_filter *f = c->filter;
+
+	if (c->out_first->size == PART_FILE) {
+		int rc = 0;
+		*offered = c->out_first->len;
+		if (f->ops->is_direct && f->ops->is_direct(f))
+			return send_file_part(c);
+		rc = read_file_part(c);
+		if (rc)
+			return rc;
+	}
+	return send_bytes(c, offered);
+}
+
+/* Goes on while all that was offered is taken; a peer that is as fast as this does not keep the loop for ever. */
+int64_t out_send(struct conn *c)
+{
+	int64_t n, all = 0;
+	size_t offered;
+
+	do {
+		n = send_front(c, &offered);
+		if (n > 0) {
+			all += n;
+			take_away(c, (size_t)n);
+		}
+	} while (n == (int64_t)offered && c->out_first && all < SEND_BYTES_MAX);
+	return n > 0 ? all : n;
 }
 
 void out_drop(struct conn *c)

@@ -697,6 +697,11 @@ def _():
         f.moved("weir_topics", 1)
         f.moved("weir_log_partitions", 7)
         f.mark()
+        expect(w.request("PUT", "/v1/groups/metered/offsets", json.dumps({"cursor": "latest", "topics": [t]}),
+                         {"Content-Type": "application/json"}), 200)
+        f.moved("weir_group_offsets", 3)
+        f.rose("weir_group_offsets_bytes", 100)
+        f.mark()
         for _ in range(5):
             w.ndjson(t, list(range(4)))
         f.moved("weir_log_commits_total", 5)

@@ -256,6 +256,7 @@ void model_read(struct model *m, uint32_t topic, uint32_t part, const struct bat
 
 void model_rotten(struct model *m, uint32_t topic, uint32_t part, const struct batch_record *record)
 {
+	struct model_place *at;
 	uint32_t index;
 	int64_t end;
 	struct model_request *r = parse(m, record->value.ptr ? record->value : header_of(record), &index);
@@ -263,6 +264,9 @@ void model_rotten(struct model *m, uint32_t topic, uint32_t part, const struct b
 	CHECK(r); /* what is on disk was sent */
 	if (part >= MODEL_PARTS_MAX)
 		return;
+	at = place_at(&m->topics[topic].part[part], record->offset);
+	if (at->request && at->request != r->id)
+		return; /* what a former life left in the file: the journal has what is known to be there */
 	end = m->topics[topic].part[part].end;
 	claim_place(m, r, topic, part, record->offset, (uint16_t)index);
 	m->topics[topic].part[part].end =

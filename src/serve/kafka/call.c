@@ -52,6 +52,7 @@ static void drop_sources(struct kafka_call *call)
 		for (; at; at = next) {
 			next = at->next;
 			blob_unref(at->blob);
+			file_ref_release(at->file);
 		}
 	}
 	call->cuts = NULL;

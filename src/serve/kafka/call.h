@@ -83,10 +83,12 @@ void kafka_call_answer(struct kafka_call *call, const void *response);
  */
 void kafka_call_answer_cuts(struct kafka_call *call, const void *response, struct kafka_cuts *cuts);
 
-/* Records of a response: a part of a blob, whose reference goes to the call with the answer. */
+/* Records of a response: a part of a blob or of a file, whose reference goes to the call with the answer. */
 struct kafka_source {
 	struct blob *blob;
-	struct slice part;
+	struct slice part;     /* of a file len alone counts */
+	struct file_ref *file; /* NULL: a blob */
+	uint64_t file_at;
 	struct kafka_source *next; /* the records go on there */
 };
 

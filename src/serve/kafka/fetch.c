@@ -40,7 +40,11 @@ static int put_records(struct kafka_call *call, const struct fetch_part *part, s
 	if (!list)
 		return ERR_NOMEM;
 	for (const struct fetch_piece *piece = part->first; piece; piece = piece->next, at++)
-		*at = (struct kafka_source){.blob = piece->blob, .part = piece->part, .next = at + 1};
+		*at = (struct kafka_source){.blob = piece->blob,
+					    .part = piece->part,
+					    .file = piece->file,
+					    .file_at = piece->file_at,
+					    .next = at + 1};
 	at[-1].next = NULL;
 	out->len = part->bytes;
 	out->source = list;
@@ -225,6 +229,7 @@ static void start(struct fetch_call *f)
 		.parts = f->parts,
 		.part_count = f->count,
 		.committed = in->isolation_level == 1,
+		.files = true,
 		.wait = wait_ms > 0 && !al->draining,
 		.bytes_min = not_negative(in->min_bytes),
 		.bytes_max = bytes_max < BYTES_MAX ? bytes_max : BYTES_MAX,

@@ -130,10 +130,15 @@ static void on_timer(void *ctx)
 
 /* ---- answers ---- */
 
+/* What is written holds references of its own; a file's goes with it. */
 static int write_records(struct kafka_session *s, const struct kafka_records *records)
 {
-	for (const struct kafka_source *at = records->source; at; at = at->next) {
-		int rc = conn_write_blob(s->conn, at->blob, at->part);
+	for (struct kafka_source *at = (struct kafka_source *)(uintptr_t)records->source; at; at = at->next) {
+		struct file_ref *file = at->file;
+		int rc;
+		at->file = NULL;
+		rc = file ? conn_write_file(s->conn, file, at->file_at, at->part.len) :
+			    conn_write_blob(s->conn, at->blob, at->part);
 		if (rc)
 			return rc;
 	}
