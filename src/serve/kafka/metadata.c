@@ -110,7 +110,8 @@ static void create(struct metadata *m, size_t i, struct slice name)
 	} else {
 		m->topics[i].error_code = rc == ERR_BAD_TOPIC || rc == ERR_FORBIDDEN ?
 						  KAFKA_INVALID_TOPIC_EXCEPTION :
-						  KAFKA_LEADER_NOT_AVAILABLE;
+					  rc == ERR_PARTITIONS_FULL ? KAFKA_UNKNOWN_TOPIC_OR_PARTITION :
+								      KAFKA_LEADER_NOT_AVAILABLE;
 	}
 	m->created[i] = NULL;
 }
