@@ -85,13 +85,18 @@ def _(w):
         eq(other.call("ApiVersions", 0)["error_code"], 0)
 
 
-@test("a body cut short, a count over the bytes and bytes left over close the connection")
+@test("a body cut short and a count over the bytes close the connection; bytes left over are passed over, as by Kafka")
 def _(w):
     whole = request("Metadata", 1, topics=[{"name": "a"}])
-    for body in (whole[4:-1], whole[4:] + b"\0", whole[4:-7] + struct.pack(">i", 0x7fffffff)):
+    for body in (whole[4:-1], whole[4:-7] + struct.pack(">i", 0x7fffffff)):
         with connect(w) as s:
             s.sendall(struct.pack(">i", len(body)) + body)
             eq(read_all(s), b"")
+    with Kafka(w) as k:
+        k.correlation = 1
+        k.raw(struct.pack(">i", len(whole) - 3) + whole[4:] + b"\0")
+        k.waiting.append(("Metadata", 1, 1))
+        eq([t["name"] for t in k.answer()["topics"]], ["a"])
 
 
 @test("HTTP, TLS and requests over the limit are named in the log and closed", own=True)
