@@ -220,6 +220,9 @@ int ingest_start(struct ingest_queue *q, struct ingest_request *r);
 /* Enters all that is queued, in order of arrival, under one lock; calls on_done of what is decided by that. */
 void ingest_flush(struct ingest_queue *q);
 
+/* On the loop, after log_port_run: what was held back for want of room may be entered now. */
+void ingest_look(struct ingest_queue *q);
+
 /* Requests between start and release. */
 uint32_t ingest_in_flight(const struct ingest_queue *q);
 

@@ -15,7 +15,7 @@
  * large, where topics are acknowledged differently, and where a producer sends two
  * batches for one partition: the second can be asked for only when the first has entered.
  *
- * When the log has no room a request waits at the head of its queue, and those behind it too:
+ * When the log has no room, or lags, a request waits at the head of its queue, and those behind it too:
  * a producer's batches keep their order, and the client is slowed down by answers
  * that come late, which every client understands. An error would make some of them
  * give up after a few tries (sarama 3, kafkajs 5). The wait has an end, and what waits is
@@ -543,9 +543,20 @@ static int enter_request(struct ingest_queue *q, struct ingest_batches *r)
 	return close_commit(q, r);
 }
 
+/*
+ * Before the log refuses: what it has not put in segments yet is memory, and a client of Kafka waits
+ * without minding.
+ */
+static bool holds_back(const struct ingest_queue *q)
+{
+	return q->batches.first && may_hold(q, q->batches.first, ERR_OVERLOADED) && log_lags(q->ingest->log);
+}
+
 void batches_enter(struct ingest_queue *q)
 {
-	q->batches_held = false;
+	q->batches_held = holds_back(q);
+	if (q->batches_held)
+		return;
 	while (q->batches.first) {
 		struct ingest_batches *r = q->batches.first;
 		if (enter_request(q, r)) {
@@ -601,6 +612,12 @@ static void on_committed(struct log_commit *commit)
 		q->want_flush(q->ctx);
 	if (r->undecided == 0)
 		finish(q, r);
+}
+
+void ingest_look(struct ingest_queue *q)
+{
+	if (q->batches_held && q->want_flush)
+		q->want_flush(q->ctx);
 }
 
 static void on_waiter(void *ctx, struct seen_waiter *waiter)

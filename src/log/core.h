@@ -160,7 +160,9 @@ struct log {
 	bool mover_idle; /* it sleeps until something is published */
 	_Atomic int64_t tail_bytes;
 	_Atomic int64_t pinned_bytes;
-	_Atomic int move_failing; /* the -errno of the last write to a segment, 0 where it worked */
+	_Atomic int64_t lag_bytes; /* as mover_lag_bytes was last */
+	_Atomic bool held_back;    /* somebody was told that the log lags */
+	_Atomic int move_failing;  /* the -errno of the last write to a segment, 0 where it worked */
 
 	struct producer_counts producers; /* of all partitions */
 	struct fence_table fences;        /* under entry */

@@ -316,6 +316,7 @@ int group_publish(struct log *l, struct group *g)
 {
 	size_t size = sizeof(struct tail_group) + g->ref_count * sizeof(struct partition *);
 	struct tail_group *t = mem_alloc(size);
+	int64_t lag;
 
 	if (!t)
 		return ERR_NOMEM;
@@ -346,7 +347,9 @@ int group_publish(struct log *l, struct group *g)
 	(void)pthread_mutex_lock(&l->tail_lock);
 	for (uint32_t i = 0; i < g->ref_count; i++)
 		queue_for_mover(l, g->owners[i]);
-	if (l->mover_idle || atomic_load(&l->pinned_bytes) >= mover_lag_bytes(l)) {
+	lag = mover_lag_bytes(l);
+	atomic_store(&l->lag_bytes, lag);
+	if (l->mover_idle || atomic_load(&l->pinned_bytes) >= lag) {
 		l->mover_idle = false;
 		(void)pthread_cond_signal(&l->movable);
 	}

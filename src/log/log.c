@@ -101,6 +101,7 @@ static void fill_options(struct log *l, const struct log_options *given)
 		o->group_bytes_max = o->journal_file_bytes / 2;
 	o->entered_bytes_max = or_default(o->entered_bytes_max, 64u << 20);
 	o->pinned_bytes_max = or_default(o->pinned_bytes_max, 128u << 20);
+	atomic_store(&l->lag_bytes, mover_lag_bytes(l));
 	o->tail_bytes_max = or_default(o->tail_bytes_max, 16u << 20);
 	o->segment_bytes = or_default(o->segment_bytes, 256u << 20);
 	o->index_interval_bytes = o->index_interval_bytes ? o->index_interval_bytes : 4096;

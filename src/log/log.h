@@ -249,6 +249,13 @@ size_t log_commit_bytes(const struct log_commit *commit);
 /* NULL where ingest is open, else why it is not (ERR_DISK_FULL, ERR_OVERLOADED, ERR_SHUTTING_DOWN as *err). */
 bool log_accepts(struct log *l, int *err);
 
+/*
+ * More is waiting to be written to segments than should, though less than is refused: who can let its
+ * senders wait without an error does so, and asks again when its port was woken, which
+ * the log does once there is room. Any thread.
+ */
+bool log_lags(struct log *l);
+
 /* ---- ports: how a loop hears of the log ---- */
 
 /*

@@ -310,12 +310,24 @@ int64_t mover_step(struct log *l)
 	return rc ? rc : 1;
 }
 
+static void tell_of_room(struct log *l)
+{
+	if (atomic_load(&l->pinned_bytes) >= 2 * atomic_load(&l->lag_bytes) ||
+	    !atomic_exchange(&l->held_back, false))
+		return;
+	(void)pthread_mutex_lock(&l->ports_lock);
+	for (struct log_port *port = l->ports; port; port = port->next)
+		log_port_wake(port);
+	(void)pthread_mutex_unlock(&l->ports_lock);
+}
+
 int64_t mover_turn(struct log *l)
 {
 	int64_t rc = mover_step(l);
 
 	advance_moved(l);
 	tail_evict(l, false);
+	tell_of_room(l);
 	return rc;
 }
 
@@ -331,9 +343,16 @@ int64_t mover_lag_bytes(const struct log *l)
 	int64_t bytes = LAG_BYTES + (int64_t)l->queue_count * LAG_BYTES_A_PARTITION;
 	int64_t most = (int64_t)l->options.pinned_bytes_max / 2;
 
-	if (most > (int64_t)l->options.tail_bytes_max)
-		most = (int64_t)l->options.tail_bytes_max; /* that much is kept in any case */
 	return bytes < most ? bytes : most;
+}
+
+bool log_lags(struct log *l)
+{
+	if (atomic_load(&l->pinned_bytes) < 2 * atomic_load(&l->lag_bytes))
+		return false;
+	atomic_store(&l->held_back, true);
+	return atomic_load(&l->pinned_bytes) >=
+	       2 * atomic_load(&l->lag_bytes); /* or the mover has not seen it */
 }
 
 /* Under tail_lock; the queue grows meanwhile, so it is looked at again. */
@@ -390,10 +409,12 @@ static int64_t move_what_waits(struct log *l)
 		stretch = 0;
 		advance_moved(l);
 		tail_evict(l, false);
+		tell_of_room(l);
 		(void)sched_yield();
 	}
 	advance_moved(l);
 	tail_evict(l, false);
+	tell_of_room(l);
 	return rc;
 }
 

@@ -16,6 +16,8 @@ static void on_wake(void *ctx)
 	log_port_run(al->port);
 	if (al->hub)
 		hub_run(al->hub);
+	if (al->queue)
+		ingest_look(al->queue);
 }
 
 static void wake_loop(void *ctx)

@@ -78,6 +78,10 @@ void *mem_aligned(size_t align, size_t n)
 	return new_block(align, n, false);
 }
 
+void mem_trim(void)
+{
+}
+
 void mem_free(void *ptr)
 {
 	if (ptr)
