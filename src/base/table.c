@@ -103,3 +103,32 @@ struct table_node *table_walk(const struct table *t, const struct table_node *af
 			return t->buckets[i];
 	return NULL;
 }
+
+static struct table_node *of_part(struct table_node *node, uint32_t part, uint32_t parts)
+{
+	while (node && (node->hash & (parts - 1)) != part)
+		node = node->next;
+	return node;
+}
+
+/* Nodes of a part lie in each bucket whose number ends with its own; where there are fewer buckets than parts, in one, with others. */
+struct table_node *table_walk_part(const struct table *t, const struct table_node *after, uint32_t part,
+				   uint32_t parts)
+{
+	uint32_t step = parts < t->bucket_count ? parts : t->bucket_count;
+	uint32_t i = part & (step - 1);
+	struct table_node *found;
+
+	if (after) {
+		found = of_part(after->next, part, parts);
+		if (found)
+			return found;
+		i = (uint32_t)(after->hash & (t->bucket_count - 1)) + step;
+	}
+	for (; i < t->bucket_count; i += step) {
+		found = of_part(t->buckets[i], part, parts);
+		if (found)
+			return found;
+	}
+	return NULL;
+}

@@ -41,4 +41,11 @@ struct table_node *table_next(const struct table_node *node);
 /* All, in no order: after NULL comes the first. The one given may be removed before the next is asked for only if that was asked before. */
 struct table_node *table_walk(const struct table *t, const struct table_node *after);
 
+/*
+ * Likewise those of a part, of `parts` (a power of two): each node is in exactly one, which its hash says
+ * alone, so it stays there however the table changes. Walking all parts costs no more than table_walk.
+ */
+struct table_node *table_walk_part(const struct table *t, const struct table_node *after, uint32_t part,
+				   uint32_t parts);
+
 #endif

@@ -105,9 +105,6 @@ static int build_log(struct parts *p)
 		return failed("the state", &fault);
 	if (file_topics_apply(p, p->conf, &fault))
 		return failed("the topics of the configuration file", &fault);
-	log_enter_begin(p->app.log);
-	state_tidy(p->state);
-	log_enter_end(p->app.log);
 	return 0;
 }
 
@@ -222,6 +219,9 @@ static int build_loops(struct parts *p)
 	if (txn_clock_new(&p->app, p->app.home, &p->txn_clock) ||
 	    group_clock_new(&p->app, p->app.home, &p->group_clock))
 		return failed("loops", &fault);
+	log_enter_begin(p->app.log); /* behind groups_start: until then it is not written again */
+	state_tidy(p->state);
+	log_enter_end(p->app.log);
 	return 0;
 }
 

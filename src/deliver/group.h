@@ -38,8 +38,11 @@ struct groups_options {
 	const struct groups_settings *settings; /* copied; NULL: the defaults */
 };
 
-/* Members and what they say, of all groups together: past it who joins is told ERR_COORDINATOR and tries again. */
-#define GROUPS_BYTES_MAX (8u << 20)
+/*
+ * Members and what they say, of all groups together: past it who joins is told ERR_COORDINATOR and tries again.
+ * The rows of one group are one commit (LOG_COMMIT_BYTES_MAX), so it is less than that.
+ */
+#define GROUPS_BYTES_MAX (32u << 20)
 
 /* Registers its table; borrows all. Before state_load. ERR_NOMEM. */
 int groups_new(const struct groups_options *options, struct groups **out);

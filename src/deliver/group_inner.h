@@ -91,7 +91,8 @@ struct groups {
 	struct hash_key key;
 	struct table table, members, instances;
 	struct deadlines deadlines;
-	struct group_image *images; /* under the entry lock */
+	struct group_image *images; /* under the entry lock, like the next two */
+	bool has_images;            /* of every group that is in the journal */
 	uint32_t image_rows, changed;
 	struct group_wait *waits;
 	int64_t sweep_ns;

@@ -342,21 +342,27 @@ static int apply_row(void *ctx, struct slice key, struct slice value)
 	return kind == GROUP_ROW_GROUP ? load_group(grp, &row) : load_member(grp, &of_member);
 }
 
-static int each_row(void *ctx, state_row_fn *fn, void *fn_ctx)
+/* Before groups_start there are rows and no images yet. The rows of a group are in one part, its own first. */
+static int each_row(void *ctx, uint32_t part, uint32_t parts, state_row_fn *fn, void *fn_ctx)
 {
 	const struct groups *g = ctx;
 
-	for (const struct group_image *image = g->images; image; image = image->next)
+	if (!g->has_images)
+		return ERR_NOMEM;
+	for (const struct group_image *image = g->images; image; image = image->next) {
+		if ((hash_sip13(&g->key, image->rows[0].key) & (parts - 1)) != part)
+			continue;
 		for (uint32_t i = 0; i < image->count; i++)
 			if (fn(fn_ctx, image->rows[i].key, image->rows[i].value))
 				return 1;
+	}
 	return 0;
 }
 
 int groups_table(struct groups *g)
 {
 	struct state_table table = {
-		.id = STATE_GROUPS, .name = "groups", .apply = apply_row, .each = each_row, .ctx = g};
+		.id = STATE_GROUPS, .name = "groups", .apply = apply_row, .each_part = each_row, .ctx = g};
 
 	return state_register(g->options.state, &table);
 }

@@ -45,6 +45,7 @@ struct world {
 		struct topic_id id;
 	} named[4];
 	int named_count;
+	bool tidies; /* before the groups start */
 };
 
 /* What a member was told last. */
@@ -80,6 +81,16 @@ static void on_wake(void *ctx)
 	(void)ctx;
 }
 
+static void tidy(struct world *w)
+{
+	state_set_slack(w->state, 0);
+	log_enter_begin(w->log);
+	state_tidy(w->state);
+	log_enter_end(w->log);
+	while (log_step(w->log, LOG_STEP_COMMIT) > 0)
+		;
+}
+
 static void up(struct world *w)
 {
 	struct log_options options = {.sys = &w->sys,
@@ -104,6 +115,8 @@ static void up(struct world *w)
 	assert_int_equal(topics_ready(w->topics, &fault), 0);
 	assert_int_equal(log_port_new(w->log, on_wake, w, &w->port), 0);
 	assert_int_equal(log_start(w->log, &fault), 0);
+	if (w->tidies)
+		tidy(w);
 	groups_start(w->groups, w->port, w->now);
 	w->is_up = true;
 }
@@ -618,6 +631,34 @@ static void a_rebalance_that_a_restart_cuts_leaves_the_generation_before(void **
 	assert_int_equal(a.generation, 3);
 }
 
+static void a_state_that_is_written_again_holds_the_groups(void **state)
+{
+	struct world *w = *state;
+	struct partition_range range;
+	struct client a = {0}, b = {0};
+	struct named *orders;
+
+	orders = create(w, "orders");
+	make_pair(w, &a, &b);
+	for (int i = 0; i < 20; i++)
+		assert_int_equal(commit_as(w, slice_str(a.id), 2, orders, i), 0);
+	sync_disk(w);
+	w->tidies = true;
+	restart(w);
+	partition_range(log_internal(w->log), &range);
+	assert_int_equal(range.start, 0); /* what rows there are is known when the groups have started */
+	restart(w);
+	assert_int_equal(view(w).state, GROUP_STABLE);
+	assert_int_equal(view(w).member_count, 2);
+	assert_int_equal(beat(w, &a), 0);
+	tidy(w);
+	partition_range(log_internal(w->log), &range);
+	assert_true(range.start > 0);
+	restart(w);
+	assert_int_equal(view(w).member_count, 2);
+	assert_int_equal(beat(w, &b), 0);
+}
+
 static void only_the_present_generation_commits(void **state)
 {
 	struct world *w = *state;
@@ -1093,6 +1134,7 @@ int main(void)
 		TEST(a_static_member_comes_back_without_a_rebalance),
 		TEST(a_restart_keeps_generation_members_and_assignments),
 		TEST(a_rebalance_that_a_restart_cuts_leaves_the_generation_before),
+		TEST(a_state_that_is_written_again_holds_the_groups),
 		TEST(only_the_present_generation_commits),
 		TEST(offsets_of_a_transaction_wait_for_its_end),
 		TEST(offsets_expire_when_the_group_has_been_empty_for_long),

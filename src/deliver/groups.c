@@ -63,8 +63,11 @@ void groups_start(struct groups *g, struct log_port *port, int64_t now_ns)
 
 	g->port = port;
 	log_enter_begin(g->options.log);
+	g->has_images = true;
 	for (node = table_walk(&g->table, NULL); node; node = table_walk(&g->table, node))
-		group_loaded((struct group *)node, now_ns);
+		if (group_loaded((struct group *)node, now_ns))
+			g->has_images =
+				false; /* the state is not written again in this life: its rows would not be in it */
 	log_enter_end(g->options.log);
 	g->sweep_ns = now_ns + GROUPS_SWEEP_NS;
 	g->started = true;

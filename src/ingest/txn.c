@@ -20,8 +20,7 @@
 #include "ingest/txn_table.h"
 #include "log/producers.h"
 
-/* With it the rows are some 16 MiB at most: the state is written again in one commit (state_tidy). */
-#define BYTES_MAX_DEFAULT ((size_t)32 << 20)
+#define BYTES_MAX_DEFAULT ((size_t)64 << 20)
 #define EPOCH_LAST   \
 	(INT16_MAX - \
 	 1) /* given to a producer; one more is left to fence it (TransactionMetadata.isEpochExhausted) */
@@ -71,11 +70,11 @@ static int apply_row(void *ctx, struct slice key, struct slice value)
 	return txn_table_apply(&t->table, key, value);
 }
 
-static int each_row(void *ctx, state_row_fn *fn, void *fn_ctx)
+static int each_row(void *ctx, uint32_t part, uint32_t parts, state_row_fn *fn, void *fn_ctx)
 {
 	const struct txns *t = ctx;
 
-	return txn_table_each(&t->table, fn, fn_ctx);
+	return txn_table_each(&t->table, part, parts, fn, fn_ctx);
 }
 
 int txns_new(const struct txns_options *options, struct txns **out)
@@ -84,7 +83,7 @@ int txns_new(const struct txns_options *options, struct txns **out)
 	struct state_table table = {.id = STATE_TRANSACTIONS,
 				    .name = "transactions",
 				    .apply = apply_row,
-				    .each = each_row,
+				    .each_part = each_row,
 				    .ctx = t};
 	int rc;
 

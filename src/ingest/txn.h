@@ -45,7 +45,7 @@ struct txns_options {
 	struct offsets *offsets;
 	int32_t timeout_max_ms; /* 0: TXN_TIMEOUT_MAX_MS */
 	int64_t expiry_ms;      /* of an id that is not used, 0: TXN_EXPIRY_MS */
-	size_t bytes_max; /* memory for ids and what is in transactions, 0: 32 MiB; past it ERR_COORDINATOR */
+	size_t bytes_max; /* memory for ids and what is in transactions, 0: 64 MiB; past it ERR_COORDINATOR */
 };
 
 /* Registers its tables. ERR_NOMEM, ERR_LIMIT. */

@@ -441,7 +441,7 @@ int txn_table_apply(struct txn_table *t, struct slice key, struct slice value)
 	return ERR_CORRUPT;
 }
 
-int txn_table_each(const struct txn_table *t, state_row_fn *fn, void *fn_ctx)
+int txn_table_each(const struct txn_table *t, uint32_t part, uint32_t parts, state_row_fn *fn, void *fn_ctx)
 {
 	struct table_node *node = NULL;
 	struct buf key, value;
@@ -449,7 +449,7 @@ int txn_table_each(const struct txn_table *t, state_row_fn *fn, void *fn_ctx)
 
 	buf_init(&key, STATE_ROW_BYTES_MAX);
 	buf_init(&value, STATE_ROW_BYTES_MAX);
-	while (rc == 0 && (node = table_walk(&t->ids, node))) {
+	while (rc == 0 && (node = table_walk_part(&t->ids, node, part, parts))) {
 		const struct txn *x = txn_of_id(node);
 		buf_clear(&key);
 		buf_clear(&value);

@@ -107,6 +107,6 @@ int txn_table_walk(const struct txn_table *t, int (*fn)(void *ctx, const struct 
 
 /* As state_table's functions. */
 int txn_table_apply(struct txn_table *t, struct slice key, struct slice value);
-int txn_table_each(const struct txn_table *t, state_row_fn *fn, void *fn_ctx);
+int txn_table_each(const struct txn_table *t, uint32_t part, uint32_t parts, state_row_fn *fn, void *fn_ctx);
 
 #endif

@@ -345,13 +345,13 @@ static int apply_row(void *ctx, struct slice key, struct slice value)
 	return 0;
 }
 
-static int each_row(void *ctx, state_row_fn *fn, void *fn_ctx)
+static int each_row(void *ctx, uint32_t part, uint32_t parts, state_row_fn *fn, void *fn_ctx)
 {
 	struct offsets *o = ctx;
 	uint8_t key[OFFSETS_GROUP_ID_MAX + 40], value[OFFSETS_METADATA_MAX + 40];
 
-	for (struct table_node *node = table_walk(&o->entries, NULL); node;
-	     node = table_walk(&o->entries, node)) {
+	for (struct table_node *node = table_walk_part(&o->entries, NULL, part, parts); node;
+	     node = table_walk_part(&o->entries, node, part, parts)) {
 		const struct entry *e = (struct entry *)node;
 		size_t key_len = (size_t)(put_key(key, id_of(e->holder), e) - key);
 		if (fn(fn_ctx, slice_make(key, key_len),
@@ -368,7 +368,7 @@ int offsets_new(struct log *l, struct state *state, struct offsets **out)
 	struct offsets *o = mem_zalloc(1, sizeof(*o));
 	const struct sys *sys = log_sys(l);
 	struct state_table table = {
-		.id = STATE_OFFSETS, .name = "offsets", .apply = apply_row, .each = each_row, .ctx = o};
+		.id = STATE_OFFSETS, .name = "offsets", .apply = apply_row, .each_part = each_row, .ctx = o};
 
 	if (!o)
 		return ERR_NOMEM;

@@ -24,8 +24,8 @@
  */
 #define OFFSETS_GROUP_ID_MAX 1024u
 #define OFFSETS_METADATA_MAX 4096u
-/* Of all rows together; past it offsets_put gives ERR_OVERLOADED. The state is written again in one commit (state_tidy). */
-#define OFFSETS_BYTES_MAX (20u << 20)
+/* Of all rows together, for memory: an entry takes about as much again. Past it offsets_put gives ERR_OVERLOADED. */
+#define OFFSETS_BYTES_MAX (128u << 20)
 
 struct offsets;
 struct offsets_change;

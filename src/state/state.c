@@ -1,8 +1,28 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Writing the state again goes in rounds, and a round in pieces: commits of a few MiB, each entered when the one
+ * before it is durable, so that others enter in between and a state of any size can be written. When the
+ * last one is durable the internal partition is trimmed to the offset of the first.
+ *
+ * Why nothing is lost, and nothing comes back. A piece is gathered and entered under one holding of the entry lock,
+ * when every table is as what has entered says. So each of its rows is true where it stands, and whatever
+ * changes a row later stands behind it. A row that lives at the end of the round has lived when its part came, and
+ * stands in that piece or behind; or it is younger, and so is its record. A row that is
+ * gone went before its part came, and then its older records are before the trim and no piece has it; or
+ * later, and then its null stands behind the piece. Until the trim everything before is there
+ * too, so a crash costs the round and no more. While a trimmed state loads, tables may for a time lack rows
+ * (never have one that did not live then): a row whose part had not come yet. So a table must take any row
+ * without those of other tables, and the null of a row that it does not have.
+ *
+ * The place to go on is a table and a part of it: tables in the order of registration, and a part is what a row's hash,
+ * or its place in an array that only grows, says. It says the same whatever happens to the table between two pieces,
+ * so there is nothing to keep valid. Rejected: a cursor (each change of a table would have to move it), gathering all
+ * keys first (memory as for half the state, and a table would need to be asked for one row),
+ * gathering all rows and leaving out those that change meanwhile (memory for all of it, and every change would look).
+ */
 #include "state/state.h"
 
-#include <stdatomic.h>
-
+#include "base/buf.h"
 #include "base/check.h"
 #include "base/mem.h"
 #include "log/topic_id.h"
@@ -10,14 +30,31 @@
 
 #define READ_BYTES (1u << 20)
 #define TIDY_SLACK 1000
+#define PIECE_BYTES ((size_t)4 << 20)
+#define PARTS_MAX (1u << 20)
+
+/* Where a round goes on. */
+struct place {
+	uint32_t table, part;
+};
+
+struct round {
+	bool begun;   /* and not ended */
+	bool entered; /* a piece is on its way to the disk */
+	int64_t from; /* its first record; -1: none is durable yet */
+	struct place at;
+	size_t bytes[STATE_TABLES_MAX]; /* of rows, when it began */
+	uint32_t parts[STATE_TABLES_MAX];
+};
 
 struct state {
 	struct log *log;
 	struct partition *partition;
 	struct state_table tables[STATE_TABLES_MAX];
 	uint32_t table_count;
-	_Atomic bool tidying;
+	struct round round; /* under entry */
 	uint32_t slack;
+	size_t piece_bytes;
 	int64_t look_at; /* under entry: shorter than this it is not written again, and rows are not counted */
 };
 
@@ -30,6 +67,7 @@ int state_new(struct log *l, struct state **out)
 	s->log = l;
 	s->partition = log_internal(l);
 	state_set_slack(s, TIDY_SLACK);
+	state_set_piece(s, PIECE_BYTES);
 	*out = s;
 	return 0;
 }
@@ -38,6 +76,11 @@ void state_set_slack(struct state *s, uint32_t records)
 {
 	s->slack = records;
 	s->look_at = records;
+}
+
+void state_set_piece(struct state *s, size_t bytes)
+{
+	s->piece_bytes = bytes;
 }
 
 void state_free(struct state *s)
@@ -132,18 +175,18 @@ struct change {
 	struct log_commit commit;
 	struct state *state;
 	struct state_done done;
-	bool tidy;
+	bool piece; /* of a round */
 	struct log_record records[];
 };
+
+static void piece_is_durable(struct state *s, int64_t offset);
 
 static void on_committed(struct log_commit *c)
 {
 	struct change *change = (struct change *)c;
 
-	if (change->tidy) {
-		partition_trim(change->state->partition, change->records[0].offset);
-		atomic_store(&change->state->tidying, false);
-	}
+	if (change->piece)
+		piece_is_durable(change->state, change->records[0].offset);
 	if (change->done.fn)
 		change->done.fn(change->done.ctx);
 	mem_free(change);
@@ -234,80 +277,201 @@ int state_put_with(struct state *s, const struct state_row *rows, uint32_t count
 
 /* ---- tidying ---- */
 
-struct gather {
-	struct state_row *rows; /* NULL: count alone */
-	uint32_t count, cap;
+/* Rows of a table, counted. */
+struct count {
+	uint32_t rows;
+	size_t bytes;
+};
+
+static int count_row(void *ctx, struct slice key, struct slice value)
+{
+	struct count *c = ctx;
+
+	c->rows++;
+	c->bytes += key.len + value.len;
+	return 0;
+}
+
+static int each_row_of(const struct state *s, struct place at, uint32_t parts, state_row_fn *fn, void *fn_ctx)
+{
+	const struct state_table *t = &s->tables[at.table];
+
+	return t->each_part ? t->each_part(t->ctx, at.part, parts, fn, fn_ctx) : t->each(t->ctx, fn, fn_ctx);
+}
+
+static uint32_t parts_for(const struct state *s, const struct state_table *t, size_t bytes)
+{
+	uint32_t parts = 1;
+
+	while (t->each_part && parts < PARTS_MAX && bytes / parts > s->piece_bytes)
+		parts *= 2;
+	return parts;
+}
+
+/* False where a table cannot give all its rows now. */
+static bool count_all(struct state *s, uint64_t *rows)
+{
+	*rows = 0;
+	for (uint32_t i = 0; i < s->table_count; i++) {
+		struct count c = {0};
+		if (each_row_of(s, (struct place){.table = i}, 1, count_row, &c))
+			return false;
+		*rows += c.rows;
+		s->round.bytes[i] = c.bytes;
+		s->round.parts[i] = parts_for(s, &s->tables[i], c.bytes);
+	}
+	return true;
+}
+
+/* The rows of a piece, and where the next one begins. */
+struct piece {
+	struct place next;
 	enum state_table_id table;
-	uint8_t *bytes;
-	size_t used, bytes_cap;
-	size_t bytes_needed;
+	struct buf bytes; /* keys and values */
+	struct buf rows;  /* whose slices have no address until all are there */
 };
 
 static int gather_row(void *ctx, struct slice key, struct slice value)
 {
-	struct gather *g = ctx;
+	struct piece *p = ctx;
+	struct state_row row = {.table = p->table,
+				.key = slice_make(NULL, key.len),
+				.value = slice_make(NULL, value.len)};
 
-	g->bytes_needed += key.len + value.len;
-	if (g->rows) {
-		uint8_t *at = g->bytes + g->used;
-		if (g->count == g->cap || key.len + value.len > g->bytes_cap - g->used)
-			return 1;
-		memcpy(at, key.ptr, key.len);
-		memcpy(at + key.len, value.ptr, value.len);
-		g->used += key.len + value.len;
-		g->rows[g->count] = (struct state_row){.table = g->table,
-						       .key = slice_make(at, key.len),
-						       .value = slice_make(at + key.len, value.len)};
-	}
-	g->count++;
-	return 0;
+	(void)buf_append(&p->bytes, key.ptr, key.len);
+	(void)buf_append(&p->bytes, value.ptr, value.len);
+	(void)buf_append(&p->rows, &row, sizeof(row));
+	return buf_status(&p->bytes) || buf_status(&p->rows);
 }
 
-static void gather_all(struct state *s, struct gather *g)
+/* As many parts as make a piece, and one at least that has rows. False without memory. */
+static bool gather(const struct state *s, struct piece *p)
 {
-	for (uint32_t i = 0; i < s->table_count; i++) {
-		g->table = s->tables[i].id;
-		(void)s->tables[i].each(s->tables[i].ctx, gather_row, g);
+	const struct round *r = &s->round;
+
+	while (p->next.table < s->table_count) {
+		uint32_t table = p->next.table;
+		if (p->rows.len && p->bytes.len + r->bytes[table] / r->parts[table] > s->piece_bytes)
+			break;
+		p->table = s->tables[table].id;
+		if (each_row_of(s, p->next, r->parts[table], gather_row, p))
+			return false;
+		if (++p->next.part == r->parts[table])
+			p->next = (struct place){.table = table + 1};
 	}
+	return true;
 }
 
-static void append_again(struct state *s, const struct gather *counted)
+static struct change *change_of(struct state *s, const struct piece *p)
 {
-	struct gather g = {.cap = counted->count, .bytes_cap = counted->bytes_needed};
+	struct state_row *rows = (struct state_row *)(void *)p->rows.ptr;
+	uint32_t count = (uint32_t)(p->rows.len / sizeof(*rows));
+	const uint8_t *at = p->bytes.ptr;
 	struct change *change;
 
-	g.rows = mem_alloc((size_t)counted->count * sizeof(*g.rows));
-	g.bytes = mem_alloc(counted->bytes_needed + 1);
-	if (g.rows && g.bytes) {
-		gather_all(s, &g);
-		change = g.count == counted->count ? new_change(s, g.rows, g.count, NULL, 0) : NULL;
-		if (change) {
-			change->tidy = true;
-			atomic_store(&s->tidying, true);
-			if (enter_change(s, change))
-				atomic_store(&s->tidying, false);
-		}
+	for (uint32_t i = 0; i < count; i++) {
+		rows[i].key.ptr = at;
+		rows[i].value.ptr = at + rows[i].key.len;
+		at += rows[i].key.len + rows[i].value.len;
 	}
-	mem_free(g.rows);
-	mem_free(g.bytes);
+	change = new_change(s, rows, count, NULL, 0);
+	if (change)
+		change->piece = true;
+	return change;
+}
+
+static int enter_piece(struct state *s, const struct piece *p)
+{
+	struct change *change = change_of(s, p);
+	int rc = change ? enter_change(s, change) : ERR_NOMEM;
+
+	if (rc == 0) {
+		s->round.at = p->next;
+		s->round.entered = true;
+	}
+	return rc;
+}
+
+static void end_round(struct state *s)
+{
+	if (s->round.from >= 0)
+		partition_trim(s->partition, s->round.from);
+	s->round.begun = false;
+}
+
+static int64_t length_of(const struct state *s)
+{
+	struct partition_range range;
+
+	partition_range(s->partition, &range);
+	return range.end - range.start;
+}
+
+/*
+ * What cannot be entered now is tried again from the same place, when there are some more records. But where nothing is
+ * written yet, or a table has become too large for its parts, the next round cuts it anew.
+ */
+static void put_off(struct state *s, int rc)
+{
+	if (s->round.from < 0 || rc == ERR_LIMIT)
+		s->round.begun = false;
+	s->look_at = length_of(s) + s->slack;
+}
+
+/* Under the entry lock, none of the round's pieces being on its way. */
+static void go_on(struct state *s)
+{
+	struct piece p = {.next = s->round.at};
+	int rc;
+
+	buf_init(&p.bytes, SIZE_MAX / 2);
+	buf_init(&p.rows, SIZE_MAX / 2);
+	rc = buf_reserve(&p.bytes, 1); /* an empty value has an address: it is not null */
+	if (rc == 0 && !gather(s, &p))
+		rc = ERR_NOMEM;
+	if (rc == 0 && p.rows.len)
+		rc = enter_piece(s, &p);
+	else if (rc == 0)
+		end_round(s);
+	if (rc)
+		put_off(s, rc);
+	buf_fini(&p.bytes);
+	buf_fini(&p.rows);
+}
+
+/* On the committer's thread. */
+static void piece_is_durable(struct state *s, int64_t offset)
+{
+	log_enter_begin(s->log);
+	s->round.entered = false;
+	if (s->round.from < 0)
+		s->round.from = offset;
+	go_on(s);
+	log_enter_end(s->log);
 }
 
 void state_tidy(struct state *s)
 {
-	struct gather counted = {0};
-	struct partition_range range;
+	uint64_t rows;
 	int64_t length;
 
-	if (atomic_load(&s->tidying))
+	if (s->round.entered)
 		return;
-	partition_range(s->partition, &range);
-	length = range.end - range.start;
+	length = length_of(s);
 	if (length < s->look_at)
 		return;
-	/* Counting looks at every row: not again before there may be more than twice as many records as now rows. */
-	gather_all(s, &counted);
-	s->look_at = 2 * (int64_t)counted.count + s->slack;
-	if (counted.count == 0 || length < s->look_at)
+	if (s->round.begun) {
+		go_on(s);
 		return;
-	append_again(s, &counted);
+	}
+	/* Counting looks at every row: not again before there may be more than twice as many records as now rows. */
+	if (!count_all(s, &rows))
+		return;
+	s->look_at = 2 * (int64_t)rows + s->slack;
+	if (rows == 0 || length < s->look_at)
+		return;
+	s->round.begun = true;
+	s->round.from = -1;
+	s->round.at = (struct place){0};
+	go_on(s);
 }

@@ -10,7 +10,7 @@
  * that is gone), in the same commit as whatever changes with it. At start the
  * internal partition is read once and each record given to its table. When it
  * holds more than twice as many records as there are live rows, all live rows
- * are appended again and its start moves up.
+ * are appended again, in pieces, and its start moves up.
  *
  * State knows no table's content. A table registers itself with two functions.
  */
@@ -33,8 +33,16 @@ struct state_table {
 	const char *name;
 	/* A row as it was stored; value.ptr NULL: gone. Borrows. Negative: the row cannot be read. */
 	int (*apply)(void *ctx, struct slice key, struct slice value);
-	/* Gives every live row to fn until it gives non-zero; called under the entry lock. */
+	/*
+	 * Gives every live row to fn until that gives non-zero, which it gives too; also non-zero where it
+	 * cannot give them all: then nothing is written. Under the entry lock, on any thread, also the committer's.
+	 */
 	int (*each)(void *ctx, state_row_fn *fn, void *fn_ctx);
+	/*
+	 * Instead, for a table that may come to more than some MiB: the rows of one part, of `parts` (a power of
+	 * two). A row must be in exactly one, for as long as it lives; rows that are only understood in order, in one together.
+	 */
+	int (*each_part)(void *ctx, uint32_t part, uint32_t parts, state_row_fn *fn, void *fn_ctx);
 	void *ctx;
 };
 
@@ -76,10 +84,16 @@ int state_put(struct state *s, const struct state_row *rows, uint32_t count, con
 int state_put_with(struct state *s, const struct state_row *rows, uint32_t count,
 		   const struct log_record *records, uint32_t record_count, const struct state_done *done);
 
-/* Under log_enter: writes all live rows again where the internal partition has grown too long. */
+/*
+ * Under log_enter, when all tables in memory hold what has entered: begins to write all live rows again where the internal
+ * partition has grown too long. The first piece is entered here, each other one when the one before it is durable.
+ */
 void state_tidy(struct state *s);
 
 /* For tests: how many records more than twice the live rows there may be (1000). */
 void state_set_slack(struct state *s, uint32_t records);
+
+/* For tests: about how many bytes of rows make a piece (4 MiB). */
+void state_set_piece(struct state *s, size_t bytes);
 
 #endif

@@ -296,12 +296,13 @@ static int apply_topic(void *ctx, struct slice key, struct slice value)
 	return 0;
 }
 
-static int each_topic(void *ctx, state_row_fn *fn, void *fn_ctx)
+/* A part is by the place in the list of all, which only grows. */
+static int each_topic(void *ctx, uint32_t part, uint32_t parts, state_row_fn *fn, void *fn_ctx)
 {
 	struct topics *t = ctx;
 	uint8_t row[ROW_BYTES_MAX];
 
-	for (uint32_t i = 0; i < t->all_count; i++) {
+	for (uint32_t i = part; i < t->all_count; i += parts) {
 		struct topic *topic = &t->all[i]->topic;
 		if (atomic_load(&topic->deleted))
 			continue;
@@ -365,13 +366,13 @@ static int apply_trim(void *ctx, struct slice key, struct slice value)
 	return s && value.ptr ? set_trims(s, trims, count) : 0;
 }
 
-static int each_trim(void *ctx, state_row_fn *fn, void *fn_ctx)
+static int each_trim(void *ctx, uint32_t part, uint32_t parts, state_row_fn *fn, void *fn_ctx)
 {
 	struct topics *t = ctx;
 	uint8_t *row = mem_alloc(1 + TOPIC_PARTITIONS_MAX * sizeof(int64_t));
 	int rc = row ? 0 : 1;
 
-	for (uint32_t i = 0; i < t->all_count && rc == 0; i++) {
+	for (uint32_t i = part; i < t->all_count && rc == 0; i += parts) {
 		struct slot *s = t->all[i];
 		if (atomic_load(&s->topic.deleted) || !s->trims)
 			continue;
@@ -452,12 +453,12 @@ int topics_new(struct log *l, struct state *state, const struct topic_config *de
 	    state_register(state, &(struct state_table){.id = STATE_TOPICS,
 							.name = "topics",
 							.apply = apply_topic,
-							.each = each_topic,
+							.each_part = each_topic,
 							.ctx = t}) ||
 	    state_register(state, &(struct state_table){.id = STATE_TRIMS,
 							.name = "trims",
 							.apply = apply_trim,
-							.each = each_trim,
+							.each_part = each_trim,
 							.ctx = t})) {
 		topics_free(t);
 		return ERR_NOMEM;

@@ -85,18 +85,18 @@ def _(w):
         eq(other.call("ApiVersions", 0)["error_code"], 0)
 
 
-@test("a body cut short and a count over the bytes close the connection; bytes left over are passed over, as by Kafka")
+@test("a body cut short and a count over the bytes close the connection; what is left over behind one is passed over")
 def _(w):
     whole = request("Metadata", 1, topics=[{"name": "a"}])
     for body in (whole[4:-1], whole[4:-7] + struct.pack(">i", 0x7fffffff)):
         with connect(w) as s:
             s.sendall(struct.pack(">i", len(body)) + body)
             eq(read_all(s), b"")
-    with Kafka(w) as k:
-        k.correlation = 1
-        k.raw(struct.pack(">i", len(whole) - 3) + whole[4:] + b"\0")
-        k.waiting.append(("Metadata", 1, 1))
-        eq([t["name"] for t in k.answer()["topics"]], ["a"])
+    with Kafka(w) as k:  # as Kafka does: librdkafka 2.16 sends some bytes too many
+        body = request("Metadata", 1, correlation=7, topics=[])[4:] + b"\0\0\0"
+        k.raw(struct.pack(">i", len(body)) + body)
+        eq(k.frame()[:4], struct.pack(">i", 7))
+        eq(k.call("ApiVersions", 0)["error_code"], 0)
 
 
 @test("HTTP, TLS and requests over the limit are named in the log and closed", own=True)

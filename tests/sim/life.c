@@ -33,13 +33,13 @@ static int apply_row(void *ctx, struct slice key, struct slice value)
 	return 0;
 }
 
-static int each_row(void *ctx, state_row_fn *fn, void *fn_ctx)
+static int each_row(void *ctx, uint32_t part, uint32_t parts, state_row_fn *fn, void *fn_ctx)
 {
 	struct world *w = ctx;
 	int rc = 0;
 
 	for (uint8_t i = 0; i < MODEL_ROWS && rc == 0; i++)
-		if (w->rows[i])
+		if (w->rows[i] && (i & (parts - 1)) == part)
 			rc = fn(fn_ctx, slice_make(&i, 1), slice_make(&w->rows[i], 4));
 	return rc;
 }
@@ -98,7 +98,7 @@ static int open_core(struct world *w, struct fault *fault)
 	struct state_table rows = {.id = (enum state_table_id)WORLD_ROW_TABLE,
 				   .name = "rows",
 				   .apply = apply_row,
-				   .each = each_row,
+				   .each_part = each_row,
 				   .ctx = w};
 	int rc = open_log(w, fault);
 
@@ -114,6 +114,8 @@ static int open_core(struct world *w, struct fault *fault)
 		rc = state_register(w->state, &rows);
 	if (rc == 0)
 		state_set_slack(w->state, w->profile.slack);
+	if (rc == 0 && w->profile.slack < 1000)
+		state_set_piece(w->state, w->profile.slack * 8); /* a round has many pieces */
 	if (rc == 0)
 		rc = state_load(w->state, fault);
 	if (rc == 0)
