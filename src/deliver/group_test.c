@@ -40,6 +40,7 @@ struct world {
 	struct log_port *port;
 	struct arena arena;
 	int done;
+	bool is_up;
 	struct named { /* a topic, also after a restart */
 		struct topic_id id;
 	} named[4];
@@ -117,6 +118,7 @@ static void up(struct world *w)
 	if (w->tidies)
 		tidy(w);
 	groups_start(w->groups, w->port, w->now);
+	w->is_up = true;
 }
 
 /* What was entered becomes durable, and whoever waits for it hears. */
@@ -131,6 +133,9 @@ static void down(struct world *w)
 {
 	struct fault fault = {0};
 
+	if (!w->is_up) /* an assertion of up() has failed */
+		return;
+	w->is_up = false;
 	groups_stop(w->groups);
 	sync_disk(w);
 	if (log_stop(w->log, &fault))

@@ -257,7 +257,7 @@ static uint32_t gather_rows(struct state_row *rows, const struct txn *x, const s
 		rows[count++] = (struct state_row){.table = STATE_TRANSACTIONS,
 						   .key = buf_slice(key),
 						   .value = buf_slice(value),
-						   .frees = also->marker_count > 0};
+						   .frees = also->marker_count > 0 || also->offsets};
 	}
 	for (uint32_t i = 0; i < offset_rows; i++)
 		rows[count++] = more[i];

@@ -150,8 +150,13 @@ static void refuse(struct listener *l, struct conn *c)
 	conn_close(c, REFUSE_LINGER_NS);
 }
 
-static uint32_t refused_max(uint32_t max)
+/* Each of them holds a descriptor for a moment, and the common limit may be the nearer one. */
+static uint32_t refused_max(const struct listener *l)
 {
+	uint32_t max = l->options.connections_max;
+
+	if (l->options.limit && l->options.limit->max < max)
+		max = l->options.limit->max;
 	return max / 4 < REFUSED_MAX ? max / 4 + 1 : REFUSED_MAX;
 }
 
@@ -204,7 +209,7 @@ static void admit(struct acceptor *a, int fd, const struct sockaddr *peer)
 	bool over = is_over(a, many);
 	struct conn *c;
 
-	if (over && (!l->options.on_refuse || many > refused_max(l->options.connections_max))) {
+	if (over && (!l->options.on_refuse || many > refused_max(l))) {
 		(void)close(fd);
 		listener_conn_gone(l);
 		count_more(&a->tally.refused, 1);

@@ -38,7 +38,8 @@ struct topics {
 	struct hash_key key;
 	struct slot **by_name, **by_id;
 	uint32_t bucket_count, count, all_count;
-	struct slot **all; /* every object ever made, for the end */
+	uint64_t partition_sum; /* of the topics that are not deleted */
+	struct slot **all;      /* every object ever made, for the end */
 	uint32_t all_cap;
 	struct partition ***old_arrays;
 	uint32_t old_count, old_cap;
@@ -149,6 +150,7 @@ static int add_slot(struct topics *t, struct slot *s)
 	s->name_hash = hash_sip13(&t->key, slice_str(s->topic.name));
 	link_slot(t, s);
 	t->count++;
+	t->partition_sum += s->topic.config.partitions;
 	return 0;
 }
 
@@ -163,6 +165,7 @@ static void remove_slot(struct topics *t, struct slot *s)
 		at = &(*at)->next_id;
 	*at = s->next_id;
 	t->count--;
+	t->partition_sum -= s->topic.config.partitions;
 	atomic_store(&s->topic.deleted, true);
 }
 
@@ -286,6 +289,7 @@ static int apply_topic(void *ctx, struct slice key, struct slice value)
 		if (!s || add_slot(t, s))
 			return ERR_NOMEM;
 	}
+	t->partition_sum += (uint64_t)fields.config.partitions - s->topic.config.partitions;
 	s->topic.created_ms = fields.created_ms;
 	s->topic.config = fields.config;
 	s->topic.from_file = fields.from_file;
@@ -641,6 +645,16 @@ static int check_config(const struct topic_config *c, struct fault *fault)
 	return 0;
 }
 
+/* One request can ask for more than any memory holds. What was stored before is opened, however many it is. */
+static int check_sum(const struct topics *t, uint32_t had, const struct topic_config *c, struct fault *fault)
+{
+	if (c->partitions <= had || t->partition_sum + c->partitions - had <= TOPICS_PARTITIONS_MAX)
+		return 0;
+	return fault_set(fault, ERR_PARTITIONS_FULL,
+			 "there are %llu partitions, and %u more would be more than %u",
+			 (unsigned long long)t->partition_sum, c->partitions - had, TOPICS_PARTITIONS_MAX);
+}
+
 static void make_id(const struct sys *sys, struct topic_id *id)
 {
 	(void)sys->ops->random(sys->self, id->bytes, sizeof(id->bytes));
@@ -675,6 +689,9 @@ int topics_create(struct topics *t, struct slice name, const struct topic_config
 		*out = &s->topic;
 		return ERR_TOPIC_EXISTS;
 	}
+	rc = check_sum(t, 0, config, fault);
+	if (rc)
+		return rc;
 	make_id(t->sys, &id);
 	s = new_slot(name, &id);
 	if (!s)
@@ -716,10 +733,14 @@ int topics_change(struct topics *t, struct topic *topic, const struct topic_conf
 		return fault_set(fault, ERR_BAD_TOPIC_CONFIG,
 				 "the topic has %u partitions; they can only become more",
 				 atomic_load(&topic->partition_count));
+	rc = check_sum(t, topic->config.partitions, config, fault);
+	if (rc)
+		return rc;
 	rc = put_topic(t, topic, config, from_file, done);
 	if (rc)
 		return fault_set(fault, rc, "the topic cannot be changed now");
 	(void)pthread_rwlock_wrlock(&t->lock);
+	t->partition_sum += (uint64_t)config->partitions - topic->config.partitions;
 	topic->config = *config;
 	topic->from_file = from_file;
 	(void)pthread_rwlock_unlock(&t->lock);

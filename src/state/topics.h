@@ -15,7 +15,8 @@
  */
 #define TOPIC_NAME_MAX 249u
 #define TOPIC_PARTITIONS_MAX 10000u
-#define TOPIC_MESSAGE_BYTES 1048588u /* Kafka's: 1 MiB and the 12 bytes before a batch */
+#define TOPICS_PARTITIONS_MAX 200000u /* of all topics: each takes half a KiB as long as weir runs */
+#define TOPIC_MESSAGE_BYTES 1048588u  /* Kafka's: 1 MiB and the 12 bytes before a batch */
 
 enum topic_durability { TOPIC_FSYNC, TOPIC_OS };
 enum topic_timestamps { TOPIC_CREATE_TIME, TOPIC_APPEND_TIME };

@@ -6,7 +6,7 @@ import threading
 import time
 
 from harness import Failed, Session, Skip, Sse, Weir, check, eq, expect, poll_values, test, until
-from kafka_wire import APIS, Kafka, address, batch, batches
+from kafka_wire import Kafka, Producer, address, batch, batches, seen
 
 UNKNOWN_TOPIC, INVALID_REQUEST, EPOCH, STATE, MAPPING, TIMEOUT, NOT_ATTEMPTED = 3, 42, 47, 48, 49, 50, 55
 FENCED, NOT_FOUND = 90, 105
@@ -15,73 +15,6 @@ FENCED, NOT_FOUND = 90, 105
 def make_topic(w, name, partitions=1):
     with Session(w) as s:
         expect(s.request("PUT", "/v1/topics/" + name, b'{"partitions": %d}' % partitions), 201)
-
-
-class Producer:
-    """A transactional producer by hand, one connection, each API in the version asked for."""
-
-    def __init__(self, k, tid, version=None, timeout_ms=60000):
-        self.k, self.tid, self.version, self.sequence = k, tid, version, {}
-        got = self.init(timeout_ms)
-        eq(got["error_code"], 0, "InitProducerId")
-        self.pid, self.epoch = got["producer_id"], got["producer_epoch"]
-
-    def at(self, api):
-        return min(self.version if self.version is not None else 99, APIS[api]["to"])
-
-    def init(self, timeout_ms=60000, pid=-1, epoch=-1):
-        return self.k.call("InitProducerId", self.at("InitProducerId"), transactional_id=self.tid,
-                           transaction_timeout_ms=timeout_ms, producer_id=pid, producer_epoch=epoch)
-
-    def who(self):
-        return {"transactional_id": self.tid, "producer_id": self.pid, "producer_epoch": self.epoch}
-
-    def add(self, **topics):
-        got = self.k.call("AddPartitionsToTxn", self.at("AddPartitionsToTxn"),
-                          v3_and_below_topics=[{"name": t, "partitions": p} for t, p in topics.items()],
-                          **{"v3_and_below_" + f: v for f, v in self.who().items()})
-        return {(t["name"], p["partition_index"]): p["partition_error_code"]
-                for t in got["results_by_topic_v3_and_below"] for p in t["results_by_partition"]}
-
-    def add_group(self, group):
-        return self.k.call("AddOffsetsToTxn", self.at("AddOffsetsToTxn"), group_id=group, **self.who())["error_code"]
-
-    def commit_offset(self, group, topic, offset, partition=0, **more):
-        got = self.k.call("TxnOffsetCommit", self.at("TxnOffsetCommit"), group_id=group, topics=[{
-            "name": topic, "partitions": [{"partition_index": partition, "committed_offset": offset,
-                                           "committed_metadata": "m"}]}], **self.who(), **more)
-        return got["topics"][0]["partitions"][0]["error_code"]
-
-    def end(self, commit):
-        return self.k.call("EndTxn", self.at("EndTxn"), committed=commit, **self.who())["error_code"]
-
-    def write(self, topic, *values, partition=0):
-        sequence = self.sequence.get((topic, partition), 0)
-        got = self.k.produce(topic, batch(list(values), pid=self.pid, epoch=self.epoch, sequence=sequence,
-                                          transactional=True), partition=partition, transactional_id=self.tid)
-        if got["error_code"] == 0:
-            self.sequence[(topic, partition)] = sequence + len(values)
-        return got["error_code"]
-
-
-def seen(k, topic, partition=0, committed=True):
-    """The values that a consumer would give, as the Java client finds them: CompletedFetch.nextFetchedRecord."""
-    out, offset = [], 0
-    while True:
-        got = k.fetch(topic, partition, offset, isolation_level=int(committed))
-        eq(got["error_code"], 0, "fetch")
-        aborted = sorted((a["first_offset"], a["producer_id"]) for a in got["aborted_transactions"] or [])
-        if not got["records"]:
-            return out
-        gone = set()
-        for b in batches(got["records"]):
-            while committed and aborted and aborted[0][0] <= b.base:
-                gone.add(aborted.pop(0)[1])
-            if b.attributes & 32:
-                gone.discard(b.pid)
-            elif b.pid not in gone:
-                out += [r["value"] for r in b.records()]
-            offset = b.base + b.last_delta + 1
 
 
 # ---- each request by hand ----

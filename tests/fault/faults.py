@@ -182,6 +182,24 @@ class Disk:
         os.unlink(os.path.join(self.path, "filler"))
 
 
+# ---- memory ----
+
+CACHES = 32 << 20  # log.tail_bytes and log.pinned_bytes as they are set below
+FREED = 16 << 20   # what the allocator has not given back yet
+
+
+def charged(w):
+    return int(w.metrics()["weir_memory_used_bytes"])
+
+
+def check_memory(w, idle, count, memory):
+    """Resident memory is what is charged, within the budget, what is cached, and 4 KiB for each connection."""
+    used, grown = charged(w), w.rss() - idle
+    check(used <= memory, "%d MiB are charged" % (used >> 20))
+    check(grown <= used + CACHES + FREED + count * (4 << 10),
+          "memory grew by %d MiB, of which %d are charged" % (grown >> 20, used >> 20))
+
+
 # ---- the oracle ----
 
 def body_of(n, size):

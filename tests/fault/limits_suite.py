@@ -10,7 +10,7 @@ import socket
 import subprocess
 import time
 
-from faults import WHOLE, Disk, Sender, Shim, body_of
+from faults import CACHES, FREED, WHOLE, Disk, Sender, Shim, body_of, charged, check_memory
 from harness import (BIN, JSON, Failed, Later, Raw, Skip, Sse, Weir, Ws, check, eq, expect, test, until)
 
 GET = "GET /healthz HTTP/1.1\r\nHost: %s\r\n\r\n"
@@ -288,14 +288,6 @@ def _():
 
 # ---- slow peers ----
 
-CACHES = 32 << 20  # log.tail_bytes and log.pinned_bytes as they are set below
-FREED = 16 << 20   # what the allocator has not given back yet
-
-
-def charged(w):
-    return int(w.metrics()["weir_memory_used_bytes"])
-
-
 def stop_reading(w, t, count):
     """That many subscribers, SSE and WebSocket in turns, whose sockets nobody reads."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -316,14 +308,6 @@ def stop_reading(w, t, count):
     ways = ('weir_readers{way="sse"}', 'weir_readers{way="ws"}')
     until(lambda: sum(w.metrics().get(way, 0) for way in ways) >= count, 60, "the readers")
     return stopped
-
-
-def check_memory(w, idle, count, memory):
-    """Resident memory is what is charged, within the budget, what is cached, and 4 KiB for each connection."""
-    used, grown = charged(w), w.rss() - idle
-    check(used <= memory, "%d MiB are charged" % (used >> 20))
-    check(grown <= used + CACHES + FREED + count * (4 << 10),
-          "memory grew by %d MiB, of which %d are charged" % (grown >> 20, used >> 20))
 
 
 @test("%d subscribers that stop reading: memory stays within its budget, one that reads gets everything, a stopped one goes on "

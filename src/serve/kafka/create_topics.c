@@ -224,6 +224,37 @@ static void create(struct kafka_call *call, struct creation *c, struct admin_job
 	c->count++;
 }
 
+/* As Kafka: one request makes 10 000 partitions at most (ReplicationControlManager.validateTotalNumberOfPartitions). */
+static bool is_excessive(struct kafka_call *call, const uint8_t *marks)
+{
+	const struct kafka_create_topics_request *in = call->request;
+	struct conf_topic defaults;
+	int64_t sum = 0;
+
+	topic_conf_defaults(call->app->topics, &defaults);
+	for (size_t i = 0; i < in->topics_count; i++) {
+		const struct kafka_create_topics_request_topic *asked = &in->topics[i];
+		if (marks[i] != ADMIN_ONCE)
+			continue;
+		if (asked->assignments_count)
+			sum += (int64_t)asked->assignments_count;
+		else if (asked->num_partitions > 0)
+			sum += asked->num_partitions;
+		else if (asked->num_partitions == -1)
+			sum += defaults.partitions;
+	}
+	return sum > TOPIC_PARTITIONS_MAX && in->topics_count > 1; /* one topic alone is told its own limit */
+}
+
+static void refuse_excess(struct creation *c, struct slice name)
+{
+	struct kafka_create_topics_response_topic *out = &c->results[c->count++];
+
+	out->name = name;
+	out->error_code = KAFKA_POLICY_VIOLATION;
+	out->error_message = SLICE_LIT("Excessively large number of partitions per request.");
+}
+
 static void refuse_twice(struct creation *c, struct slice name)
 {
 	struct kafka_create_topics_response_topic *out = &c->results[c->count++];
@@ -256,6 +287,7 @@ static void run_create_topics(struct kafka_call *call)
 	uint8_t *marks = admin_marks(call, in->topics, in->topics_count, sizeof(*in->topics),
 				     offsetof(struct kafka_create_topics_request_topic, name));
 	struct admin_job *job;
+	bool excessive;
 
 	if (c) {
 		c->results =
@@ -271,10 +303,13 @@ static void run_create_topics(struct kafka_call *call)
 	if (!job)
 		return;
 	admin_settings(call, &c->settings);
+	excessive = is_excessive(call, marks);
 	log_enter_begin(call->app->log);
 	for (size_t i = 0; i < in->topics_count; i++) {
 		admin_breathe(call, i);
-		if (marks[i] == ADMIN_ONCE)
+		if (marks[i] == ADMIN_ONCE && excessive)
+			refuse_excess(c, in->topics[i].name);
+		else if (marks[i] == ADMIN_ONCE)
 			create(call, c, job, &in->topics[i], in->validate_only);
 		else if (marks[i] == ADMIN_FIRST)
 			refuse_twice(c, in->topics[i].name);

@@ -110,23 +110,27 @@ static void create(struct metadata *m, size_t i, struct slice name)
 	} else {
 		m->topics[i].error_code = rc == ERR_BAD_TOPIC || rc == ERR_FORBIDDEN ?
 						  KAFKA_INVALID_TOPIC_EXCEPTION :
-						  KAFKA_LEADER_NOT_AVAILABLE;
+					  rc == ERR_PARTITIONS_FULL ? KAFKA_UNKNOWN_TOPIC_OR_PARTITION :
+								      KAFKA_LEADER_NOT_AVAILABLE;
 	}
 	m->created[i] = NULL;
 }
 
+/* At most as many partitions as one CreateTopics makes; the client asks again for the others. */
 static void create_missing(struct metadata *m)
 {
 	struct app *app = m->call->app;
 	struct topic_config config;
+	uint32_t left = TOPIC_PARTITIONS_MAX;
 	bool wanted;
 
 	topics_defaults(app->topics, &config, &wanted);
 	if (!wanted)
 		return;
 	log_enter_begin(app->log);
-	for (size_t i = 0; i < m->count; i++)
+	for (size_t i = 0; i < m->count && config.partitions <= left; i++)
 		if (m->topics[i].error_code == KAFKA_UNKNOWN_TOPIC_OR_PARTITION && m->topics[i].name.ptr) {
+			left -= config.partitions;
 			m->topics[i].error_code = 0;
 			create(m, i, m->topics[i].name);
 		}
