@@ -217,10 +217,35 @@ static void put_memory(struct metrics_scrape *s, const struct budget *b)
 	metrics_put(s, METRIC_MEMORY_LIMIT, 0, atomic_load(&b->bytes_max));
 }
 
+_Static_assert((unsigned)METRIC_COUNT_STATE == (unsigned)GROUP_DEAD, "a label for each state of a group");
+
+static void put_coordinators(struct metrics_scrape *s, const struct app *app)
+{
+	struct offsets_stats offsets;
+	struct groups_stats groups;
+	struct txns_stats txns;
+
+	groups_stats(app->groups, &groups);
+	for (unsigned state = 0; state < METRIC_COUNT_STATE; state++)
+		metrics_put(s, METRIC_GROUPS, state, (int64_t)groups.by_state[state]);
+	metrics_put(s, METRIC_GROUP_MEMBERS, 0, (int64_t)groups.members);
+	metrics_put(s, METRIC_GROUP_REBALANCES, 0, (int64_t)groups.rebalances);
+	metrics_put(s, METRIC_GROUP_EXPIRED, 0, (int64_t)groups.expired_members);
+	txns_stats(app->txns, &txns);
+	metrics_put(s, METRIC_TXN_IDS, 0, (int64_t)txns.ids);
+	metrics_put(s, METRIC_TXN_OPEN, 0, (int64_t)txns.ongoing);
+	metrics_put(s, METRIC_TXN_BEGUN, 0, (int64_t)txns.begun);
+	metrics_put(s, METRIC_TXN_COMMITTED, 0, (int64_t)txns.committed);
+	metrics_put(s, METRIC_TXN_ABORTED, 0, (int64_t)txns.aborted);
+	metrics_put(s, METRIC_TXN_TIMED_OUT, 0, (int64_t)txns.timed_out);
+	offsets_stats(app->offsets, &offsets);
+	metrics_put(s, METRIC_GROUP_OFFSETS, 0, (int64_t)offsets.committed);
+	metrics_put(s, METRIC_GROUP_OFFSETS_BYTES, 0, (int64_t)offsets.bytes);
+}
+
 static void put_all(void *ctx, struct metrics_scrape *s)
 {
 	struct parts *p = ctx;
-	struct offsets_stats offsets;
 
 	put_log(s, p->app.log);
 	put_seen(s, log_seen(p->app.log));
@@ -236,9 +261,7 @@ static void put_all(void *ctx, struct metrics_scrape *s)
 		}
 	}
 	metrics_put(s, METRIC_TOPICS, 0, topics_count(p->app.topics));
-	offsets_stats(p->app.offsets, &offsets);
-	metrics_put(s, METRIC_GROUP_OFFSETS, 0, (int64_t)offsets.committed);
-	metrics_put(s, METRIC_GROUP_OFFSETS_BYTES, 0, (int64_t)offsets.bytes);
+	put_coordinators(s, &p->app);
 	metrics_put(s, METRIC_RELOAD_OK, 0, atomic_load(&p->reload_ok));
 	metrics_put(s, METRIC_RELOAD_TIME, 0, atomic_load(&p->reload_ns));
 }

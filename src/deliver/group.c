@@ -73,8 +73,16 @@ struct group *group_new(struct groups *g, struct slice id)
 	grp->sync = (struct deadline){.kind = DEADLINE_SYNC, .owner = grp};
 	table_add(&g->table, &grp->node, hash_sip13(&g->key, id));
 	g->stats.groups++;
+	g->stats.by_state[grp->state]++;
 	count_bytes(g, &grp->bytes, GROUP_BYTES + id.len);
 	return grp;
+}
+
+void group_enter_state(struct group *grp, enum group_state state)
+{
+	grp->groups->stats.by_state[grp->state]--;
+	grp->groups->stats.by_state[state]++;
+	grp->state = state;
 }
 
 void group_release(struct group *grp)
@@ -100,6 +108,7 @@ void group_kill(struct group *grp)
 	deadlines_release(&g->deadlines, 2);
 	table_remove(&g->table, &grp->node);
 	g->stats.groups--;
+	g->stats.by_state[grp->state]--;
 	count_bytes(g, &grp->bytes, 0);
 	grp->state = GROUP_DEAD;
 	grp->dead = true;

@@ -184,7 +184,9 @@ int groups_delete(struct groups *g, struct slice group, const struct state_done 
 
 struct groups_stats {
 	uint64_t groups, members, bytes, rebalances, expired_members, expired_offsets;
+	uint64_t by_state[GROUP_DEAD]; /* groups */
 };
+/* On any thread. */
 void groups_stats(const struct groups *g, struct groups_stats *out);
 
 #endif

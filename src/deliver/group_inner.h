@@ -83,6 +83,12 @@ struct group {
 	size_t bytes;
 };
 
+/* The coordinator's thread writes, any reads. As struct groups_stats. */
+struct group_figures {
+	_Atomic uint64_t groups, members, bytes, rebalances, expired_members, expired_offsets;
+	_Atomic uint64_t by_state[GROUP_DEAD];
+};
+
 struct groups {
 	struct groups_options options;
 	struct groups_settings settings;
@@ -96,7 +102,7 @@ struct groups {
 	uint32_t image_rows, changed;
 	struct group_wait *waits;
 	int64_t sweep_ns;
-	struct groups_stats stats;
+	struct group_figures stats;
 	bool started, stopped;
 };
 
@@ -110,6 +116,7 @@ void text_free(struct slice *text);
 
 struct group *group_find(const struct groups *g, struct slice id);
 struct group *group_new(struct groups *g, struct slice id); /* NULL: no memory, or the bound */
+void group_enter_state(struct group *grp, enum group_state state);
 /* Takes it out of the table; its members and image must be gone. Freed when nothing waits for it. */
 void group_kill(struct group *grp);
 void group_release(struct group *grp); /* frees one that is dead and for which no store is in flight */

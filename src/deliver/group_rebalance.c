@@ -20,7 +20,7 @@
 
 static void enter_state(struct group *grp, enum group_state state)
 {
-	grp->state = state;
+	group_enter_state(grp, state);
 	grp->since_ms = sys_wall_ms(grp->groups->sys);
 }
 

@@ -155,7 +155,7 @@ static void adopt(struct group *grp)
 {
 	int64_t now_ns = sys_monotonic_ns(grp->groups->sys);
 
-	grp->state = GROUP_STABLE;
+	group_enter_state(grp, GROUP_STABLE);
 	grp->since_ms = sys_wall_ms(grp->groups->sys);
 	for (struct group_member *m = grp->members; m; m = m->next) {
 		member_adopt(m);
@@ -378,7 +378,7 @@ int group_loaded(struct group *grp, int64_t now_ns)
 	set_image(grp, image);
 	if (leader)
 		grp->leader = leader;
-	grp->state = grp->members ? GROUP_STABLE : GROUP_EMPTY;
+	group_enter_state(grp, grp->members ? GROUP_STABLE : GROUP_EMPTY);
 	for (struct group_member *m = grp->members; m; m = m->next)
 		member_heard(m, now_ns);
 	return 0;

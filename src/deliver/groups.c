@@ -206,5 +206,14 @@ void groups_each(struct groups *g, group_view_fn *fn, void *ctx)
 
 void groups_stats(const struct groups *g, struct groups_stats *out)
 {
-	*out = g->stats;
+	const struct group_figures *f = &g->stats;
+
+	*out = (struct groups_stats){.groups = f->groups,
+				     .members = f->members,
+				     .bytes = f->bytes,
+				     .rebalances = f->rebalances,
+				     .expired_members = f->expired_members,
+				     .expired_offsets = f->expired_offsets};
+	for (int i = 0; i < GROUP_DEAD; i++)
+		out->by_state[i] = f->by_state[i];
 }

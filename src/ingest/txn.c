@@ -30,6 +30,11 @@
 #define TICK_RETRY_MS 1000 /* where the log took nothing */
 #define COORDINATOR_EPOCH 0
 
+/* The coordinator's thread writes, any reads. */
+struct txn_figures {
+	_Atomic uint64_t begun, committed, aborted, timed_out, fenced, expired;
+};
+
 struct txns {
 	struct txns_options options;
 	struct producer_ids *ids;
@@ -40,7 +45,7 @@ struct txns {
 	int64_t told_ms;         /* the deadline that was given last */
 	void (*on_deadline)(void *ctx);
 	void *ctx;
-	struct txns_stats stats;
+	struct txn_figures stats;
 };
 
 /* A commit on its way to the disk, and who waits for it. */
@@ -306,6 +311,8 @@ static int enter(struct txns *t, struct txn *x, const struct txn_also *also, str
 		producer_unfence(t->options.log, x->now.producer_id);
 	if (f && f->epoch > 0 && f->epoch != x->now.epoch)
 		(void)producer_fence(t->options.log, f->producer_id, f->epoch);
+	if (f && f->state == TXN_ONGOING && x->now.state != TXN_ONGOING)
+		t->stats.begun++;
 	if (f)
 		txn_set(&t->table, x, f);
 	if (also->offsets)
@@ -834,10 +841,15 @@ void txns_each(const struct txns *t, bool (*fn)(void *ctx, const struct txn_view
 
 void txns_stats(const struct txns *t, struct txns_stats *out)
 {
-	*out = t->stats;
-	out->ids = t->table.ids.count;
-	out->bytes = t->table.bytes;
-	out->ongoing = 0;
-	for (const struct txn *x = t->table.ongoing.first; x; x = x->next)
-		out->ongoing++;
+	const struct txn_figures *f = &t->stats;
+
+	*out = (struct txns_stats){.ids = t->table.id_count,
+				   .ongoing = t->table.ongoing_count,
+				   .bytes = t->table.bytes,
+				   .begun = f->begun,
+				   .committed = f->committed,
+				   .aborted = f->aborted,
+				   .timed_out = f->timed_out,
+				   .fenced = f->fenced,
+				   .expired = f->expired};
 }

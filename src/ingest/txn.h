@@ -171,8 +171,10 @@ void txns_each(const struct txns *t, bool (*fn)(void *ctx, const struct txn_view
 
 struct txns_stats {
 	uint64_t ids, ongoing, bytes;
-	uint64_t committed, aborted, timed_out, fenced, expired; /* since the start */
+	uint64_t begun, committed, aborted, timed_out, fenced,
+		expired; /* since the start; those timed out are aborted too */
 };
+/* On any thread. */
 void txns_stats(const struct txns *t, struct txns_stats *out);
 
 #endif

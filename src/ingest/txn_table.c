@@ -186,6 +186,7 @@ static void leave_list(struct txn_table *t, struct txn *x)
 		x->next->prev = x->prev;
 	else
 		list_of(t, x)->end = x->prev;
+	t->ongoing_count -= x->now.state == TXN_ONGOING;
 }
 
 static void join_list(struct txn_table *t, struct txn *x)
@@ -196,6 +197,7 @@ static void join_list(struct txn_table *t, struct txn *x)
 	x->prev = list->end;
 	*list->end = x;
 	list->end = &x->next;
+	t->ongoing_count += x->now.state == TXN_ONGOING;
 }
 
 void txn_add(struct txn_table *t, struct txn *x)
@@ -203,12 +205,14 @@ void txn_add(struct txn_table *t, struct txn *x)
 	table_add(&t->ids, &x->by_id, hash_sip13(&t->key, txn_id(x)));
 	table_add(&t->producers, &x->by_producer, hash_producer(t, x->now.producer_id));
 	join_list(t, x);
+	t->id_count++;
 	count_again(t, x, bytes_of(x));
 }
 
 void txn_drop(struct txn_table *t, struct txn *x)
 {
 	leave_list(t, x);
+	t->id_count--;
 	table_remove(&t->ids, &x->by_id);
 	table_remove(&t->producers, &x->by_producer);
 	count_again(t, x, 0);

@@ -58,7 +58,8 @@ struct txn_table {
 	struct txn_list idle;    /* all others: that which changed last comes last */
 	struct hash_key key;
 	struct budget_share *share;
-	size_t bytes;
+	_Atomic size_t bytes; /* these three: the coordinator's thread writes, any reads */
+	_Atomic uint64_t id_count, ongoing_count;
 };
 
 int txn_table_init(struct txn_table *t, const struct sys *sys); /* ERR_NOMEM */

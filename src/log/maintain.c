@@ -17,7 +17,7 @@
 #define CHECKPOINT_SHARE 10
 #define CHECKPOINT_APART_NS (2 * 1000000000LL)
 #define CLOCK_KEEP_NS (600 * 1000000000LL)
-#define GIVE_BACK_NS (5 * 1000000000LL)
+#define GIVE_BACK_NS (2 * 1000000000LL)
 
 void maintain_wake(struct log *l)
 {

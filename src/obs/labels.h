@@ -114,6 +114,13 @@
 	V(label, TABLE, "table")      \
 	V(label, RUNS, "runs")
 
+/* In the order of enum group_state. */
+#define METRIC_VALUES_STATE(V, label)               \
+	V(label, EMPTY, "Empty")                    \
+	V(label, PREPARING, "PreparingRebalance")   \
+	V(label, COMPLETING, "CompletingRebalance") \
+	V(label, STABLE, "Stable")
+
 #define METRIC_VALUES_LEVEL(V, label) \
 	V(label, ERROR, "error")      \
 	V(label, WARNING, "warning")  \
@@ -137,6 +144,7 @@
 	L(ENTRY, "entry")       \
 	L(WAY, "way")           \
 	L(API, "api")           \
+	L(STATE, "state")       \
 	L(QUEUE, "queue")       \
 	L(ORIGIN, "origin")     \
 	L(REMOVAL, "removal")   \

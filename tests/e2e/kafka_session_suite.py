@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import os
+import re
 import socket
 import struct
 import subprocess
@@ -282,6 +283,24 @@ def _(w):
         eq(k.call("Metadata", 9, topics=[])["controller_id"], 0)
 
 
+@test("a client that goes while its fetch waits takes its memory along", own=True)
+def _():
+    with Weir("memory: 16MiB\n") as w:  # which is counted in small steps
+        name = w.topic()
+        w.push(name, b"1")
+
+        def held():
+            return int(re.search(r"^weir_memory_used_bytes (\d+)", w.get("/metrics").text, re.M).group(1))
+        waiting = [Kafka(w) for _ in range(1000)]
+        for k in waiting:
+            k.send("Fetch", 11, max_wait_ms=290000, min_bytes=1, max_bytes=1 << 20, isolation_level=0, session_id=0,
+                   topics=[{"topic": name, "partitions": [{"partition": 0, "fetch_offset": 1, "partition_max_bytes": 1 << 20}]}])
+        until(lambda: held() > 2000 * 1000, 5, "the fetches to wait")
+        for k in waiting:
+            k.close()
+        until(lambda: held() < 500 * 1000, 5, "their memory to be given back")
+
+
 # ---- stop ----
 
 @test("SIGTERM ends idle connections at once, and weir with exit 0", own=True)
@@ -294,6 +313,26 @@ def _():
         w.stop()
         check(time.monotonic() - begun < 2, "it waited for connections that owe nothing")
         for k in held:
+            check(k.closed(), "open after the stop")
+            k.close()
+
+
+@test("SIGTERM answers fetches that wait, and does not wait for their clients", own=True)
+def _():
+    with Weir() as w:
+        name = w.topic()
+        w.push(name, b"1")
+        waiting = [Kafka(w) for _ in range(10)]
+        for k in waiting:
+            k.send("Fetch", 11, max_wait_ms=60000, min_bytes=1, max_bytes=1 << 20, isolation_level=0, session_id=0,
+                   topics=[{"topic": name, "partitions": [{"partition": 0, "fetch_offset": 1, "partition_max_bytes": 1 << 20}]}])
+        eq(waiting[0].sock.fileno() > 0, True)
+        until(lambda: 'weir_connections{listener="kafka"} 10' in w.get("/metrics").text, 5, "ten connections")
+        begun = time.monotonic()
+        w.stop()
+        check(time.monotonic() - begun < 1.5, "it waited for clients that have their answers")
+        for k in waiting:
+            eq(k.answer()["responses"][0]["partitions"][0]["error_code"], 0)
             check(k.closed(), "open after the stop")
             k.close()
 

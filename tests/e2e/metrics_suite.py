@@ -1078,9 +1078,60 @@ def _(w):
         eq(k.produce(t, records, transactional_id="metrics")["error_code"], 0)
         f.moved("weir_log_producers", 1)
         f.moved("weir_log_open_transactions", 1)
+        f.moved("weir_transactional_ids", 1)
+        f.moved("weir_transactions_open", 1)
+        f.moved("weir_transactions_begun_total", 1)
         eq(k.call("EndTxn", 3, committed=False, **who)["error_code"], 0)
         f.moved("weir_log_aborted_transactions", 1)
         f.moved("weir_log_open_transactions", 0)
+        f.moved("weir_transactions_open", 0)
+        f.moved("weir_transactions_aborted_total", 1)
+        for committed in (True, None):
+            k.call("AddPartitionsToTxn", 3, v3_and_below_topics=[{"name": t, "partitions": [0]}],
+                   **{"v3_and_below_" + name: value for name, value in who.items()})
+            if committed:
+                eq(k.call("EndTxn", 3, committed=True, **who)["error_code"], 0)
+                f.moved("weir_transactions_committed_total", 1)
+                f.moved("weir_transactions_timed_out_total", 0)
+                got = k.call("InitProducerId", 4, transactional_id="metrics", transaction_timeout_ms=300,
+                             producer_id=who["producer_id"], producer_epoch=who["producer_epoch"])
+                eq(got["error_code"], 0)
+                who["producer_epoch"] = got["producer_epoch"]
+        f.moved("weir_transactions_timed_out_total", 1)
+        f.moved("weir_transactions_aborted_total", 2)
+        f.moved("weir_transactions_begun_total", 3)
+
+
+@case("groups, their members and rebalances are counted")
+def _(w):
+    state = lambda name: 'weir_groups{state="%s"}' % name
+    with Kafka(w) as k, Figures(w) as f:
+        ask = {"group_id": "metrics", "session_timeout_ms": 6000, "rebalance_timeout_ms": 1000, "member_id": "",
+               "protocol_type": "consumer", "protocols": [{"name": "range", "metadata": b""}]}
+        got = k.call("JoinGroup", 3, **ask)
+        eq(got["error_code"], 0)
+        f.moved("weir_group_members", 1)
+        f.moved("weir_group_rebalances_total", 1)
+        f.moved(state("CompletingRebalance"), 1)
+        who = {"group_id": "metrics", "member_id": got["member_id"]}
+        eq(k.call("SyncGroup", 2, generation_id=got["generation_id"],
+                  assignments=[{"member_id": got["member_id"], "assignment": b"all"}], **who)["error_code"], 0)
+        f.moved(state("Stable"), 1)
+        f.moved(state("CompletingRebalance"), 0)
+        with Kafka(w) as other:
+            other.send("JoinGroup", 3, **ask)
+            f.moved(state("PreparingRebalance"), 1)  # until the rebalance timeout: the first one does not come
+            f.moved("weir_group_rebalances_total", 2)
+            got = other.answer()
+            eq((got["error_code"], got["leader"] == got["member_id"]), (0, True))
+            eq(other.call("LeaveGroup", 1, group_id="metrics", member_id=got["member_id"])["error_code"], 0)
+        f.moved(state("Empty"), 1)
+        f.moved("weir_group_members", 0)
+        got = k.call("JoinGroup", 3, **ask)
+        eq(got["error_code"], 0)
+        eq(k.call("SyncGroup", 2, group_id="metrics", member_id=got["member_id"], generation_id=got["generation_id"],
+                  assignments=[])["error_code"], 0)
+    f.rose("weir_group_members_expired_total", 1)  # its session ends without a word
 
 
 # ---- all of them ----

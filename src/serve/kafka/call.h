@@ -46,6 +46,11 @@ struct kafka_call {
 	struct app *app;
 	struct loop *loop; /* on which it is now; only there may it be touched */
 	void *state;       /* the handler's */
+	/*
+	 * The handler's, while the call is parked on its connection's loop: told to leave when
+	 * the client has gone too, so that nobody waits for nobody. NULL: it is not, or may not be woken.
+	 */
+	struct app_guest *parked;
 
 	/* the session's from here on */
 	struct kafka_session *session;

@@ -129,6 +129,7 @@ static void answer(struct fetch_call *f)
 
 	loop_timer_stop(f->call->loop, &f->timer);
 	app_guest_remove(&f->guest);
+	f->call->parked = NULL;
 	if (!cuts || put_topics(f, out)) {
 		fetch_drop(&f->fetch);
 		kafka_call_fail(f->call, "no memory for an answer");
@@ -245,6 +246,7 @@ static void start(struct fetch_call *f)
 	}
 	f->guest = (struct app_guest){.leave = leave, .ctx = f};
 	app_guest_add(al, &f->guest);
+	f->call->parked = &f->guest;
 	if (o.wait)
 		loop_timer_set(f->call->loop, &f->timer, wait_ms * 1000000);
 }

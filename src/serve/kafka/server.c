@@ -11,7 +11,7 @@ static void fill_in(struct kafka_server_options *o)
 	if (o->request_bytes_max == 0)
 		o->request_bytes_max = 100u << 20;
 	if (o->in_flight_bytes_max == 0)
-		o->in_flight_bytes_max = 32u << 20;
+		o->in_flight_bytes_max = 8u << 20;
 	if (o->in_flight_max == 0)
 		o->in_flight_max = 256;
 	if (o->idle_timeout_ns == 0)

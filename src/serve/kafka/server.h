@@ -25,7 +25,7 @@ struct kafka_server_options {
 	uint32_t user_count;
 	const char *http_address; /* for who sends HTTP to this port; NULL: there is none */
 	size_t request_bytes_max; /* of one request, 0: 100 MiB */
-	size_t in_flight_bytes_max; /* of the requests of one connection that are being served, 0: 32 MiB; one always is */
+	size_t in_flight_bytes_max; /* of the requests of one connection that are being served, 0: 8 MiB; one always is */
 	uint32_t in_flight_max;   /* requests of one connection, 0: 256 */
 	int64_t idle_timeout_ns;  /* without a request, 0: 10 minutes */
 	int64_t write_timeout_ns; /* no byte of waiting answers taken by the peer, 0: 60 s */

@@ -44,25 +44,51 @@ static void close_session(struct kafka_session *s)
 		return;
 	s->closing = true;
 	loop_timer_stop(s->ctx->loop, &s->timer);
-	conn_close(s->conn, LINGER_NS);
+	if (s->leaving)
+		conn_finish(s->conn, LINGER_NS);
+	else
+		conn_close(s->conn, LINGER_NS);
 }
 
-/* Nothing comes any more; what was asked is answered first. */
+/* Begun, and waiting for something that nobody will be told of. */
+static struct kafka_call *find_parked(const struct kafka_session *s)
+{
+	struct kafka_call *call = s->first;
+
+	while (call && !(call->handler && !call->handler->home && call->parked))
+		call = call->next;
+	return call;
+}
+
+/* Each ends its call, and is then no longer in the list. */
+static void end_parked(struct kafka_session *s)
+{
+	struct kafka_call *call;
+
+	while ((call = find_parked(s))) {
+		struct app_guest *guest = call->parked;
+		call->parked = NULL;
+		app_guest_remove(guest);
+		guest->leave(guest->ctx);
+	}
+}
+
+/*
+ * Nothing comes any more; what was asked is answered first. A client that has ended waits for nothing, as Kafka
+ * sees it: what is parked is answered now.
+ */
 static void end_session(struct kafka_session *s)
 {
 	s->ending = true;
+	end_parked(s);
 	if (!s->first)
 		close_session(s);
 }
 
 void kafka_session_leave(struct kafka_session *s)
 {
-	s->ending = true;
-	if (s->first || s->closing || !s->conn)
-		return;
-	s->closing = true;
-	loop_timer_stop(s->ctx->loop, &s->timer);
-	conn_finish(s->conn, LINGER_NS);
+	s->leaving = true;
+	end_session(s);
 }
 
 /* ---- deadlines ---- */
@@ -455,6 +481,7 @@ static void on_closed(void *ctx, enum conn_close_reason reason)
 		s->waiting->end = KAFKA_CALL_SILENT;
 		s->waiting = NULL;
 	}
+	end_parked(s);
 	flush_answers(s);
 	if (o->connections)
 		o->connections(o->ctx, s->ctx->number, -1);

@@ -50,7 +50,8 @@ struct kafka_session {
 	bool stopped; /* reading: until there is room again */
 	bool ending;  /* no more requests: closed when all is answered */
 	bool closing;
-	bool said; /* why it is closed */
+	bool leaving; /* weir stops: who has its answers owes nothing */
+	bool said;    /* why it is closed */
 	struct login_state login;
 	char local[64], peer[64];
 };
