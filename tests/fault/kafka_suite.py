@@ -475,21 +475,17 @@ def _():
             eq(offset_commit(k, long, t, 1), BAD_GROUP)
             eq(k.call("Heartbeat", 4, group_id=long, generation_id=1, member_id="m")["error_code"], BAD_GROUP)
             check(w.rss() - idle < 16 << 20, "%d MiB more" % (w.rss() - idle >> 20))
-            for size, known in ((1 << 20, {42}), (LARGEST, {0, 15, "waits"})):
-                codes, waiting = collections.Counter(), []
-                for i in range(1000 if WHOLE else 250):
-                    j = Kafka(w)
-                    j.send("JoinGroup", 3, group_id="g%d" % (i % 7), protocols=[{"name": "range", "metadata": bytes(size)}], **join)
-                    j.sock.settimeout(0.05)
-                    try:
-                        codes[j.answer()["error_code"]] += 1
-                        j.close()
-                    except (socket.timeout, TimeoutError):
-                        codes["waits"] += 1
-                        waiting.append(j)
+            for size, known in ((1 << 20, {42}), (LARGEST, {0, 15})):
+                members = []
+                for i in range(1000 if WHOLE else 200):
+                    members.append(Kafka(w, timeout=30))
+                    members[-1].send("JoinGroup", 3, group_id="g%d" % (i % 7),
+                                     protocols=[{"name": "range", "metadata": bytes(size)}], **join)
+                codes = collections.Counter(m.answer()["error_code"] for m in members)
                 check(set(codes) <= known and set(codes) & {15, 42}, "%r for metadata of %d bytes" % (codes, size))
-                for j in waiting:
-                    j.close()
-            check_memory(w, idle, 1000, 128 << 20)
+                # What members say has 32 MiB, and as much again as rows on their way; besides, the log's caches.
+                check(w.rss() - idle < 160 << 20, "%d MiB more" % (w.rss() - idle >> 20))
+                for m in members:
+                    m.close()
             eq(k.produce(t, batch([b"1"]))["error_code"], 0)
         w.stop()
