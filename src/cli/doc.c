@@ -14,7 +14,7 @@ static int run_doc(const struct args *args);
 
 const struct command command_doc = {
 	.name = "doc",
-	.synopsis = "settings|kafka-topics|metrics|errors|commands|man|man-yaml|schema",
+	.synopsis = "PAGE",
 	.summary = "Prints a page that is made from the tables in the code.",
 	.operands_min = 1,
 	.operands_max = 1,
@@ -69,5 +69,7 @@ static int run_doc(const struct args *args)
 		pages[i].write(&out);
 		return cli_print(&out);
 	}
-	return cli_misuse("doc: \"%.40s\": expected %s", args->operands[0], command_doc.synopsis);
+	return cli_misuse(
+		"doc: \"%.40s\": expected settings, kafka-topics, metrics, errors, commands, man, man-yaml or schema",
+		args->operands[0]);
 }

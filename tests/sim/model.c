@@ -268,6 +268,11 @@ void model_rotten(struct model *m, uint32_t topic, uint32_t part, const struct b
 	if (at->request && at->request != r->id)
 		return; /* what a former life left in the file: the journal has what is known to be there */
 	end = m->topics[topic].part[part].end;
+	if (!at->request && record->offset >= end) {
+		r->rotten =
+			true; /* as likely that, and nobody has seen it: the place is given anew, maybe to another */
+		return;
+	}
 	claim_place(m, r, topic, part, record->offset, (uint16_t)index);
 	m->topics[topic].part[part].end =
 		end; /* a segment may still hold what the journal lost: nobody saw it */
