@@ -48,12 +48,14 @@ static int each_row(void *ctx, uint32_t part, uint32_t parts, state_row_fn *fn, 
 
 static void on_say(void *ctx, int level, const char *event, const char *text)
 {
-	((struct world *)ctx)->compactions += strcmp(event, "compacted") == 0;
-	((struct world *)ctx)->recompressions += strcmp(event, "recompressed") == 0;
-	world_say(ctx, "log %d %s: %s", level, event, text);
+	struct world *w = ctx;
+
+	world_say(w, "log %d %s: %s", level, event, text);
+	w->compactions += strcmp(event, "compacted") == 0;
+	w->recompressions += strcmp(event, "recompressed") == 0;
 	rot_hear(ctx, event);
 	if (strcmp(event, "producers_broken") == 0)
-		model_fail("%s, though nothing has turned a bit of it", text);
+		model_fail("a file of producers is broken, though nothing has turned a bit of it");
 }
 
 static void on_fatal(void *ctx, const char *text)
