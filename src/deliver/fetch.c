@@ -742,11 +742,12 @@ static void settle_reads(struct fetch *f)
 
 	while (*at) {
 		struct fetch_read *r = *at;
-		struct log_view view = r->read.view;
-		if (!r->done) {
+		struct log_view view;
+		if (!r->done) { /* the log's still: nothing of it is looked at */
 			at = &r->of_fetch;
 			continue;
 		}
+		view = r->read.view;
 		*at = r->of_fetch;
 		f->read_count--;
 		f->reserved -= r->reserved;
