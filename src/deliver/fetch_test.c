@@ -302,7 +302,8 @@ static void predict(struct world *w, const struct fetch_options *o, struct answe
 	}
 }
 
-static void assert_part(struct world *w, const struct fetch_part *part, const struct answer *a, uint32_t i)
+static void assert_part(struct world *w, const struct fetch_part *part, const struct answer *a, uint32_t i,
+			bool exact)
 {
 	int64_t expect = a->parts[i].first;
 	size_t bytes = 0;
@@ -325,23 +326,28 @@ static void assert_part(struct world *w, const struct fetch_part *part, const st
 		mem_free(copy);
 	}
 	assert_int_equal(bytes, part->bytes);
-	assert_int_equal(bytes, a->parts[i].bytes);
-	if (bytes > 0)
+	assert_true(exact ? bytes == a->parts[i].bytes :
+			    bytes <= part->bytes_max || part->first == part->last);
+	if (exact && bytes > 0)
 		assert_int_equal(expect, a->parts[i].next);
 }
 
-static void assert_answer(struct world *w, const struct fetch_options *o)
+/*
+ * Not `exact`: reads from disk were under way, which come in any order and hold room meanwhile. Then a
+ * part may have less than the model gives it, but what there is is right, and there is something.
+ */
+static void assert_answer(struct world *w, const struct fetch_options *o, bool exact)
 {
 	struct answer a;
 
 	look_at_shelves(w);
 	predict(w, o, &a);
 	for (uint32_t i = 0; i < o->part_count; i++) {
-		assert_part(w, &o->parts[i], &a, i);
+		assert_part(w, &o->parts[i], &a, i, exact);
 		assert_int_equal(o->parts[i].end, end_of(shelf_of(w, &o->parts[i])));
 		assert_int_equal(o->parts[i].start, 0);
 	}
-	assert_int_equal(w->fetch.bytes, a.bytes);
+	assert_true(exact ? w->fetch.bytes == a.bytes : (w->fetch.bytes > 0) == (a.bytes > 0));
 	fetch_drop(&w->fetch);
 }
 
@@ -422,11 +428,13 @@ static void answers_are_those_of_the_model(struct world *w, int rounds)
 {
 	for (int i = 0; i < rounds; i++) {
 		struct fetch_options o;
+		enum fetch_result rc;
 		look_at_shelves(w);
 		o = ask_anything(w);
 		o.wait = false;
-		finish_reads(w, fetch_start(&w->fetch, &o));
-		assert_answer(w, &o);
+		rc = fetch_start(&w->fetch, &o);
+		finish_reads(w, rc);
+		assert_answer(w, &o, rc == FETCH_DONE);
 		arena_reset(&w->arena);
 	}
 }
@@ -438,6 +446,8 @@ static void any_question_gets_what_the_model_says(void **state)
 	rand_seed(&w->rand, 7);
 	for (int i = 0; i < 12; i++) {
 		append_some(w, 40);
+		if (i % 2 == 1) /* all of it is in segments then */
+			assert_int_equal(log_checkpoint(w->log, NULL), 0);
 		answers_are_those_of_the_model(w, 150);
 	}
 	assert_true(w->file_bytes > 0);
@@ -475,7 +485,7 @@ static void wait_as_the_model(struct world *w)
 		finish_reads(w, fetch_expire(&w->fetch));
 	else
 		assert_true(is_due(w, &o, true));
-	assert_answer(w, &o);
+	assert_answer(w, &o, true);
 	arena_reset(&w->arena);
 }
 
@@ -514,7 +524,7 @@ static void a_parked_fetch_is_woken_once_by_a_commit(void **state)
 	assert_int_equal(w->done, 1);
 	assert_int_equal(w->hub->stats.wakes, wakes + 1);
 	assert_int_equal(w->hub->stats.watches, 0);
-	assert_answer(w, &o);
+	assert_answer(w, &o, true);
 }
 
 static void an_answer_that_is_there_takes_no_watch(void **state)
@@ -526,8 +536,8 @@ static void an_answer_that_is_there_takes_no_watch(void **state)
 	ask_part(w, 0, 0, 1, 1 << 20);
 	assert_int_equal(fetch_start(&w->fetch, &o), FETCH_DONE);
 	assert_int_equal(w->hub->stats.watches, 0);
-	assert_answer(w, &o); /* the batch from its beginning, which holds the offset */
-	fetch_cut(&w->fetch); /* and nothing happens to it any more */
+	assert_answer(w, &o, true); /* the batch from its beginning, which holds the offset */
+	fetch_cut(&w->fetch);       /* and nothing happens to it any more */
 }
 
 static void time_is_up_with_nothing(void **state)
