@@ -108,125 +108,148 @@ static int fill_blob(struct segment *s, int fd, uint64_t position, size_t n, boo
 	return 0;
 }
 
+/* What stands in bytes that were read: batches before the offset, those to be given, and why it ends there. */
+struct taken {
+	size_t from, used; /* what is given stands between the two */
+	int64_t next;      /* offset behind it; -1: nothing */
+	size_t need;       /* so many bytes the batch at `used` wants */
+	bool damaged;      /* that batch is */
+	int64_t lost;      /* offset behind that batch where it stands for lost records, else -1 */
+};
+
 /*
- * Whole, right batches in `bytes`: steps over those before `offset`, then takes
- * as many as there are. *used is where it stopped, *need what the batch there
- * wants. ERR_CORRUPT where that batch is damaged, or does not begin with
- * *expect: the base offset is the one field that no checksum covers. *lost is
- * the offset behind the batch there where it stands for lost records, else -1.
+ * Steps over whole, right batches before `offset`, then takes as many as there are. One is damaged, too, that
+ * does not begin with *expect: the base offset is the one field that no checksum covers.
  */
-static int take_batches(struct slice bytes, int64_t offset, int64_t *expect, size_t *from, size_t *used,
-			size_t *need, int64_t *next, int64_t *lost)
+static void take_batches(struct slice bytes, int64_t offset, int64_t *expect, struct taken *t)
 {
 	struct batch_head head;
-	int rc = 0;
 
-	*lost = *next = -1;
-	*from = *used = 0;
-	*need = BATCH_HEAD_BYTES;
-	while (*used < bytes.len) {
-		rc = batch_check(slice_from(bytes, *used), &head);
-		if (rc == 1 && bytes.len - *used >= BATCH_HEAD_BYTES)
-			*need = head.bytes;
+	*t = (struct taken){.next = -1, .lost = -1, .need = BATCH_HEAD_BYTES};
+	while (t->used < bytes.len) {
+		int rc = batch_check(slice_from(bytes, t->used), &head);
+		if (rc == 1 && bytes.len - t->used >= BATCH_HEAD_BYTES)
+			t->need = head.bytes;
 		if (rc == 0 && head.base_offset != *expect)
 			rc = ERR_CORRUPT;
+		t->damaged = rc < 0;
 		if (rc)
-			break;
+			return;
 		if (batch_is_lost(&head) && batch_last_offset(&head) >= offset) {
-			*lost = *next < 0 ? batch_last_offset(&head) + 1 : -1;
-			return 0; /* what stands before it first */
+			if (t->next < 0) /* else what stands before it first */
+				t->lost = batch_last_offset(&head) + 1;
+			return;
 		}
 		*expect = batch_last_offset(&head) + 1;
-		*used += head.bytes;
+		t->used += head.bytes;
 		if (batch_last_offset(&head) < offset)
-			*from = *used;
+			t->from = t->used;
 		else
-			*next = batch_last_offset(&head) + 1;
+			t->next = batch_last_offset(&head) + 1;
 	}
-	return rc < 0 ? ERR_CORRUPT : 0;
 }
 
-static int read_from(struct segment *s, int fd, struct segment_spot place, int64_t offset, size_t bytes_max,
-		     uint32_t how, struct segment_read *out);
+/* A read under way. `at` is where the next piece of the file begins. */
+struct reading {
+	struct segment *s;
+	int fd;
+	uint32_t how;
+	struct segment_spot at;
+	int64_t offset; /* that is asked for */
+	size_t bytes_max, want;
+	struct segment_read *out;
+};
 
-/* Where the next whole batch holds `offset`, or begins with it, nothing of what is asked for is lost. */
-static int read_over_damage(struct segment *s, int fd, uint64_t position, int64_t offset, size_t bytes_max,
-			    struct segment_read *out)
+static int give_batches(struct reading *r, const struct taken *t)
 {
-	int64_t end = atomic_load(&s->next_offset); /* of what the window shows: it may grow meanwhile */
+	struct segment_read *out = r->out;
+
+	out->batches = slice_make(out->blob->bytes + t->from, t->used - t->from);
+	out->next_offset = t->next;
+	give_hint(r->s, t->next, r->at.position + t->used);
+	note_read(r->s, out->batches, r->at.position + t->from);
+	return 0;
+}
+
+static int tell_gap(struct reading *r, int64_t to, bool lost, uint64_t position)
+{
+	r->out->gap_from = r->offset;
+	r->out->gap_to = r->out->next_offset = to;
+	r->out->lost = lost;
+	give_hint(r->s, to, position);
+	return 0;
+}
+
+/*
+ * From damage at r->at on: 0 and a gap; or 1, and r->at is where to go on: where the next whole batch holds the
+ * offset, or begins with it, nothing of what is asked for is lost.
+ */
+static int step_over_damage(struct reading *r)
+{
+	int64_t end = atomic_load(&r->s->next_offset); /* of what the window shows: it may grow meanwhile */
 	struct batch_head head;
 	struct window w;
-	int rc = window_open(&w, s);
+	int rc;
 
+	if (!(r->how & SEGMENT_WAIT))
+		return -EAGAIN;
+	rc = window_open(&w, r->s);
 	if (rc)
 		return rc;
-	rc = window_resync(&w, offset, true, &position, &head);
+	rc = window_resync(&w, r->offset, true, &r->at.position, &head);
 	window_close(&w);
 	if (rc < 0)
 		return rc;
-	if (rc == 0 && head.base_offset <= offset)
-		return read_from(s, fd,
-				 (struct segment_spot){.position = position, .offset = head.base_offset},
-				 offset, bytes_max, SEGMENT_WAIT, out);
-	out->gap_from = offset;
-	out->gap_to = rc == 1 ? end : head.base_offset;
-	out->next_offset = out->gap_to;
-	give_hint(s, out->gap_to, position);
-	return 0;
+	if (rc == 1)
+		return tell_gap(r, end, false, r->at.position);
+	if (head.base_offset > r->offset)
+		return tell_gap(r, head.base_offset, false, r->at.position);
+	r->at.offset = head.base_offset;
+	r->how = SEGMENT_WAIT;
+	r->want = r->bytes_max;
+	return 1;
 }
 
-/* A batch that stands for lost records: the same gap as the damage was that it took the place of. */
-static int tell_lost(struct segment *s, int64_t offset, int64_t next, uint64_t position,
-		     struct segment_read *out)
+/* One piece of the file: 0 and what is given, 1 where nothing is yet, 2 as segment_read, or an error. */
+static int read_piece(struct reading *r)
 {
-	out->gap_from = offset;
-	out->gap_to = out->next_offset = next;
-	out->lost = true;
-	give_hint(s, next, position);
-	return 0;
+	struct segment_read *out = r->out;
+	struct taken t;
+	uint64_t left;
+	bool cut_off;
+	int rc = fill_blob(r->s, r->fd, r->at.position, r->want, r->how & SEGMENT_WAIT, &out->blob);
+
+	if (rc)
+		return rc;
+	take_batches(blob_slice(out->blob), r->offset, &r->at.offset, &t);
+	if (t.next >= 0)
+		return give_batches(r, &t);
+	left = atomic_load(&r->s->bytes) - r->at.position;
+	cut_off = out->blob->len < r->want && out->blob->len < left; /* nothing more will come */
+	blob_unref(out->blob);
+	out->blob = NULL;
+	r->at.position += t.used;
+	if (t.lost >= 0) /* the same gap as the damage was that this batch took the place of */
+		return tell_gap(r, t.lost, true, r->at.position + BATCH_HEAD_BYTES);
+	if (t.damaged || cut_off || (t.used == 0 && t.need > left))
+		return step_over_damage(r);
+	if (t.need > r->want && r->at.offset == r->offset && (r->how & SEGMENT_FIT))
+		return 2;
+	if (t.need > r->want)
+		r->want = t.need;
+	return 1;
 }
 
 static int read_from(struct segment *s, int fd, struct segment_spot place, int64_t offset, size_t bytes_max,
 		     uint32_t how, struct segment_read *out)
 {
-	uint64_t position = place.position;
-	int64_t expect = place.offset;
-	size_t want = bytes_max < BATCH_HEAD_BYTES ? BATCH_HEAD_BYTES : bytes_max;
-	bool wait = how & SEGMENT_WAIT;
+	struct reading r = {.s = s, .fd = fd, .how = how, .at = place, .offset = offset, .out = out};
+	int rc = 1;
 
-	while (position < atomic_load(&s->bytes)) {
-		size_t from, used, need;
-		int64_t next, lost;
-		bool cut_off;
-		int rc = fill_blob(s, fd, position, want, wait, &out->blob);
-		if (rc)
-			return rc;
-		rc = take_batches(blob_slice(out->blob), offset, &expect, &from, &used, &need, &next, &lost);
-		if (next >= 0) {
-			out->batches = slice_make(out->blob->bytes + from, used - from);
-			out->next_offset = next;
-			give_hint(s, next, position + used);
-			note_read(s, out->batches, position + from);
-			return 0;
-		}
-		cut_off = out->blob->len < want &&
-			  out->blob->len < atomic_load(&s->bytes) - position; /* nothing more will come */
-		blob_unref(out->blob);
-		out->blob = NULL;
-		if (lost >= 0)
-			return tell_lost(s, offset, lost, position + used + BATCH_HEAD_BYTES, out);
-		if (rc == ERR_CORRUPT || cut_off)
-			return wait ? read_over_damage(s, fd, position + used, offset, bytes_max, out) :
-				      -EAGAIN;
-		if (used == 0 && need > atomic_load(&s->bytes) - position)
-			return wait ? read_over_damage(s, fd, position, offset, bytes_max, out) : -EAGAIN;
-		if (need > want && expect == offset && (how & SEGMENT_FIT))
-			return 2;
-		if (need > want)
-			want = need;
-		position += used;
-	}
-	return 1;
+	r.bytes_max = r.want = bytes_max < BATCH_HEAD_BYTES ? BATCH_HEAD_BYTES : bytes_max;
+	while (rc == 1 && r.at.position < atomic_load(&s->bytes))
+		rc = read_piece(&r);
+	return rc;
 }
 
 /*

@@ -56,8 +56,8 @@ int segment_batch_find_time(struct slice batch, int64_t from, int64_t time_ms, i
 }
 
 /*
- * Batch by batch. One that does not follow is damage, as for readers: its base
- * offset may be what is damaged. The first one may be a wrong index's fault.
+ * Batch by batch. One that does not follow is damage, as for readers: its base offset may be what is damaged.
+ * Where it is the first one, that may be a wrong index's fault: then the log is read from its beginning.
  */
 static int find_time_from(struct window *w, struct segment_spot place, int64_t from, int64_t time_ms,
 			  int64_t *offset)
@@ -70,9 +70,11 @@ static int find_time_from(struct window *w, struct segment_spot place, int64_t f
 
 	while ((rc = window_batch(w, at, &head, &batch)) <= 0) {
 		if (rc == ERR_CORRUPT || (rc == 0 && head.base_offset != next)) {
-			if (at > 0 && at == place.position)
-				return find_time_from(w, (struct segment_spot){.offset = w->s->base}, from,
-						      time_ms, offset);
+			if (at > 0 && at == place.position) {
+				at = place.position = 0;
+				next = w->s->base;
+				continue;
+			}
 			rc = window_resync(w, next, true, &at, &head);
 			if (rc)
 				break;
