@@ -6,54 +6,7 @@
 #include "log/segment_inner.h"
 
 #include "base/mem.h"
-
-static int walk_to_time(struct slice plain, int64_t from, int64_t time_ms, int64_t *offset)
-{
-	struct batch_record r;
-	struct batch_walk walk;
-
-	if (batch_walk_start(&walk, plain))
-		return 1;
-	while (batch_walk_next(&walk, &r) == 1) {
-		if (r.offset >= from && r.timestamp >= time_ms) {
-			*offset = r.offset;
-			return 0;
-		}
-	}
-	return 1;
-}
-
-/* Memory for the one call: such a search is rare, and meets one such batch as a rule. */
-static int inflate_to_time(struct slice batch, int64_t from, int64_t time_ms, int64_t *offset)
-{
-	struct codec *codec;
-	struct slice plain;
-	struct buf bytes;
-	int rc = codec_new(&codec);
-
-	if (rc)
-		return rc;
-	buf_init(&bytes, BATCH_PLAIN_BYTES_MAX);
-	rc = batch_inflate(codec, batch, &bytes, &plain);
-	if (rc == 0)
-		rc = walk_to_time(plain, from, time_ms, offset);
-	else if (rc != ERR_NOMEM)
-		rc = 1;
-	buf_fini(&bytes);
-	codec_free(codec);
-	return rc;
-}
-
-int segment_batch_find_time(struct slice batch, int64_t from, int64_t time_ms, int64_t *offset)
-{
-	struct batch_head head;
-
-	if (batch_head_read(batch, &head))
-		return 1;
-	if (batch_codec(&head) == BATCH_PLAIN)
-		return walk_to_time(batch, from, time_ms, offset);
-	return inflate_to_time(batch, from, time_ms, offset);
-}
+#include "proto/batch/find.h"
 
 /*
  * Batch by batch. One that does not follow is damage, as for readers: its base offset may be what is damaged.
@@ -64,6 +17,7 @@ static int find_time_from(struct window *w, struct segment_spot place, int64_t f
 {
 	uint64_t at = place.position;
 	int64_t next = place.offset;
+	struct batch_found found;
 	struct batch_head head;
 	struct slice batch;
 	int rc;
@@ -84,7 +38,9 @@ static int find_time_from(struct window *w, struct segment_spot place, int64_t f
 		}
 		if (rc)
 			break;
-		rc = head.max_timestamp < time_ms ? 1 : segment_batch_find_time(batch, from, time_ms, offset);
+		rc = head.max_timestamp < time_ms ? 1 : batch_find(batch, from, time_ms, &found);
+		if (rc == 0)
+			*offset = found.offset;
 		if (rc <= 0)
 			break;
 		next = batch_last_offset(&head) + 1;
