@@ -38,6 +38,7 @@ int segment_new(const struct segment_place *place, int64_t base, struct segment 
 	atomic_init(&s->max_timestamp, -1);
 	atomic_init(&s->last_append_ms, 0);
 	file_slot_init(&s->file);
+	file_slot_init(&s->direct);
 	s->index.whole = true;
 	for (uint32_t i = 0; i < SEGMENT_HINTS; i++)
 		s->hints[i].offset = -1;
@@ -57,6 +58,7 @@ void segment_unref(struct segment *s)
 	if (!s || atomic_fetch_sub(&s->refs, 1) != 1)
 		return;
 	files_forget(s->place.files, &s->file);
+	files_forget(s->place.files, &s->direct);
 	mem_free(s->index.entries);
 	marks_fini(&s->marks);
 	(void)pthread_mutex_destroy(&s->lock);
@@ -236,7 +238,22 @@ static void note_pieces(struct segment *s, const struct segment_piece *pieces, u
 	atomic_store(&s->next_offset, pieces[count - 1].last_offset + 1);
 }
 
-int segment_append(struct segment *s, const struct segment_piece *pieces, uint32_t count, int64_t now_ms)
+static int write_out(struct segment *s, int fd, const struct iovec *iov, int count, uint64_t at,
+		     struct direct *direct)
+{
+	const struct sys *sys = s->place.sys;
+	char path[SEGMENT_PATH_BYTES];
+	int rc = -EOPNOTSUPP;
+
+	if (direct) {
+		segment_path(s, SEGMENT_LOG, path);
+		rc = direct_write(direct, s->place.files, &s->direct, path, fd, iov, count, at);
+	}
+	return rc == -EOPNOTSUPP ? sys->ops->pwritev(sys->self, fd, iov, count, at) : rc;
+}
+
+int segment_append(struct segment *s, const struct segment_piece *pieces, uint32_t count, int64_t now_ms,
+		   struct direct *direct)
 {
 	struct iovec iov[PIECES_MAX];
 	uint64_t at = atomic_load(&s->bytes);
@@ -249,7 +266,7 @@ int segment_append(struct segment *s, const struct segment_piece *pieces, uint32
 	fd = pin_for_append(s);
 	if (fd < 0)
 		return fd;
-	rc = s->place.sys->ops->pwritev(s->place.sys->self, fd, iov, (int)count, at);
+	rc = write_out(s, fd, iov, (int)count, at, direct);
 	unpin(s);
 	if (rc)
 		return rc;
@@ -348,6 +365,7 @@ void segment_seal(struct segment *s)
 	if (index.whole)
 		write_index(s, &index);
 	mem_free(index.entries);
+	files_forget(s->place.files, &s->direct);
 }
 
 void segment_unlink(struct segment *s)
