@@ -10,6 +10,7 @@
 
 #include "base/check.h"
 #include "base/mem.h"
+#include "proto/batch/find.h"
 #include "proto/batch/batch.h"
 
 /* ---- the table ---- */
@@ -570,15 +571,17 @@ static bool next_in_tail(struct partition *p, int64_t after, int64_t time_ms, st
 static int find_in_tail(struct partition *p, int64_t time_ms, int64_t *offset)
 {
 	struct tail_ref ref = {.base = -1};
+	struct batch_found found;
 	struct blob *blob;
 	int64_t start;
 	int rc = 1;
 
 	while (rc == 1 && next_in_tail(p, ref.base, time_ms, &blob, &ref, &start)) {
-		rc = segment_batch_find_time(slice_make(blob->bytes + ref.at, ref.bytes), start, time_ms,
-					     offset);
+		rc = batch_find(slice_make(blob->bytes + ref.at, ref.bytes), start, time_ms, &found);
 		blob_unref(blob);
 	}
+	if (rc == 0)
+		*offset = found.offset;
 	return rc;
 }
 

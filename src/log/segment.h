@@ -182,10 +182,4 @@ int segment_extent(struct segment *s, int64_t offset, int64_t limit, size_t byte
 /* First offset from `from` on with a timestamp >= time_ms: 0 and *offset, 1 where there is none, ERR_*. May wait. */
 int segment_find_time(struct segment *s, int64_t from, int64_t time_ms, int64_t *offset);
 
-/*
- * The same in one whole batch, compressed or not; one that cannot be inflated
- * has none, as damage has none. 0, 1, ERR_NOMEM.
- */
-int segment_batch_find_time(struct slice batch, int64_t from, int64_t time_ms, int64_t *offset);
-
 #endif
