@@ -421,8 +421,8 @@ static int look_up(struct sql_session *s, uint32_t oid, struct sql_failure *why)
 		k->kind = SQL_ARRAY;
 		k->element = SQL_TEXT;
 		k->separator = PQgetvalue(r, 0, 2)[0];
-		if (slice_to_u64(slice_str(PQgetvalue(r, 0, 1)), &of) && builtin_kind((uint32_t)of, &element) &&
-		    element.kind != SQL_ARRAY)
+		if (slice_to_u64(slice_str(PQgetvalue(r, 0, 1)), &of) &&
+		    builtin_kind((uint32_t)of, &element) && element.kind != SQL_ARRAY)
 			k->element = element.kind;
 	}
 	PQclear(r);
