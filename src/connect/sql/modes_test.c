@@ -23,7 +23,7 @@ static void run(const char *text)
 		fail_msg("%s: %s", text, why.text);
 }
 
-static void runf(const char *format, ...)
+static void __attribute__((format(printf, 1, 2))) runf(const char *format, ...)
 {
 	char text[2000];
 	va_list args;
@@ -45,7 +45,7 @@ static struct sql_session *connect_side(void)
 	return s;
 }
 
-static void open_source(struct source_test *t, const char *format, ...)
+static void __attribute__((format(printf, 2, 3))) open_source(struct source_test *t, const char *format, ...)
 {
 	char yaml[3000];
 	int n = snprintf(yaml, sizeof(yaml), "url: \"%s\"\n", test_url);

@@ -86,32 +86,33 @@ static bool parse_params(struct slice s, struct sql_url *out)
 	return true;
 }
 
+/* USER:PASSWORD up to the last @, so that a password may hold one. */
+static bool parse_user(struct slice *authority, struct sql_url *out)
+{
+	struct slice user = slice_make(authority->ptr, authority->len);
+
+	while (user.len && user.ptr[user.len - 1] != '@')
+		user.len--;
+	*authority = slice_from(*authority, user.len);
+	if (user.len)
+		user.len--;
+	return decode(take_until(&user, ':'), out->user, sizeof(out->user)) &&
+	       decode(user, out->password, sizeof(out->password));
+}
+
 bool sql_url_parse(const char *text, struct sql_url *out)
 {
-	const char *at = strstr(text, "://"), *sign;
-	struct slice rest, authority, user;
+	const char *at = strstr(text, "://");
+	struct slice rest, before, authority;
 
 	*out = (struct sql_url){0};
 	if (!at)
 		return false;
 	rest = slice_str(at + 3);
-	at = memchr(rest.ptr, '?', rest.len);
-	if (at) {
-		struct slice params = slice_from(rest, (size_t)((const uint8_t *)at - rest.ptr) + 1);
-		rest.len = (size_t)((const uint8_t *)at - rest.ptr);
-		if (!parse_params(params, out))
-			return false;
-	}
-	authority = take_until(&rest, '/');
-	sign = authority.len ? memrchr(authority.ptr, '@', authority.len) : NULL;
-	if (sign) {
-		user = slice_make(authority.ptr, (size_t)((const uint8_t *)sign - authority.ptr));
-		authority = slice_from(authority, user.len + 1);
-		if (!decode(take_until(&user, ':'), out->user, sizeof(out->user)) ||
-		    !decode(user, out->password, sizeof(out->password)))
-			return false;
-	}
-	return parse_host(authority, out) && decode(rest, out->database, sizeof(out->database));
+	before = take_until(&rest, '?'); /* what is left are the parameters */
+	authority = take_until(&before, '/');
+	return parse_params(rest, out) && parse_user(&authority, out) && parse_host(authority, out) &&
+	       decode(before, out->database, sizeof(out->database));
 }
 
 const char *sql_url_param(const struct sql_url *url, const char *name)
