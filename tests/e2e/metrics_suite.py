@@ -942,7 +942,7 @@ def _(w):
     for path in ("/readyz", "/readyz?for=read"):
         r = expect(w.get(path), 200)
         eq((r.json()["status"], ready(r)), ("ready", {}))
-        eq(sorted(r.json()["components"]), ["drain", "ingest", "listeners", "start"])
+        eq(sorted(r.json()["components"]), ["dead_letters", "drain", "ingest", "listeners", "start"])
     expect(w.get("/readyz?for=write"), 400, "invalid_parameter")
     with Figures(w) as f:
         for component in ("start", "ingest", "listeners", "drain"):
