@@ -33,6 +33,13 @@ struct conf_list {
 	uint32_t count;
 };
 
+/* NAME: VALUE, in the order of the file; names are unique. */
+struct conf_map {
+	const char **names;
+	const char **values;
+	uint32_t count;
+};
+
 /* The keys of a topic, as in the file and in the HTTP API. */
 struct conf_topic {
 	const char *name;                 /* NULL in topic_defaults */
@@ -50,11 +57,13 @@ struct conf_topic {
 	int64_t timestamps;               /* enum conf_timestamps */
 	int64_t max_message_bytes;        /* 1 048 588 */
 	int64_t segment_bytes;            /* 0: as log.segment_bytes */
+	int64_t dead_retention_ms;        /* 30 d; -1 for ever */
+	int64_t dead_max_bytes;           /* 1 GiB; -1: no alert */
 	bool auto_create;                 /* of topic_defaults alone */
 };
 
 /* A webhook source. Its keys have rows; none is read yet. */
-struct conf_source {
+struct conf_webhook {
 	const char *name;
 	int64_t type;
 	const char *topic;
@@ -66,6 +75,40 @@ struct conf_source {
 	int64_t rate_per_second; /* -1: no limit */
 	int64_t rate_burst;
 };
+
+/*
+ * A kind of source, as the room that serves it declares it: conf reads its settings and
+ * knows nothing else of it. Its keys stand beside those that all sources have, and no key is in both.
+ */
+struct setting;
+struct conf_check;
+
+struct conf_kind {
+	const char *name;    /* `type: NAME` */
+	const char *summary; /* one line */
+	const struct setting
+		*settings; /* rows of the scope SETTING_KIND: members of the kind's own structure */
+	uint32_t setting_count;
+	size_t settings_bytes; /* of that structure */
+	/* Checks between settings; tells with conf_check_fail. No network, no files. NULL: none. */
+	void (*check)(const void *settings, struct conf_check *check);
+};
+
+/* A problem of the source being checked, told at the line where the key stands, or at that of the source. */
+void conf_check_fail(struct conf_check *check, const char *path, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+/* The same, and the file is taken all the same. */
+void conf_check_warn(struct conf_check *check, const char *path, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+/* Was the key given, or is it the default? */
+bool conf_check_given(const struct conf_check *check, const char *path);
+
+/*
+ * Reads one mapping of a kind's settings and nothing else: what the tests of a kind are configured with.
+ * The structure and its strings come from the arena. 0; ERR_BAD_CONFIG with *problems; ERR_NOMEM.
+ */
+int conf_kind_load(const struct conf_kind *kind, struct slice text, const struct conf_world *world,
+		   struct arena *arena, void **settings, struct conf_problems *problems);
 
 struct conf {
 	const char *path; /* of the file; NULL where there is none */

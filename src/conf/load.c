@@ -26,7 +26,7 @@
 #include "sys/sys.h"
 
 #define FILE_BYTES_MAX (8u << 20)
-#define ROWS_MAX 128u
+#define ROWS_MAX 256u
 #define PATH_MAX_BYTES 400u
 #define NAMES_MAX 64u
 
@@ -36,18 +36,55 @@ struct loader {
 	const struct conf_world *world;
 	const char *name;
 	struct slice text;
-	struct arena arena; /* of the tree */
-	int err;            /* ERR_NOMEM, once */
+	struct arena arena;  /* of the tree */
+	struct arena *store; /* where strings are kept */
+	int err;             /* ERR_NOMEM, once */
 };
 
-/* One object on its way from a map to a structure. */
+/*
+ * One object on its way from a map to a structure, or, for a source, to two: what all
+ * sources have, and what its kind has. Rows are numbered through both tables.
+ */
 struct walk {
 	enum setting_scope scope;
 	uint32_t excluded; /* rows with these flags are not keys here */
 	void *object;
+	const struct conf_kind *kind; /* NULL: none */
+	void *kind_object;
 	char label[PATH_MAX_BYTES];       /* "topic_defaults", "topics[orders]"; empty for the file */
 	struct conf_mark marks[ROWS_MAX]; /* where each row was set; line 0: it was not */
 };
+
+static uint32_t row_count(const struct walk *w)
+{
+	return setting_count + (w->kind ? w->kind->setting_count : 0);
+}
+
+/* The row of a number where it is a key here, else NULL. */
+static const struct setting *row_at(const struct walk *w, uint32_t i)
+{
+	const struct setting *s;
+
+	if (i >= setting_count)
+		return &w->kind->settings[i - setting_count];
+	s = &setting_table[i];
+	return s->scope == w->scope && !(s->flags & w->excluded) ? s : NULL;
+}
+
+static void *object_of(const struct walk *w, const struct setting *s)
+{
+	return s->scope == SETTING_KIND ? w->kind_object : w->object;
+}
+
+/* The number of the row with this path; row_count where there is none. */
+static uint32_t find_row(const struct walk *w, struct slice path)
+{
+	uint32_t i = 0;
+
+	while (i < row_count(w) && !(row_at(w, i) && slice_eq_str(path, row_at(w, i)->path)))
+		i++;
+	return i;
+}
 
 /* ---- telling ---- */
 
@@ -119,11 +156,11 @@ static void full_path(const struct walk *w, const char *path, char out[PATH_MAX_
 /* ---- names of a level ---- */
 
 /* True where the row is a key here, and below the section (its path without the last dot; "" is the top). */
-static bool row_below(const struct walk *w, const struct setting *s, const char *section)
+static bool row_below(const struct setting *s, const char *section)
 {
 	size_t n = strlen(section);
 
-	if (s->scope != w->scope || (s->flags & w->excluded))
+	if (!s)
 		return false;
 	return n == 0 || (strncmp(s->path, section, n) == 0 && s->path[n] == '.');
 }
@@ -146,9 +183,9 @@ static uint32_t level_names(const struct walk *w, const char *section, const cha
 	uint32_t count = 0;
 	size_t skip = *section ? strlen(section) + 1 : 0;
 
-	for (uint32_t i = 0; i < setting_count; i++) {
-		const struct setting *s = &setting_table[i];
-		if (!row_below(w, s, section))
+	for (uint32_t i = 0; i < row_count(w); i++) {
+		const struct setting *s = row_at(w, i);
+		if (!row_below(s, section))
 			continue;
 		size_t n = strcspn(s->path + skip, ".");
 		CHECK(n < 48 && count < NAMES_MAX);
@@ -167,11 +204,10 @@ static uint32_t level_names(const struct walk *w, const char *section, const cha
 /* A key that is right elsewhere: its whole path, or NULL. */
 static const char *elsewhere(const struct walk *w, struct slice key, char out[PATH_MAX_BYTES])
 {
-	for (uint32_t i = 0; i < setting_count; i++) {
-		const struct setting *s = &setting_table[i];
-		const char *dot = strrchr(s->path, '.');
-		if (s->scope != w->scope || (s->flags & w->excluded) ||
-		    !slice_eq_str(key, dot ? dot + 1 : s->path))
+	for (uint32_t i = 0; i < row_count(w); i++) {
+		const struct setting *s = row_at(w, i);
+		const char *dot = s ? strrchr(s->path, '.') : NULL;
+		if (!s || !slice_eq_str(key, dot ? dot + 1 : s->path))
 			continue;
 		full_path(w, s->path, out);
 		return out;
@@ -236,8 +272,17 @@ static void wrong_kind(struct loader *l, const struct setting *s, const char *pa
 	buf_fini(&expected);
 }
 
+static int store(struct loader *l, struct walk *w, const struct setting *s, struct slice name,
+		 struct slice value)
+{
+	if (s->type == SETTING_MAP)
+		return setting_store_pair(s, object_of(w, s), name, value, l->store);
+	return setting_store(s, object_of(w, s), value, l->store);
+}
+
+/* name: of a map's pair. */
 static void set_scalar(struct loader *l, struct walk *w, const struct setting *s, const char *path,
-		       const struct yaml_node *n)
+		       struct slice name, const struct yaml_node *n)
 {
 	struct expand_result result;
 	struct fault fault;
@@ -254,7 +299,7 @@ static void set_scalar(struct loader *l, struct walk *w, const struct setting *s
 			    (struct conf_problem){.at = n->at, .warning = true, .key = path, .text = text});
 	}
 	if (!err) {
-		err = setting_store(s, w->object, buf_slice(&value), &l->conf->arena);
+		err = store(l, w, s, name, buf_slice(&value));
 		if (err == ERR_BAD_CONFIG)
 			bad_value(l, s, path, n, result.changed, buf_slice(&value));
 	}
@@ -263,14 +308,32 @@ static void set_scalar(struct loader *l, struct walk *w, const struct setting *s
 	buf_fini(&value);
 }
 
+static void set_pairs(struct loader *l, struct walk *w, const struct setting *s, const char *path,
+		      const struct yaml_node *map)
+{
+	char pair_path[PATH_MAX_BYTES + 96];
+
+	for (const struct yaml_node *n = map->child; n && !gave_up(l); n = n->next) {
+		print_to(pair_path, sizeof(pair_path), "%s.%.*s", path, SHOWN(n->key));
+		if (n->kind == YAML_SCALAR)
+			set_scalar(l, w, s, pair_path, n->key, n);
+		else
+			wrong_kind(l, s, pair_path, n);
+	}
+}
+
 static void set_value(struct loader *l, struct walk *w, const struct setting *s, const struct yaml_node *n)
 {
 	char path[PATH_MAX_BYTES], item_path[PATH_MAX_BYTES + 16];
 	uint32_t i = 0;
 
 	full_path(w, s->path, path);
-	if (n->kind == YAML_SCALAR) {
-		set_scalar(l, w, s, path, n);
+	if (n->kind == YAML_SCALAR && s->type != SETTING_MAP) {
+		set_scalar(l, w, s, path, slice_null(), n);
+		return;
+	}
+	if (s->type == SETTING_MAP && (n->kind == YAML_MAP || n->kind == YAML_EMPTY)) {
+		set_pairs(l, w, s, path, n);
 		return;
 	}
 	if (s->type != SETTING_LIST || n->kind != YAML_LIST) {
@@ -280,7 +343,7 @@ static void set_value(struct loader *l, struct walk *w, const struct setting *s,
 	for (const struct yaml_node *item = n->child; item && !gave_up(l); item = item->next, i++) {
 		print_to(item_path, sizeof(item_path), "%s[%u]", path, i);
 		if (item->kind == YAML_SCALAR)
-			set_scalar(l, w, s, item_path, item);
+			set_scalar(l, w, s, item_path, slice_null(), item);
 		else
 			wrong_kind(l, s, item_path, item);
 	}
@@ -303,8 +366,8 @@ static bool is_first(struct loader *l, const char *path, const struct yaml_node 
 
 static bool is_section(const struct walk *w, const char *path)
 {
-	for (uint32_t i = 0; i < setting_count; i++)
-		if (row_below(w, &setting_table[i], path))
+	for (uint32_t i = 0; i < row_count(w); i++)
+		if (row_below(row_at(w, i), path))
 			return true;
 	return false;
 }
@@ -332,21 +395,21 @@ static void walk_key(struct loader *l, struct walk *w, const char *section, cons
 	}
 	print_to(path, sizeof(path), "%s%s%.*s", section, *section ? "." : "", SHOWN(n->key));
 	full_path(w, path, full);
-	const struct setting *s = setting_find(w->scope, slice_str(path));
-	if (s && (s->flags & w->excluded))
-		s = NULL;
-	bool section_here = !s && is_section(w, path);
+	uint32_t row = find_row(w, slice_str(path));
+	const struct setting *s = row < row_count(w) ? row_at(w, row) : NULL;
+	/* `every: 10s` and `every: {min: 1s, max: 10m}`: a row may have rows below it. */
+	bool section_here = (!s || (n->kind == YAML_MAP && s->type != SETTING_MAP)) && is_section(w, path);
 	if (!s && !section_here && !is_special(w, section, n)) {
 		unknown_key(l, w, section, n);
 		return;
 	}
 	if (!is_first(l, full, map, n))
 		return;
-	if (s) {
-		w->marks[s - setting_table] = n->at;
-		set_value(l, w, s, n);
-	} else if (section_here) {
+	if (section_here) {
 		walk_map(l, w, path, n);
+	} else if (s) {
+		w->marks[row] = n->at;
+		set_value(l, w, s, n);
 	}
 }
 
@@ -370,10 +433,9 @@ static void check_required(struct loader *l, const struct walk *w, const struct 
 {
 	char path[PATH_MAX_BYTES];
 
-	for (uint32_t i = 0; i < setting_count; i++) {
-		const struct setting *s = &setting_table[i];
-		if (s->scope != w->scope || !(s->flags & SETTING_REQUIRED) || (s->flags & w->excluded) ||
-		    w->marks[i].line)
+	for (uint32_t i = 0; i < row_count(w); i++) {
+		const struct setting *s = row_at(w, i);
+		if (!s || !(s->flags & SETTING_REQUIRED) || w->marks[i].line)
 			continue;
 		full_path(w, s->path, path);
 		tell(l, map->at, path, "%s: missing", path);
@@ -492,7 +554,7 @@ static void load_topics(struct loader *l, const struct yaml_node *list)
  */
 static void refuse_sources(struct loader *l, const struct yaml_node *list)
 {
-	struct walk w = {.scope = SETTING_SOURCE};
+	struct walk w = {.scope = SETTING_WEBHOOK};
 	uint32_t i = 0;
 
 	if (count_items(l, list, "sources") == 0)
@@ -504,6 +566,106 @@ static void refuse_sources(struct loader *l, const struct yaml_node *list)
 		     "/v1/topics/TOPIC/records instead",
 		     w.label);
 	}
+}
+
+/* ---- kinds of sources ---- */
+
+struct conf_check {
+	struct loader *loader;
+	const struct walk *walk;
+	const struct yaml_node *item;
+};
+
+__attribute__((format(printf, 4, 0))) static void tell_check(struct conf_check *check, const char *path,
+							     bool warning, const char *format, va_list args)
+{
+	uint32_t row = find_row(check->walk, slice_str(path));
+	struct conf_mark at = check->item->at;
+	char full[PATH_MAX_BYTES], what[900], text[1400];
+
+	if (row < row_count(check->walk) && check->walk->marks[row].line)
+		at = check->walk->marks[row];
+	full_path(check->walk, path, full);
+	vsnprintf(what, sizeof(what), format, args);
+	print_to(text, sizeof(text), "%s: %s", full, what);
+	add_problem(check->loader,
+		    (struct conf_problem){.at = at, .warning = warning, .key = full, .text = text});
+}
+
+void conf_check_fail(struct conf_check *check, const char *path, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	tell_check(check, path, false, format, args);
+	va_end(args);
+}
+
+void conf_check_warn(struct conf_check *check, const char *path, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	tell_check(check, path, true, format, args);
+	va_end(args);
+}
+
+bool conf_check_given(const struct conf_check *check, const char *path)
+{
+	uint32_t row = find_row(check->walk, slice_str(path));
+
+	return row < row_count(check->walk) && check->walk->marks[row].line > 0;
+}
+
+/* A kind's structure with its defaults. */
+static void *new_kind_object(struct loader *l, const struct conf_kind *kind)
+{
+	void *object = arena_zalloc(l->store, 1, kind->settings_bytes ? kind->settings_bytes : 1);
+
+	if (!object || setting_table_defaults(kind->settings, kind->setting_count, object, l->store)) {
+		l->err = ERR_NOMEM;
+		return NULL;
+	}
+	return object;
+}
+
+/* The checks that only make sense where every value is right by itself. */
+static void check_kind(struct loader *l, const struct walk *w, const struct yaml_node *item,
+		       uint32_t errors_before)
+{
+	struct conf_check check = {.loader = l, .walk = w, .item = item};
+
+	if (w->kind->check && l->problems->errors == errors_before)
+		w->kind->check(w->kind_object, &check);
+}
+
+int conf_kind_load(const struct conf_kind *kind, struct slice text, const struct conf_world *world,
+		   struct arena *arena, void **settings, struct conf_problems *problems)
+{
+	struct loader l = {
+		.problems = problems, .world = world, .name = kind->name, .text = text, .store = arena};
+	struct walk w = {.scope = SETTING_KIND, .kind = kind};
+	const struct yaml_node nothing = {.kind = YAML_EMPTY};
+	uint32_t errors_before = problems->errors;
+	struct yaml_node *root = NULL;
+	struct conf_mark at;
+	const char *why;
+	int err;
+
+	arena_init(&l.arena, 16384, 256u << 20);
+	*settings = w.kind_object = new_kind_object(&l, kind);
+	err = l.err ? l.err : yaml_read(text, &l.arena, &root, &at, &why);
+	if (err == ERR_BAD_CONFIG)
+		tell(&l, at, NULL, "%s", why);
+	if (!err) {
+		walk_map(&l, &w, "", root ? root : &nothing);
+		check_required(&l, &w, root ? root : &nothing);
+		check_kind(&l, &w, root ? root : &nothing, errors_before);
+		err = l.err ? l.err : problems->errors > errors_before ? ERR_BAD_CONFIG : 0;
+	}
+	conf_problems_sort(problems);
+	arena_fini(&l.arena);
+	return err;
 }
 
 /* ---- checks between settings ---- */
@@ -665,8 +827,10 @@ int conf_load_text(struct slice text, const char *name, const struct conf_world 
 	arena_init(&l.arena, 16384, 256u << 20);
 	problems->errors = 0;
 	int err = conf_new(name, &l.conf);
-	if (!err)
+	if (!err) {
+		l.store = &l.conf->arena;
 		err = load_text(&l);
+	}
 	problems->errors += errors_before;
 	arena_fini(&l.arena);
 	if (err)

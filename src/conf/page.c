@@ -23,7 +23,7 @@ static const struct part parts[] = {
 	 "What a topic has where neither the file nor the API says otherwise."},
 	{SETTING_TOPIC, SETTING_DEFAULTS_ONLY, "topics", true,
 	 "Topics that the file owns: made at start or reload, and read-only over the API. A key left out is as in topic_defaults; a topic left out of the file lives on."},
-	{SETTING_SOURCE, 0, "sources", true,
+	{SETTING_WEBHOOK, 0, "sources", true,
 	 "Webhook endpoints. This version serves none: a file that names one is refused. The keys are those to come."},
 };
 
@@ -37,7 +37,7 @@ static bool row_in(const struct setting *s, const struct part *p)
 static const char *type_name(const struct setting *s)
 {
 	static const char *const names[] = {"text",     "boolean", "number", "size",
-					    "duration", "choice",  "list"};
+					    "duration", "choice",  "list",   "map"};
 
 	return names[s->type];
 }
@@ -214,6 +214,11 @@ static void schema_type(const struct setting *s, struct buf *out)
 		break;
 	case SETTING_LIST:
 		buf_append_str(out, "\"type\":[\"array\",\"string\"],\"items\":{\"type\":\"string\"}");
+		break;
+	case SETTING_MAP:
+		buf_append_str(
+			out,
+			"\"type\":\"object\",\"additionalProperties\":{\"type\":[\"string\",\"number\",\"boolean\"]}");
 		break;
 	case SETTING_SIZE:
 	case SETTING_DURATION:

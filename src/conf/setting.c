@@ -20,7 +20,7 @@
 #define DAYS(n) ((int64_t)(n)*86400000)
 #define IN_FILE(member) .scope = SETTING_FILE, .offset = offsetof(struct conf, member)
 #define IN_TOPIC(member) .scope = SETTING_TOPIC, .offset = offsetof(struct conf_topic, member)
-#define IN_SOURCE(member) .scope = SETTING_SOURCE, .offset = offsetof(struct conf_source, member)
+#define IN_WEBHOOK(member) .scope = SETTING_WEBHOOK, .offset = offsetof(struct conf_webhook, member)
 
 static const char *const log_levels[] = {"error", "warning", "info", "debug", NULL};
 static const char *const log_formats[] = {"text", "json", NULL};
@@ -260,37 +260,45 @@ const struct setting setting_table[] = {
 	 .type = SETTING_SIZE, .min = 1, .max = MIB(32), IN_TOPIC(max_message_bytes)},
 	{"idempotency.ttl", "7d", "How long an idempotency key is remembered.", .type = SETTING_DURATION,
 	 .min = SECONDS(1), .max = DAYS(366), IN_TOPIC(idempotency_ttl_ms)},
+	{"dead_letters.retention", "30d",
+	 "How long dead letters of the topic are kept: the retention that its topic of dead letters is made with.",
+	 .type = SETTING_DURATION, .word = "forever", .word_value = -1, .min = 1, .max = DAYS(36500),
+	 IN_TOPIC(dead_retention_ms)},
+	{"dead_letters.max_bytes", "1GiB",
+	 "Bytes of dead letters of the topic past which weir is to alert. None is deleted for it.",
+	 .type = SETTING_SIZE, .word = "unlimited", .word_value = -1, .min = 1, .max = GIB(1 << 20),
+	 IN_TOPIC(dead_max_bytes)},
 	{"auto_create", "true", "Whether a topic is made when it is first written to.", .type = SETTING_BOOL,
 	 .flags = SETTING_DEFAULTS_ONLY, IN_TOPIC(auto_create)},
 
-	/* ---- a source ---- */
+	/* ---- a webhook source ---- */
 	{"name", NULL, "Name of the source, the last part of its path /ingest/NAME.", .type = SETTING_STRING,
 	 .min = 1, .max = 249, .shape = conf_is_topic_name, .shape_text = topic_text,
-	 .flags = SETTING_REQUIRED | SETTING_LATER, IN_SOURCE(name)},
+	 .flags = SETTING_REQUIRED | SETTING_LATER, IN_WEBHOOK(name)},
 	{"type", NULL, "Kind of the source.", .type = SETTING_ENUM, .names = source_types,
-	 .flags = SETTING_REQUIRED | SETTING_LATER, IN_SOURCE(type)},
+	 .flags = SETTING_REQUIRED | SETTING_LATER, IN_WEBHOOK(type)},
 	{"topic", NULL, "Topic that gets the records.", .type = SETTING_STRING, .min = 1, .max = 249,
 	 .shape = conf_is_topic_name, .shape_text = topic_text, .flags = SETTING_REQUIRED | SETTING_LATER,
-	 IN_SOURCE(topic)},
+	 IN_WEBHOOK(topic)},
 	{"verify.scheme", "none", "How deliveries are signed.", .type = SETTING_ENUM, .names = schemes,
-	 .flags = SETTING_LATER, IN_SOURCE(verify_scheme)},
+	 .flags = SETTING_LATER, IN_WEBHOOK(verify_scheme)},
 	{"verify.secrets", NULL,
 	 "Secrets that a signature may be made with; several while one is being changed.",
 	 .type = SETTING_LIST, .min = 1, .max = 4096, .flags = SETTING_SECRET | SETTING_LATER,
-	 IN_SOURCE(verify_secrets)},
+	 IN_WEBHOOK(verify_secrets)},
 	{"verify.header", NULL, "Header that holds the signature, where the scheme does not say it.",
 	 .type = SETTING_STRING, .min = 1, .max = 128, .shape = conf_is_header_name,
-	 .shape_text = header_text, .flags = SETTING_LATER, IN_SOURCE(verify_header)},
+	 .shape_text = header_text, .flags = SETTING_LATER, IN_WEBHOOK(verify_header)},
 	{"idempotency.header", NULL, "Header that holds the id of a delivery.", .type = SETTING_STRING,
 	 .min = 1, .max = 128, .shape = conf_is_header_name, .shape_text = header_text,
-	 .flags = SETTING_LATER, IN_SOURCE(idempotency_header)},
+	 .flags = SETTING_LATER, IN_WEBHOOK(idempotency_header)},
 	{"idempotency.ttl", "7d", "How long an id is remembered.", .type = SETTING_DURATION,
-	 .min = SECONDS(1), .max = DAYS(366), .flags = SETTING_LATER, IN_SOURCE(idempotency_ttl_ms)},
+	 .min = SECONDS(1), .max = DAYS(366), .flags = SETTING_LATER, IN_WEBHOOK(idempotency_ttl_ms)},
 	{"rate_limit.per_second", "unlimited", "Deliveries taken a second; past it senders get 429.",
 	 .type = SETTING_INT, .word = "unlimited", .word_value = -1, .min = 1, .max = 10000000,
-	 .flags = SETTING_LATER, IN_SOURCE(rate_per_second)},
+	 .flags = SETTING_LATER, IN_WEBHOOK(rate_per_second)},
 	{"rate_limit.burst", "1", "Deliveries taken at once above the rate.", .type = SETTING_INT, .min = 1,
-	 .max = 10000000, .flags = SETTING_LATER, IN_SOURCE(rate_burst)},
+	 .max = 10000000, .flags = SETTING_LATER, IN_WEBHOOK(rate_burst)},
 };
 
 const uint32_t setting_count = sizeof(setting_table) / sizeof(setting_table[0]);
@@ -303,18 +311,31 @@ const struct setting *setting_find(enum setting_scope scope, struct slice path)
 	return NULL;
 }
 
+static int store_fallback(const struct setting *s, void *object, struct arena *arena)
+{
+	int err = s->fallback ? setting_store(s, object, slice_str(s->fallback), arena) : 0;
+
+	CHECK(err != ERR_BAD_CONFIG); /* a default must fit its own row */
+	return err;
+}
+
 int setting_defaults(enum setting_scope scope, void *object, struct arena *arena)
 {
-	for (uint32_t i = 0; i < setting_count; i++) {
-		const struct setting *s = &setting_table[i];
-		if (s->scope != scope || !s->fallback)
-			continue;
-		int err = setting_store(s, object, slice_str(s->fallback), arena);
-		CHECK(err != ERR_BAD_CONFIG); /* a default must fit its own row */
-		if (err)
-			return err;
-	}
-	return 0;
+	int err = 0;
+
+	for (uint32_t i = 0; i < setting_count && !err; i++)
+		if (setting_table[i].scope == scope)
+			err = store_fallback(&setting_table[i], object, arena);
+	return err;
+}
+
+int setting_table_defaults(const struct setting *table, uint32_t count, void *object, struct arena *arena)
+{
+	int err = 0;
+
+	for (uint32_t i = 0; i < count && !err; i++)
+		err = store_fallback(&table[i], object, arena);
+	return err;
 }
 
 /* ---- text to value ---- */
@@ -391,24 +412,62 @@ static int store_string(const struct setting *s, const char **member, struct sli
 	return copy_string(s, text, arena, member);
 }
 
+/* The room doubles whenever the count reaches a power of two. */
+static int make_room(const char ***items, uint32_t count, struct arena *arena)
+{
+	const char **more;
+
+	if (count & (count - 1))
+		return 0;
+	more = arena_zalloc(arena, count ? (size_t)count * 2 : 1, sizeof(*more));
+	if (!more)
+		return ERR_NOMEM;
+	if (count > 0)
+		memcpy(more, *items, count * sizeof(*more));
+	*items = more;
+	return 0;
+}
+
 static int store_item(const struct setting *s, struct conf_list *list, struct slice text, struct arena *arena)
 {
 	const char *item;
 
 	int err = copy_string(s, text, arena, &item);
+	if (!err)
+		err = make_room(&list->items, list->count, arena);
+	if (!err)
+		list->items[list->count++] = item;
+	return err;
+}
+
+#define MAP_NAME_MAX 256u
+
+int setting_store_pair(const struct setting *s, void *object, struct slice name, struct slice text,
+		       struct arena *arena)
+{
+	struct conf_map *map = (void *)((char *)object + s->offset);
+	const char *value;
+
+	CHECK(s->type == SETTING_MAP);
+	if (name.len == 0 || name.len > MAP_NAME_MAX || memchr(name.ptr, 0, name.len))
+		return ERR_BAD_CONFIG;
+	for (uint32_t i = 0; i < map->count; i++)
+		if (slice_eq_str(name, map->names[i]))
+			return ERR_BAD_CONFIG;
+	int err = copy_string(s, text, arena, &value);
+	if (!err)
+		err = make_room(&map->names, map->count, arena);
+	if (!err)
+		err = make_room(&map->values, map->count, arena);
 	if (err)
 		return err;
-	/* The room doubles whenever the count reaches a power of two. */
-	if ((list->count & (list->count - 1)) == 0) {
-		const char **items =
-			arena_zalloc(arena, list->count ? (size_t)list->count * 2 : 1, sizeof(*items));
-		if (!items)
-			return ERR_NOMEM;
-		if (list->count > 0)
-			memcpy(items, list->items, list->count * sizeof(*items));
-		list->items = items;
-	}
-	list->items[list->count++] = item;
+	char *text_name = arena_alloc(arena, name.len + 1);
+	if (!text_name)
+		return ERR_NOMEM;
+	memcpy(text_name, name.ptr, name.len);
+	text_name[name.len] = 0;
+	map->names[map->count] = text_name;
+	map->values[map->count++] = value;
 	return 0;
 }
 
@@ -428,6 +487,8 @@ int setting_store(const struct setting *s, void *object, struct slice text, stru
 		return store_string(s, member, text, arena);
 	case SETTING_LIST:
 		return store_item(s, member, text, arena);
+	case SETTING_MAP:
+		return ERR_BAD_CONFIG;
 	case SETTING_ENUM:
 		return store_enum(s, member, text);
 	case SETTING_INT:
@@ -464,6 +525,14 @@ static int list_text(const struct conf_list *list, struct buf *out)
 	return buf_append_str(out, "]");
 }
 
+static int map_text(const struct conf_map *map, struct buf *out)
+{
+	buf_append_str(out, "{");
+	for (uint32_t i = 0; i < map->count; i++)
+		buf_appendf(out, "%s%s: %s", i ? ", " : "", map->names[i], map->values[i]);
+	return buf_append_str(out, "}");
+}
+
 int setting_text(const struct setting *s, const void *object, struct buf *out)
 {
 	const void *member = (const char *)object + s->offset;
@@ -479,6 +548,8 @@ int setting_text(const struct setting *s, const void *object, struct buf *out)
 		return buf_append_str(out, text ? text : s->word ? s->word : "");
 	case SETTING_LIST:
 		return list_text(member, out);
+	case SETTING_MAP:
+		return map_text(member, out);
 	case SETTING_ENUM:
 		return buf_append_str(out, s->names[*(const int64_t *)member]);
 	case SETTING_INT:
@@ -504,6 +575,16 @@ static bool same_list(const struct conf_list *a, const struct conf_list *b)
 	return true;
 }
 
+static bool same_map(const struct conf_map *a, const struct conf_map *b)
+{
+	if (a->count != b->count)
+		return false;
+	for (uint32_t i = 0; i < a->count; i++)
+		if (strcmp(a->names[i], b->names[i]) != 0 || strcmp(a->values[i], b->values[i]) != 0)
+			return false;
+	return true;
+}
+
 bool setting_same(const struct setting *s, const void *a, const void *b)
 {
 	const void *left = (const char *)a + s->offset;
@@ -516,6 +597,8 @@ bool setting_same(const struct setting *s, const void *a, const void *b)
 		return same_string(*(const char *const *)left, *(const char *const *)right);
 	case SETTING_LIST:
 		return same_list(left, right);
+	case SETTING_MAP:
+		return same_map(left, right);
 	default:
 		return *(const int64_t *)left == *(const int64_t *)right;
 	}
@@ -559,6 +642,9 @@ int setting_expected(const struct setting *s, struct buf *out)
 		return buf_status(out);
 	case SETTING_STRING:
 	case SETTING_LIST:
+	case SETTING_MAP:
+		if (s->type == SETTING_MAP)
+			buf_append_str(out, "a mapping, NAME: VALUE, each value ");
 		if (s->shape_text)
 			buf_append_str(out, s->shape_text);
 		else

@@ -20,13 +20,15 @@ enum setting_type {
 	SETTING_DURATION,
 	SETTING_ENUM,
 	SETTING_LIST, /* struct conf_list of strings */
+	SETTING_MAP,  /* struct conf_map: names that the user chooses, values of text */
 };
 
 /* Which structure a row is a member of, and where its path begins. */
 enum setting_scope {
-	SETTING_FILE,   /* struct conf, from the top of the file */
-	SETTING_TOPIC,  /* struct conf_topic: topic_defaults, an item of topics, the HTTP API */
-	SETTING_SOURCE, /* struct conf_source: an item of sources */
+	SETTING_FILE,    /* struct conf, from the top of the file */
+	SETTING_TOPIC,   /* struct conf_topic: topic_defaults, an item of topics, the HTTP API */
+	SETTING_WEBHOOK, /* struct conf_webhook: an item of sources */
+	SETTING_KIND,    /* a kind of source's own structure; its rows are in a table of its own */
 };
 
 enum setting_flags {
@@ -60,6 +62,9 @@ struct setting {
 	uint32_t flags;
 };
 
+/* What a row of a kind of source begins its last line with: .flags = …, SETTING_MEMBER(struct poll, url) */
+#define SETTING_MEMBER(type, member) .scope = SETTING_KIND, .offset = offsetof(type, member)
+
 /* All rows; those of a scope stand together, those of a section too. */
 extern const struct setting setting_table[];
 extern const uint32_t setting_count;
@@ -76,6 +81,13 @@ int setting_defaults(enum setting_scope scope, void *object, struct arena *arena
  * are copied to the arena.
  */
 int setting_store(const struct setting *s, void *object, struct slice text, struct arena *arena);
+
+/* The same for one more NAME: VALUE of a map. ERR_BAD_CONFIG also where the name is there already. */
+int setting_store_pair(const struct setting *s, void *object, struct slice name, struct slice text,
+		       struct arena *arena);
+
+/* Sets every member of a table's structure to its default. */
+int setting_table_defaults(const struct setting *table, uint32_t count, void *object, struct arena *arena);
 
 /* Appends what a value may be: "a size from 4KiB to 1GiB, such as 64MiB". */
 int setting_expected(const struct setting *s, struct buf *out);

@@ -7,9 +7,9 @@
 
 #include <sched.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <time.h>
 
+#include "base/file_limit.h"
 #include "base/mem.h"
 #include "ingest/ingest_batch.h"
 #include "obs/say.h"
@@ -72,6 +72,8 @@ static int build_coordinators(struct parts *p)
 					.topics = p->app.topics,
 					.settings = &settings};
 
+	if (dead_marks_new(p->app.log, p->state, p->app.topics, &p->app.dead))
+		return ERR_NOMEM;
 	if (offsets_new(p->app.log, p->state, &p->app.offsets))
 		return ERR_NOMEM;
 	groups.offsets = p->app.offsets;
@@ -250,26 +252,12 @@ static int start_threads(struct parts *p)
 	return 0;
 }
 
-/*
- * A login has 1024 open files by its soft limit, which is for programs that use
- * select(); as many as the hard limit allows are there for the asking.
- */
-static void raise_file_limit(void)
-{
-	struct rlimit limit;
-
-	if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur == limit.rlim_max)
-		return;
-	limit.rlim_cur = limit.rlim_max;
-	(void)setrlimit(RLIMIT_NOFILE, &limit);
-}
-
 int parts_build(struct parts *p)
 {
 	struct fault fault = {.err = ERR_NOMEM};
 	int rc;
 
-	raise_file_limit();
+	file_limit_raise();
 	mem_give_back();
 	budget_init(&p->budget, p->conf->memory_bytes, loops_wanted(p->conf));
 	p->app.budget = &p->budget;
@@ -391,6 +379,7 @@ int parts_tear_down(struct parts *p)
 	txns_free(p->app.txns);
 	group_clock_free(p->group_clock);
 	groups_free(p->app.groups);
+	dead_marks_free(p->app.dead);
 	offsets_free(p->app.offsets);
 	if (p->app.topics)
 		topics_free(p->app.topics);

@@ -2,7 +2,7 @@
 /* Looking for a record by its time, with the time of what was found: for who shows it to others. */
 #include "log/core.h"
 
-#include "proto/batch/batch.h"
+#include "proto/batch/find.h"
 
 /* Some times may be of records that are trimmed already: then the search ends with none. */
 static int64_t highest_time(struct partition *p)
@@ -24,50 +24,18 @@ static int64_t highest_time(struct partition *p)
 	return max;
 }
 
-static int walk_to_offset(struct slice plain, int64_t offset, int64_t *time_ms)
-{
-	struct batch_record r;
-	struct batch_walk walk;
-
-	if (batch_walk_start(&walk, plain))
-		return 0;
-	while (batch_walk_next(&walk, &r) == 1) {
-		if (r.offset >= offset) {
-			*time_ms = r.timestamp;
-			return 0;
-		}
-	}
-	return 0;
-}
-
-/* One that cannot be inflated has no records, as damage has none. */
-static int stamp_in_batch(struct slice batch, int64_t offset, int64_t *time_ms)
-{
-	struct codec *codec;
-	struct slice plain;
-	struct buf bytes;
-	int rc = codec_new(&codec);
-
-	if (rc)
-		return rc;
-	buf_init(&bytes, BATCH_PLAIN_BYTES_MAX);
-	rc = batch_inflate(codec, batch, &bytes, &plain);
-	if (rc == 0)
-		rc = walk_to_offset(plain, offset, time_ms);
-	buf_fini(&bytes);
-	codec_free(codec);
-	return rc == ERR_NOMEM ? rc : 0;
-}
-
 static int stamp_of(struct partition *p, int64_t offset, int64_t *time_ms)
 {
+	struct batch_found found;
 	struct log_view view;
 	int rc = log_read_wait(p, offset, 1, &view);
 
-	if (rc == LOG_READ_OK && view.gap.from == view.gap.to)
-		rc = stamp_in_batch(view.batches, offset, time_ms);
-	if (rc == LOG_READ_OK)
+	if (rc == LOG_READ_OK) {
+		rc = view.gap.from == view.gap.to ? batch_find(view.batches, offset, INT64_MIN, &found) : 1;
+		if (rc == 0)
+			*time_ms = found.timestamp;
 		blob_unref(view.blob);
+	}
 	return rc == ERR_NOMEM || rc == ERR_IO ? rc : 0;
 }
 

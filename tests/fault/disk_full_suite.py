@@ -6,7 +6,7 @@ import signal
 import subprocess
 import time
 
-from faults import Disk, Sender, body_of
+from faults import Disk, Sender, body_of, stays
 from harness import BIN, JSON, Later, Sse, Weir, check, eq, expect, test, until
 
 SMALL = "log: { journal_bytes: 16MiB, segment_bytes: 1MiB, tail_bytes: 1MiB }\n"
@@ -47,8 +47,8 @@ def _():
         r, count = push_until_refused(w, big)
         expect(r, 507, "disk_full")
         # What is reserved for records on their way is given back first; then it is full for good.
-        until(lambda: not works(w, big, b"x" * 60000) and w.get("/readyz").status == 503 and
-              "event=disk_full" in w.log(), 30, "a disk that stays full, and a word on it")
+        until(lambda: stays(lambda: not works(w, big, b"x" * 60000)) and w.get("/readyz").status == 503 and
+              "event=disk_full" in w.log(), 60, "a disk that stays full, and a word on it")
         check(r.headers.get("Retry-After"), "no Retry-After")
         check(disk.free() > (4 << 20), "only %d bytes are free" % disk.free())
         check(count > 200, "refused after %d records though the disk is larger" % count)
@@ -163,7 +163,7 @@ def _():
         count = w.count_records("c")
         until(lambda: segments(disk, written_again=True), 30, "a segment in the making")
         disk.fill()
-        until(lambda: not works(w, keep, b"x" * 60000), 20, "a disk that is full")
+        until(lambda: stays(lambda: not works(w, keep, b"x" * 60000)), 60, "a disk that stays full")
         time.sleep(1)
         check(w.running(), "it died")
         reads_work(w, "c", w.count_records("c"))

@@ -188,6 +188,18 @@ CACHES = 32 << 20  # log.tail_bytes and log.pinned_bytes as they are set below
 FREED = 16 << 20   # what the allocator has not given back yet
 
 
+def stays(refused):
+    """
+    Whether a disk is full for good: a storage checkpoint gives journal files back, and records are
+    taken again for a while after it, until there is nothing more to give.
+    """
+    for _ in range(100):
+        if not refused():
+            return False
+        time.sleep(0.02)
+    return True
+
+
 def charged(w):
     return int(w.metrics()["weir_memory_used_bytes"])
 

@@ -11,7 +11,7 @@ import threading
 import time
 
 import kafka_wire
-from faults import WHOLE, Disk, Shim, check_memory
+from faults import WHOLE, Disk, Shim, check_memory, stays
 from harness import SLOW, Failed, Later, Skip, Weir, check, eq, test, until
 from kafka_wire import APIS, STRUCTS, Kafka, Producer, address, batch, batches, request, seen
 
@@ -76,12 +76,12 @@ class Numbered:
 # ---- a full disk ----
 
 @test("a disk that records fill: Produce gets KAFKA_STORAGE_ERROR and stores nothing, reading, committing, ending transactions, "
-      "trimming and deleting go on, producing resumes by itself", own=True, timeout=120)
+      "trimming and deleting go on, producing resumes by itself", own=True, timeout=180)
 def _():
     full_disk(by_records=True)
 
 
-@test("a disk that another program fills to the last byte: the same", own=True, timeout=120)
+@test("a disk that another program fills to the last byte: the same", own=True, timeout=180)
 def _():
     full_disk(by_records=False)
 
@@ -146,9 +146,7 @@ def while_full(w, k, n, disk, by_records):
     for _ in range(20000):
         if n.send():
             break
-    until(lambda: n.send() == STORAGE and w.get("/readyz").status == 503 and "event=disk_full" in w.log(), 30,
-          "a disk that stays full")
-    eq([n.send() for _ in range(3)], [STORAGE] * 3)
+    until(lambda: stays(lambda: n.send() == STORAGE) and w.get("/readyz").status == 503 and "event=disk_full" in w.log(), 100, "a disk that stays full")
     check(len(n.acked) > 20, "only %d were taken" % len(n.acked))
 
 

@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "proto/batch/batch.h"
 #include "proto/batch/codec_vectors.h"
+#include "proto/batch/find.h"
 
 #define KIB(n) ((size_t)(n) << 10)
 #define MIB(n) ((size_t)(n) << 20)
@@ -159,6 +160,43 @@ static void other_attributes_stay_and_append_time_is_given(void **state)
 	assert_int_equal(batch_walk_start(&walk, batch), 0);
 	assert_int_equal(batch_walk_next(&walk, &r), 1);
 	assert_int_equal(r.timestamp, 3000);
+	buf_fini(&scratch);
+	buf_fini(&out);
+}
+
+static void a_record_is_found_by_offset_and_time_in_any_form(void **state)
+{
+	uint8_t memory[256];
+	struct batch_build b;
+	struct batch_found found;
+	struct slice plain;
+	struct buf scratch, out;
+
+	(void)state;
+	buf_init(&scratch, KIB(4));
+	buf_init(&out, KIB(4));
+	batch_build_start(&b, memory, 7);
+	for (int64_t i = 0; i < 3; i++)
+		batch_build_put(&b, &(struct batch_record){.timestamp = 3000 - i * 1000});
+	plain = batch_build_finish(&b);
+	for (int codec_id = BATCH_PLAIN; codec_id <= BATCH_ZSTD; codec_id++) {
+		struct slice batch;
+		buf_clear(&out);
+		assert_int_equal(batch_recode(codec, plain, (enum batch_codec)codec_id, 0, &scratch, &out),
+				 0);
+		batch = buf_slice(&out);
+		assert_int_equal(batch_find(batch, 0, 2000, &found), 0);
+		assert_int_equal(found.offset, 7);
+		assert_int_equal(found.timestamp, 3000);
+		assert_int_equal(batch_find(batch, 8, INT64_MIN, &found), 0);
+		assert_int_equal(found.offset, 8);
+		assert_int_equal(found.timestamp, 2000);
+		assert_int_equal(batch_find(batch, 8, 2001, &found), 1);
+		assert_int_equal(batch_find(batch, 10, INT64_MIN, &found), 1);
+		assert_int_equal(batch_find(slice_make(batch.ptr, batch.len - 1), 0, 0, &found), 1);
+	}
+	out.ptr[BATCH_HEAD_BYTES] ^= 0xff; /* not zstd any more */
+	assert_int_equal(batch_find(buf_slice(&out), 0, 0, &found), 1);
 	buf_fini(&scratch);
 	buf_fini(&out);
 }
@@ -409,6 +447,7 @@ int main(void)
 		cmocka_unit_test(batches_that_others_compressed_are_read),
 		cmocka_unit_test(a_batch_keeps_all_but_its_form_when_it_is_recoded),
 		cmocka_unit_test(other_attributes_stay_and_append_time_is_given),
+		cmocka_unit_test(a_record_is_found_by_offset_and_time_in_any_form),
 		cmocka_unit_test(an_emptied_batch_inflates_to_nothing),
 		cmocka_unit_test(what_is_compressed_comes_back),
 		cmocka_unit_test(a_stream_cut_short_or_with_more_behind_is_refused),
