@@ -11,4 +11,10 @@
  */
 extern const struct source_type source_weir;
 
+/*
+ * And the reverse: a topic of this weir is sent to another one, over connections that this one opens. Each record has an
+ * idempotency key made of where it stands here.
+ */
+extern const struct source_type source_weir_push;
+
 #endif
