@@ -9,7 +9,8 @@ bool json_pointer_valid(struct slice pointer)
 	if (pointer.len > 0 && pointer.ptr[0] != '/')
 		return false;
 	for (size_t i = 0; i < pointer.len; i++)
-		if (pointer.ptr[i] == '~' && (i + 1 == pointer.len || (pointer.ptr[i + 1] != '0' && pointer.ptr[i + 1] != '1')))
+		if (pointer.ptr[i] == '~' &&
+		    (i + 1 == pointer.len || (pointer.ptr[i + 1] != '0' && pointer.ptr[i + 1] != '1')))
 			return false;
 	return true;
 }
@@ -83,10 +84,10 @@ int json_pointer_find(struct slice doc, struct slice pointer, struct json_value 
 	json_cursor_init(&c, doc);
 	out->kind = json_peek(&c);
 	out->raw = slice_from(doc, json_offset(&c));
-	if (pointer.len == 0)
-		return json_take(&c, out) == 0 ? 1 : ERR_BAD_JSON;
-	if (c.status)
-		return ERR_BAD_JSON;
+	if (pointer.len == 0 || (out->kind != JSON_OBJECT && out->kind != JSON_ARRAY)) {
+		rc = json_take(&c, out) < 0 ? ERR_BAD_JSON : pointer.len == 0;
+		return rc;
+	}
 	while (rc == 1 && pointer.len > 0)
 		rc = next_token(&pointer, name) ? step(out, name) : 0;
 	return rc;
@@ -127,7 +128,8 @@ static uint64_t count_items(struct slice array)
 
 static void tell_value(const struct json_value *v, struct buf *out)
 {
-	static const char *const kinds[] = {"null", "a boolean", "a number", "a string", "an array", "an object"};
+	static const char *const kinds[] = {"null",     "a boolean", "a number",
+					    "a string", "an array",  "an object"};
 
 	(void)buf_append_str(out, kinds[v->kind]);
 	if (v->kind == JSON_OBJECT)
@@ -155,7 +157,8 @@ void json_pointer_explain(struct slice doc, struct slice pointer, struct buf *ou
 	if (passed == 0)
 		(void)buf_append_str(out, "the document is ");
 	else
-		(void)buf_appendf(out, "at '%.*s' is ", (int)(passed < 200 ? passed : 200), (const char *)pointer.ptr);
+		(void)buf_appendf(out, "at '%.*s' is ", (int)(passed < 200 ? passed : 200),
+				  (const char *)pointer.ptr);
 	tell_value(&v, out);
 	(void)buf_appendf(out, "; no '%.60s'", name);
 }

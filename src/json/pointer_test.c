@@ -8,15 +8,27 @@
 #include "json/pointer.h"
 
 /* The document of RFC 6901 section 5, and more. */
-static const char doc[] = "{\"foo\":[\"bar\",\"baz\"],\"\":0,\"a/b\":1,\"c%d\":2,\"e^f\":3,\"g|h\":4,\"i\\\\j\":5,"
-			  "\"k\\\"l\":6,\" \":7,\"m~n\":8,\"deep\":{\"x\":[[1,{\"y\":null}]]},\"twice\":1,\"twice\":2}";
+static const char doc[] =
+	"{\"foo\":[\"bar\",\"baz\"],\"\":0,\"a/b\":1,\"c%d\":2,\"e^f\":3,\"g|h\":4,\"i\\\\j\":5,"
+	"\"k\\\"l\":6,\" \":7,\"m~n\":8,\"deep\":{\"x\":[[1,{\"y\":null}]]},\"twice\":1,\"twice\":2}";
 
 static void finds_as_the_rfc_says(void **state)
 {
 	static const char *const rows[][2] = {
-		{"/foo", "[\"bar\",\"baz\"]"}, {"/foo/0", "\"bar\""}, {"/foo/1", "\"baz\""}, {"/", "0"},
-		{"/a~1b", "1"}, {"/c%d", "2"}, {"/e^f", "3"}, {"/g|h", "4"}, {"/i\\j", "5"}, {"/k\"l", "6"},
-		{"/ ", "7"}, {"/m~0n", "8"}, {"/deep/x/0/1/y", "null"}, {"/twice", "1"},
+		{"/foo", "[\"bar\",\"baz\"]"},
+		{"/foo/0", "\"bar\""},
+		{"/foo/1", "\"baz\""},
+		{"/", "0"},
+		{"/a~1b", "1"},
+		{"/c%d", "2"},
+		{"/e^f", "3"},
+		{"/g|h", "4"},
+		{"/i\\j", "5"},
+		{"/k\"l", "6"},
+		{"/ ", "7"},
+		{"/m~0n", "8"},
+		{"/deep/x/0/1/y", "null"},
+		{"/twice", "1"},
 	};
 	struct json_value v;
 
@@ -31,8 +43,10 @@ static void finds_as_the_rfc_says(void **state)
 
 static void finds_nothing_where_nothing_is(void **state)
 {
-	static const char *const rows[] = {"/bar", "/foo/2", "/foo/-", "/foo/01", "/foo/x", "/foo/0/a", "/deep/x/0/1/y/z",
-					   "/foo/18446744073709551616", "//"};
+	static const char *const rows[] = {
+		"/bar",   "/foo/2",   "/foo/-",          "/foo/01",
+		"/foo/x", "/foo/0/a", "/deep/x/0/1/y/z", "/foo/18446744073709551616",
+		"//"};
 	struct json_value v;
 
 	(void)state;
@@ -56,7 +70,8 @@ static void knows_pointers(void **state)
 static void explains_what_is_there(void **state)
 {
 	static const char *const rows[][2] = {
-		{"/rows", "the document is an object with foo, , a/b, c%d, e^f, g|h, i\\\\j, k\\\"l, ...; no 'rows'"},
+		{"/rows",
+		 "the document is an object with foo, , a/b, c%d, e^f, g|h, i\\\\j, k\\\"l, ...; no 'rows'"},
 		{"/deep/rows/0", "at '/deep' is an object with x; no 'rows'"},
 		{"/foo/7", "at '/foo' is an array of 2; no '7'"},
 		{"/foo/1/x", "at '/foo/1' is a string; no 'x'"},

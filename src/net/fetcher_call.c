@@ -355,7 +355,8 @@ static void origin_of(const char *url, char out[512])
 
 int fetcher_resolve(const char *base, struct slice reference, struct buf *out, bool *same_origin)
 {
-	char *text = mem_strndup((const char *)reference.ptr, reference.len), *url = NULL, here[512], there[512] = "";
+	char *text = mem_strndup((const char *)reference.ptr, reference.len), *url = NULL, here[512],
+	     there[512] = "";
 	CURLU *u = curl_url();
 	int rc = text && u ? 0 : ERR_NOMEM;
 

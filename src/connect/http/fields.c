@@ -9,8 +9,8 @@ static void skip_blanks(struct slice *s)
 		*s = slice_from(*s, 1);
 }
 
-/* A token, or the inside of a quoted string (escapes stay). Moves on. */
-static struct slice take_word(struct slice *s)
+/* A token up to one of the ends or a blank, or the inside of a quoted string (escapes stay). Moves on. */
+static struct slice take_word(struct slice *s, const char *ends)
 {
 	size_t n = 0;
 	bool quoted = s->len > 0 && s->ptr[0] == '"';
@@ -24,8 +24,8 @@ static struct slice take_word(struct slice *s)
 		*s = slice_from(*s, n + 1);
 		return word;
 	}
-	while (n < s->len && s->ptr[n] != ';' && s->ptr[n] != ',' && s->ptr[n] != '=' && s->ptr[n] != ' ' &&
-	       s->ptr[n] != '\t')
+	while (n < s->len && s->ptr[n] != ' ' && s->ptr[n] != '\t' &&
+	       (!s->ptr[n] || !strchr(ends, s->ptr[n])))
 		n++;
 	word = slice_make(s->ptr, n);
 	*s = slice_from(*s, n);
@@ -40,13 +40,13 @@ static bool take_parameter(struct slice *s, struct slice *name, struct slice *va
 		return false;
 	*s = slice_from(*s, 1);
 	skip_blanks(s);
-	*name = take_word(s);
+	*name = take_word(s, ";,=");
 	*value = slice_null();
 	skip_blanks(s);
 	if (s->len > 0 && s->ptr[0] == '=') {
 		*s = slice_from(*s, 1);
 		skip_blanks(s);
-		*value = take_word(s);
+		*value = take_word(s, ";,");
 	}
 	return true;
 }
@@ -115,7 +115,7 @@ bool fields_rate_limit(struct slice value, struct fields_quota *out)
 		struct fields_quota q = {-1, -1};
 		struct slice name, number;
 
-		(void)take_word(&value);
+		(void)take_word(&value, ";,=");
 		while (take_parameter(&value, &name, &number)) {
 			uint64_t n;
 
@@ -144,9 +144,9 @@ void fields_rate_habit(struct slice remaining, struct slice reset, int64_t wall_
 		out->left = (int64_t)n;
 	if (!slice_to_u64(slice_trim(reset), &n) || n > 100000000000000ull)
 		return;
-	out->reset_ms = n > 1000000000000ull ? (int64_t)n - wall_ms
-		      : n > 1000000000ull    ? (int64_t)n * 1000 - wall_ms
-					     : (int64_t)n * 1000;
+	out->reset_ms = n > 1000000000000ull ? (int64_t)n - wall_ms :
+			n > 1000000000ull    ? (int64_t)n * 1000 - wall_ms :
+					       (int64_t)n * 1000;
 	if (out->reset_ms < 0)
 		out->reset_ms = 0;
 	if (out->reset_ms > 400 * DAY_MS)

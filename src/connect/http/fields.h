@@ -14,7 +14,7 @@ bool fields_link_next(struct slice link, struct slice *target);
 
 /* What is left of a quota, and when it is new. */
 struct fields_quota {
-	int64_t left;	  /* calls; -1: not told */
+	int64_t left;     /* calls; -1: not told */
 	int64_t reset_ms; /* until there are more; -1: not told */
 };
 

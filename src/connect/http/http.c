@@ -5,6 +5,8 @@
  */
 #include "connect/http/http.h"
 
+#include <stdio.h>
+
 #include "base/check.h"
 #include "base/mem.h"
 #include "connect/http/inner.h"
@@ -25,15 +27,18 @@ static int check_window(const struct source_setup *setup, struct http_source *se
 	if (!w)
 		return 0;
 	if (!s->window_from && !(s->last && !w->to.ptr))
-		return fault_set(fault, ERR_BAD_PARAMETER,
-				 "--from and --to need window.from in the settings; with last there is --from alone");
+		return fault_set(
+			fault, ERR_BAD_PARAMETER,
+			"--from and --to need window.from in the settings; with last there is --from alone");
 	self->windowed = true;
 	if (!s->window_from)
 		self->last_initial = w->from.ptr ? w->from : self->last_initial;
 	if (s->window_from && w->from.ptr && w->from_ms == INT64_MIN)
-		return fault_set(fault, ERR_BAD_PARAMETER, "--from: expected a time such as 2026-01-31T00:00:00Z");
+		return fault_set(fault, ERR_BAD_PARAMETER,
+				 "--from: expected a time such as 2026-01-31T00:00:00Z");
 	if (s->window_from && w->to.ptr && w->to_ms == INT64_MAX)
-		return fault_set(fault, ERR_BAD_PARAMETER, "--to: expected a time such as 2026-01-31T00:00:00Z");
+		return fault_set(fault, ERR_BAD_PARAMETER,
+				 "--to: expected a time such as 2026-01-31T00:00:00Z");
 	if (s->window_from && w->from.ptr)
 		self->from_ms = w->from_ms;
 	if (s->window_from)
@@ -48,8 +53,9 @@ static int open_source(const struct source_setup *setup, void **out, struct faul
 	int rc;
 
 	if (setup->guarded && (s->tls_ca || s->tls_cert || s->tls_key))
-		return fault_set(fault, ERR_BAD_PARAMETER,
-				 "tls.ca, tls.cert and tls.key name files of this machine: only the configuration file may");
+		return fault_set(
+			fault, ERR_BAD_PARAMETER,
+			"tls.ca, tls.cert and tls.key name files of this machine: only the configuration file may");
 	self = mem_zalloc(1, sizeof(*self));
 	if (!self)
 		return fault_set(fault, ERR_NOMEM, "there is no memory for the source");
@@ -95,7 +101,8 @@ static struct slice part_name(struct slice text, char room[SOURCE_PART_NAME_MAX]
 static enum source_end plan(void *ctx, struct source_plan *plan)
 {
 	const struct http_source *self = ctx;
-	const struct conf_list *list = self->settings->urls.count ? &self->settings->urls : &self->settings->values;
+	const struct conf_list *list =
+		self->settings->urls.count ? &self->settings->urls : &self->settings->values;
 	char room[SOURCE_PART_NAME_MAX];
 	int rc = 0;
 
@@ -103,10 +110,12 @@ static enum source_end plan(void *ctx, struct source_plan *plan)
 		rc = source_plan_add(plan, &(struct source_plan_part){.name = SLICE_LIT("")});
 	for (uint32_t i = 0; i < list->count && rc == 0; i++)
 		rc = source_plan_add(plan,
-				     &(struct source_plan_part){.name = part_name(slice_str(list->items[i]), room),
+				     &(struct source_plan_part){.name = part_name(slice_str(list->items[i]),
+										  room),
 								.title = slice_str(list->items[i])});
-	return rc ? source_fail(&plan->call, SOURCE_FINAL, "there are more parts than can be, or no memory for them")
-		  : SOURCE_IDLE;
+	return rc ? source_fail(&plan->call, SOURCE_FINAL,
+				"there are more parts than can be, or no memory for them") :
+		    SOURCE_IDLE;
 }
 
 /* What the part stands for: its URL, and {value}. False where no plan has named it. */
@@ -139,8 +148,8 @@ const char *pull_place(struct http_pull *p, char out[400])
 	size_t len = strcspn(url, "?#");
 
 	(void)snprintf(out, 400, "source %s: %s %.*s%s", p->self->name,
-		       p->self->settings->method == HTTP_SOURCE_POST ? "POST" : "GET", (int)(len < 250 ? len : 250), url,
-		       url[len] == '?' ? "?..." : "");
+		       p->self->settings->method == HTTP_SOURCE_POST ? "POST" : "GET",
+		       (int)(len < 250 ? len : 250), url, url[len] == '?' ? "?..." : "");
 	return out;
 }
 

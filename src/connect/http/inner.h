@@ -17,8 +17,8 @@ struct http_pull;
 
 /* OAuth2: one token for all parts of a source, asked for when the first needs it. */
 struct http_token {
-	struct buf value;  /* empty: none */
-	int64_t until_ns;  /* monotonic; no more used then */
+	struct buf value; /* empty: none */
+	int64_t until_ns; /* monotonic; no more used then */
 	struct fetcher_call *call;
 	struct buf body;
 	struct http_pull *waiting;
@@ -31,8 +31,8 @@ struct http_source {
 	const struct sys *sys;
 	struct loop *loop;
 	guard_fn *guard;
-	bool windowed; /* --from and --to */
-	int64_t from_ms, to_ms;	 /* of the window: the settings', or those; to_ms INT64_MAX: now */
+	bool windowed;          /* --from and --to */
+	int64_t from_ms, to_ms; /* of the window: the settings', or those; to_ms INT64_MAX: now */
 	struct slice last_initial;
 	struct http_token token;
 };
@@ -43,7 +43,7 @@ struct http_items {
 	struct ndjson lines;
 	struct slice single; /* one record and no more; null: given */
 	bool is_array, is_lines;
-	uint64_t index;	     /* records that were given */
+	uint64_t index; /* records that were given */
 	uint64_t line;
 };
 
@@ -65,8 +65,8 @@ struct http_pull {
 	struct fault fault;   /* out of a callback of the fetcher */
 	bool has_page;
 	struct http_items items;
-	uint64_t hash; /* of the records of this page so far */
-	struct slice page_cursor, page_next;  /* found in this page; in the arena */
+	uint64_t hash;                       /* of the records of this page so far */
+	struct slice page_cursor, page_next; /* found in this page; in the arena */
 	struct slice etag, modified;
 	bool page_more_known, page_more;
 	uint64_t seen[HTTP_SEEN_MAX]; /* hashes of this run's requests whose pages were read */
@@ -74,8 +74,8 @@ struct http_pull {
 	uint32_t seen_count;
 	uint64_t page_hash;
 	uint64_t last_page_hash; /* of the page before, in this run */
-	bool last_page_full;	 /* it had records */
-	char number[3][24]; /* texts of numbers for templates */
+	bool last_page_full;     /* it had records */
+	char number[3][24];      /* texts of numbers for templates */
 	char when[WHEN_BYTES];
 };
 

@@ -7,6 +7,8 @@
  * again, and so many are passed over if they are still the same. Where they are not, the page has changed
  * meanwhile and is read from its beginning; idempotency keys then keep out what is there already.
  */
+#include <stdio.h>
+
 #include "connect/http/inner.h"
 #include "connect/http/template.h"
 
@@ -25,8 +27,9 @@ static enum source_end not_json(struct http_pull *p, const struct json_error *er
 	json_error_text(error, why, sizeof(why));
 	buf_init(&begin, 1000);
 	json_put_string_lossy(&begin, slice_make(body.ptr, body.len < 60 ? body.len : 60));
-	end = source_fail(&p->batch->call, SOURCE_TRANSIENT, "%s: the answer is no JSON, %s; it begins with %.*s",
-			  pull_place(p, place), why, (int)begin.len, (const char *)begin.ptr);
+	end = source_fail(&p->batch->call, SOURCE_TRANSIENT,
+			  "%s: the answer is no JSON, %s; it begins with %.*s", pull_place(p, place), why,
+			  (int)begin.len, (const char *)begin.ptr);
 	buf_fini(&begin);
 	return end;
 }
@@ -39,8 +42,8 @@ static enum source_end nothing_at(struct http_pull *p, const char *setting, cons
 
 	buf_init(&why, 1000);
 	json_pointer_explain(buf_slice(&p->body), slice_str(pointer), &why);
-	end = source_fail(&p->batch->call, SOURCE_FINAL, "%s: %s: '%s' finds nothing: %.*s", pull_place(p, place),
-			  setting, pointer, (int)why.len, (const char *)why.ptr);
+	end = source_fail(&p->batch->call, SOURCE_FINAL, "%s: %s: '%s' finds nothing: %.*s",
+			  pull_place(p, place), setting, pointer, (int)why.len, (const char *)why.ptr);
 	buf_fini(&why);
 	return end;
 }
@@ -75,7 +78,8 @@ static enum source_end find_next(struct http_pull *p)
 	if (!s->paging_pointer)
 		return SOURCE_MORE;
 	if (text_at(p, doc, s->paging_pointer, &found) < 0)
-		return source_fail(&p->batch->call, SOURCE_TRANSIENT, "there is no memory for the place of the next page");
+		return source_fail(&p->batch->call, SOURCE_TRANSIENT,
+				   "there is no memory for the place of the next page");
 	if (found.ptr && found.len == 0)
 		found = slice_null();
 	if (s->paging == HTTP_PAGING_NEXT)
@@ -134,12 +138,13 @@ enum source_end page_open(struct http_pull *p)
 		p->batch->unchanged = true;
 		return SOURCE_IDLE;
 	}
-	if (p->body.len > 0 && s->paging != HTTP_PAGING_NONE && p->pos.pages > 0 && p->page_hash == p->last_page_hash &&
-	    p->last_page_full)
-		return source_fail(&p->batch->call, SOURCE_FINAL,
-				   "%s: page %llu of this run is the same as the one before it: the server does not look at "
-				   "what names the page",
-				   pull_place(p, place), (unsigned long long)p->pos.pages + 1);
+	if (p->body.len > 0 && s->paging != HTTP_PAGING_NONE && p->pos.pages > 0 &&
+	    p->page_hash == p->last_page_hash && p->last_page_full)
+		return source_fail(
+			&p->batch->call, SOURCE_FINAL,
+			"%s: page %llu of this run is the same as the one before it: the server does not look at "
+			"what names the page",
+			pull_place(p, place), (unsigned long long)p->pos.pages + 1);
 	p->has_page = true;
 	if (p->body.len == 0) {
 		p->items.single = slice_null(); /* 204, or nothing to say */
@@ -237,14 +242,18 @@ static void add_dead(struct http_pull *p, struct slice row, int err, const char 
 	int n;
 
 	(void)pull_place(p, place);
-	n = p->items.is_lines ? snprintf(path, sizeof(path), "%s, line %llu", place, (unsigned long long)p->items.line)
-	    : p->items.is_array
-		    ? snprintf(path, sizeof(path), "%s, %s/%llu", place, s->records, (unsigned long long)p->items.index - 1)
-		    : snprintf(path, sizeof(path), "%s", place);
-	(void)source_add_dead(p->batch, &(struct source_dead){.bytes = row,
-							      .err = err,
-							      .path = slice_make(path, (size_t)n < sizeof(path) ? (size_t)n : sizeof(path) - 1),
-							      .text = text});
+	n = p->items.is_lines ?
+		    snprintf(path, sizeof(path), "%s, line %llu", place, (unsigned long long)p->items.line) :
+	    p->items.is_array ? snprintf(path, sizeof(path), "%s, %s/%llu", place, s->records,
+					 (unsigned long long)p->items.index - 1) :
+				snprintf(path, sizeof(path), "%s", place);
+	(void)source_add_dead(p->batch,
+			      &(struct source_dead){.bytes = row,
+						    .err = err,
+						    .path = slice_make(path, (size_t)n < sizeof(path) ?
+										     (size_t)n :
+										     sizeof(path) - 1),
+						    .text = text});
 }
 
 static void note_last(struct http_pull *p, struct slice row)
@@ -271,7 +280,10 @@ static void add_row(struct http_pull *p, struct slice row)
 	if (!expand(p, s->key, &l, &record.key) || !expand(p, s->id, &l, &record.idempotency_key)) {
 		if (!l.missing.ptr)
 			return; /* no memory, or no room: the batch remembers */
-		(void)snprintf(text, sizeof(text), "%s: '%.*s' finds nothing in the record", record.key.ptr ? "id" : s->key ? "key" : "id",
+		(void)snprintf(text, sizeof(text), "%s: '%.*s' finds nothing in the record",
+			       record.key.ptr ? "id" :
+			       s->key         ? "key" :
+						"id",
 			       (int)(l.missing.len < 200 ? l.missing.len : 200), (const char *)l.missing.ptr);
 		add_dead(p, row, ERR_BAD_RECORD, text);
 		return;
@@ -336,10 +348,13 @@ static enum source_end follow_next(struct http_pull *p)
 	buf_fini(&url);
 	if (rc == 0 && same && p->pos.next.ptr)
 		return SOURCE_MORE;
-	return source_fail(&p->batch->call, rc == ERR_NOMEM || (rc == 0 && !p->pos.next.ptr) ? SOURCE_TRANSIENT : SOURCE_FINAL,
+	return source_fail(&p->batch->call,
+			   rc == ERR_NOMEM || (rc == 0 && !p->pos.next.ptr) ? SOURCE_TRANSIENT : SOURCE_FINAL,
 			   "%s: the next page is said to be at '%.*s', %s", pull_place(p, place),
-			   (int)(p->page_next.len < 200 ? p->page_next.len : 200), (const char *)p->page_next.ptr,
-			   rc < 0 ? "which is no URL of http or https" : "which is of another origin; credentials are not sent there");
+			   (int)(p->page_next.len < 200 ? p->page_next.len : 200),
+			   (const char *)p->page_next.ptr,
+			   rc < 0 ? "which is no URL of http or https" :
+				    "which is of another origin; credentials are not sent there");
 }
 
 static void end_run(struct http_pull *p)
@@ -366,9 +381,14 @@ static void end_run(struct http_pull *p)
 /* A window that ends in the past is followed by the next at once. */
 static bool is_behind(const struct http_pull *p, int64_t to_ms)
 {
-	int64_t end = p->self->to_ms == INT64_MAX ? sys_wall_ms(p->self->sys) - p->self->settings->window_lag_ms : p->self->to_ms;
+	const struct http_source *self = p->self;
 
-	return p->self->settings->window_from && p->self->settings->window_max_ms <= end - to_ms;
+	if (!self->settings->window_from)
+		return false;
+	if (self->windowed)
+		return to_ms < self->to_ms;
+	return sys_wall_ms(self->sys) - self->settings->window_lag_ms - to_ms >=
+	       self->settings->window_max_ms;
 }
 
 static bool is_over(const struct http_pull *p, int64_t to_ms)
@@ -398,13 +418,15 @@ static enum source_end close_page(struct http_pull *p)
 		end_run(p);
 		end = is_over(p, to_ms) ? SOURCE_DONE : is_behind(p, to_ms) ? SOURCE_MORE : SOURCE_IDLE;
 	} else if (p->pos.pages >= (uint64_t)p->self->settings->paging_pages_max) {
-		source_warn(p->self->source, "a run ended at paging.pages_max, %lld pages; the next one goes on there",
+		source_warn(p->self->source,
+			    "a run ended at paging.pages_max, %lld pages; the next one goes on there",
 			    (long long)p->self->settings->paging_pages_max);
 		pause = true;
 		p->pos.pages = 1; /* counted anew; not the first page */
 	}
 	if (mark(p) < 0)
-		return source_fail(&p->batch->call, SOURCE_FINAL, "the place of the next page does not fit into a checkpoint of 64 KiB");
+		return source_fail(&p->batch->call, SOURCE_FINAL,
+				   "the place of the next page does not fit into a checkpoint of 64 KiB");
 	return pause ? SOURCE_IDLE : end;
 }
 
@@ -429,7 +451,9 @@ enum source_end page_take(struct http_pull *p)
 		if (p->items.index <= p->pos.skip) {
 			if (pass_over(p, row))
 				continue;
-			source_warn(p->self->source, "a page changed while it was being read; it was read again from its beginning");
+			source_warn(
+				p->self->source,
+				"a page changed while it was being read; it was read again from its beginning");
 			p->pos.skip = p->pos.skip_hash = 0;
 			rc = page_open(p);
 			if (rc != SOURCE_MORE)
@@ -447,6 +471,7 @@ enum source_end page_take(struct http_pull *p)
 	p->pos.skip = p->items.index;
 	p->pos.skip_hash = p->hash;
 	if (mark(p) < 0)
-		return source_fail(&p->batch->call, SOURCE_FINAL, "the place in the page does not fit into a checkpoint of 64 KiB");
+		return source_fail(&p->batch->call, SOURCE_FINAL,
+				   "the place in the page does not fit into a checkpoint of 64 KiB");
 	return SOURCE_MORE;
 }

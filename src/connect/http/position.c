@@ -86,10 +86,11 @@ int position_read(struct slice bytes, struct arena *arena, struct position *out,
 		rc = json_end(&c);
 	if (rc == ERR_NOMEM)
 		return fault_set(fault, ERR_NOMEM, "There is no memory for the checkpoint");
-	return rc == 0 ? 0
-		       : fault_set(fault, ERR_CORRUPT,
-				   "The checkpoint of this part is none that this version of the type http has "
-				   "written; weir source reset begins anew");
+	return rc == 0 ?
+		       0 :
+		       fault_set(fault, ERR_CORRUPT,
+				 "The checkpoint of this part is none that this version of the type http has "
+				 "written; weir source reset begins anew");
 }
 
 int position_write(const struct position *p, struct buf *out)

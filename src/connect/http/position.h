@@ -15,13 +15,13 @@
 
 struct position {
 	bool running;
-	uint64_t page;	 /* number of the page to come, from paging.first on */
-	uint64_t offset; /* records before the page to come */
-	uint64_t pages;	 /* of this run so far */
-	uint64_t skip;	 /* records of the page to come that are stored already */
-	uint64_t skip_hash;	  /* of those */
-	uint64_t body_hash;	  /* of the last page; 0: there was none */
-	int64_t from_ms, to_ms;	  /* the window of this run; or (from_ms) of the run to come */
+	uint64_t page;          /* number of the page to come, from paging.first on */
+	uint64_t offset;        /* records before the page to come */
+	uint64_t pages;         /* of this run so far */
+	uint64_t skip;          /* records of the page to come that are stored already */
+	uint64_t skip_hash;     /* of those */
+	uint64_t body_hash;     /* of the last page; 0: there was none */
+	int64_t from_ms, to_ms; /* the window of this run; or (from_ms) of the run to come */
 	struct slice cursor;
 	struct slice next;     /* URL of the page to come */
 	struct slice last;     /* the greatest value of the field `last` in runs that are over */

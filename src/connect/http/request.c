@@ -3,6 +3,8 @@
  * What is asked: URL, headers and body from their templates and the position; credentials; and what
  * the answer's head says before its body is looked at (page.c).
  */
+#include <stdio.h>
+
 #include "connect/http/fields.h"
 #include "connect/http/inner.h"
 #include "connect/http/template.h"
@@ -89,7 +91,8 @@ static void add_to_query(struct buf *url, const char *name, const char *value)
 	if (mark)
 		url->len = (size_t)(mark - url->ptr);
 	for (size_t i = 1; i + (size_t)n < url->len; i++)
-		if ((url->ptr[i - 1] == '?' || url->ptr[i - 1] == '&') && memcmp(url->ptr + i, pair, (size_t)n) == 0)
+		if ((url->ptr[i - 1] == '?' || url->ptr[i - 1] == '&') &&
+		    memcmp(url->ptr + i, pair, (size_t)n) == 0)
 			return;
 	(void)buf_append_byte(url, memchr(url->ptr, '?', url->len) ? '&' : '?');
 	(void)buf_append(url, pair, (size_t)n);
@@ -174,7 +177,9 @@ static bool fill_parts(struct http_pull *p, struct parts *r)
 		bool json = is_json(slice_str(s->body));
 
 		r->body = in_arena(p, slice_str(s->body),
-				   json ? TEMPLATE_JSON : is_form(s) ? TEMPLATE_URL : TEMPLATE_PLAIN);
+				   json       ? TEMPLATE_JSON :
+				   is_form(s) ? TEMPLATE_URL :
+						TEMPLATE_PLAIN);
 		if (!r->body.ptr)
 			return false;
 		if (json && !has_field(s, "content-type"))
@@ -253,8 +258,8 @@ static enum source_end refuse(struct http_pull *p, const struct fetcher_result *
 	if (expired) /* it was taken back before its time: the next try gets another */
 		token_forget(p->self);
 	return source_fail(&p->batch->call,
-			   result->class == FETCHER_TRANSIENT || expired ? SOURCE_TRANSIENT : SOURCE_FINAL, "%s",
-			   result->text);
+			   result->class == FETCHER_TRANSIENT || expired ? SOURCE_TRANSIENT : SOURCE_FINAL,
+			   "%s", result->text);
 }
 
 static void on_done(void *ctx, const struct fetcher_result *result)
@@ -306,20 +311,20 @@ static struct fetcher_options options_of(struct http_pull *p, const struct parts
 		.fields = r->fields,
 		.field_count = r->count,
 		.body = r->body,
-		.auth = s->auth == HTTP_AUTH_BASIC					? FETCHER_AUTH_BASIC
-			: s->auth == HTTP_AUTH_BEARER || s->auth == HTTP_AUTH_OAUTH2 ? FETCHER_AUTH_BEARER
-										     : FETCHER_AUTH_NONE,
+		.auth = s->auth == HTTP_AUTH_BASIC                                 ? FETCHER_AUTH_BASIC :
+			s->auth == HTTP_AUTH_BEARER || s->auth == HTTP_AUTH_OAUTH2 ? FETCHER_AUTH_BEARER :
+										     FETCHER_AUTH_NONE,
 		.user = slice_str(s->auth_user),
-		.secret = s->auth == HTTP_AUTH_BASIC  ? slice_str(s->auth_password)
-			  : s->auth == HTTP_AUTH_BEARER ? slice_str(s->auth_token)
-							: buf_slice(&p->self->token.value),
+		.secret = s->auth == HTTP_AUTH_BASIC  ? slice_str(s->auth_password) :
+			  s->auth == HTTP_AUTH_BEARER ? slice_str(s->auth_token) :
+							buf_slice(&p->self->token.value),
 		.tls = tls_of(s),
 		.limits = {.bytes_max = (uint64_t)s->body_bytes_max,
 			   .total_ms = s->timeout_ms,
 			   .connect_ms = s->connect_timeout_ms},
-		.follow = s->redirects == HTTP_REDIRECTS_NONE ? FETCHER_FOLLOW_NONE
-			  : s->redirects == HTTP_REDIRECTS_ANY  ? FETCHER_FOLLOW_ANY
-								: FETCHER_FOLLOW_SAME_ORIGIN,
+		.follow = s->redirects == HTTP_REDIRECTS_NONE ? FETCHER_FOLLOW_NONE :
+			  s->redirects == HTTP_REDIRECTS_ANY  ? FETCHER_FOLLOW_ANY :
+								FETCHER_FOLLOW_SAME_ORIGIN,
 		.packed = true,
 		.guard = p->self->guard,
 		.handler = &handler,
@@ -351,17 +356,18 @@ enum source_end request_send(struct http_pull *p)
 	if (write_url(p) < 0 || !fill_parts(p, &r))
 		return source_fail(&p->batch->call, SOURCE_TRANSIENT, "there is no memory for the request");
 	if (asked_before(p, &r))
-		return source_fail(&p->batch->call, SOURCE_FINAL,
-				   "%s: the pages go round: page %llu of this run leads to one that was read in it already",
-				   pull_place(p, place), (unsigned long long)p->pos.pages);
+		return source_fail(
+			&p->batch->call, SOURCE_FINAL,
+			"%s: the pages go round: page %llu of this run leads to one that was read in it already",
+			pull_place(p, place), (unsigned long long)p->pos.pages);
 	options = options_of(p, &r);
 	buf_clear(&p->body);
 	p->batch->call.requests++;
 	rc = fetcher_start(p->self->loop, &options, &p->call, &fault);
 	if (rc < 0) {
 		p->call = NULL;
-		return source_fail(&p->batch->call, rc == ERR_BAD_PARAMETER ? SOURCE_FINAL : SOURCE_TRANSIENT, "%s: %s",
-				   pull_place(p, place), fault.text);
+		return source_fail(&p->batch->call, rc == ERR_BAD_PARAMETER ? SOURCE_FINAL : SOURCE_TRANSIENT,
+				   "%s: %s", pull_place(p, place), fault.text);
 	}
 	return SOURCE_LATER;
 }
@@ -401,13 +407,15 @@ enum source_end request_begin(struct http_pull *p)
 	p->page_next = p->page_cursor = p->etag = p->modified = slice_null();
 	p->fault = (struct fault){0};
 	if (p->part->checkpoint.bytes.len > 0 && p->part->checkpoint.version != POSITION_VERSION)
-		return source_fail(&p->batch->call, SOURCE_FINAL,
-				   "the checkpoint is of version %u, this weir knows version %u: use a newer one, or weir source "
-				   "reset",
-				   p->part->checkpoint.version, POSITION_VERSION);
+		return source_fail(
+			&p->batch->call, SOURCE_FINAL,
+			"the checkpoint is of version %u, this weir knows version %u: use a newer one, or weir source "
+			"reset",
+			p->part->checkpoint.version, POSITION_VERSION);
 	rc = position_read(p->part->checkpoint.bytes, &p->arena, &p->pos, &fault);
 	if (rc < 0)
-		return source_fail(&p->batch->call, rc == ERR_NOMEM ? SOURCE_TRANSIENT : SOURCE_FINAL, "%s", fault.text);
+		return source_fail(&p->batch->call, rc == ERR_NOMEM ? SOURCE_TRANSIENT : SOURCE_FINAL, "%s",
+				   fault.text);
 	if (!p->pos.running) {
 		begin_run(p);
 		p->seen_count = 0;

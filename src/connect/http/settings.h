@@ -32,7 +32,7 @@ struct http_settings {
 	int64_t method; /* enum http_method */
 	struct conf_map headers;
 	const char *body;
-	int64_t format;	     /* enum http_format */
+	int64_t format;      /* enum http_format */
 	const char *records; /* JSON pointer */
 	const char *key, *id;
 	const char *last, *last_initial;

@@ -5,8 +5,8 @@
 
 static bool is_name_byte(uint8_t c)
 {
-	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '/' ||
-	       c == '~' || c == '.' || c == '-' || c == ':' || c == '$' || c == '@';
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
+	       c == '/' || c == '~' || c == '.' || c == '-' || c == ':' || c == '$' || c == '@';
 }
 
 /* The name between the brace at `at` and its end; its length, 0 where that is no name. */
@@ -22,8 +22,8 @@ static size_t name_at(struct slice text, size_t at)
 /* RFC 3986 section 2.3: what needs no escape anywhere. */
 static bool is_unreserved(uint8_t c)
 {
-	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '.' ||
-	       c == '_' || c == '~';
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
+	       c == '.' || c == '_' || c == '~';
 }
 
 static void put_url(struct slice value, struct buf *out)

@@ -11,8 +11,8 @@
  */
 enum template_form {
 	TEMPLATE_PLAIN, /* as it is */
-	TEMPLATE_URL,	/* percent-encoded; a `name={x}` of a query whose value is absent is left out */
-	TEMPLATE_JSON,	/* with JSON's escapes, as inside of quotes */
+	TEMPLATE_URL,   /* percent-encoded; a `name={x}` of a query whose value is absent is left out */
+	TEMPLATE_JSON,  /* with JSON's escapes, as inside of quotes */
 };
 
 /* 1 and *value; 0: known and absent; -1: no such name. The value lives until the next call. */

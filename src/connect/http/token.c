@@ -115,18 +115,30 @@ static int find_value(void *ctx, struct slice name, struct slice *value)
 static int start(struct http_source *self, struct fault *fault)
 {
 	static const struct fetcher_handler handler = {.on_body = on_body, .on_done = on_done};
-	static const struct fetcher_field fields[] = {
-		{SLICE_LIT("Content-Type"), SLICE_LIT("application/x-www-form-urlencoded"), false},
-		{SLICE_LIT("Accept"), SLICE_LIT("application/json"), false}};
+	static const struct fetcher_field fields[] = {{SLICE_LIT("Content-Type"),
+						       SLICE_LIT("application/x-www-form-urlencoded"), false},
+						      {SLICE_LIT("Accept"), SLICE_LIT("application/json"),
+						       false}};
 	const struct http_settings *s = self->settings;
 	struct slice id = slice_str(s->auth_client_id), secret = slice_str(s->auth_client_secret),
 		     scope = slice_str(s->auth_scope);
-	struct fetcher_options options = {
-		.method = "POST", .url = slice_str(s->auth_token_url), .fields = fields, .field_count = 2,
-		.auth = FETCHER_AUTH_BASIC, .guard = self->guard, .packed = true, .handler = &handler, .ctx = self,
-		.limits = {.bytes_max = 65536, .total_ms = s->timeout_ms, .connect_ms = s->connect_timeout_ms},
-		.tls = {.ca_file = s->tls_ca, .cert_file = s->tls_cert, .key_file = s->tls_key,
-			.key_password = s->tls_key_password, .insecure = !s->tls_verify}};
+	struct fetcher_options options = {.method = "POST",
+					  .url = slice_str(s->auth_token_url),
+					  .fields = fields,
+					  .field_count = 2,
+					  .auth = FETCHER_AUTH_BASIC,
+					  .guard = self->guard,
+					  .packed = true,
+					  .handler = &handler,
+					  .ctx = self,
+					  .limits = {.bytes_max = 65536,
+						     .total_ms = s->timeout_ms,
+						     .connect_ms = s->connect_timeout_ms},
+					  .tls = {.ca_file = s->tls_ca,
+						  .cert_file = s->tls_cert,
+						  .key_file = s->tls_key,
+						  .key_password = s->tls_key_password,
+						  .insecure = !s->tls_verify}};
 	struct buf text[3];
 	int rc;
 

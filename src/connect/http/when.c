@@ -17,7 +17,8 @@ bool when_parse(struct slice text, int64_t *ms)
 		return false;
 	memcpy(at + 1, text.ptr, text.len);
 	arena_init(&arena, 256, 256);
-	ok = cursor_parse(slice_make(at, text.len + 1), &arena, &cursor, NULL) == 0 && cursor.kind == CURSOR_TIME;
+	ok = cursor_parse(slice_make(at, text.len + 1), &arena, &cursor, NULL) == 0 &&
+	     cursor.kind == CURSOR_TIME;
 	arena_fini(&arena);
 	if (ok)
 		*ms = cursor.time_ms;
@@ -31,7 +32,7 @@ size_t when_text(int64_t ms, char out[WHEN_BYTES])
 	struct tm tm;
 
 	(void)gmtime_r(&seconds, &tm);
-	n = snprintf(out, WHEN_BYTES, "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ", tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday,
-		     tm.tm_hour, tm.tm_min, tm.tm_sec, milli);
+	n = snprintf(out, WHEN_BYTES, "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ", tm.tm_year + 1900, tm.tm_mon + 1,
+		     tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, milli);
 	return n > 0 && (size_t)n < WHEN_BYTES ? (size_t)n : 0;
 }

@@ -172,7 +172,8 @@ static int zstd_step(struct unpacker *u, struct slice in, uint8_t *to, size_t ro
 	if (!u->inside && in.len == 0)
 		return 0;
 	if (!u->inside && !begins_zstd(in.ptr[0]))
-		return fault_set(fault, ERR_BAD_ENCODING, "What should be zstd is broken at byte %llu: no frame begins there",
+		return fault_set(fault, ERR_BAD_ENCODING,
+				 "What should be zstd is broken at byte %llu: no frame begins there",
 				 (unsigned long long)u->packed + 1);
 	left = ZSTD_decompressStream(u->zstd, &sink, &source);
 	*took = source.pos;
