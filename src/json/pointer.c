@@ -84,10 +84,10 @@ int json_pointer_find(struct slice doc, struct slice pointer, struct json_value 
 	json_cursor_init(&c, doc);
 	out->kind = json_peek(&c);
 	out->raw = slice_from(doc, json_offset(&c));
-	if (pointer.len == 0 || (out->kind != JSON_OBJECT && out->kind != JSON_ARRAY)) {
-		rc = json_take(&c, out) < 0 ? ERR_BAD_JSON : pointer.len == 0;
-		return rc;
-	}
+	if (pointer.len == 0)
+		return json_take(&c, out) == 0 ? 1 : ERR_BAD_JSON;
+	if (out->kind != JSON_OBJECT && out->kind != JSON_ARRAY)
+		return json_take(&c, out) == 0 ? 0 : ERR_BAD_JSON;
 	while (rc == 1 && pointer.len > 0)
 		rc = next_token(&pointer, name) ? step(out, name) : 0;
 	return rc;
