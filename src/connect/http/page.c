@@ -440,6 +440,7 @@ static bool pass_over(struct http_pull *p, struct slice row)
 enum source_end page_take(struct http_pull *p)
 {
 	struct json_error error;
+	enum source_end end;
 	struct slice row;
 	char why[200];
 	int rc;
@@ -455,9 +456,9 @@ enum source_end page_take(struct http_pull *p)
 				p->self->source,
 				"a page changed while it was being read; it was read again from its beginning");
 			p->pos.skip = p->pos.skip_hash = 0;
-			rc = page_open(p);
-			if (rc != SOURCE_MORE)
-				return (enum source_end)rc;
+			end = page_open(p);
+			if (end != SOURCE_MORE)
+				return end;
 			continue;
 		}
 		p->hash = http_hash(p->hash, row);
