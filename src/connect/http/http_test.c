@@ -467,6 +467,15 @@ static void a_page_that_changed_is_read_from_its_beginning(void **state)
 	assert_true(key_is(5, "3"));
 	assert_int_equal(t.warning_count, 1);
 	source_test_close(&t);
+	first_id = 0;
+	open_source("url: $/list\nkey: '{/id}'\nid: '{/id}'\n", one_page);
+	assert_int_equal(source_test_plan(&t), SOURCE_IDLE);
+	assert_int_equal(source_test_pull(&t, "", 15), SOURCE_MORE);
+	source_test_crash(&t);
+	first_id = 18; /* fewer than were stored */
+	assert_int_equal(source_test_pull(&t, "", 100), SOURCE_IDLE);
+	assert_int_equal(t.record_count, 15 + 2);
+	source_test_close(&t);
 }
 
 /* ---- what is new ---- */

@@ -437,36 +437,45 @@ static bool pass_over(struct http_pull *p, struct slice row)
 	return p->items.index < p->pos.skip || p->hash == p->pos.skip_hash;
 }
 
+/* What was stored of this page is no longer the same: it is read from its beginning. */
+static enum source_end read_again(struct http_pull *p)
+{
+	source_warn(p->self->source,
+		    "a page changed while it was being read; it was read again from its beginning");
+	p->pos.skip = p->pos.skip_hash = 0;
+	return page_open(p);
+}
+
+static void take_row(struct http_pull *p, struct slice row, int rc, const struct json_error *error)
+{
+	char why[200];
+
+	p->hash = http_hash(p->hash, row);
+	if (rc > 0) {
+		add_row(p, row);
+		return;
+	}
+	json_error_text(error, why, sizeof(why));
+	add_dead(p, row, ERR_BAD_JSON, why);
+}
+
 enum source_end page_take(struct http_pull *p)
 {
 	struct json_error error;
 	enum source_end end;
 	struct slice row;
-	char why[200];
 	int rc;
 
 	while (!source_full(p->batch)) {
 		rc = next_item(&p->items, &row, &error);
-		if (rc == 0)
+		if (rc == 0 && p->items.index >= p->pos.skip)
 			return close_page(p);
-		if (p->items.index <= p->pos.skip) {
-			if (pass_over(p, row))
-				continue;
-			source_warn(
-				p->self->source,
-				"a page changed while it was being read; it was read again from its beginning");
-			p->pos.skip = p->pos.skip_hash = 0;
-			end = page_open(p);
+		if (rc != 0 && p->items.index > p->pos.skip) {
+			take_row(p, row, rc, &error);
+		} else if (rc == 0 || !pass_over(p, row)) {
+			end = read_again(p);
 			if (end != SOURCE_MORE)
 				return end;
-			continue;
-		}
-		p->hash = http_hash(p->hash, row);
-		if (rc < 0) {
-			json_error_text(&error, why, sizeof(why));
-			add_dead(p, row, ERR_BAD_JSON, why);
-		} else {
-			add_row(p, row);
 		}
 	}
 	p->pos.skip = p->items.index;
