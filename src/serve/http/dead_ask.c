@@ -6,7 +6,7 @@
 
 #include "base/mem.h"
 #include "deliver/cursor.h"
-#include "json/json_pointer.h"
+#include "json/pointer.h"
 #include "json/json_write.h"
 #include "serve/record/record_json.h"
 
@@ -142,7 +142,10 @@ static int read_filter(struct dead_ask *a, struct fault *fault)
 	(void)sent(a, "value", &f->value);
 	if (sent(a, "pointer", &f->pointer)) {
 		f->has_pointer = true;
-		rc = json_pointer_check(f->pointer, fault);
+		if (!json_pointer_valid(f->pointer))
+			rc = fault_set(
+				fault, ERR_BAD_PARAMETER,
+				"pointer is a JSON pointer (RFC 6901), such as /order/id; ~ is written ~0, and / within a name ~1");
 	}
 	if (rc == 0 && sent(a, "ids", &text)) {
 		f->state = -1;

@@ -2,7 +2,7 @@
 #include "serve/http/dead_scan.h"
 
 #include "base/mem.h"
-#include "json/json_pointer.h"
+#include "json/pointer.h"
 #include "log/producers.h"
 
 #define READ_BYTES (1u << 20)
@@ -42,7 +42,7 @@ static bool has_value(struct page *p, const struct dead_letter *d)
 
 	if (!f->has_pointer)
 		return !f->value.ptr || slice_eq(d->value, f->value);
-	if (!d->value.ptr || json_pointer_find(d->value, f->pointer, &p->scratch, &found) != 1)
+	if (!d->value.ptr || json_pointer_find(d->value, f->pointer, &found) != 1)
 		return false;
 	if (!f->value.ptr)
 		return true;
