@@ -58,6 +58,10 @@ static const struct cli_option create_options[] = {
 	 .words = "create append"},
 	{.name = "max-message-bytes", .value = "SIZE", .doc = "largest batch of a Kafka producer, 1048588"},
 	{.name = "segment-bytes", .value = "SIZE", .doc = "size of a segment; or auto"},
+	{.name = "dead-retention",
+	 .value = "DURATION",
+	 .doc = "retention of its dead letters, 30d; or forever"},
+	{.name = "dead-max-bytes", .value = "SIZE", .doc = "of dead letters, to alert at, 1GiB"},
 	{.name = "json", .doc = "print the server's JSON"},
 	{0},
 };
@@ -212,6 +216,8 @@ static const struct {
 	{"timestamps", "timestamps"},
 	{"max-message-bytes", "max_message_bytes"},
 	{"segment-bytes", "segment_bytes"},
+	{"dead-retention", "dead_letters.retention"},
+	{"dead-max-bytes", "dead_letters.max_bytes"},
 };
 
 /* "compaction.max_lag" goes into the object of its section, which is left open for the next one of it. */

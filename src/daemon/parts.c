@@ -7,9 +7,9 @@
 
 #include <sched.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <time.h>
 
+#include "base/file_limit.h"
 #include "base/mem.h"
 #include "ingest/ingest_batch.h"
 #include "obs/say.h"
@@ -72,6 +72,9 @@ static int build_coordinators(struct parts *p)
 					.topics = p->app.topics,
 					.settings = &settings};
 
+	if (dead_marks_new(p->app.log, p->state, p->app.topics, &p->app.dead) ||
+	    dead_watch_new(p->app.topics, p->app.dead, &p->app.dead_watch))
+		return ERR_NOMEM;
 	if (offsets_new(p->app.log, p->state, &p->app.offsets))
 		return ERR_NOMEM;
 	groups.offsets = p->app.offsets;
@@ -211,6 +214,7 @@ static int build_loops(struct parts *p)
 		return failed("loops", &fault);
 	ingest_set_transactions(p->app.ingest, may_write, p->app.txns);
 	the_jobs = p->jobs;
+	p->app.run_blocking = run_blocking;
 	parts_apply_limits(p, p->conf);
 	for (uint32_t i = 0; i < count; i++)
 		if (build_loop(p, i, &fault))
@@ -250,26 +254,12 @@ static int start_threads(struct parts *p)
 	return 0;
 }
 
-/*
- * A login has 1024 open files by its soft limit, which is for programs that use
- * select(); as many as the hard limit allows are there for the asking.
- */
-static void raise_file_limit(void)
-{
-	struct rlimit limit;
-
-	if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur == limit.rlim_max)
-		return;
-	limit.rlim_cur = limit.rlim_max;
-	(void)setrlimit(RLIMIT_NOFILE, &limit);
-}
-
 int parts_build(struct parts *p)
 {
 	struct fault fault = {.err = ERR_NOMEM};
 	int rc;
 
-	raise_file_limit();
+	file_limit_raise();
 	mem_give_back();
 	budget_init(&p->budget, p->conf->memory_bytes, loops_wanted(p->conf));
 	p->app.budget = &p->budget;
@@ -391,6 +381,8 @@ int parts_tear_down(struct parts *p)
 	txns_free(p->app.txns);
 	group_clock_free(p->group_clock);
 	groups_free(p->app.groups);
+	dead_watch_free(p->app.dead_watch);
+	dead_marks_free(p->app.dead);
 	offsets_free(p->app.offsets);
 	if (p->app.topics)
 		topics_free(p->app.topics);

@@ -190,7 +190,7 @@ static int reject_keyless(struct ingest_request *r, uint32_t *good)
 		return 0;
 	for (uint32_t i = 0; i < r->draft_count; i++)
 		keyless += is_keyless(r, i);
-	if (keyless && (!r->items || r->index_count == 1))
+	if (keyless && (!r->items || (r->index_count == 1 && r->on_error != INGEST_DEAD)))
 		return ingest_refuse(r, ERR_KEY_REQUIRED,
 				     "Topic %s is compacted: each of its records needs a key, and %s none",
 				     r->topic_found->name,
@@ -200,10 +200,12 @@ static int reject_keyless(struct ingest_request *r, uint32_t *good)
 			.index = r->drafts[i].tag,
 			.err = ERR_KEY_REQUIRED,
 			.what = "the topic is compacted: the record needs a key",
+			.late = true,
 		};
 		if (!is_keyless(r, i))
 			continue;
 		r->items[i].state = ITEM_KEYLESS;
+		error.raw = r->items[i].raw;
 		(*good)--;
 		rc = ingest_reject(r, &error);
 	}
@@ -225,6 +227,8 @@ int claim_judge(struct ingest_request *r)
 			.index = r->drafts[i].tag,
 			.err = ERR_KEY_REUSED,
 			.what = "the idempotency key was used for another payload",
+			.late = true,
+			.raw = r->items[i].raw,
 		};
 		if (!is_reused(r, &r->items[i]))
 			continue;

@@ -200,6 +200,8 @@ struct log {
 	struct compaction *compaction;       /* the pass that is under way, or NULL */
 	struct recompression *recompression; /* likewise */
 	int64_t rewrite_ready_ns;            /* monotonic: the I/O budget allows the next piece then */
+	int64_t expiry_ms;                   /* the first retention that is due */
+	int64_t expiry_looked_ns;            /* monotonic: when that was looked for */
 	_Atomic bool active;                 /* something was committed since the last look */
 	_Atomic bool let_go;                 /* a drop or trim: the next checkpoint frees files */
 	/*

@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #include "base/wire.h"
-#include "log/log.h"
+#include "log/log_world_test.h"
 #include "proto/batch/batch.h"
 #include "proto/batch/codec_vectors.h"
 #include "sys/test_dir.h"
@@ -54,14 +54,10 @@ static void pump(struct fixture *f)
 
 static void open_log(struct fixture *f)
 {
-	struct fault fault = {0};
-
 	if (!f->options.sys)
 		f->options.sys = sys_kernel();
 	f->options.dir = f->dir;
-	if (log_open(&f->options, &f->log, &fault))
-		fail_msg("%s", fault.text);
-	assert_int_equal(log_port_new(f->log, on_wake, f, &f->port), 0);
+	log_world_open(&f->options, on_wake, f, &f->log, &f->port);
 }
 
 static void start_log(struct fixture *f)
@@ -71,12 +67,7 @@ static void start_log(struct fixture *f)
 
 static void close_log(struct fixture *f)
 {
-	struct fault fault = {0};
-
-	if (log_stop(f->log, &fault))
-		fail_msg("%s", fault.text);
-	log_port_run(f->port);
-	log_close(f->log);
+	log_world_close(f->log, f->port);
 }
 
 static int set_up(void **state)
@@ -496,6 +487,69 @@ static void what_is_answered_is_read_after_a_kill(void **state)
 	}
 	remove_copy(&copy);
 	close_log(f);
+}
+
+/* The next write enters another record first, which is committed and moved with what is being moved. */
+static struct fixture *late_fixture;
+static struct request *late_request;
+
+static int write_after_another(void *self, int fd, const struct iovec *iov, int count, uint64_t at)
+{
+	struct fixture *f = late_fixture;
+
+	late_fixture = NULL;
+	if (f) {
+		enter(f, late_request);
+		assert_int_equal(log_step(f->log, LOG_STEP_COMMIT), 1);
+	}
+	return sys_kernel()->ops->pwritev(self, fd, iov, count, at);
+}
+
+/* Then all that the journal has behind the checkpoint stands in segments already; nothing is left to move. */
+static void a_checkpoint_may_have_more_than_its_groups(void **state)
+{
+	struct fixture *f = *state, copy;
+	struct request first = {0}, late = {0};
+	static struct sys_ops ops;
+	static struct sys sys;
+	struct log_stats stats;
+	struct partition *p;
+
+	ops = *sys_kernel()->ops;
+	ops.pwritev = write_after_another;
+	sys = (struct sys){.ops = &ops, .self = sys_kernel()->self};
+	f->options.sys = &sys;
+	f->options.steps = true;
+	open_log(f);
+	assert_int_equal(partition_open(f->log, &topic_a, 0, &keep_all, &p), 0);
+	start_log(f);
+	first.records[0] = (struct log_record){.partition = p, .timestamp_ms = -1, .value = SLICE_LIT("0")};
+	late.records[0] = (struct log_record){.partition = p, .timestamp_ms = -1, .value = SLICE_LIT("1")};
+	first.commit.record_count = late.commit.record_count = 1;
+	enter(f, &first);
+	assert_int_equal(log_step(f->log, LOG_STEP_COMMIT), 1);
+	late_fixture = f;
+	late_request = &late;
+	assert_int_equal(log_checkpoint(f->log, &(struct fault){0}), 0);
+	assert_null(late_fixture);
+	log_port_run(f->port);
+	copy_dir(f, &copy);
+	close_log(f);
+
+	copy.options.sys = sys_kernel();
+	copy.options.steps = false;
+	open_log(&copy);
+	log_stats(copy.log, &stats);
+	assert_int_equal(stats.recovered_groups, 1);
+	assert_int_equal(partition_open(copy.log, &topic_a, 0, &keep_all, &p), 0);
+	start_log(&copy);
+	assert_int_equal(log_checkpoint(copy.log, &(struct fault){0}), 0); /* it ends */
+	assert_int_equal(check_all(p, 0), 2);
+	append(&copy, p, 2, 10);
+	assert_int_equal(log_checkpoint(copy.log, &(struct fault){0}), 0);
+	assert_int_equal(check_all(p, 0), 12);
+	close_log(&copy);
+	remove_copy(&copy);
 }
 
 static void find_journal(const struct fixture *f, char *path, size_t size)
@@ -1105,6 +1159,7 @@ int main(void)
 		TEST(a_checkpoint_that_cannot_be_read_is_not_taken_for_none),
 		TEST(a_checkpoint_that_cannot_be_written_frees_nothing),
 		TEST(steps_do_what_threads_do),
+		TEST(a_checkpoint_may_have_more_than_its_groups),
 		TEST(a_journal_that_cannot_write_past_the_cache_writes_through_it),
 		TEST(who_reads_of_segments_finds_what_comes_next_in_the_page_cache),
 		TEST(a_torn_last_group_is_cut_and_damage_before_it_is_refused),

@@ -10,7 +10,9 @@
 #include "ingest/txn.h"
 #include "net/net.h"
 #include "obs/health.h"
+#include "serve/dead_watch.h"
 #include "serve/record/encode_cache.h"
+#include "state/dead_marks.h"
 
 /*
  * What the handlers of all sessions share (exchange.app points here): the parts
@@ -65,6 +67,8 @@ struct app {
 	struct log *log;
 	struct topics *topics;
 	struct offsets *offsets;
+	struct dead_marks *dead;
+	struct dead_watch *dead_watch;
 	struct txns *txns;     /* the home loop's */
 	struct groups *groups; /* likewise */
 	struct loop *home;
@@ -75,6 +79,7 @@ struct app {
 	struct app_loop *loops; /* by loop_number */
 	uint32_t loop_count;
 	struct app_limits limits;
+	ingest_blocking_fn *run_blocking; /* its ctx is the app_loop to come back to */
 };
 
 /* The part of the app that belongs to a loop. */

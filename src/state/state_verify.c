@@ -6,6 +6,7 @@
 
 #include "base/mem.h"
 #include "base/wire.h"
+#include "state/dead_marks.h"
 #include "state/group_row.h"
 #include "state/offsets.h"
 #include "state/topics.h"
@@ -139,6 +140,10 @@ static const char *on_row(void *ctx, struct slice key, struct slice value)
 		return group_row_read(slice_from(key, 1), value, &(struct group_row){0},
 				      &(struct group_member_row){0}) < 0 ?
 			       "a consumer group cannot be read" :
+			       NULL;
+	case STATE_DEAD:
+		return dead_marks_row_check(slice_from(key, 1), value) ?
+			       "marks of dead letters cannot be read" :
 			       NULL;
 	case STATE_TRANSACTIONS:
 	case STATE_PRODUCER_IDS:

@@ -23,6 +23,13 @@ extern const struct route route_group_delete;
 extern const struct route route_group_offsets_get; /* GET /v1/groups/{group}/offsets */
 extern const struct route route_group_offsets_put;
 
+extern const struct route route_dead_topics; /* GET /v1/dead */
+extern const struct route route_dead_list;   /* GET /v1/topics/{topic}/dead */
+extern const struct route route_dead_get;    /* GET /v1/topics/{topic}/dead/{id} */
+extern const struct route route_dead_put;
+extern const struct route route_dead_redrive; /* POST /v1/topics/{topic}/dead/redrive */
+extern const struct route route_dead_drop;    /* POST /v1/topics/{topic}/dead/drop */
+
 extern const struct route route_backup_start; /* POST /v1/backup */
 extern const struct route route_backup_get;
 
