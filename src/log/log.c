@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/blob_pool.h"
 #include "base/check.h"
 #include "base/mem.h"
 #include "log/format.h"
@@ -259,8 +260,9 @@ static int open_parts(struct log *l, struct format *format, struct fault *fault)
 	if (rc)
 		return fault_set(fault, ERR_IO, "cannot make %s: %s", l->topics_dir, sys_error_text(rc));
 	rc = files_new(l->sys, l->options.files_max, &l->files);
-	if (rc)
-		return fault_set(fault, rc, "no memory for the log");
+	l->blobs = blob_pool_new(l->options.tail_bytes_max);
+	if (rc || !l->blobs)
+		return fault_set(fault, ERR_NOMEM, "no memory for the log");
 	(void)snprintf(path, sizeof(path), "%s/journal", l->dir);
 	journal.dir = path;
 	rc = journal_open(&journal, &l->journal, fault);
@@ -360,6 +362,7 @@ void log_close(struct log *l)
 		journal_close(l->journal);
 	direct_fini(&l->direct);
 	files_free(l->files);
+	blob_pool_close(l->blobs);
 	if (l->lock_fd >= 0)
 		l->sys->ops->close(l->sys->self, l->lock_fd);
 	mem_free(l->buckets);
