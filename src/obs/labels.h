@@ -52,7 +52,8 @@
 #define METRIC_VALUES_ENTRY(V, label) \
 	V(label, HTTP, "http")        \
 	V(label, WS, "ws")            \
-	V(label, KAFKA, "kafka")
+	V(label, KAFKA, "kafka")      \
+	V(label, SOURCE, "source")
 
 #define METRIC_VALUES_WAY(V, label)    \
 	V(label, POLL, "poll")         \

@@ -8,6 +8,7 @@
 #include "base/wire.h"
 #include "state/group_row.h"
 #include "state/offsets.h"
+#include "state/source_rows.h"
 #include "state/topics.h"
 
 #define KEY_LIFE_MS (7 * 86400000ll)
@@ -140,6 +141,8 @@ static const char *on_row(void *ctx, struct slice key, struct slice value)
 				      &(struct group_member_row){0}) < 0 ?
 			       "a consumer group cannot be read" :
 			       NULL;
+	case STATE_SOURCES:
+		return source_row_check(slice_from(key, 1), value) ? "a row of a source cannot be read" : NULL;
 	case STATE_TRANSACTIONS:
 	case STATE_PRODUCER_IDS:
 		return NULL; /* what they hold is known to rooms above this one, and read at the start */
