@@ -210,7 +210,7 @@ static void without_a_file_the_defaults_hold(void **state)
 
 	(void)state;
 	conf_problems_init(&l.problems);
-	assert_int_equal(conf_load(NULL, &l.conf, &l.problems), 0);
+	assert_int_equal(conf_load(NULL, NULL, &l.conf, &l.problems), 0);
 	assert_null(l.conf->path);
 	assert_string_equal(l.conf->data, "./weir-data");
 	assert_string_equal(l.conf->http.listen, "127.0.0.1:8080");
@@ -629,9 +629,9 @@ static void a_missing_file_is_named(void **state)
 
 	(void)state;
 	conf_problems_init(&p);
-	assert_int_equal(conf_load("/nonexistent/weir.yaml", &c, &p), ERR_NOT_FOUND);
+	assert_int_equal(conf_load("/nonexistent/weir.yaml", NULL, &c, &p), ERR_NOT_FOUND);
 	assert_string_equal(p.list[0].text, "cannot be read: No such file or directory");
-	assert_int_equal(conf_load("/", &c, &p), ERR_IO);
+	assert_int_equal(conf_load("/", NULL, &c, &p), ERR_IO);
 	conf_problems_fini(&p);
 }
 
