@@ -5,6 +5,7 @@
 
 #include "cli/client.h"
 #include "cli/commands.h"
+#include "cli/listing.h"
 #include "cli/reply.h"
 #include "cli/say.h"
 #include "json/json.h"
@@ -103,110 +104,29 @@ const struct command command_group = {
 	.children = children,
 };
 
-static void group_target(struct buf *target, const char *group, const char *behind)
-{
-	buf_init(target, 64u << 10);
-	buf_append_str(target, "/v1/groups/");
-	http_percent_append(target, slice_str(group));
-	buf_append_str(target, behind);
-}
-
 /* ---- list ---- */
-
-struct listing {
-	struct buf next; /* the page to ask for; empty: the first, or none */
-	uint32_t printed;
-	bool json;
-};
 
 static void print_row(struct json_cursor *c)
 {
-	struct slice text[4] = {SLICE_LIT("?"), SLICE_LIT("?"), SLICE_LIT("?"), SLICE_LIT("?")};
-	static const char *const names[4] = {"group", "state", "members", "offsets"};
-	struct json_value value;
-	struct slice member;
+	static const char *const names[] = {"group", "state", "members", "offsets", NULL};
+	struct slice text[4];
 
-	json_object_begin(c);
-	while (json_object_next(c, &member)) {
-		if (json_take(c, &value) != 0)
-			return;
-		for (int i = 0; i < 4; i++)
-			if (json_name_is(member, names[i]))
-				text[i] = reply_bare(value);
-	}
+	reply_members(c, names, text);
 	printf("%-32.*s %-20.*s %8.*s %8.*s\n", (int)text[0].len, (const char *)text[0].ptr, (int)text[1].len,
 	       (const char *)text[1].ptr, (int)text[2].len, (const char *)text[2].ptr, (int)text[3].len,
 	       (const char *)text[3].ptr);
 }
 
-static void print_group(struct listing *l, struct json_cursor *c)
-{
-	struct json_value value;
-
-	if (!l->json)
-		print_row(c);
-	else if (json_take(c, &value) == 0)
-		printf("%s%.*s", l->printed ? "," : "", (int)value.raw.len, (const char *)value.raw.ptr);
-	l->printed++;
-}
-
-static int print_page(struct listing *l, struct slice content)
-{
-	struct json_value value;
-	struct json_cursor c;
-	struct slice name;
-
-	buf_clear(&l->next);
-	json_cursor_init(&c, content);
-	json_object_begin(&c);
-	while (json_object_next(&c, &name)) {
-		if (json_name_is(name, "next") && json_take(&c, &value) == 0) {
-			if (value.kind == JSON_STRING)
-				buf_append_slice(&l->next, reply_bare(value));
-		} else if (json_name_is(name, "groups") && json_peek(&c) == JSON_ARRAY) {
-			json_array_begin(&c);
-			while (json_array_next(&c))
-				print_group(l, &c);
-		} else {
-			json_skip(&c);
-		}
-	}
-	return json_end(&c) == 0 ? CLI_DONE : cli_fail("the server's answer is not a list of groups");
-}
-
-static int list_page(const struct args *args, struct listing *l, bool first)
-{
-	struct client_reply r;
-	struct buf target;
-
-	buf_init(&target, 64u << 10);
-	buf_append_str(&target, "/v1/groups");
-	if (!first)
-		client_query(&target, "after", buf_slice(&l->next));
-	int code = reply_call(args, HTTP_GET, buf_slice(&target), slice_null(), &r);
-	if (!code && first && l->json)
-		printf("{\"groups\":[");
-	else if (!code && first && isatty(STDOUT_FILENO))
-		printf("%-32s %-20s %8s %8s\n", "GROUP", "STATE", "MEMBERS", "OFFSETS");
-	if (!code)
-		code = print_page(l, buf_slice(&r.content));
-	client_reply_fini(&r);
-	buf_fini(&target);
-	return code;
-}
-
 static int run_list(const struct args *args)
 {
-	struct listing l = {.json = args_has(args, "json")};
+	static const struct listing groups = {
+		.target = "/v1/groups",
+		.member = "groups",
+		.head = "GROUP                            STATE                 MEMBERS  OFFSETS",
+		.print_row = print_row,
+	};
 
-	buf_init(&l.next, 8192);
-	int code = list_page(args, &l, true);
-	while (code == CLI_DONE && l.next.len > 0)
-		code = list_page(args, &l, false);
-	if (code == CLI_DONE && l.json)
-		printf("],\"next\":null}\n");
-	buf_fini(&l.next);
-	return code || cli_flush() ? code : CLI_FAILED;
+	return listing_run(args, &groups);
 }
 
 /* ---- offsets ---- */
@@ -214,19 +134,10 @@ static int run_list(const struct args *args)
 /* A line a partition: topic, partition, offset, end, lag. */
 static void print_partition(struct json_cursor *c, struct slice topic)
 {
-	struct slice text[4] = {SLICE_LIT("?"), SLICE_LIT("?"), SLICE_LIT("?"), SLICE_LIT("?")};
-	static const char *const names[4] = {"partition", "offset", "end", "lag"};
-	struct json_value value;
-	struct slice member;
+	static const char *const names[] = {"partition", "offset", "end", "lag", NULL};
+	struct slice text[4];
 
-	json_object_begin(c);
-	while (json_object_next(c, &member)) {
-		if (json_take(c, &value) != 0)
-			return;
-		for (int i = 0; i < 4; i++)
-			if (json_name_is(member, names[i]))
-				text[i] = reply_bare(value);
-	}
+	reply_members(c, names, text);
 	printf("%-32.*s %10.*s %14.*s %14.*s %10.*s\n", (int)topic.len, (const char *)topic.ptr,
 	       (int)text[0].len, (const char *)text[0].ptr, (int)text[1].len, (const char *)text[1].ptr,
 	       (int)text[2].len, (const char *)text[2].ptr, (int)text[3].len, (const char *)text[3].ptr);
@@ -289,7 +200,7 @@ static int show_part(const struct args *args, const char *behind,
 	struct client_reply r;
 	struct buf target;
 
-	group_target(&target, args->operands[0], behind);
+	reply_target(&target, "/v1/groups/", args->operands[0], behind);
 	int code = reply_call(args, HTTP_GET, buf_slice(&target), slice_null(), &r);
 	if (!code)
 		code = print(args, buf_slice(&r.content));
@@ -335,7 +246,7 @@ static int run_reset(const struct args *args)
 	if (topics)
 		put_topics(&body, topics);
 	json_put_close(&body, '}');
-	group_target(&target, args->operands[0], "/offsets");
+	reply_target(&target, "/v1/groups/", args->operands[0], "/offsets");
 	int code = reply_call(args, HTTP_PUT, buf_slice(&target), buf_slice(&body), &r);
 	if (!code)
 		code = print_offsets(args, buf_slice(&r.content));
@@ -345,29 +256,14 @@ static int run_reset(const struct args *args)
 	return code;
 }
 
-/* On a terminal only: a script has said what it wants. */
-static bool is_sure(const struct args *args)
-{
-	char answer[1100] = "";
-
-	if (args_has(args, "yes") || !isatty(STDIN_FILENO) || !isatty(STDERR_FILENO))
-		return true;
-	fprintf(stderr,
-		"This deletes group %s with its offsets. Type its name to go on: ", args->operands[0]);
-	if (!fgets(answer, sizeof(answer), stdin))
-		return false;
-	answer[strcspn(answer, "\r\n")] = 0;
-	return strcmp(answer, args->operands[0]) == 0;
-}
-
 static int run_delete(const struct args *args)
 {
 	struct client_reply r;
 	struct buf target;
 
-	if (!is_sure(args))
+	if (!reply_is_sure(args, "group", "its offsets"))
 		return cli_fail("nothing was deleted");
-	group_target(&target, args->operands[0], "");
+	reply_target(&target, "/v1/groups/", args->operands[0], "");
 	int code = reply_call(args, HTTP_DELETE, buf_slice(&target), slice_null(), &r);
 	if (!code)
 		cli_say("group %s is deleted", args->operands[0]);

@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/say.h"
 #include "json/json.h"
@@ -34,6 +35,28 @@ int reply_call(const struct args *args, enum http_method method, struct slice ta
 			problem.detail);
 }
 
+void reply_target(struct buf *target, const char *before, const char *name, const char *behind)
+{
+	buf_init(target, 64u << 10);
+	buf_append_str(target, before);
+	http_percent_append(target, slice_str(name));
+	buf_append_str(target, behind);
+}
+
+bool reply_is_sure(const struct args *args, const char *kind, const char *what)
+{
+	const char *name = args->operands[0];
+	char answer[1100] = "";
+
+	if (args_has(args, "yes") || !isatty(STDIN_FILENO) || !isatty(STDERR_FILENO))
+		return true;
+	fprintf(stderr, "This deletes %s %s with %s. Type its name to go on: ", kind, name, what);
+	if (!fgets(answer, sizeof(answer), stdin))
+		return false;
+	answer[strcspn(answer, "\r\n")] = 0;
+	return strcmp(answer, name) == 0;
+}
+
 static int print_raw(struct slice content)
 {
 	fwrite(content.ptr, 1, content.len, stdout);
@@ -49,6 +72,25 @@ struct slice reply_bare(struct json_value v)
 	bool quoted = v.kind == JSON_STRING && !memchr(v.raw.ptr, '\\', v.raw.len);
 
 	return quoted ? slice_make(v.raw.ptr + 1, v.raw.len - 2) : v.raw;
+}
+
+void reply_members(struct json_cursor *c, const char *const *names, struct slice *text)
+{
+	struct json_value value;
+	struct slice member;
+
+	for (int i = 0; names[i]; i++)
+		text[i] = SLICE_LIT("?");
+	json_object_begin(c);
+	while (json_object_next(c, &member)) {
+		if (json_take(c, &value) != 0)
+			return;
+		for (int i = 0; names[i]; i++)
+			if (json_name_is(member, names[i]))
+				text[i] = value.kind == JSON_ARRAY || value.kind == JSON_OBJECT ?
+						  SLICE_LIT("-") :
+						  reply_bare(value);
+	}
 }
 
 static void print_members(struct json_cursor *c, const char *prefix);

@@ -17,4 +17,19 @@ int reply_print(const struct args *args, struct slice content);
 /* A scalar without its quotes; text with escapes stays as it was written. */
 struct slice reply_bare(struct json_value v);
 
+/*
+ * Takes the object that is next: the members of these names (ended by NULL) as text, in their order: "?" for
+ * one that is not there, "-" for one that is a list or an object.
+ */
+void reply_members(struct json_cursor *c, const char *const *names, struct slice *text);
+
+/* Inits target: "/v1/topics/", the name encoded, "/trim". The caller ends it. */
+void reply_target(struct buf *target, const char *before, const char *name, const char *behind);
+
+/*
+ * Asks who deletes a `kind` ("topic"), and `what` ("all its records") with it, to type its name. On a terminal only:
+ * a script has said what it wants. So has --yes.
+ */
+bool reply_is_sure(const struct args *args, const char *kind, const char *what);
+
 #endif

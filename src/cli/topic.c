@@ -5,6 +5,7 @@
 
 #include "cli/client.h"
 #include "cli/commands.h"
+#include "cli/listing.h"
 #include "cli/reply.h"
 #include "cli/say.h"
 #include "conf/conf.h"
@@ -57,6 +58,10 @@ static const struct cli_option create_options[] = {
 	 .words = "create append"},
 	{.name = "max-message-bytes", .value = "SIZE", .doc = "largest batch of a Kafka producer, 1048588"},
 	{.name = "segment-bytes", .value = "SIZE", .doc = "size of a segment; or auto"},
+	{.name = "dead-retention",
+	 .value = "DURATION",
+	 .doc = "retention of its dead letters, 30d; or forever"},
+	{.name = "dead-max-bytes", .value = "SIZE", .doc = "of dead letters, to alert at, 1GiB"},
 	{.name = "json", .doc = "print the server's JSON"},
 	{0},
 };
@@ -153,119 +158,28 @@ const struct command command_topic = {
 	.children = children,
 };
 
-/* ---- requests ---- */
-
-static void topic_target(struct buf *target, const char *topic, const char *behind)
-{
-	buf_init(target, 64u << 10);
-	buf_append_str(target, "/v1/topics/");
-	http_percent_append(target, slice_str(topic));
-	buf_append_str(target, behind);
-}
-
 /* ---- list ---- */
 
-static void print_topic_row(struct json_cursor *c)
+static void print_row(struct json_cursor *c)
 {
-	struct json_value name = {0}, partitions = {0}, retention = {0};
-	struct slice member;
+	static const char *const names[] = {"name", "partitions", "retention", NULL};
+	struct slice text[3];
 
-	json_object_begin(c);
-	while (json_object_next(c, &member)) {
-		if (json_name_is(member, "name"))
-			json_take(c, &name);
-		else if (json_name_is(member, "partitions"))
-			json_take(c, &partitions);
-		else if (json_name_is(member, "retention"))
-			json_take(c, &retention);
-		else
-			json_skip(c);
-	}
-	struct slice text[3] = {name.raw.ptr ? reply_bare(name) : slice_str("?"),
-				partitions.raw.ptr ? reply_bare(partitions) : slice_str("?"),
-				retention.raw.ptr ? reply_bare(retention) : slice_str("?")};
-	/* `partitions` may come as the list of them: then the topic's show has more. */
-	if (partitions.kind == JSON_ARRAY || partitions.kind == JSON_OBJECT)
-		text[1] = slice_str("-");
+	reply_members(c, names, text);
 	printf("%-32.*s %10.*s %10.*s\n", (int)text[0].len, (const char *)text[0].ptr, (int)text[1].len,
 	       (const char *)text[1].ptr, (int)text[2].len, (const char *)text[2].ptr);
 }
 
-struct listing {
-	struct buf next; /* the page to ask for; empty: the first, or none */
-	uint32_t printed;
-	bool json;
-};
-
-static void print_topic(struct listing *l, struct json_cursor *c)
-{
-	struct json_value value;
-
-	if (!l->json)
-		print_topic_row(c);
-	else if (json_take(c, &value) == 0)
-		printf("%s%.*s", l->printed ? "," : "", (int)value.raw.len, (const char *)value.raw.ptr);
-	l->printed++;
-}
-
-static int print_page(struct listing *l, struct slice content)
-{
-	struct json_value value;
-	struct json_cursor c;
-	struct slice name;
-
-	buf_clear(&l->next);
-	json_cursor_init(&c, content);
-	json_object_begin(&c);
-	while (json_object_next(&c, &name)) {
-		if (json_name_is(name, "next") && json_take(&c, &value) == 0) {
-			if (value.kind == JSON_STRING)
-				buf_append_slice(&l->next, reply_bare(value));
-		} else if (json_name_is(name, "topics") && json_peek(&c) == JSON_ARRAY) {
-			json_array_begin(&c);
-			while (json_array_next(&c))
-				print_topic(l, &c);
-		} else {
-			json_skip(&c);
-		}
-	}
-	return json_end(&c) == 0 ? CLI_DONE : cli_fail("the server's answer is not a list of topics");
-}
-
-/* The head is printed when there is an answer: a failure leaves stdout empty. */
-static int list_page(const struct args *args, struct listing *l, bool first)
-{
-	struct client_reply r;
-	struct buf target;
-
-	buf_init(&target, 64u << 10);
-	buf_append_str(&target, "/v1/topics");
-	if (!first)
-		client_query(&target, "after", buf_slice(&l->next));
-	int code = reply_call(args, HTTP_GET, buf_slice(&target), slice_null(), &r);
-	if (!code && first && l->json)
-		printf("{\"topics\":[");
-	else if (!code && first && isatty(STDOUT_FILENO))
-		printf("%-32s %10s %10s\n", "NAME", "PARTITIONS", "RETENTION");
-	if (!code)
-		code = print_page(l, buf_slice(&r.content));
-	client_reply_fini(&r);
-	buf_fini(&target);
-	return code;
-}
-
 static int run_list(const struct args *args)
 {
-	struct listing l = {.json = args_has(args, "json")};
+	static const struct listing topics = {
+		.target = "/v1/topics",
+		.member = "topics",
+		.head = "NAME                             PARTITIONS  RETENTION",
+		.print_row = print_row,
+	};
 
-	buf_init(&l.next, 4096);
-	int code = list_page(args, &l, true);
-	while (code == CLI_DONE && l.next.len > 0)
-		code = list_page(args, &l, false);
-	if (code == CLI_DONE && l.json)
-		printf("],\"next\":null}\n");
-	buf_fini(&l.next);
-	return code || cli_flush() ? code : CLI_FAILED;
+	return listing_run(args, &topics);
 }
 
 /* ---- the others ---- */
@@ -275,7 +189,7 @@ static int run_show(const struct args *args)
 	struct client_reply r;
 	struct buf target;
 
-	topic_target(&target, args->operands[0], "");
+	reply_target(&target, "/v1/topics/", args->operands[0], "");
 	int code = reply_call(args, HTTP_GET, buf_slice(&target), slice_null(), &r);
 	if (!code)
 		code = reply_print(args, buf_slice(&r.content));
@@ -302,6 +216,8 @@ static const struct {
 	{"timestamps", "timestamps"},
 	{"max-message-bytes", "max_message_bytes"},
 	{"segment-bytes", "segment_bytes"},
+	{"dead-retention", "dead_letters.retention"},
+	{"dead-max-bytes", "dead_letters.max_bytes"},
 };
 
 /* "compaction.max_lag" goes into the object of its section, which is left open for the next one of it. */
@@ -358,7 +274,7 @@ static int run_create(const struct args *args)
 		buf_fini(&body);
 		return cli_misuse("%s", fault.text);
 	}
-	topic_target(&target, args->operands[0], "");
+	reply_target(&target, "/v1/topics/", args->operands[0], "");
 	int code = reply_call(args, HTTP_PUT, buf_slice(&target), buf_slice(&body), &r);
 	if (!code)
 		code = reply_print(args, buf_slice(&r.content));
@@ -368,29 +284,14 @@ static int run_create(const struct args *args)
 	return code;
 }
 
-/* On a terminal only: a script has said what it wants. */
-static bool is_sure(const struct args *args)
-{
-	char answer[250] = "";
-
-	if (args_has(args, "yes") || !isatty(STDIN_FILENO) || !isatty(STDERR_FILENO))
-		return true;
-	fprintf(stderr, "This deletes topic %s with all its records and cursors. Type its name to go on: ",
-		args->operands[0]);
-	if (!fgets(answer, sizeof(answer), stdin))
-		return false;
-	answer[strcspn(answer, "\r\n")] = 0;
-	return strcmp(answer, args->operands[0]) == 0;
-}
-
 static int run_delete(const struct args *args)
 {
 	struct client_reply r;
 	struct buf target;
 
-	if (!is_sure(args))
+	if (!reply_is_sure(args, "topic", "all its records and cursors"))
 		return cli_fail("nothing was deleted");
-	topic_target(&target, args->operands[0], "");
+	reply_target(&target, "/v1/topics/", args->operands[0], "");
 	int code = reply_call(args, HTTP_DELETE, buf_slice(&target), slice_null(), &r);
 	if (!code)
 		cli_say("topic %s is deleted", args->operands[0]);
@@ -412,7 +313,7 @@ static int run_trim(const struct args *args)
 	json_put_name(&body, "before");
 	json_put_string_lossy(&body, slice_str(before));
 	json_put_close(&body, '}');
-	topic_target(&target, args->operands[0], "/trim");
+	reply_target(&target, "/v1/topics/", args->operands[0], "/trim");
 	int code = reply_call(args, HTTP_POST, buf_slice(&target), buf_slice(&body), &r);
 	if (!code && r.content.len > 0)
 		code = reply_print(args, buf_slice(&r.content));

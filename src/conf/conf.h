@@ -59,6 +59,8 @@ struct conf_topic {
 	int64_t timestamps;               /* enum conf_timestamps */
 	int64_t max_message_bytes;        /* 1 048 588 */
 	int64_t segment_bytes;            /* 0: as log.segment_bytes */
+	int64_t dead_retention_ms;        /* 30 d; -1 for ever */
+	int64_t dead_max_bytes;           /* 1 GiB; -1: no alert */
 	bool auto_create;                 /* of topic_defaults alone */
 };
 

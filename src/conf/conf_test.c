@@ -315,7 +315,7 @@ static const struct {
 	{"topics: [{name: a b}]\n",
 	 "f:1:17: topics[0].name: \"a b\": expected 1 to 249 of a-z, A-Z, 0-9, '.', '_' and '-'\n"},
 	{"topics: [{name: a, auto_create: true}]\n",
-	 "f:1:20: unknown key \"auto_create\" in topics[a]: expected one of name, partitions, retention, retention_bytes, durability, cleanup, compaction, recompress_after, segment_bytes, timestamps, max_message_bytes, idempotency\n"},
+	 "f:1:20: unknown key \"auto_create\" in topics[a]: expected one of name, partitions, retention, retention_bytes, durability, cleanup, compaction, recompress_after, segment_bytes, timestamps, max_message_bytes, idempotency, dead_letters\n"},
 	{"topics: {name: a}\n", "f:1:9: topics: expected a list, each item a mapping: - { name: NAME }\n"},
 	{"topics: [{name: a, partitions: 10001}]\n",
 	 "f:1:32: topics[a].partitions: \"10001\": expected a whole number from 1 to 10000\n"},
@@ -516,7 +516,7 @@ static void a_topic_takes_the_keys_of_the_file(void **state)
 		buf_slice(&out),
 		"\"partitions\":12,\"retention\":\"forever\",\"retention_bytes\":\"unlimited\",\"durability\":\"fsync\","
 		"\"cleanup\":\"delete\",\"compaction\":{\"dirty_percent\":50,\"max_lag\":\"1d\",\"min_lag\":\"0\",\"tombstone_retention\":\"1d\"},"
-		"\"recompress_after\":\"never\",\"segment_bytes\":\"auto\",\"timestamps\":\"create\",\"max_message_bytes\":\"1048588\",\"idempotency\":{\"ttl\":\"90s\"}"));
+		"\"recompress_after\":\"never\",\"segment_bytes\":\"auto\",\"timestamps\":\"create\",\"max_message_bytes\":\"1048588\",\"idempotency\":{\"ttl\":\"90s\"},\"dead_letters\":{\"retention\":\"30d\",\"max_bytes\":\"1GiB\"}"));
 	buf_fini(&out);
 	assert_int_equal(conf_topic_set(&t, SLICE_LIT("retnetion"), SLICE_LIT("1d"), &fault),
 			 ERR_BAD_TOPIC_CONFIG);

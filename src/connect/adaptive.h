@@ -33,8 +33,8 @@ struct adaptive_expert {
 /* For the functions below alone. About 700 bytes. */
 struct adaptive {
 	int64_t min_ms, max_ms;
-	int64_t not_before_ms; /* the source said so */
-	int64_t spread_ms;     /* least distance while its quota lasts ... */
+	int64_t not_before_ms;   /* the source said so */
+	int64_t spread_ms;       /* least distance while its quota lasts ... */
 	int64_t spread_until_ms; /* ... until then */
 	struct adaptive_expert experts[ADAPTIVE_EXPERTS];
 	double bin_count[ADAPTIVE_BINS], bin_span_s[ADAPTIVE_BINS];

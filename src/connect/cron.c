@@ -26,15 +26,17 @@ static const char *const day_names[] = {"sun", "mon", "tue", "wed", "thu", "fri"
 
 enum { MINUTE, HOUR, DAY, MONTH, WEEKDAY, FIELDS };
 static const struct field fields[FIELDS] = {
-	{"minute", 0, 59, NULL},	    {"hour", 0, 23, NULL},	   {"day of month", 1, 31, NULL},
-	{"month", 1, 12, month_names}, {"day of week", 0, 7, day_names},
+	{"minute", 0, 59, NULL},          {"hour", 0, 23, NULL},
+	{"day of month", 1, 31, NULL},    {"month", 1, 12, month_names},
+	{"day of week", 0, 7, day_names},
 };
 
 static const struct {
 	const char *name, *means;
 } shorthands[] = {
-	{"@hourly", "0 * * * *"},   {"@daily", "0 0 * * *"},	{"@midnight", "0 0 * * *"}, {"@weekly", "0 0 * * 0"},
-	{"@monthly", "0 0 1 * *"}, {"@yearly", "0 0 1 1 *"}, {"@annually", "0 0 1 1 *"},
+	{"@hourly", "0 * * * *"},   {"@daily", "0 0 * * *"},   {"@midnight", "0 0 * * *"},
+	{"@weekly", "0 0 * * 0"},   {"@monthly", "0 0 1 * *"}, {"@yearly", "0 0 1 1 *"},
+	{"@annually", "0 0 1 1 *"},
 };
 
 /* ---- the calendar (Howard Hinnant's days_from_civil: years begin in March) ---- */
@@ -117,16 +119,19 @@ static int parse_value(const struct field *f, struct slice text, int *out, struc
 		return 0;
 	}
 	if (!slice_to_u64(text, &n))
-		return bad(fault, f, text, "a number, *, a range such as 1-5, a step such as */5, or a list of them is right");
+		return bad(fault, f, text,
+			   "a number, *, a range such as 1-5, a step such as */5, or a list of them is right");
 	if (n < (uint64_t)f->min || n > (uint64_t)f->max)
-		return fault_set(fault, ERR_BAD_CONFIG, "the %s of a cron time is %llu: it goes from %d to %d", f->name,
+		return fault_set(fault, ERR_BAD_CONFIG,
+				 "the %s of a cron time is %llu: it goes from %d to %d", f->name,
 				 (unsigned long long)n, f->min, f->max);
 	*out = (int)n;
 	return 0;
 }
 
 /* `*`, `a` or `a-b`; *single where it is one value. */
-static int parse_range(const struct field *f, struct slice text, int *low, int *high, bool *single, struct fault *fault)
+static int parse_range(const struct field *f, struct slice text, int *low, int *high, bool *single,
+		       struct fault *fault)
 {
 	struct slice to, from = cut(text, '-', &to);
 	int rc;
@@ -169,7 +174,8 @@ static int parse_item(const struct field *f, struct slice text, uint64_t *bits, 
 		if (single)
 			return bad(fault, f, text, "a step needs a range or *, such as 5-59/15");
 		if (step > (uint64_t)(high - low))
-			return bad(fault, f, text, "the step is longer than its range, it would give the first value alone");
+			return bad(fault, f, text,
+				   "the step is longer than its range, it would give the first value alone");
 	}
 	for (int i = low; i <= high; i += (int)step)
 		*bits |= (uint64_t)1 << i;
@@ -217,9 +223,11 @@ static int expand_shorthand(struct slice *text, struct fault *fault)
 		}
 	}
 	if (slice_eq_nocase(trimmed, SLICE_LIT("@reboot")))
-		return fault_set(fault, ERR_BAD_CONFIG, "@reboot is not a time; at_start: true is what it means");
-	return fault_set(fault, ERR_BAD_CONFIG,
-			 "a cron time with @ is @hourly, @daily, @midnight, @weekly, @monthly, @yearly or @annually");
+		return fault_set(fault, ERR_BAD_CONFIG,
+				 "@reboot is not a time; at_start: true is what it means");
+	return fault_set(
+		fault, ERR_BAD_CONFIG,
+		"a cron time with @ is @hourly, @daily, @midnight, @weekly, @monthly, @yearly or @annually");
 }
 
 /* The longest that a month of the set can be. */
@@ -243,8 +251,9 @@ int cron_parse(struct slice text, struct cron *out, struct fault *fault)
 	for (int i = 0; !rc && i < FIELDS; i++) {
 		struct slice word = next_word(&text);
 		if (!word.len)
-			return fault_set(fault, ERR_BAD_CONFIG,
-					 "a cron time has five fields: minute hour day-of-month month day-of-week");
+			return fault_set(
+				fault, ERR_BAD_CONFIG,
+				"a cron time has five fields: minute hour day-of-month month day-of-week");
 		starred[i] = word.ptr[0] == '*';
 		rc = parse_field(&fields[i], word, &bits[i], fault);
 	}
@@ -260,7 +269,8 @@ int cron_parse(struct slice text, struct cron *out, struct fault *fault)
 			     .weekdays = (uint8_t)((bits[WEEKDAY] | bits[WEEKDAY] >> 7) & 0x7f),
 			     .either_day = !starred[DAY] && !starred[WEEKDAY]};
 	if (!has_such_day(out))
-		return fault_set(fault, ERR_BAD_CONFIG, "the cron time never comes: none of its months has such a day");
+		return fault_set(fault, ERR_BAD_CONFIG,
+				 "the cron time never comes: none of its months has such a day");
 	return 0;
 }
 

@@ -16,10 +16,10 @@
 struct cron {
 	uint64_t minutes; /* bit n: n fits */
 	uint32_t hours;
-	uint32_t days; /* of the month, bits 1 to 31 */
-	uint16_t months; /* bits 1 to 12 */
+	uint32_t days;    /* of the month, bits 1 to 31 */
+	uint16_t months;  /* bits 1 to 12 */
 	uint8_t weekdays; /* bit 0 is Sunday */
-	bool either_day; /* both days are restricted: one of them is enough */
+	bool either_day;  /* both days are restricted: one of them is enough */
 };
 
 #define CRON_NEVER INT64_MAX

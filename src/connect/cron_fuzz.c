@@ -20,7 +20,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		int64_t next = cron_next(&c, at);
 		CHECK(next > at && next != CRON_NEVER && next % 60 == 0);
 		struct cron_date d = cron_date(next / 86400);
-		CHECK((c.months >> d.month & 1) && (c.minutes >> next / 60 % 60 & 1) && (c.hours >> next / 3600 % 24 & 1));
+		CHECK((c.months >> d.month & 1) && (c.minutes >> next / 60 % 60 & 1) &&
+		      (c.hours >> next / 3600 % 24 & 1));
 		CHECK(cron_next(&c, next - 1) == next);
 		at = next;
 	}

@@ -139,8 +139,8 @@ static void tells_the_hourly_ones(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(finds_the_next_time), cmocka_unit_test(says_what_is_wrong),
-		cmocka_unit_test(knows_the_calendar),  cmocka_unit_test(ends_with_the_year_9999),
+		cmocka_unit_test(finds_the_next_time),   cmocka_unit_test(says_what_is_wrong),
+		cmocka_unit_test(knows_the_calendar),    cmocka_unit_test(ends_with_the_year_9999),
 		cmocka_unit_test(tells_the_hourly_ones),
 	};
 

@@ -88,7 +88,8 @@ static bool parse_clock(struct slice text, int32_t *minute)
 	struct slice minutes, hours = cut(text, ':', &minutes);
 	uint64_t h, m;
 
-	if (hours.len != 2 || minutes.len != 2 || !slice_to_u64(hours, &h) || !slice_to_u64(minutes, &m) || m > 59)
+	if (hours.len != 2 || minutes.len != 2 || !slice_to_u64(hours, &h) || !slice_to_u64(minutes, &m) ||
+	    m > 59)
 		return false;
 	*minute = (int32_t)(h * 60 + m);
 	return *minute <= 1440;
@@ -143,16 +144,19 @@ static int parse_blackouts(const struct schedule_options *o, struct week *w, str
 {
 	memset(w, 0, sizeof(*w));
 	if (o->blackout_count > SCHEDULE_BLACKOUTS_MAX)
-		return fault_set(fault, ERR_BAD_CONFIG, "there are at most %u blackout windows", SCHEDULE_BLACKOUTS_MAX);
+		return fault_set(fault, ERR_BAD_CONFIG, "there are at most %u blackout windows",
+				 SCHEDULE_BLACKOUTS_MAX);
 	for (uint32_t i = 0; i < o->blackout_count; i++) {
 		struct slice text = o->blackouts[i];
 		if (!parse_blackout(text, w))
-			return fault_set(fault, ERR_BAD_CONFIG,
-					 "a blackout window is days, times or both, such as Mon-Fri 09:00-17:00, not '%.*s'",
-					 (int)(text.len > 60 ? 60 : text.len), text.ptr ? (const char *)text.ptr : "");
+			return fault_set(
+				fault, ERR_BAD_CONFIG,
+				"a blackout window is days, times or both, such as Mon-Fri 09:00-17:00, not '%.*s'",
+				(int)(text.len > 60 ? 60 : text.len), text.ptr ? (const char *)text.ptr : "");
 	}
 	if (!memchr(w->minutes, 0, WEEK_MINUTES))
-		return fault_set(fault, ERR_BAD_CONFIG, "the blackout windows leave no time of the week to run in");
+		return fault_set(fault, ERR_BAD_CONFIG,
+				 "the blackout windows leave no time of the week to run in");
 	return 0;
 }
 
@@ -278,7 +282,8 @@ static int64_t slot_after(const struct schedule *s, int64_t wall_ms)
 /* The end of the dark range that a wall time is in, in seconds from it; 0 where it is light. */
 static int64_t dark_for(const struct schedule *s, int64_t wall)
 {
-	int64_t second = ((wall + 4 * 86400) % (7 * 86400) + 7 * 86400) % (7 * 86400); /* 1970 began on a Thursday */
+	int64_t second =
+		((wall + 4 * 86400) % (7 * 86400) + 7 * 86400) % (7 * 86400); /* 1970 began on a Thursday */
 	const struct range *last = s->dark + s->dark_count - 1;
 
 	for (uint32_t i = 0; i < s->dark_count; i++) {
@@ -337,7 +342,8 @@ static int64_t cron_run_of(const struct schedule *s, int64_t slot)
  * The next slot of a cron time. Behind the mark, as long as the clock is; else
  * see the note on top: `again` is the first slot that may come once more.
  */
-static int64_t cron_slot(const struct schedule *s, const struct schedule_state *state, struct schedule_now now)
+static int64_t cron_slot(const struct schedule *s, const struct schedule_state *state,
+			 struct schedule_now now)
 {
 	int64_t slot = slot_after(s, state->taken_ms);
 
@@ -405,16 +411,19 @@ static void resume_interval(const struct schedule *s, struct schedule_state *sta
 	state->due_at_ms = now.elapsed_ms + left;
 }
 
-void schedule_start(const struct schedule *s, struct schedule_state *state, struct slice saved, struct schedule_now now)
+void schedule_start(const struct schedule *s, struct schedule_state *state, struct slice saved,
+		    struct schedule_now now)
 {
 	struct wire_reader r = wire_reader_make(saved);
 	uint8_t head = wire_u8(&r);
-	int64_t taken = (int64_t)wire_u64(&r), distance = (int64_t)wire_u64(&r), interval = (int64_t)wire_u64(&r);
+	int64_t taken = (int64_t)wire_u64(&r), distance = (int64_t)wire_u64(&r),
+		interval = (int64_t)wire_u64(&r);
 
 	start_anew(s, state, now);
 	if (s->at_start)
 		state->start_at_ms = now.elapsed_ms;
-	if (r.bad || wire_left(&r) || head != (SAVED_VERSION | (uint8_t)s->kind) || taken < 0 || taken > INT64_MAX / 4)
+	if (r.bad || wire_left(&r) || head != (SAVED_VERSION | (uint8_t)s->kind) || taken < 0 ||
+	    taken > INT64_MAX / 4)
 		return;
 	if (!s->at_start)
 		state->start_at_ms = SCHEDULE_NEVER;
@@ -464,7 +473,8 @@ void schedule_begin(const struct schedule *s, struct schedule_state *state, stru
 void schedule_end(const struct schedule *s, struct schedule_state *state, struct schedule_now now)
 {
 	state->running = false;
-	if (s->overlap == SCHEDULE_QUEUE || s->kind == SCHEDULE_MANUAL || next_run(s, state, now) > now.wall_ms)
+	if (s->overlap == SCHEDULE_QUEUE || s->kind == SCHEDULE_MANUAL ||
+	    next_run(s, state, now) > now.wall_ms)
 		return;
 	if (s->kind == SCHEDULE_ADAPTIVE) /* it was slow: the least distance from its end on */
 		state->due_at_ms = now.elapsed_ms + s->every_ms;

@@ -43,12 +43,12 @@ enum schedule_overlap {
 
 struct schedule_options {
 	enum schedule_kind kind;
-	int64_t every_ms;       /* SCHEDULE_EVERY: above 0 */
-	int64_t every_min_ms;   /* SCHEDULE_ADAPTIVE: above 0 ... */
-	int64_t every_max_ms;   /* ... and not below */
-	struct slice cron;      /* SCHEDULE_CRON, borrowed */
+	int64_t every_ms;        /* SCHEDULE_EVERY: above 0 */
+	int64_t every_min_ms;    /* SCHEDULE_ADAPTIVE: above 0 ... */
+	int64_t every_max_ms;    /* ... and not below */
+	struct slice cron;       /* SCHEDULE_CRON, borrowed */
 	const struct zone *zone; /* for cron and blackouts, kept; NULL: UTC */
-	int64_t jitter_ms;      /* each slot is run up to so much later, by its own draw */
+	int64_t jitter_ms;       /* each slot is run up to so much later, by its own draw */
 	enum schedule_overlap overlap;
 	/* "Mon-Fri 09:00-17:00", "Sat,Sun", "22:00-06:00": days and times, either may be missing. Borrowed. */
 	const struct slice *blackouts;

@@ -53,11 +53,16 @@ struct simple {
 };
 
 static const struct simple simples[] = {
-	{"*/5 * * * *", 5, 0, 0, 23, 1, -1, -1, -1, true},  {"30 * * * *", 0, 30, 0, 23, 1, -1, -1, -1, true},
-	{"0 * * * *", 0, 0, 0, 23, 1, -1, -1, -1, true},    {"30 2 * * *", 0, 30, 2, 2, 1, -1, -1, -1, false},
-	{"0 0 * * *", 0, 0, 0, 0, 1, -1, -1, -1, false},    {"30 1 * * 0", 0, 30, 1, 1, 1, -1, -1, 0, false},
-	{"0 */2 * * *", 0, 0, 0, 23, 2, -1, -1, -1, false}, {"*/15 1-3 * * *", 15, 0, 1, 3, 1, -1, -1, -1, false},
-	{"0 12 30 12 *", 0, 0, 12, 12, 1, 30, 12, -1, false}, {"59 23 31 * *", 0, 59, 23, 23, 1, 31, -1, -1, false},
+	{"*/5 * * * *", 5, 0, 0, 23, 1, -1, -1, -1, true},
+	{"30 * * * *", 0, 30, 0, 23, 1, -1, -1, -1, true},
+	{"0 * * * *", 0, 0, 0, 23, 1, -1, -1, -1, true},
+	{"30 2 * * *", 0, 30, 2, 2, 1, -1, -1, -1, false},
+	{"0 0 * * *", 0, 0, 0, 0, 1, -1, -1, -1, false},
+	{"30 1 * * 0", 0, 30, 1, 1, 1, -1, -1, 0, false},
+	{"0 */2 * * *", 0, 0, 0, 23, 2, -1, -1, -1, false},
+	{"*/15 1-3 * * *", 15, 0, 1, 3, 1, -1, -1, -1, false},
+	{"0 12 30 12 *", 0, 0, 12, 12, 1, 30, 12, -1, false},
+	{"59 23 31 * *", 0, 59, 23, 23, 1, 31, -1, -1, false},
 };
 enum { SIMPLES = sizeof(simples) / sizeof(simples[0]) };
 
@@ -69,7 +74,8 @@ static bool simple_fits(const struct simple *s, int64_t wall)
 	assert_non_null(gmtime_r(&t, &tm));
 	if (s->minute_step ? tm.tm_min % s->minute_step : tm.tm_min != s->minute)
 		return false;
-	if (tm.tm_hour < s->hour_from || tm.tm_hour > s->hour_to || (tm.tm_hour - s->hour_from) % s->hour_step)
+	if (tm.tm_hour < s->hour_from || tm.tm_hour > s->hour_to ||
+	    (tm.tm_hour - s->hour_from) % s->hour_step)
 		return false;
 	return (s->day < 0 || tm.tm_mday == s->day) && (s->month < 0 || tm.tm_mon + 1 == s->month) &&
 	       (s->weekday < 0 || tm.tm_wday == s->weekday);
@@ -107,8 +113,9 @@ static void run_oracle(struct oracle *o)
 
 	assert_int_equal(zone_load(sys_kernel(), NULL, slice_str(o->zone), &z, NULL), 0);
 	for (int i = 0; i < SIMPLES; i++) {
-		o->schedules[i] = make((struct schedule_options){
-			.kind = SCHEDULE_CRON, .cron = slice_str(simples[i].text), .zone = z});
+		o->schedules[i] = make((struct schedule_options){.kind = SCHEDULE_CRON,
+								 .cron = slice_str(simples[i].text),
+								 .zone = z});
 		o->next[i] = schedule_run_after(o->schedules[i], o->from * 1000) / 1000;
 	}
 	setenv("TZ", o->zone, 1);
@@ -143,15 +150,19 @@ static void runs_as_an_oracle_that_steps_minutes(void **state)
 		const char *zone;
 		int from, to;
 	} rows[] = {
-		{"America/New_York", 2026, 2027}, {"Europe/Berlin", 2038, 2039},  {"Australia/Lord_Howe", 2026, 2027},
-		{"Pacific/Apia", 2011, 2012},	  {"Asia/Kathmandu", 1985, 1986}, {"America/Sao_Paulo", 2018, 2019},
-		{"Africa/Casablanca", 2026, 2026}, {"Europe/Moscow", 2014, 2014}, {"Asia/Gaza", 2011, 2011},
-		{"Pacific/Kwajalein", 1993, 1993}, {"Antarctica/Troll", 2026, 2026},
+		{"America/New_York", 2026, 2027},    {"Europe/Berlin", 2038, 2039},
+		{"Australia/Lord_Howe", 2026, 2027}, {"Pacific/Apia", 2011, 2012},
+		{"Asia/Kathmandu", 1985, 1986},      {"America/Sao_Paulo", 2018, 2019},
+		{"Africa/Casablanca", 2026, 2026},   {"Europe/Moscow", 2014, 2014},
+		{"Asia/Gaza", 2011, 2011},           {"Pacific/Kwajalein", 1993, 1993},
+		{"Antarctica/Troll", 2026, 2026},
 	};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		struct oracle o = {.zone = rows[i].zone, .from = year(rows[i].from), .to = year(rows[i].to + 1)};
+		struct oracle o = {.zone = rows[i].zone,
+				   .from = year(rows[i].from),
+				   .to = year(rows[i].to + 1)};
 		run_oracle(&o);
 	}
 }
@@ -375,7 +386,9 @@ static void a_clock_that_jumps_ahead_runs_once(void **state)
 
 static void overlap_skips_or_queues_one(void **state)
 {
-	struct schedule_options o = {.kind = SCHEDULE_CRON, .cron = SLICE_LIT("*/5 * * * *"), .overlap = SCHEDULE_QUEUE};
+	struct schedule_options o = {.kind = SCHEDULE_CRON,
+				     .cron = SLICE_LIT("*/5 * * * *"),
+				     .overlap = SCHEDULE_QUEUE};
 	struct schedule *skip = make_cron("*/5 * * * *"), *queue = make(o);
 	struct life l;
 
@@ -394,8 +407,12 @@ static void overlap_skips_or_queues_one(void **state)
 /* No run in the dark; what fell into it comes once, when it ends. */
 static void blackouts_put_off_runs(void **state)
 {
-	static const struct slice dark[] = {SLICE_LIT("Mon-Fri 09:00-17:00"), SLICE_LIT("Sat 22:00-02:00"), SLICE_LIT("Sun 02:00-02:30")};
-	struct schedule_options o = {.kind = SCHEDULE_CRON, .cron = SLICE_LIT("30 */3 * * *"), .blackouts = dark, .blackout_count = 3};
+	static const struct slice dark[] = {SLICE_LIT("Mon-Fri 09:00-17:00"), SLICE_LIT("Sat 22:00-02:00"),
+					    SLICE_LIT("Sun 02:00-02:30")};
+	struct schedule_options o = {.kind = SCHEDULE_CRON,
+				     .cron = SLICE_LIT("30 */3 * * *"),
+				     .blackouts = dark,
+				     .blackout_count = 3};
 	struct schedule *s = make(o), *every;
 	struct life l;
 
@@ -406,14 +423,21 @@ static void blackouts_put_off_runs(void **state)
 		assert_int_equal(life_run(&l, 100), T0 + hours[i] * MINUTE);
 	while (l.wall < T0 + 5 * (int64_t)DAY + 21 * HOUR)
 		(void)life_run(&l, 100);
-	assert_int_equal(life_run(&l, 100), T0 + 6 * (int64_t)DAY + 150 * MINUTE); /* three windows in a row */
+	assert_int_equal(life_run(&l, 100),
+			 T0 + 6 * (int64_t)DAY + 150 * MINUTE); /* three windows in a row */
 	schedule_free(s);
 
-	o = (struct schedule_options){.kind = SCHEDULE_EVERY, .every_ms = 7 * MINUTE, .blackouts = dark, .blackout_count = 3, .jitter_ms = MINUTE, .seed = 9};
+	o = (struct schedule_options){.kind = SCHEDULE_EVERY,
+				      .every_ms = 7 * MINUTE,
+				      .blackouts = dark,
+				      .blackout_count = 3,
+				      .jitter_ms = MINUTE,
+				      .seed = 9};
 	every = make(o);
 	life_start(&l, every, T0);
 	for (int i = 0; i < 3000; i++) {
-		int64_t at = (life_run(&l, 100) - T0) % (7 * (int64_t)DAY), day = at / DAY, minute = at % DAY / MINUTE;
+		int64_t at = (life_run(&l, 100) - T0) % (7 * (int64_t)DAY), day = at / DAY,
+			minute = at % DAY / MINUTE;
 		assert_false(day < 5 && minute >= 540 && minute < 1020);
 		assert_false((day == 5 && minute >= 1320) || (day == 6 && minute < 150));
 	}
@@ -422,7 +446,12 @@ static void blackouts_put_off_runs(void **state)
 	/* What waited for the light does not come in step. */
 	int64_t runs[2];
 	for (uint64_t seed = 0; seed < 2; seed++) {
-		o = (struct schedule_options){.kind = SCHEDULE_CRON, .cron = SLICE_LIT("0 12 * * *"), .blackouts = dark, .blackout_count = 3, .jitter_ms = HOUR, .seed = seed + 1};
+		o = (struct schedule_options){.kind = SCHEDULE_CRON,
+					      .cron = SLICE_LIT("0 12 * * *"),
+					      .blackouts = dark,
+					      .blackout_count = 3,
+					      .jitter_ms = HOUR,
+					      .seed = seed + 1};
 		s = make(o);
 		runs[seed] = schedule_run_after(s, T0);
 		assert_true(runs[seed] >= T0 + 17 * HOUR && runs[seed] <= T0 + 18 * HOUR);
@@ -438,30 +467,45 @@ static void blackouts_follow_the_zone(void **state)
 
 	(void)state;
 	assert_int_equal(zone_load(sys_kernel(), NULL, SLICE_LIT("Europe/Berlin"), &z, NULL), 0);
-	struct schedule *s = make((struct schedule_options){
-		.kind = SCHEDULE_CRON, .cron = SLICE_LIT("0 1 * * *"), .zone = z, .blackouts = dark, .blackout_count = 1});
+	struct schedule *s = make((struct schedule_options){.kind = SCHEDULE_CRON,
+							    .cron = SLICE_LIT("0 1 * * *"),
+							    .zone = z,
+							    .blackouts = dark,
+							    .blackout_count = 1});
 	struct life l;
-	life_start(&l, s, 1774634400000);				 /* 2026-03-27 18:00 UTC */
-	assert_int_equal(life_run(&l, 1), 1774634400000 + 9 * HOUR);	 /* 28 March 04:00 +01 */
-	assert_int_equal(life_run(&l, 1), 1774634400000 + 32 * HOUR);	 /* 29 March 04:00 +02 */
+	life_start(&l, s, 1774634400000);                             /* 2026-03-27 18:00 UTC */
+	assert_int_equal(life_run(&l, 1), 1774634400000 + 9 * HOUR);  /* 28 March 04:00 +01 */
+	assert_int_equal(life_run(&l, 1), 1774634400000 + 32 * HOUR); /* 29 March 04:00 +02 */
 	schedule_free(s);
 	zone_free(z);
 }
 
 static void says_what_is_wrong(void **state)
 {
-	static const char *const bad[] = {"", "Mon-", "Mon 9-17", "Mon 09:00-09:00", "Mon 24:00-01:00", "09:00", "Mon-Fri 09:00-25:00",
-					  "Mon 09:00-17:00 x", "Monday", "25:00-26:00", "Mon,,Tue"};
+	static const char *const bad[] = {"",
+					  "Mon-",
+					  "Mon 9-17",
+					  "Mon 09:00-09:00",
+					  "Mon 24:00-01:00",
+					  "09:00",
+					  "Mon-Fri 09:00-25:00",
+					  "Mon 09:00-17:00 x",
+					  "Monday",
+					  "25:00-26:00",
+					  "Mon,,Tue"};
 	struct schedule *s;
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		struct slice text = slice_str(bad[i]);
-		struct schedule_options o = {.kind = SCHEDULE_MANUAL, .blackouts = &text, .blackout_count = 1};
+		struct schedule_options o = {.kind = SCHEDULE_MANUAL,
+					     .blackouts = &text,
+					     .blackout_count = 1};
 		if (schedule_new(&o, &s, NULL) != ERR_BAD_CONFIG)
 			fail_msg("'%s' is taken", bad[i]);
 	}
-	struct slice all[] = {SLICE_LIT("Mon-Sun")}, halves[] = {SLICE_LIT("06:00-18:00"), SLICE_LIT("18:00-06:00")};
+	struct slice all[] = {SLICE_LIT("Mon-Sun")},
+		     halves[] = {SLICE_LIT("06:00-18:00"), SLICE_LIT("18:00-06:00")};
 	struct schedule_options o = {.kind = SCHEDULE_MANUAL, .blackouts = all, .blackout_count = 1};
 	assert_int_equal(schedule_new(&o, &s, NULL), ERR_BAD_CONFIG);
 	o = (struct schedule_options){.kind = SCHEDULE_MANUAL, .blackouts = halves, .blackout_count = 2};
@@ -475,7 +519,10 @@ static void says_what_is_wrong(void **state)
 /* Each slot once, at its own delay, the same after a restart. */
 static void jitter_moves_runs_not_slots(void **state)
 {
-	struct schedule_options o = {.kind = SCHEDULE_CRON, .cron = SLICE_LIT("*/5 * * * *"), .jitter_ms = 20 * MINUTE, .seed = 4};
+	struct schedule_options o = {.kind = SCHEDULE_CRON,
+				     .cron = SLICE_LIT("*/5 * * * *"),
+				     .jitter_ms = 20 * MINUTE,
+				     .seed = 4};
 	struct schedule *s = make(o);
 	struct life l, other;
 	int64_t distinct = 0, last = -1;
@@ -545,7 +592,9 @@ static void an_adaptive_interval_is_what_it_is_told(void **state)
 static void rubbish_is_as_nothing(void **state)
 {
 	struct schedule *kinds[] = {make_every(1000), make_cron("0 * * * *"),
-				    make((struct schedule_options){.kind = SCHEDULE_ADAPTIVE, .every_min_ms = 5, .every_max_ms = 10})};
+				    make((struct schedule_options){.kind = SCHEDULE_ADAPTIVE,
+								   .every_min_ms = 5,
+								   .every_max_ms = 10})};
 	uint8_t bytes[SCHEDULE_STATE_BYTES + 1];
 	struct rand r;
 
@@ -557,8 +606,11 @@ static void rubbish_is_as_nothing(void **state)
 		for (size_t n = 0; n < sizeof(bytes); n++)
 			bytes[n] = rand_below(&r, 4) ? (uint8_t)rand_next(&r) : 0;
 		schedule_save(s, &(struct schedule_state){0}, (uint8_t[SCHEDULE_STATE_BYTES]){0});
-		bytes[0] = (uint8_t)(0x10 | (i % 3 == 0 ? SCHEDULE_EVERY : i % 3 == 1 ? SCHEDULE_CRON : SCHEDULE_ADAPTIVE));
-		schedule_start(s, &l.state, slice_make(bytes, SCHEDULE_STATE_BYTES + (i % 50 == 0)), life_now(&l));
+		bytes[0] = (uint8_t)(0x10 | (i % 3 == 0 ? SCHEDULE_EVERY :
+					     i % 3 == 1 ? SCHEDULE_CRON :
+							  SCHEDULE_ADAPTIVE));
+		schedule_start(s, &l.state, slice_make(bytes, SCHEDULE_STATE_BYTES + (i % 50 == 0)),
+			       life_now(&l));
 		int64_t wait = schedule_wait(s, &l.state, life_now(&l));
 		assert_true(wait >= 0);
 		if (i % 3 == 0)

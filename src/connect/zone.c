@@ -154,7 +154,8 @@ static bool parse_footer(struct slice s, struct footer *f)
 			return false;
 		f->dst_offset = -west;
 	}
-	return take(&t, ',') && take_rule(&t, &f->start) && take(&t, ',') && take_rule(&t, &f->end) && t.at == t.end;
+	return take(&t, ',') && take_rule(&t, &f->start) && take(&t, ',') && take_rule(&t, &f->end) &&
+	       t.at == t.end;
 }
 
 static bool is_leap(int64_t year)
@@ -172,8 +173,8 @@ static int64_t rule_day(const struct rule *r, int64_t year)
 	if (r->form == RULE_JULIAN) /* 29 February is never counted */
 		return first + r->day - 1 + (is_leap(year) && r->day >= 60);
 	int64_t month = cron_days((struct cron_date){year, r->month, 1});
-	int64_t next = r->month == 12 ? cron_days((struct cron_date){year + 1, 1, 1})
-				      : cron_days((struct cron_date){year, r->month + 1, 1});
+	int64_t next = r->month == 12 ? cron_days((struct cron_date){year + 1, 1, 1}) :
+					cron_days((struct cron_date){year, r->month + 1, 1});
 	int64_t weekday = ((month + 4) % 7 + 7) % 7; /* 1970-01-01 was a Thursday */
 	int64_t day = month + (r->day - weekday + 7) % 7 + (int64_t)(r->week - 1) * 7;
 	return day >= next ? day - 7 : day;
@@ -245,13 +246,15 @@ static bool read_header(struct wire_reader *r, struct counts *c)
 	c->times = wire_u32(r);
 	c->types = wire_u32(r);
 	c->chars = wire_u32(r);
-	return !r->bad && slice_eq_str(magic, "TZif") && (c->version == 0 || (c->version >= '2' && c->version <= '9'));
+	return !r->bad && slice_eq_str(magic, "TZif") &&
+	       (c->version == 0 || (c->version >= '2' && c->version <= '9'));
 }
 
 /* Bytes of the block behind a header whose times take `width` bytes. */
 static uint64_t block_bytes(const struct counts *c, uint64_t width)
 {
-	return c->times * (width + 1) + (uint64_t)c->types * 6 + c->chars + c->leap * (width + 4) + c->standard + c->utc;
+	return c->times * (width + 1) + (uint64_t)c->types * 6 + c->chars + c->leap * (width + 4) +
+	       c->standard + c->utc;
 }
 
 static int bad_file(struct fault *fault, const char *what)
@@ -269,7 +272,8 @@ static bool type_offset(struct slice types, uint32_t type, int32_t *out)
 }
 
 /* The changes of a block into z; width: bytes of a time. */
-static int read_changes(struct zone *z, struct wire_reader *r, const struct counts *c, size_t width, struct fault *fault)
+static int read_changes(struct zone *z, struct wire_reader *r, const struct counts *c, size_t width,
+			struct fault *fault)
 {
 	struct slice times = wire_bytes(r, c->times * width);
 	struct slice which = wire_bytes(r, c->times);
@@ -283,8 +287,8 @@ static int read_changes(struct zone *z, struct wire_reader *r, const struct coun
 	offset = z->first_offset;
 	for (uint32_t i = 0; i < c->times; i++) {
 		int32_t before = offset;
-		at = width == 8 ? (int64_t)wire_load_u64(times.ptr + i * width)
-				: (int32_t)wire_load_u32(times.ptr + i * width);
+		at = width == 8 ? (int64_t)wire_load_u64(times.ptr + i * width) :
+				  (int32_t)wire_load_u32(times.ptr + i * width);
 		if ((i && at <= last) || !type_offset(types, which.ptr[i], &offset))
 			return bad_file(fault, "its changes are not in order, or of a type that it has not");
 		last = at;
@@ -327,7 +331,8 @@ int zone_parse(struct slice file, struct zone **out, struct fault *fault)
 	}
 	if (c.leap)
 		return bad_file(fault, "it counts leap seconds, as those of right/ do");
-	if (c.times > ZONE_TRANSITIONS_MAX || !c.types || c.types > 256 || block_bytes(&c, width) > wire_left(&r))
+	if (c.times > ZONE_TRANSITIONS_MAX || !c.types || c.types > 256 ||
+	    block_bytes(&c, width) > wire_left(&r))
 		return bad_file(fault, "its tables do not fit into it");
 	struct zone *z = mem_zalloc(1, sizeof(*z) + c.times * sizeof(z->changes[0]));
 	if (!z)
@@ -370,7 +375,8 @@ static int read_file(const struct sys *sys, const char *path, struct buf *out)
 	return n < 0 ? (int)n : 0;
 }
 
-int zone_load(const struct sys *sys, const char *dir, struct slice name, struct zone **out, struct fault *fault)
+int zone_load(const struct sys *sys, const char *dir, struct slice name, struct zone **out,
+	      struct fault *fault)
 {
 	char path[512];
 	struct buf file;
@@ -383,14 +389,16 @@ int zone_load(const struct sys *sys, const char *dir, struct slice name, struct 
 	}
 	if (!is_zone_name(name))
 		return fault_set(fault, ERR_BAD_CONFIG, "a time zone is a name such as Europe/Berlin or UTC");
-	(void)snprintf(path, sizeof(path), "%s/%.*s", dir ? dir : "/usr/share/zoneinfo", (int)name.len, name.ptr);
+	(void)snprintf(path, sizeof(path), "%s/%.*s", dir ? dir : "/usr/share/zoneinfo", (int)name.len,
+		       name.ptr);
 	buf_init(&file, ZONE_FILE_BYTES_MAX);
 	rc = read_file(sys, path, &file);
 	if (buf_status(&file))
 		rc = ERR_NOMEM;
 	else if (rc)
-		rc = fault_set(fault, ERR_BAD_CONFIG, "there is no time zone %.*s (%s: %s); is tzdata installed?",
-			       (int)name.len, name.ptr, path, sys_error_text(rc));
+		rc = fault_set(fault, ERR_BAD_CONFIG,
+			       "there is no time zone %.*s (%s: %s); is tzdata installed?", (int)name.len,
+			       name.ptr, path, sys_error_text(rc));
 	else if ((rc = zone_parse(buf_slice(&file), out, &why)) == ERR_BAD_CONFIG)
 		rc = fault_set(fault, rc, "%s %s", path, why.text);
 	buf_fini(&file);

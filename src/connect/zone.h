@@ -37,7 +37,8 @@ int zone_parse(struct slice file, struct zone **out, struct fault *fault);
  * /usr/share/zoneinfo). "UTC" needs no file. 0; ERR_BAD_CONFIG with *fault
  * where there is no such name or the file is none; ERR_NOMEM. Returns owned.
  */
-int zone_load(const struct sys *sys, const char *dir, struct slice name, struct zone **out, struct fault *fault);
+int zone_load(const struct sys *sys, const char *dir, struct slice name, struct zone **out,
+	      struct fault *fault);
 
 /* Takes; NULL is allowed. */
 void zone_free(struct zone *z);

@@ -13,7 +13,8 @@ static void check_at(const struct zone *z, int64_t at)
 	CHECK(zone_first(z, reached) <= at && zone_first(z, reached + 1) > at);
 	CHECK(next > at);
 	if (next != ZONE_NEVER)
-		CHECK(zone_offset(z, next) != zone_offset(z, next - 1) && zone_offset(z, at) == zone_offset(z, next - 1));
+		CHECK(zone_offset(z, next) != zone_offset(z, next - 1) &&
+		      zone_offset(z, at) == zone_offset(z, next - 1));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

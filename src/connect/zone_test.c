@@ -14,10 +14,11 @@
 #include "base/wire.h"
 
 static const char *const names[] = {
-	"America/New_York", "Europe/Berlin",	"Europe/Dublin",    "Australia/Lord_Howe", "Pacific/Apia",
-	"Asia/Kathmandu",   "America/Sao_Paulo", "Africa/Casablanca", "Africa/Cairo",	   "Asia/Gaza",
-	"America/Nuuk",	    "Pacific/Chatham",	"Antarctica/Troll", "Asia/Kolkata",	   "Europe/Moscow",
-	"Asia/Manila",	    "America/Caracas",	"Asia/Pyongyang",   "Pacific/Kwajalein",   "Africa/Monrovia",
+	"America/New_York", "Europe/Berlin",  "Europe/Dublin",     "Australia/Lord_Howe",
+	"Pacific/Apia",     "Asia/Kathmandu", "America/Sao_Paulo", "Africa/Casablanca",
+	"Africa/Cairo",     "Asia/Gaza",      "America/Nuuk",      "Pacific/Chatham",
+	"Antarctica/Troll", "Asia/Kolkata",   "Europe/Moscow",     "Asia/Manila",
+	"America/Caracas",  "Asia/Pyongyang", "Pacific/Kwajalein", "Africa/Monrovia",
 };
 
 static struct zone *load(const char *name)
@@ -53,7 +54,8 @@ static void shows_what_the_c_library_shows(void **state)
 		setenv("TZ", names[i], 1);
 		tzset();
 		for (int n = 0; n < 5000; n++)
-			compare(z, names[i], (int64_t)rand_below(&r, (uint64_t)(last + 2208988800)) - 2208988800);
+			compare(z, names[i],
+				(int64_t)rand_below(&r, (uint64_t)(last + 2208988800)) - 2208988800);
 		for (int64_t at = -2208988800; (at = zone_next_change(z, at)) < last; changes++) {
 			assert_int_not_equal(zone_offset(z, at), zone_offset(z, at - 1));
 			compare(z, names[i], at - 1);
@@ -86,7 +88,8 @@ static void misses_no_change(void **state)
 /* By seconds, around each change of three years, against the running maximum. */
 static void a_time_is_reached_once(void **state)
 {
-	static const char *const few[] = {"America/New_York", "Australia/Lord_Howe", "Pacific/Apia", "America/Sao_Paulo"};
+	static const char *const few[] = {"America/New_York", "Australia/Lord_Howe", "Pacific/Apia",
+					  "America/Sao_Paulo"};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(few) / sizeof(few[0]); i++) {
@@ -94,7 +97,8 @@ static void a_time_is_reached_once(void **state)
 		int64_t change = 1293840000; /* 2011 */
 		while ((change = zone_next_change(z, change)) < 1388534400) {
 			int64_t most = INT64_MIN;
-			for (int64_t at = change - 7200; at < change + 2 * 86400; at += at > change + 7300 ? 97 : 1) {
+			for (int64_t at = change - 7200;
+			     at<change + 2 * 86400; at += at> change + 7300 ? 97 : 1) {
 				int64_t wall = zone_wall(z, at);
 				int64_t before = most == INT64_MIN ? wall - 1 : most;
 				most = wall > before ? wall : before;
@@ -123,15 +127,16 @@ static void utc_needs_no_file(void **state)
 
 static void refuses_what_is_no_zone(void **state)
 {
-	static const char *const bad[] = {"", "/etc/passwd", "../../etc/passwd", "Mars/Olympus", "Europe",
-					  "Europe/Berlin ", "zone.tab", "tzdata.zi"};
+	static const char *const bad[] = {"",       "/etc/passwd",    "../../etc/passwd", "Mars/Olympus",
+					  "Europe", "Europe/Berlin ", "zone.tab",         "tzdata.zi"};
 	struct fault fault;
 	struct zone *z;
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		fault.text[0] = 0;
-		assert_int_equal(zone_load(sys_kernel(), NULL, slice_str(bad[i]), &z, &fault), ERR_BAD_CONFIG);
+		assert_int_equal(zone_load(sys_kernel(), NULL, slice_str(bad[i]), &z, &fault),
+				 ERR_BAD_CONFIG);
 		assert_true(fault.text[0]);
 	}
 }
@@ -169,10 +174,20 @@ static void reads_the_rules_of_footers(void **state)
 		{"IST-1GMT0,M10.5.0,M3.5.0/1", 0, 3600},
 		{"AAA3BBB,J60/0,J300/0", -10800, -7200},
 		{"AAA3BBB,59/0,299/0", -10800, -7200},
-		{"XXX3EDT4,0/0,J365/23", -14400, -14400}, /* daylight saving for ever (RFC 8536 section 3.3.1) */
+		{"XXX3EDT4,0/0,J365/23", -14400,
+		 -14400}, /* daylight saving for ever (RFC 8536 section 3.3.1) */
 	};
-	static const char *const bad[] = {"U0", "UTC", "EST5EDT", "EST5EDT,M3.2.0", "EST25", "EST5EDT,M13.1.0,M1.1.0",
-					  "EST5EDT,M3.6.0,M1.1.0", "EST5EDT,M3.2.0,M11.1.0x", "<-03", "EST5:", "EST5EDT,J0,J1"};
+	static const char *const bad[] = {"U0",
+					  "UTC",
+					  "EST5EDT",
+					  "EST5EDT,M3.2.0",
+					  "EST25",
+					  "EST5EDT,M13.1.0,M1.1.0",
+					  "EST5EDT,M3.6.0,M1.1.0",
+					  "EST5EDT,M3.2.0,M11.1.0x",
+					  "<-03",
+					  "EST5:",
+					  "EST5EDT,J0,J1"};
 	uint8_t file[400];
 
 	(void)state;
@@ -213,9 +228,12 @@ static void refuses_a_file_that_is_cut(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(shows_what_the_c_library_shows), cmocka_unit_test(misses_no_change),
-		cmocka_unit_test(a_time_is_reached_once),	  cmocka_unit_test(utc_needs_no_file),
-		cmocka_unit_test(refuses_what_is_no_zone),	  cmocka_unit_test(reads_the_rules_of_footers),
+		cmocka_unit_test(shows_what_the_c_library_shows),
+		cmocka_unit_test(misses_no_change),
+		cmocka_unit_test(a_time_is_reached_once),
+		cmocka_unit_test(utc_needs_no_file),
+		cmocka_unit_test(refuses_what_is_no_zone),
+		cmocka_unit_test(reads_the_rules_of_footers),
 		cmocka_unit_test(refuses_a_file_that_is_cut),
 	};
 

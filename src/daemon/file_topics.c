@@ -41,7 +41,8 @@ static bool same(const struct topic_config *a, const struct topic_config *b)
 	       a->compaction_tombstone_ms == b->compaction_tombstone_ms &&
 	       a->recompress_after_ms == b->recompress_after_ms &&
 	       a->compaction_min_lag_ms == b->compaction_min_lag_ms && a->timestamps == b->timestamps &&
-	       a->max_message_bytes == b->max_message_bytes && a->segment_bytes == b->segment_bytes;
+	       a->max_message_bytes == b->max_message_bytes && a->segment_bytes == b->segment_bytes &&
+	       a->dead_retention_ms == b->dead_retention_ms && a->dead_max_bytes == b->dead_max_bytes;
 }
 
 /* Whether the topic may become what the file says. Asked of all before one is changed, as a file is applied whole or not at all. */

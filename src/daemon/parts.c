@@ -72,6 +72,8 @@ static int build_coordinators(struct parts *p)
 					.topics = p->app.topics,
 					.settings = &settings};
 
+	if (dead_marks_new(p->app.log, p->state, p->app.topics, &p->app.dead))
+		return ERR_NOMEM;
 	if (offsets_new(p->app.log, p->state, &p->app.offsets))
 		return ERR_NOMEM;
 	groups.offsets = p->app.offsets;
@@ -391,6 +393,7 @@ int parts_tear_down(struct parts *p)
 	txns_free(p->app.txns);
 	group_clock_free(p->group_clock);
 	groups_free(p->app.groups);
+	dead_marks_free(p->app.dead);
 	offsets_free(p->app.offsets);
 	if (p->app.topics)
 		topics_free(p->app.topics);

@@ -24,6 +24,7 @@
 #include "base/mem.h"
 #include "ingest/ingest_claim.h"
 #include "ingest/ingest_commit.h"
+#include "ingest/ingest_dead.h"
 
 /* ---- the whole ---- */
 
@@ -57,7 +58,7 @@ void ingest_get_limits(const struct ingest *in, struct ingest_limits *out)
 size_t ingest_arena_bytes(const struct ingest *in)
 {
 	return ((size_t)16 << 20) + 4 * atomic_load(&in->body_bytes_max) +
-	       1024 * (size_t)atomic_load(&in->records_max);
+	       2048 * (size_t)atomic_load(&in->records_max);
 }
 
 int ingest_new(const struct ingest_options *options, struct ingest **out)
@@ -193,6 +194,20 @@ static int set_choice(struct slice value, const char *zero, const char *one, int
 	return 0;
 }
 
+static int set_on_error(struct ingest_request *r, struct slice value, struct fault *fault)
+{
+	static const char *const words[] = {
+		[INGEST_REJECT] = "reject", [INGEST_SKIP] = "skip", [INGEST_DEAD] = "dead"};
+
+	for (unsigned i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+		if (slice_eq_str(value, words[i])) {
+			r->on_error = (enum ingest_on_error)i;
+			return 0;
+		}
+	}
+	return fault_set(fault, ERR_BAD_PARAMETER, "on_error is reject, skip or dead");
+}
+
 int ingest_option(struct ingest_request *r, struct slice name, struct slice value, struct fault *fault)
 {
 	uint64_t partition;
@@ -215,9 +230,7 @@ int ingest_option(struct ingest_request *r, struct slice name, struct slice valu
 		return rc;
 	}
 	if (slice_eq_str(name, "on_error")) {
-		rc = set_choice(value, "reject", "skip", &choice, "on_error", fault);
-		r->on_error = choice ? INGEST_SKIP : INGEST_REJECT;
-		return rc;
+		return set_on_error(r, value, fault);
 	}
 	if (slice_eq_str(name, "results")) {
 		rc = set_choice(value, "ranges", "records", &choice, "results", fault);
@@ -259,7 +272,7 @@ static uint64_t stored_bytes(const struct ingest_request *r)
 {
 	uint64_t sum = 0;
 
-	for (uint32_t i = 0; i < r->commit.record_count; i++) {
+	for (uint32_t i = 0; i < r->new_count; i++) {
 		const struct log_record *record = &r->commit.records[i];
 		sum += record->key.len + record->value.len + record->headers.len;
 	}
@@ -281,8 +294,11 @@ static void count_result(struct ingest_queue *q, const struct ingest_request *r)
 	count(q, METRIC_INGEST_BYTES, r->entry, stored_bytes(r));
 	count(q, METRIC_INGEST_DUPLICATES, r->entry, result->duplicates);
 	count(q, METRIC_INGEST_REJECTED, r->entry, result->rejected);
-	for (uint32_t i = 0; i < result->error_count; i++)
-		count(q, METRIC_REFUSALS, metric_code(result->errors[i].err), 1);
+	for (uint32_t i = 0; i < result->error_count; i++) {
+		unsigned code = metric_code(result->errors[i].err);
+		count(q, METRIC_REFUSALS, code, 1);
+		count(q, METRIC_DEAD_LETTERS, code, result->dead_count > 0);
+	}
 	metric_observe(q->shard, METRIC_INGEST_BODY_BYTES, 0, r->body.len);
 	if (q->now_ns)
 		metric_observe(q->shard, METRIC_INGEST_SECONDS, r->entry,
@@ -356,17 +372,32 @@ static bool has_keys(const struct ingest_request *r)
 
 static log_done_fn on_committed;
 
+static int take_rider(struct ingest_request *r)
+{
+	struct fault fault = {0};
+	int rc = r->rider->board(r->rider, &r->commit.records[r->commit.record_count], &fault);
+
+	if (rc)
+		return fault.text[0] ? ingest_refuse(r, rc, "%s", fault.text) : ingest_refuse_plainly(r, rc);
+	r->commit.record_count++;
+	return 0;
+}
+
 /* Keys are held: into the log with it. 0 with r->entered, 0 without where nothing is new, or a refusal. */
 static int enter_claimed(struct ingest_queue *q, struct ingest_request *r)
 {
 	bool unit_done = r->unit_key.ptr && r->draft_count && r->unit_verdict == SEEN_DUPLICATE;
 	int rc = has_keys(r) || r->body_error_count || r->needs_key ? claim_judge(r) : 0;
 
-	r->commit.record_count = 0;
+	r->commit.record_count = r->new_count = 0;
 	if (rc == 0 && !unit_done)
 		rc = commit_fill(r);
 	if (rc == 0)
 		rc = commit_reserve_result(r);
+	if (rc == 0 && !unit_done)
+		rc = dead_fill(q, r);
+	if (rc == 0 && r->rider)
+		rc = take_rider(r);
 	if (rc || r->commit.record_count == 0)
 		return rc;
 	r->commit.keys = r->keys;
@@ -377,6 +408,8 @@ static int enter_claimed(struct ingest_queue *q, struct ingest_request *r)
 	r->commit.port = q->port;
 	r->commit.on_done = on_committed;
 	rc = log_enter(q->ingest->log, &r->commit);
+	if (r->rider)
+		r->rider->landed(r->rider, rc == 0);
 	if (rc == ERR_LIMIT)
 		return ingest_refuse(r, ERR_BODY_TOO_LARGE,
 				     "The records of the request take more than %u bytes as they are stored: "

@@ -83,7 +83,7 @@ void ingest_queue_free(struct ingest_queue *q);
 /* ---- requests ---- */
 
 enum ingest_ack { INGEST_ACK_DURABLE, INGEST_ACK_NONE };
-enum ingest_on_error { INGEST_REJECT, INGEST_SKIP };
+enum ingest_on_error { INGEST_REJECT, INGEST_SKIP, INGEST_DEAD };
 enum ingest_results { INGEST_RANGES, INGEST_RECORDS };
 enum ingest_status { INGEST_ACCEPTED, INGEST_DUPLICATE, INGEST_REJECTED };
 
@@ -108,6 +108,8 @@ struct ingest_error {
 	const char *what; /* a phrase or sentence; static or in the arena */
 	size_t at;        /* byte in the line from 0, where `has_place` */
 	bool has_place;
+	bool late;        /* of the state, not of the body */
+	struct slice raw; /* the record as it came, where that is known */
 };
 
 /* Everything in it lives in the arena or is static. */
@@ -127,6 +129,8 @@ struct ingest_result {
 	uint32_t outcome_count;
 	struct ingest_error *errors; /* by index */
 	uint32_t error_count;
+	uint32_t dead_count; /* set aside in the topic's topic of dead letters, in a row … */
+	int64_t dead_first;  /* … from this offset on */
 };
 
 typedef void ingest_fn(struct ingest_request *r);
@@ -135,6 +139,17 @@ typedef void ingest_fn(struct ingest_request *r);
 typedef bool ingest_header_fn(void *ctx, uint32_t number, struct slice *name, struct slice *value);
 
 struct ingest_item;
+
+/*
+ * One record more, of any partition, that enters in the commit of a request: with what is new of it, or alone
+ * where nothing is (all were duplicates). Both are called under the entry lock.
+ */
+struct ingest_rider {
+	/* The request is about to enter. Fills *record, whose bytes stay until on_released; or refuses, with *fault. */
+	int (*board)(struct ingest_rider *rider, struct log_record *record, struct fault *fault);
+	/* Behind each board that gave 0: has it entered? */
+	void (*landed)(struct ingest_rider *rider, bool entered);
+};
 
 struct ingest_request {
 	/* The caller's: set by ingest_request_init and then field by field. Slices are
@@ -154,9 +169,10 @@ struct ingest_request {
 	struct slice
 		record_headers; /* encoded, for a body that is one record (WebSocket); kept until on_released */
 	uint32_t record_header_count;
-	int64_t timestamp_ms;     /* of a body that is one record; -1: given by the log */
-	bool tombstone;           /* of a body that is one record and empty: its value is null */
-	ingest_header_fn *header; /* NULL: none */
+	int64_t timestamp_ms;       /* of a body that is one record; -1: given by the log */
+	bool tombstone;             /* of a body that is one record and empty: its value is null */
+	struct ingest_rider *rider; /* NULL: none; kept until on_released */
+	ingest_header_fn *header;   /* NULL: none */
 	void *header_ctx;
 	struct arena *arena;
 	ingest_fn *on_done;
@@ -196,6 +212,11 @@ struct ingest_request {
 	bool needs_key;           /* the topic is compacted */
 	uint32_t partition_limit; /* partitions of the topic when it was looked at last */
 	uint32_t *range_slots;    /* by partition: range + 1; NULL for few */
+	uint32_t new_count; /* records of the commit that are the body's; behind them dead letters and the rider */
+	struct log_record *letters; /* dead letters of the errors that the body has */
+	struct slice raw;           /* the record that is being read, as it came */
+	struct slice form;          /* by which a dead letter of this body is to be read */
+	bool raw_is_body;           /* the body is one record */
 	bool claims_held;
 	bool entered;
 	int64_t came_ns;

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* From offsets to the result, and from the result to the JSON of the contract. */
+#include <stdio.h>
 #include <stdlib.h>
 
+#include "ingest/dead.h"
 #include "ingest/ingest_inner.h"
 #include "json/json.h"
 #include "json/json_write.h"
@@ -32,7 +34,7 @@ static void append_range(struct ingest_request *r, uint32_t partition, int64_t f
 /* Records of one commit follow each other within a partition, so there is one range for each. */
 static void add_accepted(struct ingest_request *r)
 {
-	for (uint32_t i = 0; i < r->commit.record_count; i++) {
+	for (uint32_t i = 0; i < r->new_count; i++) {
 		const struct log_record *record = &r->commit.records[i];
 		uint32_t partition = partition_number(record->partition);
 		struct ingest_range *range = find_range(r, partition);
@@ -161,8 +163,10 @@ int ingest_fill_result(struct ingest_request *r)
 	if (r->unit_verdict != SEEN_DUPLICATE || !r->unit_key.ptr)
 		r->unit_answer.range_count = 0;
 	result->ack_none = r->ack == INGEST_ACK_NONE;
-	result->accepted = r->commit.record_count;
+	result->accepted = r->new_count;
 	result->rejected = result->error_count;
+	if (result->dead_count)
+		result->dead_first = r->commit.records[r->new_count].offset;
 	if (!result->ack_none)
 		add_accepted(r);
 	add_duplicates(r);
@@ -208,6 +212,23 @@ static void put_errors(const struct ingest_result *result, struct buf *out)
 	for (uint32_t i = 0; i < result->error_count && !buf_status(out); i++)
 		put_error(&result->errors[i], out);
 	json_put_close(out, ']');
+}
+
+/* Where the refused records are, as offsets of their topic: weir dead show TOPIC OFFSET. */
+static void put_dead(const struct ingest_result *result, struct buf *out)
+{
+	char topic[TOPIC_NAME_MAX + 1];
+
+	(void)snprintf(topic, sizeof(topic), "%s" DEAD_SUFFIX, result->topic);
+	json_put_name(out, "dead");
+	json_put_open(out, '{');
+	json_put_member_string(out, "topic", slice_str(topic));
+	json_put_member_u64(out, "records", result->dead_count);
+	if (!result->ack_none) {
+		json_put_member_i64(out, "first", result->dead_first);
+		json_put_member_i64(out, "last", result->dead_first + result->dead_count - 1);
+	}
+	json_put_close(out, '}');
 }
 
 static void put_problem(const struct ingest_result *result, struct buf *out)
@@ -309,5 +330,7 @@ void ingest_answer_json(const struct ingest_result *result, struct buf *out)
 		put_stored(result, out);
 	if (result->error_count)
 		put_errors(result, out);
+	if (result->dead_count)
+		put_dead(result, out);
 	json_put_close(out, '}');
 }

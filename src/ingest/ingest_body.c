@@ -21,7 +21,7 @@
 #include "base/check.h"
 #include "base/wire.h"
 #include "ingest/envelope.h"
-#include "ingest/ingest_inner.h"
+#include "ingest/ingest_dead.h"
 #include "ingest/key.h"
 #include "json/ndjson.h"
 #include "proto/batch/batch.h"
@@ -67,8 +67,7 @@ static int refuse_with(struct ingest_request *r, const struct fault *fault)
 
 /* ---- growing ---- */
 
-/* Is there memory for what a body is about to become? What is held already is counted. */
-static int check_memory(const struct ingest_queue *q, struct ingest_request *r, size_t bytes)
+int ingest_check_memory(const struct ingest_queue *q, struct ingest_request *r, size_t bytes)
 {
 	if (bytes < ASK_BYTES || !q->share || budget_admits(q->share, bytes, r->arena->bytes + r->body.len))
 		return 0;
@@ -116,7 +115,7 @@ int ingest_check_errors(struct ingest_request *r, uint32_t good)
 {
 	uint32_t bad = r->result.error_count;
 
-	if (bad == 0 || (r->on_error == INGEST_SKIP && good > 0))
+	if (bad == 0 || r->on_error == INGEST_DEAD || (r->on_error == INGEST_SKIP && good > 0))
 		return 0;
 	return ingest_refuse(r, ERR_BAD_BATCH,
 			     "%u of %u records were refused and nothing was stored: see errors", bad,
@@ -259,6 +258,13 @@ static uint64_t payload_of(struct seen *seen, int64_t partition, struct slice ke
 
 /* ---- one record a body ---- */
 
+/* How a dead letter of this body is to be read again. */
+static void set_form(struct ingest_request *r, struct slice form, bool is_body)
+{
+	r->form = form;
+	r->raw_is_body = is_body;
+}
+
 static int single_draft(struct ingest_queue *q, struct ingest_request *r, struct slice value)
 {
 	uint32_t index = 0;
@@ -299,6 +305,7 @@ static int parse_json(struct ingest_queue *q, struct ingest_request *r, struct s
 {
 	struct json_error error;
 
+	set_form(r, SLICE_LIT("application/json"), true);
 	if (body.len <= q->ingest->record_bytes_max && json_valid(body, &error))
 		return refuse_json(r, &error);
 	return parse_bytes(q, r, body);
@@ -316,6 +323,7 @@ static int reject_line(struct ingest_request *r, uint32_t index, uint64_t line, 
 		.what = bad ? bad->what : large,
 		.at = bad ? bad->at : 0,
 		.has_place = bad,
+		.raw = r->raw,
 	};
 
 	return ingest_reject(r, &error);
@@ -335,6 +343,7 @@ static int take_lines(struct ingest_queue *q, struct ingest_request *r, struct n
 		int rc = count_record(q, r, &index);
 		if (rc)
 			return rc;
+		r->raw = doc;
 		if (found == 1) {
 			*d = *model;
 			d->value = doc;
@@ -358,7 +367,10 @@ static int parse_ndjson(struct ingest_queue *q, struct ingest_request *r, struct
 	uint32_t lines = count_bytes(body, '\n', max - 1) + 1;
 	struct log_record model;
 	struct ndjson n;
-	int rc = check_memory(q, r, lines * sizeof(model));
+	int rc;
+
+	set_form(r, SLICE_LIT("application/json"), false);
+	rc = ingest_check_memory(q, r, lines * sizeof(model));
 
 	if (rc)
 		return rc;
@@ -384,9 +396,9 @@ static int expect_items(struct ingest_queue *q, struct ingest_request *r, struct
 	uint32_t max = atomic_load_explicit(&q->ingest->records_max, memory_order_relaxed);
 
 	r->draft_max = count_bytes(body, '{', max) + 1;
-	return check_memory(q, r,
-			    body.len +
-				    r->draft_max * (sizeof(struct log_record) + sizeof(struct ingest_item)));
+	return ingest_check_memory(q, r,
+				   body.len + r->draft_max * (sizeof(struct log_record) +
+							      sizeof(struct ingest_item)));
 }
 
 static uint32_t next_cap(const struct ingest_request *r)
@@ -411,7 +423,10 @@ static int begin_item(struct ingest_queue *q, struct ingest_request *r, uint32_t
 static int reject_item(struct ingest_request *r, uint32_t index, int err, const char *text)
 {
 	struct slice copy = arena_copy(r->arena, slice_make(text, strlen(text) + 1));
-	struct ingest_error error = {.index = index, .err = err, .what = (const char *)copy.ptr};
+	struct ingest_error error = {.index = index,
+				     .err = err,
+				     .what = (const char *)copy.ptr,
+				     .raw = r->raw};
 
 	return copy.ptr ? ingest_reject(r, &error) : ingest_refuse_plainly(r, ERR_NOMEM);
 }
@@ -428,7 +443,10 @@ static int finish_item(struct ingest_queue *q, struct ingest_request *r, struct 
 	const char *large;
 	int rc;
 
-	*item = (struct ingest_item){.key = key, .partition = (int32_t)partition, .repeats = UINT32_MAX};
+	*item = (struct ingest_item){.key = key,
+				     .partition = (int32_t)partition,
+				     .repeats = UINT32_MAX,
+				     .raw = r->raw};
 	if (add_key_header(&q->headers, r->unit_key.ptr ? r->unit_key : key))
 		return reject_item(r, d->tag, ERR_BAD_RECORD, "a record has at most 128 headers");
 	rc = encode_headers(q, r, d);
@@ -469,6 +487,12 @@ static int take_envelope(struct ingest_queue *q, struct ingest_request *r, const
 	return finish_item(q, r, e->idempotency_key, e->partition >= 0 ? e->partition : r->partition, true);
 }
 
+/* What the cursor has just gone over, without blanks. */
+static struct slice passed_over(const struct json_cursor *c, const uint8_t *before)
+{
+	return slice_trim(slice_make(before, (size_t)(c->at - before)));
+}
+
 static int take_records(struct ingest_queue *q, struct ingest_request *r, struct json_cursor *c)
 {
 	struct envelope e = {.headers = &q->headers};
@@ -480,11 +504,14 @@ static int take_records(struct ingest_queue *q, struct ingest_request *r, struct
 				     "The member records is not an array: expected {\"records\":[…]}");
 	json_array_begin(c);
 	while (rc == 0 && json_array_next(c)) {
+		const uint8_t *before;
 		int read;
 		rc = begin_item(q, r, &index);
 		if (rc)
 			return rc;
+		before = c->at;
 		read = envelope_read(&e, ENVELOPE_BATCH, c, r->arena);
+		r->raw = passed_over(c, before);
 		if (read == 0)
 			rc = take_envelope(q, r, &e, index);
 		else if (e.fault.err)
@@ -544,6 +571,7 @@ static int parse_batch(struct ingest_queue *q, struct ingest_request *r, struct 
 {
 	int rc = expect_items(q, r, body);
 
+	set_form(r, SLICE_LIT("application/vnd.weir.batch+json"), false);
 	return rc ? rc : parse_document(q, r, body, take_batch);
 }
 
@@ -602,6 +630,7 @@ static int parse_structured(struct ingest_queue *q, struct ingest_request *r, st
 	struct json_cursor c;
 	int rc;
 
+	set_form(r, SLICE_LIT("application/cloudevents+json"), true);
 	json_cursor_init(&c, body);
 	rc = cloudevent_read(&e, &c, r->arena);
 	if (rc == ERR_NOMEM)
@@ -656,11 +685,14 @@ static int take_events(struct ingest_queue *q, struct ingest_request *r, struct 
 	if (json_array_begin(c))
 		return 0;
 	while (rc == 0 && json_array_next(c)) {
+		const uint8_t *before;
 		int read;
 		rc = begin_item(q, r, &index);
 		if (rc)
 			return rc;
+		before = c->at;
 		read = cloudevent_read(&e, c, r->arena);
+		r->raw = passed_over(c, before);
 		if (read == 0)
 			rc = take_event(q, r, &e, index);
 		else if (read == ERR_BAD_EVENT)
@@ -675,6 +707,7 @@ static int parse_events(struct ingest_queue *q, struct ingest_request *r, struct
 {
 	int rc = expect_items(q, r, body);
 
+	set_form(r, SLICE_LIT("application/cloudevents+json"), false);
 	return rc ? rc : parse_document(q, r, body, take_events);
 }
 
@@ -808,10 +841,16 @@ int ingest_parse(struct ingest_queue *q, struct ingest_request *r)
 		rc = settle_key(r);
 	if (rc == 0)
 		rc = settle_body(q, r, &body);
-	if (rc == 0)
-		rc = parse(q, r, body);
+	if (rc)
+		return rc;
+	set_form(r, slice_null(), parse == parse_bytes);
+	r->raw = body;
+	rc = parse(q, r, body);
+	if (rc)
+		rc = dead_take_refusal(r, rc);
 	if (rc)
 		return rc;
 	r->body_error_count = r->result.error_count;
-	return ingest_check_errors(r, r->draft_count);
+	rc = dead_prepare(q, r);
+	return rc ? rc : ingest_check_errors(r, r->draft_count);
 }

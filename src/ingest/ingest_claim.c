@@ -200,10 +200,12 @@ static int reject_keyless(struct ingest_request *r, uint32_t *good)
 			.index = r->drafts[i].tag,
 			.err = ERR_KEY_REQUIRED,
 			.what = "the topic is compacted: the record needs a key",
+			.late = true,
 		};
 		if (!is_keyless(r, i))
 			continue;
 		r->items[i].state = ITEM_KEYLESS;
+		error.raw = r->items[i].raw;
 		(*good)--;
 		rc = ingest_reject(r, &error);
 	}
@@ -225,6 +227,8 @@ int claim_judge(struct ingest_request *r)
 			.index = r->drafts[i].tag,
 			.err = ERR_KEY_REUSED,
 			.what = "the idempotency key was used for another payload",
+			.late = true,
+			.raw = r->items[i].raw,
 		};
 		if (!is_reused(r, &r->items[i]))
 			continue;

@@ -6,19 +6,23 @@
 int commit_reserve(struct ingest_request *r)
 {
 	uint32_t ranges = r->draft_count < r->partition_limit ? r->draft_count : r->partition_limit;
+	/* Dead letters of keys take the place of their drafts, which are looked at until the end. */
+	bool dead = r->on_error == INGEST_DEAD && (r->body_error_count || r->items);
+	uint32_t more = (dead ? r->body_error_count : 0) + (r->rider != NULL);
 
 	r->commit.records = r->drafts;
 	r->keys = &r->one_key;
 	r->unit_answer = (struct seen_answer){.ranges = &r->unit_range, .ranges_max = 1};
-	if (r->own_key_count) {
-		r->commit.records = arena_alloc(r->arena, r->draft_count * sizeof(*r->commit.records));
+	if (r->own_key_count || more || dead)
+		r->commit.records =
+			arena_alloc(r->arena, (r->draft_count + more) * sizeof(*r->commit.records));
+	if (r->own_key_count)
 		r->keys = arena_alloc(r->arena, r->own_key_count * sizeof(*r->keys));
-	}
 	if (r->unit_key.ptr && ranges > 1) {
 		r->unit_answer.ranges = arena_alloc(r->arena, ranges * sizeof(*r->unit_answer.ranges));
 		r->unit_answer.ranges_max = ranges;
 	}
-	if ((r->draft_count && !r->commit.records) || !r->keys || !r->unit_answer.ranges)
+	if ((r->draft_count + more && !r->commit.records) || !r->keys || !r->unit_answer.ranges)
 		return ingest_refuse_plainly(r, ERR_NOMEM);
 	return 0;
 }
@@ -84,7 +88,7 @@ int commit_fill(struct ingest_request *r)
 		n++;
 	}
 	atomic_store_explicit(&topic->spread, s.next, memory_order_relaxed);
-	r->commit.record_count = n;
+	r->commit.record_count = r->new_count = n;
 	if (r->unit_key.ptr) {
 		r->keys[0].first = 0;
 		r->keys[0].count = n;
@@ -94,7 +98,7 @@ int commit_fill(struct ingest_request *r)
 
 int commit_reserve_result(struct ingest_request *r)
 {
-	uint32_t records = r->commit.record_count;
+	uint32_t records = r->new_count;
 	uint32_t ranges = records < r->partition_limit ? records : r->partition_limit;
 
 	r->range_slots = NULL;

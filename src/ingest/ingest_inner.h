@@ -80,6 +80,7 @@ struct ingest_item {
 	bool conflict;     /* within this body: the same key with another payload */
 	uint32_t repeats;  /* draft that it repeats, UINT32_MAX: none */
 	uint32_t slot;     /* record of the commit, where ITEM_NEW */
+	struct slice raw;  /* as it came */
 	struct seen_key seen;
 	struct seen_range range;
 };
@@ -96,6 +97,9 @@ int ingest_refuse(struct ingest_request *r, int err, const char *format, ...)
 
 /* The same with err_row's sentence. */
 int ingest_refuse_plainly(struct ingest_request *r, int err);
+
+/* Is there memory for what a body is about to become? What is held already is counted. 0 or a refusal. */
+int ingest_check_memory(const struct ingest_queue *q, struct ingest_request *r, size_t bytes);
 
 /* Adds to result.errors. 0 or ERR_NOMEM. */
 int ingest_reject(struct ingest_request *r, const struct ingest_error *error);

@@ -17,6 +17,7 @@
 #include "base/check.h"
 #include "base/hash.h"
 #include "base/mem.h"
+#include "ingest/dead.h"
 #include "ingest/ingest_inner.h"
 #include "ingest/key.h"
 
@@ -170,7 +171,7 @@ static uint32_t count_keys(const struct ingest_rows *r)
 static int reserve_all(struct ingest_rows *r)
 {
 	uint32_t keys = count_keys(r), mask = 16;
-	int rc = reserve((void **)&r->records, &r->record_cap, r->count + r->more_count, sizeof(*r->records));
+	int rc = reserve((void **)&r->records, &r->record_cap, r->count + r->dead_count + r->more_count, sizeof(*r->records));
 
 	while (mask < keys * 2)
 		mask *= 2;
@@ -214,6 +215,8 @@ static int find_topics(struct ingest_queue *q, struct ingest_rows *r)
 			rc = ERR_BAD_RECORD; /* since it was checked the topic has changed */
 		last = row;
 	}
+	for (uint32_t i = 0; rc == 0 && i < r->dead_count; i++)
+		rc = dead_partition(q->ingest->topics, r->deads[i].topic, &r->deads[i].record.partition, NULL);
 	return rc;
 }
 
@@ -344,6 +347,8 @@ static int fill(struct ingest_rows *r)
 		r->bytes += row->key.len + row->value.len + row->headers.len;
 	}
 	r->accepted = n;
+	for (uint32_t i = 0; i < r->dead_count; i++)
+		r->records[n++] = r->deads[i].record;
 	if (r->more_count)
 		memcpy(r->records + n, r->more, r->more_count * sizeof(*r->more));
 	r->commit.record_count = n + r->more_count;

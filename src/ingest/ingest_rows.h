@@ -41,10 +41,18 @@ struct ingest_row {
 	struct seen_key seen;
 };
 
+/* A dead letter (dead.h): where it goes is found when it enters. */
+struct ingest_row_dead {
+	struct slice topic;       /* that it was meant for */
+	struct log_record record; /* of dead_letter_record; kept until on_done */
+};
+
 struct ingest_rows {
 	/* The caller's. */
 	struct ingest_row *rows;
 	uint32_t count;
+	struct ingest_row_dead *deads;
+	uint32_t dead_count;
 	const struct log_record *more; /* entered behind the rows, as they are; kept until on_done */
 	uint32_t more_count;
 	ingest_rows_fn *under_lock; /* it has entered; still under the entry lock: for tables in memory. May be NULL */

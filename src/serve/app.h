@@ -11,6 +11,7 @@
 #include "net/net.h"
 #include "obs/health.h"
 #include "serve/record/encode_cache.h"
+#include "state/dead_marks.h"
 
 /*
  * What the handlers of all sessions share (exchange.app points here): the parts
@@ -65,6 +66,7 @@ struct app {
 	struct log *log;
 	struct topics *topics;
 	struct offsets *offsets;
+	struct dead_marks *dead;
 	struct txns *txns;     /* the home loop's */
 	struct groups *groups; /* likewise */
 	struct loop *home;

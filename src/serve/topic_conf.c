@@ -21,6 +21,8 @@ void topic_conf_to(const struct conf_topic *from, struct topic_config *to)
 			from->timestamps == CONF_TIMESTAMPS_APPEND ? TOPIC_APPEND_TIME : TOPIC_CREATE_TIME,
 		.max_message_bytes = (uint32_t)from->max_message_bytes,
 		.segment_bytes = (uint64_t)from->segment_bytes,
+		.dead_retention_ms = from->dead_retention_ms,
+		.dead_max_bytes = from->dead_max_bytes,
 	};
 }
 
@@ -44,6 +46,8 @@ void topic_conf_from(const struct topic_config *from, struct conf_topic *to)
 		from->timestamps == TOPIC_APPEND_TIME ? CONF_TIMESTAMPS_APPEND : CONF_TIMESTAMPS_CREATE;
 	to->max_message_bytes = from->max_message_bytes;
 	to->segment_bytes = (int64_t)from->segment_bytes;
+	to->dead_retention_ms = from->dead_retention_ms;
+	to->dead_max_bytes = from->dead_max_bytes;
 }
 
 void topic_conf_of(struct topics *topics, struct topic *topic, struct conf_topic *out)

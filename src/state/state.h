@@ -24,6 +24,7 @@ enum state_table_id {
 	STATE_TRANSACTIONS = 5,
 	STATE_PRODUCER_IDS = 6,
 	STATE_SOURCES = 7,
+	STATE_DEAD = 8,
 	/* Never given twice: a number stands in every row on disk. */
 };
 

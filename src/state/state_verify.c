@@ -6,6 +6,7 @@
 
 #include "base/mem.h"
 #include "base/wire.h"
+#include "state/dead_marks.h"
 #include "state/group_row.h"
 #include "state/offsets.h"
 #include "state/source_rows.h"
@@ -143,6 +144,10 @@ static const char *on_row(void *ctx, struct slice key, struct slice value)
 			       NULL;
 	case STATE_SOURCES:
 		return source_row_check(slice_from(key, 1), value) ? "a row of a source cannot be read" : NULL;
+	case STATE_DEAD:
+		return dead_marks_row_check(slice_from(key, 1), value) ?
+			       "marks of dead letters cannot be read" :
+			       NULL;
 	case STATE_TRANSACTIONS:
 	case STATE_PRODUCER_IDS:
 		return NULL; /* what they hold is known to rooms above this one, and read at the start */

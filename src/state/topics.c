@@ -16,10 +16,13 @@
 #include "base/mem.h"
 #include "base/wire.h"
 
-/* 1 knows nothing of compaction and recompression, 2 nothing of timestamps, message and segment sizes and min_lag */
-#define TOPIC_ROW_VERSION 3u
+/*
+ * 1 knows nothing of compaction and recompression, 2 nothing of timestamps, message and segment sizes and
+ * min_lag, 3 nothing of dead letters
+ */
+#define TOPIC_ROW_VERSION 4u
 #define TRIM_ROW_VERSION 1u
-#define ROW_BYTES_MAX (128u + TOPIC_NAME_MAX)
+#define ROW_BYTES_MAX (144u + TOPIC_NAME_MAX)
 #define DAY_MS 86400000
 
 struct slot {
@@ -207,10 +210,12 @@ static struct slice write_row(const struct topic *topic, const struct topic_conf
 	at = wire_put_u8(at, (uint8_t)c->timestamps);
 	at = wire_put_u32(at, c->max_message_bytes);
 	at = wire_put_u64(at, c->segment_bytes);
+	at = wire_put_u64(at, (uint64_t)c->dead_retention_ms);
+	at = wire_put_u64(at, (uint64_t)c->dead_max_bytes);
 	return slice_make(bytes, (size_t)(at - bytes));
 }
 
-/* What rows of version 1 do not say, nor those of 2. */
+/* What rows of earlier versions do not say. */
 static void read_lifecycle(struct wire_reader *r, uint32_t version, struct topic_config *c)
 {
 	c->compaction_dirty_percent = version == 1 ? 50 : wire_u32(r);
@@ -221,6 +226,8 @@ static void read_lifecycle(struct wire_reader *r, uint32_t version, struct topic
 	c->timestamps = version < 3 ? TOPIC_CREATE_TIME : (enum topic_timestamps)wire_u8(r);
 	c->max_message_bytes = version < 3 ? TOPIC_MESSAGE_BYTES : wire_u32(r);
 	c->segment_bytes = version < 3 ? 0 : wire_u64(r);
+	c->dead_retention_ms = version < 4 ? TOPIC_DEAD_RETENTION_MS : (int64_t)wire_u64(r);
+	c->dead_max_bytes = version < 4 ? TOPIC_DEAD_MAX_BYTES : (int64_t)wire_u64(r);
 }
 
 static bool read_row(struct slice value, struct slice *name, struct topic *out)

@@ -17,6 +17,8 @@
 #define TOPIC_PARTITIONS_MAX 10000u
 #define TOPICS_PARTITIONS_MAX 200000u /* of all topics: each takes half a KiB as long as weir runs */
 #define TOPIC_MESSAGE_BYTES 1048588u  /* Kafka's: 1 MiB and the 12 bytes before a batch */
+#define TOPIC_DEAD_RETENTION_MS 2592000000
+#define TOPIC_DEAD_MAX_BYTES 1073741824
 
 enum topic_durability { TOPIC_FSYNC, TOPIC_OS };
 enum topic_timestamps { TOPIC_CREATE_TIME, TOPIC_APPEND_TIME };
@@ -37,6 +39,8 @@ struct topic_config {
 	enum topic_timestamps timestamps;
 	uint32_t max_message_bytes; /* of a batch of a Kafka producer; default TOPIC_MESSAGE_BYTES */
 	uint64_t segment_bytes;     /* default 0: the log's */
+	int64_t dead_retention_ms; /* of the topic of its dead letters, when that is made; default 30 d; -1 for ever */
+	int64_t dead_max_bytes; /* of its dead letters, past which weir alerts; default 1 GiB; -1: never */
 };
 
 /* Whether each record must have a key. */

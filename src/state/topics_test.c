@@ -134,7 +134,7 @@ static void a_long_state_is_written_again_shorter(void **state)
 	assert_true(test_dir_remove(w.dir));
 }
 
-/* A row that an earlier version has written: 1 ends behind from_file, 2 behind recompress_after. */
+/* A row that an earlier version has written: 1 ends behind from_file, 2 behind recompress_after, 3 behind segment_bytes. */
 static struct slice old_row(uint8_t version, uint8_t *bytes)
 {
 	uint8_t *at = wire_put_u8(bytes, version);
@@ -155,6 +155,12 @@ static struct slice old_row(uint8_t version, uint8_t *bytes)
 	at = wire_put_u64(at, 40);
 	at = wire_put_u64(at, 50);
 	at = wire_put_u64(at, 60);
+	if (version == 2)
+		return slice_make(bytes, (size_t)(at - bytes));
+	at = wire_put_u64(at, 70);
+	at = wire_put_u8(at, TOPIC_APPEND_TIME);
+	at = wire_put_u32(at, 80);
+	at = wire_put_u64(at, 90);
 	return slice_make(bytes, (size_t)(at - bytes));
 }
 
@@ -166,7 +172,7 @@ static void rows_of_earlier_versions_are_read(void **state)
 	uint8_t bytes[128];
 
 	(void)state;
-	for (uint8_t version = 1; version <= 2; version++) {
+	for (uint8_t version = 1; version <= 3; version++) {
 		struct slice row = old_row(version, bytes);
 		assert_int_equal(topic_row_read(SLICE_LIT("0123456789abcdef"), row, &id, &name, &c), 0);
 		assert_true(slice_eq_str(name, "old"));
@@ -174,10 +180,12 @@ static void rows_of_earlier_versions_are_read(void **state)
 		assert_int_equal(c.cleanup, TOPIC_COMPACT);
 		assert_int_equal(c.compaction_dirty_percent, version == 1 ? 50 : 30);
 		assert_int_equal(c.recompress_after_ms, version == 1 ? 0 : 60);
-		assert_int_equal(c.timestamps, TOPIC_CREATE_TIME);
-		assert_int_equal(c.max_message_bytes, TOPIC_MESSAGE_BYTES);
-		assert_int_equal(c.segment_bytes, 0);
-		assert_int_equal(c.compaction_min_lag_ms, 0);
+		assert_int_equal(c.timestamps, version < 3 ? TOPIC_CREATE_TIME : TOPIC_APPEND_TIME);
+		assert_int_equal(c.max_message_bytes, version < 3 ? TOPIC_MESSAGE_BYTES : 80);
+		assert_int_equal(c.segment_bytes, version < 3 ? 0 : 90);
+		assert_int_equal(c.compaction_min_lag_ms, version < 3 ? 0 : 70);
+		assert_int_equal(c.dead_retention_ms, TOPIC_DEAD_RETENTION_MS);
+		assert_int_equal(c.dead_max_bytes, TOPIC_DEAD_MAX_BYTES);
 		row.len--;
 		assert_int_equal(topic_row_read(SLICE_LIT("0123456789abcdef"), row, &id, &name, &c),
 				 ERR_CORRUPT);
@@ -195,6 +203,8 @@ static void settings_survive_a_restart(void **state)
 	config.max_message_bytes = 3000000;
 	config.segment_bytes = 1u << 20;
 	config.compaction_min_lag_ms = 77;
+	config.dead_retention_ms = 78;
+	config.dead_max_bytes = 79;
 	assert_true(test_dir_make(w.dir, "topics-test"));
 	up(&w);
 	log_enter_begin(w.log);
@@ -207,6 +217,8 @@ static void settings_survive_a_restart(void **state)
 	assert_int_equal(config.max_message_bytes, 3000000);
 	assert_int_equal(config.segment_bytes, 1u << 20);
 	assert_int_equal(config.compaction_min_lag_ms, 77);
+	assert_int_equal(config.dead_retention_ms, 78);
+	assert_int_equal(config.dead_max_bytes, 79);
 	down(&w);
 	assert_true(test_dir_remove(w.dir));
 }

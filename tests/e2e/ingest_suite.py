@@ -392,6 +392,21 @@ def _(w):
     eq(w.values(t), [1, 2, 3])
 
 
+@test("on_error=dead stores the good lines and sets the bad aside, bytes and all")
+def _(w):
+    t = w.topic()
+    doc = w.push(t, b'1\nbad \xff\n2\n', NDJSON, on_error="dead", key="k")
+    eq((doc["accepted"], doc["rejected"]), (2, 1))
+    eq(doc["dead"], {"topic": t + ".dead", "records": 1, "first": 0, "last": 0})
+    [r] = w.all(t + ".dead")
+    eq((r["key"], base64.b64decode(r["value_base64"])), ("k", b"bad \xff"))
+    eq([r["headers"]["dead-" + h] for h in ("letter", "from", "name", "topic", "place", "code", "form")],
+       ["1", "door", "http", t, "line 2 of the request", "invalid_json", "application/json"])
+    r = w.post("/v1/topics/%s/records?on_error=dead" % t, b"{", {"Content-Type": "application/json"})
+    eq((r.status, r.json()["accepted"], r.json()["rejected"]), (200, 0, 1))
+    eq(w.all(t + ".dead")[1]["value_text"], "{")
+
+
 @test("on_error=skip with no good record is 422")
 def _(w):
     t = w.topic()
