@@ -82,8 +82,8 @@ void runner_stop(struct runner *r, void (*done)(void *ctx), void *ctx);
 /* After runner_stop's done, or where runner_start never ran. Any thread. */
 void runner_free(struct runner *r);
 
-/* On the loop. Pausing is entered as state by the caller; this is for what runs. */
-void runner_pause(struct runner *r, bool paused);
+/* On the loop. Entered as state, so it outlives a restart; what a pull has marked is kept. 0, or what log_enter gives. */
+int runner_pause(struct runner *r, bool paused);
 
 /* On the loop: a run, now. */
 void runner_run(struct runner *r);

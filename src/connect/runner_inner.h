@@ -26,11 +26,14 @@ struct box {
 	struct ingest_rows entry;
 	struct ingest_row *rows;
 	uint32_t row_cap;
-	struct source_row *row, *copy; /* of the part: to be set, and what the commit points to */
-	struct log_record more;
+	/* Of the part, and of the source: to be set, and what the commit points to. */
+	struct source_row *row[2], *copy[2];
+	uint32_t row_count;
+	struct log_record more[2];
 	struct buf scratch;
+	uint8_t *checkpoint; /* of the part from now on; its bytes are those that were marked */
 	struct source_settle settle;
-	enum source_end end;
+	enum source_end end, settle_end;
 	int64_t began_ns;
 	size_t held; /* counted in held_bytes */
 	struct box *next;
@@ -76,7 +79,7 @@ struct runner {
 	const struct source_type *type;
 	void *self;
 	struct rand rand;
-	bool started, opened, paused, stopping, closed, run_active, plan_wanted, plan_running, run_once;
+	bool started, opened, paused, stopping, closed, run_active, plan_wanted, plan_running, run_once, some_done;
 	uint32_t calls; /* of the type, that run */
 	uint32_t busy;  /* parts that are pulling, entering, held or settling */
 	struct table table;
@@ -105,6 +108,7 @@ struct runner {
 	void *stopped_ctx;
 	_Atomic bool plan_again;
 	struct loop_msg again;
+	int64_t shown_ns; /* loop time of the last show */
 	/* Shown. */
 	pthread_mutex_t lock;
 	struct runner_figures shown;

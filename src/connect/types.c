@@ -9,7 +9,16 @@
 /* One row a type, ended by NULL: &source_files, … */
 static const struct source_type *const types[] = {NULL};
 
-#define TYPE_COUNT (sizeof(types) / sizeof(types[0]) - 1)
+#define TYPES_MAX (sizeof(types) / sizeof(types[0]))
+
+static uint32_t type_count(void)
+{
+	uint32_t n = 0;
+
+	while (types[n])
+		n++;
+	return n;
+}
 
 /* ---- checks that all sources share ---- */
 
@@ -60,20 +69,13 @@ static void check_source(const struct conf_source *source, struct conf_check *ch
 
 const struct conf_kinds *source_kinds(void)
 {
-	static const struct conf_kind *list[TYPE_COUNT + 1];
+	static const struct conf_kind *list[TYPES_MAX];
 	static struct conf_kinds kinds = {.list = list, .check = check_source};
 
-	for (size_t i = 0; i < TYPE_COUNT; i++)
+	kinds.count = type_count();
+	for (uint32_t i = 0; i < kinds.count; i++)
 		list[i] = &types[i]->kind;
-	kinds.count = TYPE_COUNT;
 	return &kinds;
-}
-
-const struct source_types *source_types(void)
-{
-	static const struct source_types all = {.list = types, .count = TYPE_COUNT};
-
-	return &all;
 }
 
 const struct source_type *source_type_of(const struct conf_kind *kind)

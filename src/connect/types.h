@@ -15,13 +15,6 @@ const struct conf_kinds *source_kinds(void);
 /* The type of a kind. */
 const struct source_type *source_type_of(const struct conf_kind *kind);
 
-/* Who runs other types: tests. */
-struct source_types {
-	const struct source_type *const *list;
-	uint32_t count;
-};
-const struct source_types *source_types(void);
-
 /* The schedule that a source's settings say; fault names the key first ("cron: …"). zone: owned by the caller, or NULL. */
 struct schedule;
 struct zone;
