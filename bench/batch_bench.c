@@ -11,39 +11,19 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "ingest/batch_check.h"
+#include "rounds.h"
 
-#define ROUNDS 9
 #define ROOM ((size_t)4 << 20)
 
 static struct codec *codec;
 static uint8_t memory[ROOM];
 static uint8_t value[1024];
 
-/* Processor time: other work on the machine does not count. */
-static double now_ns(void)
-{
-	struct timespec t;
-
-	(void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-	return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
-}
-
-static int by_size(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return x < y ? -1 : x > y;
-}
-
 static void check(int ok)
 {
-	if (!ok) {
-		fprintf(stderr, "batch_bench: a batch was refused\n");
-		exit(1);
-	}
+	check_that(ok, "a batch was refused");
 }
 
 /* Text that compresses to about a third, as JSON does. */
@@ -99,8 +79,7 @@ static double median(struct slice batch, long times, bool whole)
 		rounds[r] = (now_ns() - start) / (double)times;
 	}
 	buf_fini(&scratch);
-	qsort(rounds, ROUNDS, sizeof(rounds[0]), by_size);
-	return rounds[ROUNDS / 2];
+	return rounds_median(rounds);
 }
 
 static void bench_one(size_t bytes, size_t value_bytes, enum batch_codec to, double millions)

@@ -10,6 +10,8 @@
 /* What the load programs share. Any failure ends the program with a sentence. */
 
 _Noreturn void die(const char *what);
+/* As many open files as the hard limit allows. */
+void raise_file_limit(void);
 int64_t now_ns(void);
 /* Sleeps until the monotonic time. */
 void sleep_until(int64_t at_ns);

@@ -13,7 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 
 #include "client.h"
@@ -119,14 +118,13 @@ static void turn(struct run *r)
 int main(int argc, char **argv)
 {
 	static struct run r;
-	struct rlimit many = {65536, 65536};
 	int64_t begun, end;
 	uint64_t before;
 	int port;
 
 	if (argc != 5)
 		die("fanout weir|redis PORT SUBSCRIBERS SECONDS");
-	(void)setrlimit(RLIMIT_NOFILE, &many);
+	raise_file_limit();
 	r.peer = strcmp(argv[1], "redis") == 0 ? &peers[1] : &peers[0];
 	port = atoi(argv[2]);
 	r.subscribers = strtoul(argv[3], NULL, 10);

@@ -6,17 +6,14 @@
  */
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/resource.h>
 
 #include "client.h"
 
 int main(int argc, char **argv)
 {
-	struct rlimit many = {65536, 65536};
-
 	if (argc != 4)
 		die("idle PORT PATH COUNT");
-	(void)setrlimit(RLIMIT_NOFILE, &many);
+	raise_file_limit();
 	for (int i = 0; i < atoi(argv[3]); i++)
 		(void)ws_connect(atoi(argv[1]), argv[2]);
 	(void)puts("ready");

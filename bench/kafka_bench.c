@@ -12,38 +12,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/mem.h"
 #include "proto/kafka/kafka_api.h"
+#include "rounds.h"
 
-#define ROUNDS 9
 #define BATCH_BYTES 1024u
 
 static uint8_t batch[BATCH_BYTES];
 
-/* Processor time: other work on the machine does not count. */
-static double now_ns(void)
-{
-	struct timespec t;
-
-	(void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-	return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
-}
-
-static int by_size(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return x < y ? -1 : x > y;
-}
-
 static void check(int ok)
 {
-	if (!ok) {
-		fprintf(stderr, "kafka_bench: the codec failed\n");
-		exit(1);
-	}
+	check_that(ok, "the codec failed");
 }
 
 static void make_produce(struct buf *to, int16_t version)
@@ -110,7 +90,7 @@ int main(int argc, char **argv)
 {
 	long times = (argc > 1 ? atol(argv[1]) : 1) * 1000000 / ROUNDS;
 	static const int16_t produce[] = {7, 9, 12}, fetch[] = {4, 11, 12};
-	double ns[ROUNDS];
+	double ns[ROUNDS], median;
 	struct arena arena;
 	struct buf wire;
 
@@ -124,9 +104,9 @@ int main(int argc, char **argv)
 		calls = mem_calls();
 		for (int i = 0; i < ROUNDS; i++)
 			ns[i] = read_produce(slice_from(buf_slice(&wire), 4), &arena, times);
-		qsort(ns, ROUNDS, sizeof(ns[0]), by_size);
+		median = rounds_median(ns);
 		printf("read  Produce %2d  %6.1f ns (%.1f-%.1f)  %" PRIu64 " allocations\n", produce[k],
-		       ns[ROUNDS / 2], ns[0], ns[ROUNDS - 1], mem_calls() - calls);
+		       median, ns[0], ns[ROUNDS - 1], mem_calls() - calls);
 	}
 	for (size_t k = 0; k < 3; k++) {
 		uint64_t calls;
@@ -134,9 +114,9 @@ int main(int argc, char **argv)
 		calls = mem_calls();
 		for (int i = 0; i < ROUNDS; i++)
 			ns[i] = write_fetch(&wire, fetch[k], times);
-		qsort(ns, ROUNDS, sizeof(ns[0]), by_size);
-		printf("write Fetch   %2d  %6.1f ns (%.1f-%.1f)  %" PRIu64 " allocations\n", fetch[k],
-		       ns[ROUNDS / 2], ns[0], ns[ROUNDS - 1], mem_calls() - calls);
+		median = rounds_median(ns);
+		printf("write Fetch   %2d  %6.1f ns (%.1f-%.1f)  %" PRIu64 " allocations\n", fetch[k], median,
+		       ns[0], ns[ROUNDS - 1], mem_calls() - calls);
 	}
 	buf_fini(&wire);
 	arena_fini(&arena);

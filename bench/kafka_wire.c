@@ -368,12 +368,7 @@ static void idle(int port, const char *topic, int consumers, int wait_ms)
 
 int main(int argc, char **argv)
 {
-	struct rlimit files;
-
-	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
-		files.rlim_cur = files.rlim_max;
-		(void)setrlimit(RLIMIT_NOFILE, &files);
-	}
+	raise_file_limit();
 	if (argc == 8 && !strcmp(argv[1], "small"))
 		small(atoi(argv[2]), argv[3], atoi(argv[4]), atoi(argv[5]), (size_t)atol(argv[6]),
 		      atof(argv[7]));

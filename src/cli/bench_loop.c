@@ -4,11 +4,12 @@
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "base/file_limit.h"
 
 #define OF_TIMER UINT64_MAX
 #define OF_SIGNALS (UINT64_MAX - 1)
@@ -29,22 +30,12 @@ static int watch_own(struct bench_loop *l, int fd, uint64_t name)
 	return epoll_ctl(l->epoll, EPOLL_CTL_ADD, fd, &e);
 }
 
-static void raise_file_limit(void)
-{
-	struct rlimit files;
-
-	if (getrlimit(RLIMIT_NOFILE, &files) != 0)
-		return;
-	files.rlim_cur = files.rlim_max;
-	(void)setrlimit(RLIMIT_NOFILE, &files); /* with fewer files, opening says what is missing */
-}
-
 int bench_loop_open(struct bench_loop *l, struct fault *fault)
 {
 	sigset_t set;
 
 	*l = (struct bench_loop){.epoll = -1, .timer = -1, .signals = -1};
-	raise_file_limit();
+	file_limit_raise();
 	sigemptyset(&set);
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGTERM);

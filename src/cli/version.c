@@ -34,7 +34,7 @@ struct library {
 };
 
 /* Asked at run time where the library can say it: what is linked, not what was compiled against. */
-static uint32_t list_libraries(struct library out[8], char xxhash[16])
+static uint32_t list_libraries(struct library out[9], char xxhash[16])
 {
 	unsigned x = XXH_versionNumber();
 	struct buf text;
@@ -53,14 +53,15 @@ static uint32_t list_libraries(struct library out[8], char xxhash[16])
 	out[5] = (struct library){"lz4", LZ4_versionString()};
 	out[6] = (struct library){"zlib", zlibVersion()};
 	out[7] = (struct library){"xxhash", xxhash};
-	return 8;
+	out[8] = (struct library){"libcurl", BUILD_CURL};
+	return BUILD_CURL[0] ? 9 : 8; /* the connectors' libraries may be missing */
 }
 
 static int run_version(const struct args *args)
 {
 	static const char flags[] =
 		"buildtype=" BUILD_TYPE " optimization=" BUILD_OPTIMIZATION " sanitize=" BUILD_SANITIZE;
-	struct library libraries[8];
+	struct library libraries[9];
 	char xxhash[16];
 	struct buf out;
 	bool json = args_has(args, "json");

@@ -7,9 +7,9 @@
 
 #include <sched.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <time.h>
 
+#include "base/file_limit.h"
 #include "base/mem.h"
 #include "ingest/ingest_batch.h"
 #include "obs/say.h"
@@ -252,26 +252,12 @@ static int start_threads(struct parts *p)
 	return 0;
 }
 
-/*
- * A login has 1024 open files by its soft limit, which is for programs that use
- * select(); as many as the hard limit allows are there for the asking.
- */
-static void raise_file_limit(void)
-{
-	struct rlimit limit;
-
-	if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur == limit.rlim_max)
-		return;
-	limit.rlim_cur = limit.rlim_max;
-	(void)setrlimit(RLIMIT_NOFILE, &limit);
-}
-
 int parts_build(struct parts *p)
 {
 	struct fault fault = {.err = ERR_NOMEM};
 	int rc;
 
-	raise_file_limit();
+	file_limit_raise();
 	mem_give_back();
 	budget_init(&p->budget, p->conf->memory_bytes, loops_wanted(p->conf));
 	p->app.budget = &p->budget;

@@ -91,7 +91,8 @@ struct partition {
 	bool last_sealed; /* the next batch opens a new segment */
 	struct log_watch *watches;
 	struct producer_table producers;
-	int64_t settled; /* nothing before it is of an aborted transaction; 0 after a start */
+	_Atomic int64_t read_ns; /* monotonic: when somebody last read what is not in memory; 0: never */
+	int64_t settled;         /* nothing before it is of an aborted transaction; 0 after a start */
 	int64_t forgets; /* aborted transactions that end before it are forgotten with the next look */
 
 	/* under log.tail_lock */
@@ -157,7 +158,8 @@ struct log {
 	uint64_t move_wanted; /* somebody waits for this sequence */
 	uint64_t moved_sequence;
 	bool mover_stop;
-	bool mover_idle; /* it sleeps until something is published */
+	bool mover_idle;      /* it sleeps until something is published */
+	struct direct direct; /* the mover's */
 	_Atomic int64_t tail_bytes;
 	_Atomic int64_t pinned_bytes;
 	_Atomic int64_t lag_bytes; /* as mover_lag_bytes was last */
@@ -197,6 +199,8 @@ struct log {
 	struct compaction *compaction;       /* the pass that is under way, or NULL */
 	struct recompression *recompression; /* likewise */
 	int64_t rewrite_ready_ns;            /* monotonic: the I/O budget allows the next piece then */
+	int64_t expiry_ms;                   /* the first retention that is due */
+	int64_t expiry_looked_ns;            /* monotonic: when that was looked for */
 	_Atomic bool active;                 /* something was committed since the last look */
 	_Atomic bool let_go;                 /* a drop or trim: the next checkpoint frees files */
 	/*

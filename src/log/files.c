@@ -135,6 +135,11 @@ uint32_t files_open_count(struct files *f)
 	return count;
 }
 
+const struct sys *files_sys(const struct files *f)
+{
+	return f->sys;
+}
+
 /* ---- small files ---- */
 
 static int write_synced(const struct sys *sys, const char *path, struct slice bytes)

@@ -36,6 +36,9 @@ void files_forget(struct files *f, struct file_slot *slot);
 
 uint32_t files_open_count(struct files *f);
 
+/* Borrowed: what it opens with. */
+const struct sys *files_sys(const struct files *f);
+
 /*
  * A small file, whole or not at all: written and synced under another name
  * (NAME.tmp), renamed, the directory synced. Who is killed meanwhile leaves the one before. 0 or -errno.

@@ -337,7 +337,8 @@ int group_publish(struct log *l, struct group *g)
 	else
 		l->tail_first = t;
 	l->tail_last = t;
-	if (!l->first_unmoved)
+	/* One without batches (a start finds them all in segments) is moved, and nobody would come by to see that. */
+	if (!l->first_unmoved && g->ref_count)
 		l->first_unmoved = t;
 	(void)pthread_mutex_unlock(&l->tail_lock);
 	for (uint32_t i = 0; i < g->ref_count; i++) {

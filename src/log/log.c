@@ -104,6 +104,7 @@ static void fill_options(struct log *l, const struct log_options *given)
 	atomic_store(&l->lag_bytes, mover_lag_bytes(l));
 	o->tail_bytes_max = or_default(o->tail_bytes_max, 16u << 20);
 	o->segment_bytes = or_default(o->segment_bytes, 256u << 20);
+	o->direct_bytes_min = (uint32_t)or_default(o->direct_bytes_min, 64u << 10);
 	o->index_interval_bytes = o->index_interval_bytes ? o->index_interval_bytes : 4096;
 	o->files_max = o->files_max ? o->files_max : files_allowed();
 	o->readers = o->readers ? o->readers : 2;
@@ -362,6 +363,7 @@ void log_close(struct log *l)
 		seen_close(l->seen);
 	if (l->journal)
 		journal_close(l->journal);
+	direct_fini(&l->direct);
 	files_free(l->files);
 	if (l->lock_fd >= 0)
 		l->sys->ops->close(l->sys->self, l->lock_fd);

@@ -37,6 +37,7 @@ struct log_options {
 	uint64_t pinned_bytes_max; /* committed and not yet in segments, 0: 128 MiB; past it ERR_OVERLOADED */
 	uint64_t tail_bytes_max;   /* recent groups kept for readers, 0: 16 MiB */
 	uint64_t segment_bytes;    /* 0: 256 MiB */
+	uint32_t direct_bytes_min; /* moved at once: so much and more goes past the page cache, 0: 64 KiB */
 	uint32_t index_interval_bytes; /* 0: 4096 */
 	uint32_t files_max;            /* open segment files, 0: from RLIMIT_NOFILE */
 	uint32_t readers;              /* threads of the reader pool, 0: 2 */

@@ -252,6 +252,77 @@ static void a_journal_that_cannot_write_past_the_cache_writes_through_it(void **
 	}
 }
 
+/* ---- segments past the page cache ---- */
+
+static uint32_t segments_direct; /* how often a segment was written so */
+
+static int note_segment(void *self, int fd, bool on)
+{
+	char link[64], path[512];
+	ssize_t n;
+
+	(void)snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	n = readlink(link, path, sizeof(path));
+	segments_direct += n > 4 && memcmp(path + n - 4, ".log", 4) == 0;
+	return sys_kernel()->ops->set_direct(self, fd, on);
+}
+
+static void move_all(struct fixture *f)
+{
+	while (log_step(f->log, LOG_STEP_MOVE) > 0)
+		;
+}
+
+static void append_in_steps(struct fixture *f, struct partition *p, uint32_t from)
+{
+	struct request r = {0};
+	int n = snprintf(r.value, sizeof(r.value), "%u", from);
+
+	f->done = 0;
+	r.records[0] = (struct log_record){.partition = p,
+					   .timestamp_ms = -1,
+					   .value = slice_make(r.value, (size_t)n)};
+	r.commit.record_count = 1;
+	enter(f, &r);
+	while (f->done == 0) {
+		assert_true(log_step(f->log, LOG_STEP_COMMIT) > 0);
+		log_port_run(f->port);
+	}
+	move_all(f);
+}
+
+static void who_reads_of_segments_finds_what_comes_next_in_the_page_cache(void **state)
+{
+	struct fixture *f = *state;
+	struct log_view view;
+	static struct sys_ops ops;
+	static struct sys sys;
+	struct partition *p;
+
+	ops = *sys_kernel()->ops;
+	sys = (struct sys){.ops = &ops, .self = sys_kernel()->self};
+	ops.set_direct = note_segment;
+	f->options.sys = &sys;
+	f->options.steps = true;
+	f->options.tail_bytes_max = 1;
+	f->options.direct_bytes_min = 1;
+	segments_direct = 0;
+	open_log(f);
+	assert_int_equal(partition_open(f->log, &topic_a, 0, &keep_all, &p), 0);
+	start_log(f);
+	for (uint32_t i = 0; i < 100; i++)
+		append_in_steps(f, p, i);
+	assert_true(segments_direct == 100 || segments_direct == 1); /* 1: the file system refuses */
+	assert_int_equal(log_read(p, 100, 1000, &view), LOG_READ_END);
+	append_in_steps(f, p, 100);
+	assert_true(segments_direct == 101 || segments_direct == 1);
+	assert_int_equal(check_all(p, 0), 101);
+	append_in_steps(f, p, 101);
+	assert_true(segments_direct == 101 || segments_direct == 1);
+	assert_int_equal(check_all(p, 0), 102);
+	close_log(f);
+}
+
 /* ---- a disk that cannot be asked ---- */
 
 static int checkpoint_fd; /* of the copy that was opened last */
@@ -425,6 +496,69 @@ static void what_is_answered_is_read_after_a_kill(void **state)
 	}
 	remove_copy(&copy);
 	close_log(f);
+}
+
+/* The next write enters another record first, which is committed and moved with what is being moved. */
+static struct fixture *late_fixture;
+static struct request *late_request;
+
+static int write_after_another(void *self, int fd, const struct iovec *iov, int count, uint64_t at)
+{
+	struct fixture *f = late_fixture;
+
+	late_fixture = NULL;
+	if (f) {
+		enter(f, late_request);
+		assert_int_equal(log_step(f->log, LOG_STEP_COMMIT), 1);
+	}
+	return sys_kernel()->ops->pwritev(self, fd, iov, count, at);
+}
+
+/* Then all that the journal has behind the checkpoint stands in segments already; nothing is left to move. */
+static void a_checkpoint_may_have_more_than_its_groups(void **state)
+{
+	struct fixture *f = *state, copy;
+	struct request first = {0}, late = {0};
+	static struct sys_ops ops;
+	static struct sys sys;
+	struct log_stats stats;
+	struct partition *p;
+
+	ops = *sys_kernel()->ops;
+	ops.pwritev = write_after_another;
+	sys = (struct sys){.ops = &ops, .self = sys_kernel()->self};
+	f->options.sys = &sys;
+	f->options.steps = true;
+	open_log(f);
+	assert_int_equal(partition_open(f->log, &topic_a, 0, &keep_all, &p), 0);
+	start_log(f);
+	first.records[0] = (struct log_record){.partition = p, .timestamp_ms = -1, .value = SLICE_LIT("0")};
+	late.records[0] = (struct log_record){.partition = p, .timestamp_ms = -1, .value = SLICE_LIT("1")};
+	first.commit.record_count = late.commit.record_count = 1;
+	enter(f, &first);
+	assert_int_equal(log_step(f->log, LOG_STEP_COMMIT), 1);
+	late_fixture = f;
+	late_request = &late;
+	assert_int_equal(log_checkpoint(f->log, &(struct fault){0}), 0);
+	assert_null(late_fixture);
+	log_port_run(f->port);
+	copy_dir(f, &copy);
+	close_log(f);
+
+	copy.options.sys = sys_kernel();
+	copy.options.steps = false;
+	open_log(&copy);
+	log_stats(copy.log, &stats);
+	assert_int_equal(stats.recovered_groups, 1);
+	assert_int_equal(partition_open(copy.log, &topic_a, 0, &keep_all, &p), 0);
+	start_log(&copy);
+	assert_int_equal(log_checkpoint(copy.log, &(struct fault){0}), 0); /* it ends */
+	assert_int_equal(check_all(p, 0), 2);
+	append(&copy, p, 2, 10);
+	assert_int_equal(log_checkpoint(copy.log, &(struct fault){0}), 0);
+	assert_int_equal(check_all(p, 0), 12);
+	close_log(&copy);
+	remove_copy(&copy);
 }
 
 static void find_journal(const struct fixture *f, char *path, size_t size)
@@ -1034,7 +1168,9 @@ int main(void)
 		TEST(a_checkpoint_that_cannot_be_read_is_not_taken_for_none),
 		TEST(a_checkpoint_that_cannot_be_written_frees_nothing),
 		TEST(steps_do_what_threads_do),
+		TEST(a_checkpoint_may_have_more_than_its_groups),
 		TEST(a_journal_that_cannot_write_past_the_cache_writes_through_it),
+		TEST(who_reads_of_segments_finds_what_comes_next_in_the_page_cache),
 		TEST(a_torn_last_group_is_cut_and_damage_before_it_is_refused),
 		TEST(damage_of_a_group_written_again_does_not_take_the_next_one_along),
 		TEST(after_a_start_either_copy_of_the_checkpoint_is_enough),

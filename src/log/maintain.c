@@ -52,14 +52,38 @@ void maintain_look_at_space(struct log *l)
 			 (unsigned long long)(free_bytes >> 20), l->dir);
 }
 
-static int find_expiry(void *ctx, struct partition *p)
+static int64_t least(int64_t a, int64_t b)
+{
+	return a < b ? a : b;
+}
+
+static int earlier_expiry(void *ctx, struct partition *p)
 {
 	int64_t *first = ctx;
-	int64_t at = partition_expiry(p);
 
-	if (at < *first)
-		*first = at;
+	*first = least(*first, partition_expiry(p));
 	return 0;
+}
+
+/* When the first retention is due. Walks over all partitions. */
+static int64_t look_for_expiry(struct log *l)
+{
+	int64_t first = INT64_MAX;
+
+	(void)partitions_each(l, earlier_expiry, &first);
+	l->expiry_ms = first;
+	l->expiry_looked_ns = sys_monotonic_ns(l->sys);
+	return first;
+}
+
+/*
+ * Between the pieces of a rewrite what was found within a second does, unless it is due: with many
+ * partitions the walk takes longer than a piece.
+ */
+static bool is_between_pieces(const struct log *l, int64_t now_ms)
+{
+	return (l->compaction || l->recompression) && l->expiry_ms > now_ms &&
+	       sys_monotonic_ns(l->sys) - l->expiry_looked_ns < LOOK_MS * 1000000LL;
 }
 
 static bool journal_is_long(struct log *l)
@@ -187,11 +211,6 @@ static void look_at_clock(struct log *l)
 			 sys_error_text(rc));
 }
 
-static int64_t least(int64_t a, int64_t b)
-{
-	return a < b ? a : b;
-}
-
 /*
  * Ingest waits for the disk behind the syncs of a checkpoint. So those that are
  * not needed for the journal's sake take a tenth of the time at most, and come
@@ -247,9 +266,9 @@ static int rewrite_some(struct log *l, int64_t now_ms, int64_t *due_ms)
 int maintain_step(struct log *l, int64_t *wait_ms)
 {
 	struct fault fault = {0};
-	int64_t now_ms, expiry = INT64_MAX;
+	int64_t now_ms, expiry;
 	uint64_t wanted;
-	bool wish = take_wish(l, &wanted);
+	bool wish = take_wish(l, &wanted), between_pieces;
 	int rc;
 
 	run_call(l, false);
@@ -264,7 +283,8 @@ int maintain_step(struct log *l, int64_t *wait_ms)
 		core_say(l, LOG_ERROR, "journal_file_failed", "%s", fault.text);
 	if (rc > 0)
 		return 1;
-	(void)partitions_each(l, find_expiry, &expiry);
+	between_pieces = is_between_pieces(l, now_ms);
+	expiry = between_pieces ? l->expiry_ms : look_for_expiry(l);
 	if (wish || journal_is_long(l) || seen_wants_checkpoint(l->seen) || expiry <= now_ms ||
 	    atomic_exchange(&l->let_go, false)) {
 		/* What fails now fails again at once: the next attempt comes with the next look. */
@@ -276,8 +296,9 @@ int maintain_step(struct log *l, int64_t *wait_ms)
 	if (rc > 0)
 		return 1;
 	rc = rewrite_some(l, now_ms, &expiry);
-	if (rc > 0)
+	if (rc > 0 || (between_pieces && look_for_expiry(l) <= now_ms))
 		return 1;
+	expiry = least(expiry, l->expiry_ms);
 	producers_look(l, now_ms, &expiry);
 	*wait_ms = expiry == INT64_MAX || expiry - now_ms > IDLE_MS ? IDLE_MS : expiry - now_ms + 1;
 	*wait_ms = least(*wait_ms, steady_wait_ms(&l->steady));

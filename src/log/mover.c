@@ -21,6 +21,8 @@
  * and on a busy one the committer waits that long to hear of its sync.
  */
 #define MOVE_BYTES (128 << 10)
+#define READER_NS \
+	(10 * 1000000000LL) /* so long after somebody has read of it a segment is kept in the page cache */
 
 /* A partition's records are worth a write when there are several: with many partitions that takes longer. */
 #define LAG_MS 50
@@ -63,7 +65,7 @@ static void put_back(struct log *l, struct partition *p)
 
 /* Batches that wait, as many as fit one write and the segment; gives the groups they hold. */
 static uint32_t gather(struct partition *p, uint64_t bytes_max, struct segment_piece *pieces,
-		       struct tail_group **groups)
+		       struct tail_group **groups, uint64_t *bytes)
 {
 	uint32_t count = 0;
 	uint64_t sum = 0;
@@ -81,7 +83,37 @@ static uint32_t gather(struct partition *p, uint64_t bytes_max, struct segment_p
 		};
 		groups[count++] = ref->group;
 	}
+	*bytes = sum;
 	return count;
+}
+
+static bool is_read(struct partition *p)
+{
+	int64_t at = atomic_load_explicit(&p->read_ns, memory_order_relaxed);
+
+	return at && sys_monotonic_ns(p->log->sys) - at < READER_NS;
+}
+
+/*
+ * What comes with the next write, and which way it goes: past the page cache where it is much, unless
+ * somebody reads this partition out of segments. Who keeps up is served from memory, and who does
+ * not will want the cache. Under p->lock.
+ */
+static uint32_t choose(struct log *l, struct partition *p, uint64_t room, struct segment_piece *pieces,
+		       struct tail_group **groups, struct direct **way)
+{
+	uint64_t most = room < DIRECT_BYTES ? room : DIRECT_BYTES, bytes;
+	uint32_t count;
+
+	*way = NULL;
+	if (!l->direct.refused && !is_read(p)) {
+		count = gather(p, most, pieces, groups, &bytes);
+		if (bytes >= l->options.direct_bytes_min) {
+			*way = &l->direct;
+			return count;
+		}
+	}
+	return gather(p, room < MOVE_BYTES ? room : MOVE_BYTES, pieces, groups, &bytes);
 }
 
 static int add_segment(struct partition *p, int64_t base)
@@ -188,6 +220,7 @@ static int64_t move_some(struct log *l, struct partition *p, bool *more)
 	struct tail_group *groups[PIECES_MAX];
 	struct segment *s, *sealed;
 	const struct tail_ref *ref;
+	struct direct *way = NULL;
 	uint64_t limit, used;
 	uint32_t count = 0;
 	int64_t moved = 0;
@@ -206,7 +239,7 @@ static int64_t move_some(struct log *l, struct partition *p, bool *more)
 		limit = p->options.segment_bytes ? p->options.segment_bytes : l->options.segment_bytes;
 		used = atomic_load(&s->bytes);
 		limit = limit > used ? limit - used : 0;
-		count = gather(p, limit < MOVE_BYTES ? limit : MOVE_BYTES, pieces, groups);
+		count = choose(l, p, limit, pieces, groups, &way);
 		tells = (p->options.compact || p->options.recompress_ms) &&
 			(sealed || atomic_load(&s->first_append_ms) == 0);
 	}
@@ -216,7 +249,7 @@ static int64_t move_some(struct log *l, struct partition *p, bool *more)
 	if (sealed)
 		segment_seal(sealed);
 	segment_unref(sealed);
-	rc = segment_append(s, pieces, count, append_time(p));
+	rc = segment_append(s, pieces, count, append_time(p), way);
 	(void)pthread_mutex_lock(&p->lock);
 	if (rc == 0) {
 		p->moved += count;

@@ -409,6 +409,12 @@ static void cut_at_stable(struct log_view *view)
 	view->next_offset = view->stable;
 }
 
+/* For the mover: what it writes now will be read out of the page cache soon. */
+static void note_reader(struct partition *p)
+{
+	atomic_store_explicit(&p->read_ns, sys_monotonic_ns(p->log->sys), memory_order_relaxed);
+}
+
 static int read_once(struct partition *p, int64_t offset, size_t bytes_max, enum read_how how,
 		     struct log_view *out, bool *again)
 {
@@ -441,6 +447,7 @@ static int read_once(struct partition *p, int64_t offset, size_t bytes_max, enum
 		return LOG_READ_OK;
 	}
 	atomic_fetch_add_explicit(&p->log->counts.reads_disk, 1, memory_order_relaxed);
+	note_reader(p);
 	rc = read_segment(p, s, offset, bytes_max, how & (READ_WAIT | READ_FIT), out);
 	if (rc == LOG_READ_OK && how & READ_STABLE && out->blob)
 		cut_at_stable(out);
@@ -490,6 +497,7 @@ int log_read_file(struct partition *p, int64_t offset, int64_t limit, size_t byt
 	(void)pthread_mutex_unlock(&p->lock);
 	if (!s)
 		return LOG_READ_WAIT;
+	note_reader(p);
 	rc = segment_extent(s, offset, limit, bytes_max, out);
 	segment_unref(s);
 	return rc ? LOG_READ_WAIT : LOG_READ_OK;

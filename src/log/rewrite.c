@@ -140,7 +140,8 @@ static int flush(struct rewrite *rw)
 						   .last_offset = w->last,
 						   .max_timestamp = w->max_timestamp};
 	}
-	rc = segment_append(rw->target, pieces, rw->waiting_count, atomic_load(&rw->target->last_append_ms));
+	rc = segment_append(rw->target, pieces, rw->waiting_count, atomic_load(&rw->target->last_append_ms),
+			    NULL);
 	if (rc)
 		return error_of(rc);
 	segment_write_back(rw->target, before, rw->out.len);

@@ -26,6 +26,7 @@ int segment_new(const struct segment_place *place, int64_t base, struct segment 
 	atomic_init(&s->max_timestamp, -1);
 	atomic_init(&s->last_append_ms, 0);
 	file_slot_init(&s->file);
+	file_slot_init(&s->direct);
 	s->index.whole = true;
 	for (uint32_t i = 0; i < SEGMENT_HINTS; i++)
 		s->hints[i].offset = -1;
@@ -45,6 +46,7 @@ void segment_unref(struct segment *s)
 	if (!s || atomic_fetch_sub(&s->refs, 1) != 1)
 		return;
 	files_forget(s->place.files, &s->file);
+	files_forget(s->place.files, &s->direct);
 	mem_free(s->index.entries);
 	marks_fini(&s->marks);
 	(void)pthread_mutex_destroy(&s->lock);

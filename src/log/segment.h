@@ -7,7 +7,7 @@
 
 #include "base/blob.h"
 #include "base/file_ref.h"
-#include "log/files.h"
+#include "log/direct.h"
 #include "log/marks.h"
 #include "log/topic_id.h"
 #include "proto/batch/batch.h"
@@ -64,7 +64,8 @@ struct segment {
 	bool created;                    /* its directory entry is not synced yet */
 	bool uncut;                      /* recovery's: the file is longer than it says */
 	struct file_slot file;
-	pthread_mutex_t lock; /* index and hints */
+	struct file_slot direct; /* the mover's, past the page cache */
+	pthread_mutex_t lock;    /* index and hints */
 	struct segment_index index;
 	struct {
 		int64_t offset;
@@ -96,10 +97,12 @@ struct segment_piece {
 };
 
 /*
- * The mover: appends pieces in order with one write. 0 or -errno; on an error
- * nothing counts as appended (the file may have grown: it is cut when tried again).
+ * The mover: appends pieces in order, past the page cache where `direct` is given and the file system
+ * does that, else with one write. 0 or -errno; on an error nothing counts as appended (the file may have
+ * grown: it is written over when tried again).
  */
-int segment_append(struct segment *s, const struct segment_piece *pieces, uint32_t count, int64_t now_ms);
+int segment_append(struct segment *s, const struct segment_piece *pieces, uint32_t count, int64_t now_ms,
+		   struct direct *direct);
 
 /* Syncs the log file. 0 or -errno. */
 int segment_sync(struct segment *s);

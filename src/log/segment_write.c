@@ -64,7 +64,22 @@ static void note_pieces(struct segment *s, const struct segment_piece *pieces, u
 	atomic_store(&s->next_offset, pieces[count - 1].last_offset + 1);
 }
 
-int segment_append(struct segment *s, const struct segment_piece *pieces, uint32_t count, int64_t now_ms)
+static int write_out(struct segment *s, int fd, const struct iovec *iov, int count, uint64_t at,
+		     struct direct *direct)
+{
+	const struct sys *sys = s->place.sys;
+	char path[SEGMENT_PATH_BYTES];
+	int rc = -EOPNOTSUPP;
+
+	if (direct) {
+		segment_path(s, SEGMENT_LOG, path);
+		rc = direct_write(direct, s->place.files, &s->direct, path, fd, iov, count, at);
+	}
+	return rc == -EOPNOTSUPP ? sys->ops->pwritev(sys->self, fd, iov, count, at) : rc;
+}
+
+int segment_append(struct segment *s, const struct segment_piece *pieces, uint32_t count, int64_t now_ms,
+		   struct direct *direct)
 {
 	struct iovec iov[PIECES_MAX];
 	uint64_t at = atomic_load(&s->bytes);
@@ -77,7 +92,7 @@ int segment_append(struct segment *s, const struct segment_piece *pieces, uint32
 	fd = pin_for_append(s);
 	if (fd < 0)
 		return fd;
-	rc = s->place.sys->ops->pwritev(s->place.sys->self, fd, iov, (int)count, at);
+	rc = write_out(s, fd, iov, (int)count, at, direct);
 	segment_unpin(s);
 	if (rc)
 		return rc;
@@ -99,6 +114,7 @@ void segment_seal(struct segment *s)
 	if (index.whole)
 		segment_index_write(s, &index);
 	mem_free(index.entries);
+	files_forget(s->place.files, &s->direct);
 }
 
 /* ---- recovery ---- */

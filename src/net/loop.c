@@ -132,6 +132,8 @@ static void begin_stop(struct loop *loop)
 	loop->acceptors = NULL;
 	for (struct conn *c = loop->conns; c; c = c->next)
 		conn_terminate(c, CONN_STOPPED);
+	if (loop->fetcher)
+		loop->fetcher->stop(loop->fetcher);
 	uv_close((uv_handle_t *)&loop->turn_end, NULL);
 	uv_close((uv_handle_t *)&loop->again, NULL);
 	uv_close((uv_handle_t *)&loop->alert, NULL);
@@ -265,6 +267,8 @@ void loop_free(struct loop *loop)
 	while (!mailbox_empty(loop))
 		mailbox_run(loop);
 	CHECK(uv_loop_close(&loop->uv) == 0);
+	if (loop->fetcher)
+		loop->fetcher->free(loop->fetcher);
 	out_pool_fini(&loop->pool);
 	budget_sub(&loop->share, (size_t)loop->share.used); /* who outlives the loop is counted no more */
 	budget_settle(&loop->share);

@@ -79,6 +79,12 @@ void out_drop(struct conn *c);
 
 struct acceptor;
 
+/* Something that lives on a loop and ends with it: stop when its handles are to be closed, free with the loop. */
+struct loop_guest {
+	void (*stop)(struct loop_guest *guest);
+	void (*free)(struct loop_guest *guest);
+};
+
 struct loop {
 	uv_loop_t uv;
 	uv_prepare_t turn_end;
@@ -97,6 +103,7 @@ struct loop {
 	struct conn *todo_first, **todo_last;
 	struct conn *conns;
 	struct acceptor *acceptors;
+	struct loop_guest *fetcher; /* outbound HTTP; NULL: never used */
 	struct out_pool pool;
 	struct budget_share share;
 	/* Written by other threads: on a cache line of their own. */

@@ -79,6 +79,7 @@ static int open_log(struct world *w, struct fault *fault)
 				.journal_file_bytes = w->profile.journal_file_bytes,
 				.segment_bytes = w->profile.segment_bytes,
 				.tail_bytes_max = w->profile.tail_bytes,
+				.direct_bytes_min = w->profile.direct_bytes,
 				.files_max = w->profile.small_files ? 3 : 32,
 				.index_interval_bytes = w->profile.small_files ? 100 : 4096,
 				.rewrite_rate = w->profile.rewrite_rate,

@@ -157,6 +157,30 @@ static struct slice batch_around(size_t n, uint64_t at, int64_t base)
 	return slice_null();
 }
 
+/*
+ * Whether `at` is of a batch that the file does not hold whole: it is being written, in
+ * several pieces, and what will be read of it nobody knows yet.
+ */
+static bool is_unfinished(size_t n, uint64_t at)
+{
+	struct batch_head head;
+	size_t behind = 0; /* the last whole batch */
+
+	for (size_t from = 0; from + BATCH_HEAD_BYTES <= n;) {
+		if (batch_check(slice_make(bytes + from, n - from), &head)) {
+			from++;
+			continue;
+		}
+		from += head.bytes;
+		behind = from;
+	}
+	if (at < behind)
+		return false;
+	return n - behind < BATCH_HEAD_BYTES ||
+	       (batch_head_read(slice_make(bytes + behind, n - behind), &head) == 0 &&
+		head.bytes > n - behind);
+}
+
 static void excuse(struct world *w, struct slice batch, int topic, uint32_t part)
 {
 	struct batch_record record;
@@ -211,6 +235,8 @@ static void strike_segment(struct world *w, const char *path)
 	is_state = topic_id_eq(&id, &internal);
 	if (topic < 0 && !is_state)
 		return; /* made on use, and nobody knows yet */
+	if (is_unfinished(n, at))
+		return;
 	batch = batch_around(n, at, atoll(strrchr(path, '/') + 1));
 	if (!may_strike(w, path, batch.ptr && bytes + at < batch.ptr + 8))
 		return;

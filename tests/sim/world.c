@@ -74,6 +74,7 @@ static void choose_profile(struct world *w)
 	static const uint64_t journal_bytes[] = {16384, 65536, 262144};
 	static const uint64_t segment_bytes[] = {1500, 8192, 65536};
 	static const uint64_t tail_bytes[] = {1, 30000, 1 << 20};
+	static const uint32_t direct_bytes[] = {1, 5000, 0};
 	struct profile *p = &w->profile;
 
 	*p = (struct profile){.sends = 4 + below(w, 30),
@@ -88,6 +89,7 @@ static void choose_profile(struct world *w)
 			      .journal_file_bytes = journal_bytes[below(w, 3)],
 			      .segment_bytes = segment_bytes[below(w, 3)],
 			      .tail_bytes = tail_bytes[below(w, 3)],
+			      .direct_bytes = direct_bytes[w->seed % 3],
 			      .steps = 20u << below(w, 6),
 			      .lives = 2 + below(w, 12),
 			      .small_files = chance(w, 3),

@@ -105,6 +105,7 @@ struct writing { /* under way */
 struct profile { /* what a seed likes, chosen once */
 	uint32_t sends, commits, moves, maintains, consumers, changes, clock, space, yields;
 	uint64_t journal_file_bytes, segment_bytes, tail_bytes;
+	uint32_t direct_bytes; /* what is moved at once goes past the page cache; 0: only much */
 	struct sim_faults faults;
 	uint32_t steps, lives;
 	bool small_files, auto_create;

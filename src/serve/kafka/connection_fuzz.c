@@ -1,14 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 #include "base/check.h"
 #include "base/mem.h"
+#include "base/wire.h"
 #include "ingest/ingest.h"
 #include "obs/say.h"
 #include "proto/batch/batch.h"
 #include "proto/kafka/kafka_api.h"
 #include "serve/group_clock.h"
+#include "serve/kafka/request_fuzz.h"
 #include "serve/kafka/server.h"
 #include "serve/txn_clock.h"
 #include "sys/sim/sim.h"
@@ -19,12 +24,18 @@
  * over memory, the log is stepped over a simulated disk. An input is what a client sends:
  * bytes as they are, or requests that are framed here, so that the bodies are what is looked
  * for. It comes whole, or cut. Afterwards the client has gone: every call must have ended, every
- * byte of the budget be given back, and all that was stored be readable.
+ * byte of the budget be given back, and all that was stored be readable; and what was framed here is
+ * answered in order, with what its API's answer looks like in that version.
  *
  * Input: a byte of flags (1 framed here, 2 users, 4 cut small, 8 two connections), then the bytes;
  * framed: API (index), version, two bytes of length, body, again and again.
+ *
+ * --api=NOUN: every input is framed and every request of that API, whatever the input says, in a world
+ * where there is something to ask for (request_fuzz.h). --seeds=FOLDER: writes requests of it, in every version, and ends.
  */
 enum { FRAMED = 1, USERS = 2, CUT = 4, TWO = 8 };
+
+#define ASKED_MAX 4096u
 
 #define HOUR_NS 3600000000000ll
 #define START_NS 1000000000ll
@@ -50,12 +61,20 @@ struct conn {
 	const struct conn_session *session;
 	void *ctx;
 	struct buf kept;
+	struct buf written;
 	size_t out;
 	bool stopped, present, closing, closed, gone;
 };
 
 static struct loop the_loop;
 static struct sim *sim;
+static const struct kafka_api *only; /* --api */
+static const char *seeds_folder;
+static struct request_fuzz plausible;
+
+/* What was framed here; its correlation is its index. */
+static struct kafka_header asked[ASKED_MAX];
+static uint32_t asked_count;
 
 /* ---- net, over memory ---- */
 
@@ -172,6 +191,7 @@ int conn_write(struct conn *c, struct slice bytes)
 {
 	if (c->closing)
 		return ERR_CANCELLED;
+	CHECK(buf_append_slice(&c->written, bytes) == 0);
 	c->out += bytes.len;
 	return 0;
 }
@@ -189,6 +209,9 @@ int conn_write_file(struct conn *c, struct file_ref *file, uint64_t at, size_t b
 	file_ref_release(file);
 	if (c->closing)
 		return ERR_CANCELLED;
+	CHECK(buf_reserve(&c->written, bytes) == 0);
+	memset(c->written.ptr + c->written.len, 0, bytes);
+	c->written.len += bytes;
 	c->out += bytes;
 	return 0;
 }
@@ -495,47 +518,178 @@ static void send_cut(struct world *w, struct conn *conns, struct conn *c, struct
 	}
 }
 
+static void send_request(struct world *w, struct conn *conns, struct conn *c, const struct kafka_api *api,
+			 int16_t version, struct slice body, unsigned flags)
+{
+	struct kafka_header *header = &asked[asked_count];
+	uint8_t head[4 + 8 + 3] = {0};
+	size_t head_len = version >= api->flexible ? sizeof(head) : sizeof(head) - 1;
+	struct buf frame;
+
+	*header = (struct kafka_header){.api = api,
+					.key = api->key,
+					.version = version,
+					.correlation = (int32_t)asked_count};
+	asked_count++;
+	wire_put_u32(head, (uint32_t)(head_len - 4 + body.len));
+	wire_put_u16(head + 4, (uint16_t)api->key);
+	wire_put_u16(head + 6, (uint16_t)version);
+	wire_put_u32(head + 8, (uint32_t)header->correlation);
+	head[12] = head[13] = 0xff; /* no client id, and no tags */
+	buf_init(&frame, 1 << 20);
+	CHECK(buf_append(&frame, head, head_len) == 0);
+	CHECK(buf_append_slice(&frame, body) == 0);
+	send_cut(w, conns, c, buf_slice(&frame), flags);
+	buf_fini(&frame);
+}
+
 /* API, version, length and body become a frame with a header that is right. */
 static void send_framed(struct world *w, struct conn *conns, struct slice in, unsigned flags)
 {
-	for (uint32_t count = 0; in.len >= 4; count++) {
-		const struct kafka_api *api = &kafka_apis[in.ptr[0] % KAFKA_APIS_COUNT];
+	while (in.len >= 4 && asked_count < ASKED_MAX) {
+		const struct kafka_api *api = only ? only : &kafka_apis[in.ptr[0] % KAFKA_APIS_COUNT];
 		struct conn *c = &conns[flags & TWO ? in.ptr[0] / KAFKA_APIS_COUNT % 2 : 0];
 		int16_t version = (int16_t)(api->served + in.ptr[1] % (api->to - api->served + 1));
 		size_t n = (size_t)in.ptr[2] << 8 | in.ptr[3];
-		uint8_t head[4 + 8 + 3];
-		size_t head_len = version >= api->flexible ? sizeof(head) : sizeof(head) - 1;
-		struct buf frame;
 		in = slice_from(in, 4);
 		if (n > in.len)
 			n = in.len;
-		head[0] = head[1] = 0;
-		head[2] = (uint8_t)((head_len - 4 + n) >> 8);
-		head[3] = (uint8_t)(head_len - 4 + n);
-		head[4] = 0;
-		head[5] = (uint8_t)api->key;
-		head[6] = 0;
-		head[7] = (uint8_t)version;
-		head[8] = head[9] = head[10] = 0;
-		head[11] = (uint8_t)count;
-		head[12] = head[13] = 0xff; /* no client id */
-		head[14] = 0;               /* no tags */
-		buf_init(&frame, 1 << 20);
-		CHECK(buf_append(&frame, head, head_len) == 0);
-		CHECK(buf_append(&frame, in.ptr, n) == 0);
-		send_cut(w, conns, c, buf_slice(&frame), flags);
-		buf_fini(&frame);
+		send_request(w, conns, c, api, version, slice_make(in.ptr, n), flags);
 		in = slice_from(in, n);
 	}
 }
 
+/* ---- what it is answered ---- */
+
+/* One answer; true where what follows has no header any more. */
+static bool check_answer(struct slice frame, int64_t *last, bool learn)
+{
+	_Alignas(16) uint8_t response[REQUEST_FUZZ_STRUCT_BYTES];
+	const struct kafka_header *header;
+	struct arena arena;
+	uint32_t number;
+
+	CHECK(frame.len >= 4);
+	number = wire_load_u32(frame.ptr);
+	CHECK(number < asked_count && number > *last);
+	*last = number;
+	header = &asked[number];
+	CHECK(header->api->response->bytes <= sizeof(response));
+	arena_init(&arena, 4096, 1u << 28);
+	CHECK(kafka_response_read(header, frame, &arena, response) == 0);
+	if (learn)
+		request_fuzz_learn(&plausible, header->key, response);
+	arena_fini(&arena);
+	return header->key == KAFKA_SASL_HANDSHAKE && header->version == 0;
+}
+
+/* Whole answers in order, perhaps not to all: Produce may want none, and a connection may end. */
+static void check_answers(struct conn *c, bool learn)
+{
+	struct slice rest = buf_slice(&c->written);
+	int64_t last = -1;
+	bool raw = false;
+
+	while (rest.len && !raw) {
+		uint32_t bytes;
+		CHECK(rest.len >= 4);
+		bytes = wire_load_u32(rest.ptr);
+		CHECK(bytes <= rest.len - 4);
+		raw = check_answer(slice_make(rest.ptr + 4, bytes), &last, learn);
+		rest = slice_from(rest, 4 + (size_t)bytes);
+	}
+}
+
+/* ---- one API ---- */
+
+/* A topic with records, a group with a member, a transaction: unless it is the login that is looked at. */
+static void make_something(struct world *w, struct conn *conns, bool users)
+{
+	plausible.items = 1;
+	plausible.producer_id = -1;
+	plausible.member_id[0] = 0;
+	for (size_t i = 0; i < sizeof(request_fuzz_world) / sizeof(request_fuzz_world[0]); i++) {
+		const struct request_fuzz_step *step = &request_fuzz_world[i];
+		const struct kafka_api *api = kafka_api_find(step->key);
+		if (step->login && !users)
+			continue;
+		if (step->login && only == api)
+			return;
+		send_request(w, conns, &conns[0], api, step->version,
+			     request_fuzz_body(&plausible, api, step->version), 0);
+		pass(&w->app, conns, HOUR_NS / 3600);
+		check_answers(&conns[0], true);
+	}
+	CHECK(plausible.producer_id >= 0 && plausible.member_id[0]); /* or the table is wrong */
+	CHECK(topics_find(w->app.topics, slice_str("orders")));
+}
+
+static void write_seed(uint32_t items, int16_t version)
+{
+	uint8_t head[5] = {FRAMED, 0, (uint8_t)(version - only->served)};
+	struct slice body;
+	char path[300];
+	FILE *f;
+
+	plausible.items = items;
+	body = request_fuzz_body(&plausible, only, version);
+	wire_put_u16(head + 3, (uint16_t)body.len);
+	(void)snprintf(path, sizeof(path), "%s/v%d_%u", seeds_folder, version, items);
+	f = fopen(path, "w");
+	CHECK(f && fwrite(head, sizeof(head), 1, f) == 1 && fwrite(body.ptr, 1, body.len, f) == body.len);
+	CHECK(fclose(f) == 0);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+int LLVMFuzzerInitialize(int *argc, char ***argv);
+
+static void write_seeds(void)
+{
+	static const uint8_t nothing = FRAMED;
+
+	CHECK(mkdir(seeds_folder, 0777) == 0 || errno == EEXIST);
+	(void)LLVMFuzzerTestOneInput(&nothing, 1); /* for ids */
+	for (int16_t version = only->served; version <= only->to; version++)
+		for (uint32_t items = 0; items <= 2; items++)
+			write_seed(items, version);
+	arena_fini(&plausible.arena);
+	exit(0);
+}
+
+int LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+	static const char *const nouns[KAFKA_APIS_COUNT] = {
+#define API(symbol, number, title, noun, ...) #noun,
+#include "proto/kafka/kafka_api.def"
+#undef API
+	};
+	const char *name = NULL;
+
+	for (int i = 1; i < *argc; i++) {
+		if (strncmp((*argv)[i], "--api=", 6) == 0)
+			name = (*argv)[i] + 6;
+		if (strncmp((*argv)[i], "--seeds=", 8) == 0)
+			seeds_folder = (*argv)[i] + 8;
+	}
+	for (size_t i = 0; name && i < KAFKA_APIS_COUNT; i++)
+		if (strcmp(nouns[i], name) == 0)
+			only = &kafka_apis[i];
+	if ((name || seeds_folder) && !only) {
+		(void)fprintf(stderr, "connection_fuzz: no such API: %s\n", name ? name : "");
+		exit(2);
+	}
+	if (seeds_folder)
+		write_seeds();
+	return 0;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static struct world w;
 	struct conn conns[2];
-	unsigned flags = size ? data[0] : 0;
+	unsigned flags = (size ? data[0] : 0) | (only ? FRAMED : 0);
 	struct slice in = size ? slice_make(data + 1, size - 1) : slice_str("");
+	struct txns_stats txns;
 	int64_t held;
 
 	if (!sim) {
@@ -543,13 +697,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		say_start(&(struct say_options){.sys = sim_sys(sim), .level = SAY_ERROR});
 	}
 	sim_reset(sim, 1);
+	asked_count = 0;
+	arena_init(&plausible.arena, 4096, 1 << 24);
 	build(&w, flags & USERS);
 	held = the_loop.share.used;
 	for (int i = 0; i < 2; i++) {
 		conns[i] = (struct conn){.loop = &the_loop};
 		buf_init(&conns[i].kept, 4 << 20);
+		buf_init(&conns[i].written, 1u << 28);
 		CHECK(kafka_server_accept(w.server, &conns[i]) == 0);
 	}
+	if (only)
+		make_something(&w, conns, flags & USERS);
 	if (flags & FRAMED)
 		send_framed(&w, conns, in, flags);
 	else
@@ -562,11 +721,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			conns[i].session->on_end(conns[i].ctx);
 		settle(&w.app, conns);
 		CHECK(conns[i].gone);
+		if (flags & FRAMED)
+			check_answers(&conns[i], false);
 		buf_fini(&conns[i].kept);
+		buf_fini(&conns[i].written);
 	}
 	pass(&w.app, conns, HOUR_NS);
 	CHECK(ingest_in_flight(w.loop.queue) == 0);
-	CHECK(the_loop.share.used == held);
+	txns_stats(w.app.txns, &txns); /* transactional ids are known longer than their connections */
+	CHECK(the_loop.share.used == held + (int64_t)txns.bytes);
 	take_down(&w);
+	arena_fini(&plausible.arena);
 	return 0;
 }
