@@ -37,6 +37,7 @@ struct probe {
 	enum source_end end;
 	struct buf *out;
 	struct buf dead, warnings;
+	struct arena arena;
 	pthread_mutex_t lock; /* warnings */
 	struct loop_msg msg;
 	void (*done)(void *ctx);
@@ -93,7 +94,8 @@ static void put_bytes(struct buf *out, const char *name, struct slice bytes)
 		return;
 	}
 	buf_append_byte(out, '"');
-	base64_put(out, bytes);
+	if (buf_reserve(out, base64_encoded_len(BASE64_STANDARD, bytes.len)) == 0)
+		out->len += base64_encode(BASE64_STANDARD, bytes, (char *)out->ptr + out->len);
 	buf_append_byte(out, '"');
 }
 
@@ -290,6 +292,7 @@ static void forget(struct probe *p)
 	buf_fini(&p->warnings);
 	(void)pthread_mutex_destroy(&p->lock);
 	conf_source_unref(p->conf);
+	arena_fini(&p->arena);
 	mem_free(p);
 }
 
@@ -399,11 +402,12 @@ int probe_start(const struct runner_shared *shared, const struct runner_loop *ho
 	p->done = done;
 	p->ctx = ctx;
 	p->source.ops = &ops;
+	arena_init(&p->arena, 256, 1u << 20);
 	buf_init(&p->dead, 4u << 20);
 	buf_init(&p->warnings, 1u << 20);
 	buf_append_byte(&p->dead, '[');
 	buf_append_byte(&p->warnings, '[');
-	rc = source_secrets(source->kind, source->settings, &source->arena, &secrets, &p->source.secret_count);
+	rc = source_secrets(source->kind, source->settings, &p->arena, &secrets, &p->source.secret_count);
 	p->source.secrets = secrets;
 	if (rc == 0)
 		rc = source_batch_init(&p->batch);

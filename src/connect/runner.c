@@ -567,9 +567,11 @@ int runner_new(const struct runner_shared *shared, const struct runner_loop *hom
 
 	if (!r)
 		return ERR_NOMEM;
+	arena_init(&r->arena, 256, 1u << 20);
 	if (table_init(&r->table) ||
-	    source_secrets(source->kind, source->settings, &source->arena, &secrets, &r->source.secret_count)) {
+	    source_secrets(source->kind, source->settings, &r->arena, &secrets, &r->source.secret_count)) {
 		table_fini(&r->table);
+		arena_fini(&r->arena);
 		mem_free(r);
 		return ERR_NOMEM;
 	}
@@ -606,6 +608,7 @@ void runner_free(struct runner *r)
 	table_fini(&r->table);
 	(void)pthread_mutex_destroy(&r->lock);
 	conf_source_unref(r->conf);
+	arena_fini(&r->arena);
 	mem_free(r);
 }
 

@@ -76,6 +76,7 @@ struct runner {
 	const struct runner_shared *shared;
 	const struct runner_loop *home;
 	struct conf_source *conf;
+	struct arena arena; /* of the secrets */
 	const struct source_type *type;
 	void *self;
 	struct rand rand;
