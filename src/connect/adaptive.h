@@ -20,31 +20,33 @@
  * caller's), but since_ms of the next one goes back to the last that did not.
  */
 enum {
-	ADAPTIVE_EXPERTS = 6,
-	ADAPTIVE_BINS = 24, /* of a day */
+	ADAPTIVE_SHORT = 6,                   /* experts that remember so much and no more ... */
+	ADAPTIVE_LONG = ADAPTIVE_SHORT,       /* ... one that remembers two weeks ... */
+	ADAPTIVE_PROFILE = ADAPTIVE_LONG + 1, /* ... and one that knows the hours of the day */
+	ADAPTIVE_EXPERTS = ADAPTIVE_PROFILE + 1,
+	ADAPTIVE_HOURS = 24,
 };
 
-/* What one expert believes: `shape` arrivals in `span_s` seconds. */
-struct adaptive_expert {
-	double shape, span_s;
-	double weight;
+/* Evidence of a rate: so many arrivals in so many seconds. */
+struct adaptive_evidence {
+	double count, seconds;
 };
 
-/* For the functions below alone. About 700 bytes. */
+/* For the functions below alone. */
 struct adaptive {
 	int64_t min_ms, max_ms;
-	int64_t not_before_ms;   /* the source said so */
-	int64_t spread_ms;       /* least distance while its quota lasts ... */
-	int64_t spread_until_ms; /* ... until then */
-	struct adaptive_expert experts[ADAPTIVE_EXPERTS];
-	double bin_count[ADAPTIVE_BINS], bin_span_s[ADAPTIVE_BINS];
-	double profile_weight;
-	double clump; /* records that come together, at least 1 */
-	double last_count, last_span_s;
-	uint64_t polls;
+	int64_t not_before_ms;                           /* the source said so */
+	int64_t spread_ms, spread_until_ms;              /* its quota: the least distance, until then */
+	struct adaptive_evidence recent[ADAPTIVE_SHORT]; /* in clumps */
+	struct adaptive_evidence all;                    /* in records, as below */
+	struct adaptive_evidence hours[ADAPTIVE_HOURS];  /* of a day in UTC */
+	struct adaptive_evidence last;                   /* the last poll */
+	double weights[ADAPTIVE_EXPERTS];                /* add up to 1 */
+	double clump;                                    /* records that come together, 1 or more */
+	double pairs;                                    /* of polls that `clump` rests on */
 };
 
-/* Bounds in ms, 0 < min <= max. Before the first poll the wait is min. */
+/* Bounds in ms, 0 < min <= max. What is expected at first is one arrival in the geometric mean of both. */
 void adaptive_init(struct adaptive *a, int64_t min_ms, int64_t max_ms);
 
 #define ADAPTIVE_UNCOUNTED INT64_MAX
@@ -74,8 +76,8 @@ double adaptive_rate(const struct adaptive *a, int64_t now_ms, double *confidenc
 
 /*
  * To the checkpoint and back, so that a restart knows the source's habits.
- * adaptive_load takes only what adaptive_save gave (false, and the state as
- * after adaptive_init, for anything else).
+ * adaptive_load takes only what adaptive_save gave (false, and the state as it
+ * was, for anything else); the bounds are those of adaptive_init.
  */
 #define ADAPTIVE_STATE_BYTES 600u
 void adaptive_save(const struct adaptive *a, uint8_t *out);
