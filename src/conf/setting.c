@@ -274,8 +274,8 @@ const struct setting setting_table[] = {
 	 .flags = SETTING_DEFAULTS_ONLY, IN_TOPIC(auto_create)},
 
 	/* ---- a source that weir asks ---- */
-	{"name", NULL, "Name of the source; what it has read so far is kept under it.", .type = SETTING_STRING,
-	 .min = 1, .max = 249, .shape = conf_is_topic_name, .shape_text = topic_text,
+	{"name", NULL, "Name of the source; what it has read so far is kept under it.",
+	 .type = SETTING_STRING, .min = 1, .max = 249, .shape = conf_is_topic_name, .shape_text = topic_text,
 	 .flags = SETTING_REQUIRED, IN_SOURCE(name)},
 	{"type", NULL, "Kind of the source.", .type = SETTING_STRING, .min = 1, .max = 64,
 	 .flags = SETTING_REQUIRED, IN_SOURCE(type)},

@@ -383,8 +383,9 @@ static void on_loop(struct loop *loop, struct loop_msg *msg)
 
 /* ---- beginning ---- */
 
-int probe_start(const struct runner_shared *shared, const struct runner_loop *home, struct conf_source *source,
-		uint32_t records, struct buf *out, void (*done)(void *ctx), void *ctx)
+int probe_start(const struct runner_shared *shared, const struct runner_loop *home,
+		struct conf_source *source, uint32_t records, struct buf *out, void (*done)(void *ctx),
+		void *ctx)
 {
 	struct probe *p = mem_zalloc(1, sizeof(*p));
 	const char *const *secrets = NULL;

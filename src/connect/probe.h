@@ -14,7 +14,8 @@
  * On the loop. Borrows shared and home, shares the source; *out stays until done, which is called on the loop, never inside
  * this call. 0 or ERR_NOMEM.
  */
-int probe_start(const struct runner_shared *shared, const struct runner_loop *home, struct conf_source *source,
-		uint32_t records, struct buf *out, void (*done)(void *ctx), void *ctx);
+int probe_start(const struct runner_shared *shared, const struct runner_loop *home,
+		struct conf_source *source, uint32_t records, struct buf *out, void (*done)(void *ctx),
+		void *ctx);
 
 #endif

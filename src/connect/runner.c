@@ -118,7 +118,8 @@ int runner_state_row(struct runner *r, struct buf *key, struct buf *value)
 {
 	uint8_t slot[SCHEDULE_STATE_BYTES], habits[ADAPTIVE_STATE_BYTES];
 	struct source_row_key name = {'s', slice_str(r->conf->name), slice_null()};
-	struct source_state_row row = {.flags = r->paused ? SOURCE_ROW_PAUSED : 0, .plan = r->plan_checkpoint};
+	struct source_state_row row = {.flags = r->paused ? SOURCE_ROW_PAUSED : 0,
+				       .plan = r->plan_checkpoint};
 
 	schedule_save(r->schedule, &r->slot, slot);
 	row.schedule = slice_make(slot, sizeof(slot));
@@ -178,8 +179,8 @@ static int load_state(struct runner *r, struct slice value, struct slice *schedu
 	if (!r->plan_bytes)
 		return ERR_NOMEM;
 	memcpy(r->plan_bytes, row.plan.bytes.ptr, row.plan.bytes.len);
-	r->plan_checkpoint = (struct source_checkpoint){slice_make(r->plan_bytes, row.plan.bytes.len),
-							row.plan.version};
+	r->plan_checkpoint =
+		(struct source_checkpoint){slice_make(r->plan_bytes, row.plan.bytes.len), row.plan.version};
 	return 0;
 }
 
@@ -234,7 +235,8 @@ struct schedule_now runner_now(const struct runner *r)
 	void *self = r->shared->sys->self;
 	int64_t elapsed = ops->elapsed_ns ? ops->elapsed_ns(self) : ops->monotonic_ns(self);
 
-	return (struct schedule_now){.wall_ms = ops->wall_ns(self) / RUNNER_MS, .elapsed_ms = elapsed / RUNNER_MS};
+	return (struct schedule_now){.wall_ms = ops->wall_ns(self) / RUNNER_MS,
+				     .elapsed_ms = elapsed / RUNNER_MS};
 }
 
 static void begin_run(struct runner *r)
@@ -348,7 +350,8 @@ static int64_t backoff(struct runner *r, uint32_t failures, enum source_failure 
 	return (1 + (int64_t)rand_below(&r->rand, (uint64_t)bound)) * RUNNER_MS;
 }
 
-static void show_failure(struct runner *r, const struct part *part, const struct source_call *call, int64_t wait)
+static void show_failure(struct runner *r, const struct part *part, const struct source_call *call,
+			 int64_t wait)
 {
 	const char *name = part && part->source.title.len ? (const char *)part->source.title.ptr : "";
 	int length = part ? (int)part->source.title.len : 0;
@@ -362,7 +365,8 @@ static void show_failure(struct runner *r, const struct part *part, const struct
 	unlock(r);
 	if (r->failures == 1 || r->failures == CIRCUIT)
 		say(SAY_WARNING, "source_failed", "%s source=%s part=%.*s failures=%u next_try_ms=%lld",
-		    call->fault.text, r->conf->name, length, name, r->failures, (long long)(wait / RUNNER_MS));
+		    call->fault.text, r->conf->name, length, name, r->failures,
+		    (long long)(wait / RUNNER_MS));
 	runner_show_state(r);
 }
 
@@ -556,8 +560,9 @@ static void on_plan_again(struct source *source)
 
 /* ---- life ---- */
 
-static const struct source_ops runner_ops = {
-	.wake = on_part_wake, .plan_again = on_plan_again, .warn = on_warn};
+static const struct source_ops runner_ops = {.wake = on_part_wake,
+					     .plan_again = on_plan_again,
+					     .warn = on_warn};
 
 int runner_new(const struct runner_shared *shared, const struct runner_loop *home, struct conf_source *source,
 	       struct runner **out)
@@ -642,8 +647,8 @@ void runner_start(struct runner *r)
 	int rc;
 
 	r->started = true;
-	rand_seed(&r->rand, hash_sip13(&key, slice_str(r->conf->name)) ^
-				    (uint64_t)sys_monotonic_ns(r->shared->sys));
+	rand_seed(&r->rand,
+		  hash_sip13(&key, slice_str(r->conf->name)) ^ (uint64_t)sys_monotonic_ns(r->shared->sys));
 	rc = source_schedule(r->conf, r->type, r->shared->sys, &r->schedule, &r->zone, &fault);
 	if (rc == 0)
 		rc = load_rows(r);

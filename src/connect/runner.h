@@ -58,8 +58,8 @@ struct runner_figures {
 	enum runner_state state;
 	uint64_t pulls, requests, bytes_read, records, dead, duplicates, errors;
 	uint64_t parts, parts_done;
-	uint64_t done, total; /* of all parts whose total is known */
-	int64_t lag_records, lag_ms; /* -1: not known */
+	uint64_t done, total;         /* of all parts whose total is known */
+	int64_t lag_records, lag_ms;  /* -1: not known */
 	int64_t success_ms, error_ms; /* wall clock; 0: never */
 	int64_t next_ms;              /* when it is asked next; 0: not known, or by itself */
 	int64_t interval_ms;          /* 0: none */

@@ -46,9 +46,9 @@ struct part {
 	struct part *next;    /* of the list of ready ones */
 	struct part *sibling; /* of all */
 	enum part_phase phase;
-	struct box *box;   /* in work; NULL: none */
-	uint32_t entered;  /* boxes on their way to the disk */
-	uint32_t failures; /* in a row */
+	struct box *box;                /* in work; NULL: none */
+	uint32_t entered;               /* boxes on their way to the disk */
+	uint32_t failures;              /* in a row */
 	bool done, gone, waits, wanted; /* wanted: asked for while it was busy */
 	bool opened_settle;             /* settle is due for what was found at the start */
 	_Atomic bool woken;
@@ -80,7 +80,8 @@ struct runner {
 	const struct source_type *type;
 	void *self;
 	struct rand rand;
-	bool started, opened, paused, stopping, closed, run_active, plan_wanted, plan_running, run_once, some_done;
+	bool started, opened, paused, stopping, closed, run_active, plan_wanted, plan_running, run_once,
+		some_done;
 	uint32_t calls; /* of the type, that run */
 	uint32_t busy;  /* parts that are pulling, entering, held or settling */
 	struct table table;
@@ -88,7 +89,7 @@ struct runner {
 	struct part *ready, **ready_end;
 	struct box *spare;
 	struct plan_box *plan;
-	struct loop_turn turn; /* kick, at the end of the turn */
+	struct loop_turn turn;   /* kick, at the end of the turn */
 	struct loop_timer timer; /* of the schedule, of a plan that failed, of the hold */
 	struct loop_timer hold;
 	/* The schedule. */

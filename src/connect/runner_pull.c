@@ -498,7 +498,8 @@ static int make_row(struct box *b)
 	size_t key;
 
 	mem_free(b->checkpoint);
-	b->checkpoint = mem_alloc(in->checkpoint.len + 1); /* taken now: nothing may fail once it has entered */
+	b->checkpoint =
+		mem_alloc(in->checkpoint.len + 1); /* taken now: nothing may fail once it has entered */
 	if (!b->checkpoint)
 		return ERR_NOMEM;
 	if (in->checkpoint.len)
@@ -550,7 +551,8 @@ static void hold(struct box *b, int err)
 	runner_show_state(r);
 	/* So that many sources do not come back as one. */
 	loop_timer_set(r->home->loop, &b->part->timer,
-		       HELD_NS + (int64_t)rand_below(&r->rand, err == ERR_DISK_FULL ? 2 * RUNNER_NS : HELD_NS));
+		       HELD_NS +
+			       (int64_t)rand_below(&r->rand, err == ERR_DISK_FULL ? 2 * RUNNER_NS : HELD_NS));
 }
 
 static void enter(struct box *b)
@@ -589,7 +591,8 @@ static void under_lock(struct ingest_rows *entry)
 
 static bool has_something(const struct box *b)
 {
-	return b->batch.record_count || b->batch.dead_count || b->batch.inner->marked || b->end == SOURCE_DONE;
+	return b->batch.record_count || b->batch.dead_count || b->batch.inner->marked ||
+	       b->end == SOURCE_DONE;
 }
 
 static void count_pull(struct runner *r, const struct box *b)
@@ -640,8 +643,9 @@ static void take_results(struct box *b)
 		mem_free(p->checkpoint);
 		p->checkpoint = b->checkpoint;
 		b->checkpoint = NULL;
-		p->source.checkpoint = (struct source_checkpoint){
-			slice_make(p->checkpoint, in->checkpoint.len), in->version};
+		p->source.checkpoint =
+			(struct source_checkpoint){slice_make(p->checkpoint, in->checkpoint.len),
+						   in->version};
 	}
 	p->records += b->batch.record_count;
 	p->done_units = b->batch.done ? b->batch.done : p->done_units;

@@ -29,8 +29,8 @@ static int tear_down(void **state)
 /* ---- a type that counts: every part has numbers from 0 on, and its checkpoint is the next ---- */
 
 static struct {
-	_Atomic uint32_t parts, limit;  /* numbers a part */
-	_Atomic uint32_t fail_one_in;   /* a pull fails behind its mark */
+	_Atomic uint32_t parts, limit; /* numbers a part */
+	_Atomic uint32_t fail_one_in;  /* a pull fails behind its mark */
 	_Atomic uint32_t settles, opens, drops, plans;
 	_Atomic bool unsettled_pull; /* a part was pulled before its batch was settled */
 	_Atomic uint32_t bad_one_in;
@@ -108,7 +108,8 @@ static enum source_end numbers_pull(void *self, struct source_part *part, struct
 			source_mark(batch, 1, slice_make(place, sizeof(place)));
 		}
 		if (fail && (n * 7 + batch->record_count) % fail == 3)
-			return source_fail(&batch->call, SOURCE_TRANSIENT, "number %llu", (unsigned long long)n);
+			return source_fail(&batch->call, SOURCE_TRANSIENT, "number %llu",
+					   (unsigned long long)n);
 	}
 	wire_put_u64(place, n);
 	source_mark(batch, 1, slice_make(place, sizeof(place)));
@@ -129,11 +130,11 @@ static enum source_end numbers_settle(void *self, struct source_part *part, stru
 
 static const struct setting no_settings[1];
 
-#define NUMBERS(flag)                                                                               \
-	{                                                                                           \
-		.kind = {.name = "numbers", .summary = "Numbers", .settings = no_settings},         \
-		.flags = (flag), .every_ms = 20, .open = numbers_open, .close = numbers_close,      \
-		.plan = numbers_plan, .pull = numbers_pull, .settle = numbers_settle,               \
+#define NUMBERS(flag)                                                                                        \
+	{                                                                                                    \
+		.kind = {.name = "numbers", .summary = "Numbers", .settings = no_settings}, .flags = (flag), \
+		.every_ms = 20, .open = numbers_open, .close = numbers_close, .plan = numbers_plan,          \
+		.pull = numbers_pull, .settle = numbers_settle,                                              \
 	}
 
 static const struct source_type source_numbers = NUMBERS(SOURCE_BLOCKS);
@@ -154,12 +155,13 @@ struct seen_numbers {
 static void look_at_number(void *ctx, const struct batch_record *r)
 {
 	struct seen_numbers *seen = ctx;
-	unsigned part, n;
-	char text[64] = "";
+	uint64_t part, n;
+	size_t slash = 4;
 
-	assert_true(r->value.len < sizeof(text));
-	memcpy(text, r->value.ptr, r->value.len);
-	assert_int_equal(sscanf(text, "part%u/%u", &part, &n), 2);
+	while (slash < r->value.len && r->value.ptr[slash] != '/')
+		slash++;
+	assert_true(slice_to_u64(slice_make(r->value.ptr + 4, slash - 4), &part));
+	assert_true(slice_to_u64(slice_from(r->value, slash + 1), &n));
 	assert_int_equal(n, seen->next[part]);
 	seen->next[part]++;
 }
@@ -357,11 +359,13 @@ static void a_pause_outlives_a_restart(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(parts_are_pulled_at_once_and_each_in_order, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(parts_are_pulled_at_once_and_each_in_order, set_up,
+						tear_down),
 		cmocka_unit_test_setup_teardown(a_type_on_the_loop_does_the_same, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(
 			failed_pulls_are_entered_up_to_their_mark_and_go_on_from_there, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(a_part_is_settled_before_it_is_pulled_again, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_part_is_settled_before_it_is_pulled_again, set_up,
+						tear_down),
 		cmocka_unit_test_setup_teardown(stopped_in_the_middle_it_goes_on_where_it_was, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(what_is_no_record_becomes_a_dead_letter, set_up, tear_down),

@@ -15,7 +15,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	buf_init(&b, 1u << 24);
 	if (source_row_read_key(bytes, &key) == 0) {
-		CHECK(source_row_put_key(&b, &key) == 0 && source_row_read_key(buf_slice(&b), &key_again) == 0);
+		CHECK(source_row_put_key(&b, &key) == 0 &&
+		      source_row_read_key(buf_slice(&b), &key_again) == 0);
 		CHECK(slice_eq(buf_slice(&b), bytes) && slice_eq(key.part, key_again.part));
 		buf_clear(&b);
 	}

@@ -48,12 +48,13 @@ int sources_find(struct sources *s, struct slice name, struct sources_view *out)
 
 /* Parts as state has them, in no order: at most `most`. fn gives false to stop. Any thread. */
 void sources_each_part(struct sources *s, struct slice name, uint32_t most,
-		       bool (*fn)(void *ctx, struct slice part, const struct source_part_row *row), void *ctx);
+		       bool (*fn)(void *ctx, struct slice part, const struct source_part_row *row),
+		       void *ctx);
 
 /* ---- asking ---- */
 
 enum sources_ask {
-	SOURCES_PAUSE,  /* outlives a restart */
+	SOURCES_PAUSE, /* outlives a restart */
 	SOURCES_RESUME,
 	SOURCES_RUN,   /* a run of the schedule, now */
 	SOURCES_RESET, /* forgets how far it has read: it begins at the beginning */
@@ -62,8 +63,8 @@ enum sources_ask {
 
 struct sources_request {
 	enum sources_ask ask;
-	uint32_t records; /* of a test: at most; 0: 10 */
-	struct buf *out;  /* of a test */
+	uint32_t records;                        /* of a test: at most; 0: 10 */
+	struct buf *out;                         /* of a test */
 	void (*done)(struct sources_request *r); /* on the source's loop; not inside sources_ask */
 	void *ctx;
 	struct fault fault; /* err 0: it was done */

@@ -75,8 +75,8 @@ static inline void world_wake(void *ctx)
 	loop_waker_wake(w->waker);
 }
 
-static inline int world_blocking(void *ctx, struct loop *loop, void (*run)(void *arg), void (*done)(void *arg),
-				 void *arg)
+static inline int world_blocking(void *ctx, struct loop *loop, void (*run)(void *arg),
+				 void (*done)(void *arg), void *arg)
 {
 	struct world *w = ctx;
 
@@ -126,8 +126,9 @@ static inline void world_begin(struct world *w, uint64_t entered_max)
 {
 	struct loop_options loop = {.sys = sys_kernel()};
 	struct ingest_options ingest = {.sys = sys_kernel()};
-	struct ingest_queue_options queue = {
-		.run_blocking = world_read_keys, .want_flush = world_want_flush, .ctx = w};
+	struct ingest_queue_options queue = {.run_blocking = world_read_keys,
+					     .want_flush = world_want_flush,
+					     .ctx = w};
 
 	world_open_log(w, entered_max);
 	assert_int_equal(loop_new(&loop, &w->loop), 0);

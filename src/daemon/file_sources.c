@@ -12,7 +12,8 @@
 #define STEP_NS 10000000
 #define STUCK_NS 10000000000ll
 
-static int run_blocking(void *ctx, struct loop *loop, void (*run)(void *arg), void (*done)(void *arg), void *arg)
+static int run_blocking(void *ctx, struct loop *loop, void (*run)(void *arg), void (*done)(void *arg),
+			void *arg)
 {
 	struct parts *p = ctx;
 
@@ -66,7 +67,8 @@ void sources_drain(struct parts *p, int64_t deadline_ns)
 		nap();
 	if (sources_stopped(p->app.sources))
 		return;
-	say(SAY_WARNING, "source_stuck", "a source does not end its call: weir waits for it, a second signal ends at once");
+	say(SAY_WARNING, "source_stuck",
+	    "a source does not end its call: weir waits for it, a second signal ends at once");
 	deadline_ns = sys_monotonic_ns(p->sys) + STUCK_NS;
 	while (!sources_stopped(p->app.sources) && sys_monotonic_ns(p->sys) < deadline_ns)
 		nap();

@@ -56,8 +56,8 @@ struct ingest_queue {
 	struct batches_list batches;
 	struct batches_list batches_decided; /* by the flush that runs */
 	bool batches_held;                   /* the first of them waits for room in the log */
-	struct rows_list rows;         /* ingest_rows.c */
-	struct rows_list rows_decided; /* by the flush that runs */
+	struct rows_list rows;               /* ingest_rows.c */
+	struct rows_list rows_decided;       /* by the flush that runs */
 	struct rows_list rows_to_read;
 	struct codec *codec;
 	struct buf plain; /* scratch: the records of a batch, inflated */

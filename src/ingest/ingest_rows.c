@@ -171,7 +171,8 @@ static uint32_t count_keys(const struct ingest_rows *r)
 static int reserve_all(struct ingest_rows *r)
 {
 	uint32_t keys = count_keys(r), mask = 16;
-	int rc = reserve((void **)&r->records, &r->record_cap, r->count + r->dead_count + r->more_count, sizeof(*r->records));
+	int rc = reserve((void **)&r->records, &r->record_cap, r->count + r->dead_count + r->more_count,
+			 sizeof(*r->records));
 
 	while (mask < keys * 2)
 		mask *= 2;
@@ -216,7 +217,8 @@ static int find_topics(struct ingest_queue *q, struct ingest_rows *r)
 		last = row;
 	}
 	for (uint32_t i = 0; rc == 0 && i < r->dead_count; i++)
-		rc = dead_partition(q->ingest->topics, r->deads[i].topic, &r->deads[i].record.partition, NULL);
+		rc = dead_partition(q->ingest->topics, r->deads[i].topic, &r->deads[i].record.partition,
+				    NULL);
 	return rc;
 }
 
@@ -241,11 +243,12 @@ static void prepare_keys(struct ingest_queue *q, struct ingest_rows *r, int64_t 
 		row->duplicate = row->claimed = false;
 		if (!row->idempotency_key.ptr)
 			continue;
-		row->seen = (struct seen_key){
-			.fingerprint = seen_fingerprint(q->ingest->seen,
-							slice_make(id->bytes, sizeof(id->bytes)),
-							row->idempotency_key),
-			.expires_ms = now_ms + row->found->config.idempotency_ttl_ms};
+		row->seen =
+			(struct seen_key){.fingerprint =
+						  seen_fingerprint(q->ingest->seen,
+								   slice_make(id->bytes, sizeof(id->bytes)),
+								   row->idempotency_key),
+					  .expires_ms = now_ms + row->found->config.idempotency_ttl_ms};
 		at = (uint32_t)row->seen.fingerprint.lo & mask;
 		while (r->repeats[at] && !same_key(&r->rows[r->repeats[at] - 1].seen, &row->seen))
 			at = (at + 1) & mask;
@@ -304,8 +307,7 @@ static int claim(struct ingest_queue *q, struct ingest_rows *r, bool may_wait, s
 static struct partition *choose(const struct ingest_row *row, uint32_t *next)
 {
 	uint32_t count = atomic_load_explicit(&row->found->partition_count, memory_order_acquire);
-	struct partition **partitions =
-		atomic_load_explicit(&row->found->partitions, memory_order_acquire);
+	struct partition **partitions = atomic_load_explicit(&row->found->partitions, memory_order_acquire);
 
 	if (row->partition >= 0)
 		return (uint32_t)row->partition < count ? partitions[row->partition] : NULL;

@@ -23,12 +23,12 @@ typedef void ingest_rows_fn(struct ingest_rows *r);
 
 struct ingest_row {
 	/* The caller's: kept until on_done. */
-	struct slice topic;   /* its name */
-	struct slice key;     /* ptr NULL: null */
-	struct slice value;   /* ptr NULL: null */
-	struct slice headers; /* encoded */
+	struct slice topic;           /* its name */
+	struct slice key;             /* ptr NULL: null */
+	struct slice value;           /* ptr NULL: null */
+	struct slice headers;         /* encoded */
 	struct slice idempotency_key; /* ptr NULL: none */
-	int64_t timestamp_ms; /* -1: given by the log */
+	int64_t timestamp_ms;         /* -1: given by the log */
 	uint32_t header_count;
 	int32_t partition; /* -1: by the key */
 	/* Results. */
@@ -55,7 +55,8 @@ struct ingest_rows {
 	uint32_t dead_count;
 	const struct log_record *more; /* entered behind the rows, as they are; kept until on_done */
 	uint32_t more_count;
-	ingest_rows_fn *under_lock; /* it has entered; still under the entry lock: for tables in memory. May be NULL */
+	ingest_rows_fn *
+		under_lock; /* it has entered; still under the entry lock: for tables in memory. May be NULL */
 	ingest_rows_fn *on_entered;
 	ingest_rows_fn *on_done;
 	void *ctx;

@@ -143,7 +143,8 @@ static const char *on_row(void *ctx, struct slice key, struct slice value)
 			       "a consumer group cannot be read" :
 			       NULL;
 	case STATE_SOURCES:
-		return source_row_check(slice_from(key, 1), value) ? "a row of a source cannot be read" : NULL;
+		return source_row_check(slice_from(key, 1), value) ? "a row of a source cannot be read" :
+								     NULL;
 	case STATE_DEAD:
 		return dead_marks_row_check(slice_from(key, 1), value) ?
 			       "marks of dead letters cannot be read" :
