@@ -26,6 +26,7 @@
 	V(label, TOPIC, "topic")                 \
 	V(label, TRIM, "trim")                   \
 	V(label, GROUPS, "groups")               \
+	V(label, SOURCES, "sources")             \
 	V(label, BACKUP, "backup")               \
 	V(label, HEALTHZ, "healthz")             \
 	V(label, READYZ, "readyz")               \
