@@ -170,6 +170,17 @@ static int64_t due_ns(const struct bench_push *p)
 	return p->started_ns + (int64_t)((double)p->sent * interval);
 }
 
+bool bench_push_owes(const struct bench_push *p)
+{
+	return p->sent < p->options.requests_max;
+}
+
+static bool is_due(const struct bench_push *p, int64_t now)
+{
+	return p->options.rate > 0 && !p->stopping && (p->options.requests_max == 0 || bench_push_owes(p)) &&
+	       due_ns(p) <= now;
+}
+
 /* The next connection with a free place, in turn; UINT32_MAX: none. */
 static uint32_t next_conn(struct bench_push *p)
 {
@@ -204,7 +215,7 @@ int bench_push_send(struct bench_push *p, struct fault *fault)
 	for (i = 0; p->options.rate == 0 && all && i < p->options.connections && !err; i++)
 		err = fill(p, i, fault);
 	p->stuck = false;
-	while (p->options.rate > 0 && !p->stopping && !err && due_ns(p) <= now) {
+	while (is_due(p, now) && !err) {
 		i = next_conn(p);
 		p->stuck = i == UINT32_MAX;
 		if (p->stuck)

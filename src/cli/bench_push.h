@@ -18,12 +18,13 @@
 struct bench_push_options {
 	struct slice target, content_type, body;
 	uint32_t connections, in_flight;
-	uint32_t records; /* in a request */
-	uint64_t bytes;   /* of payload in a request */
-	uint64_t rate;    /* records a second; 0: as fast as they are answered */
-	const char *key;  /* begins each request's own Idempotency-Key; NULL: none */
-	size_t stamp_at;  /* where in the body 20 digits of bench_now_ns go; SIZE_MAX: nowhere */
-	uint32_t index;   /* of the first connection, in the loop */
+	uint32_t records;      /* in a request */
+	uint64_t bytes;        /* of payload in a request */
+	uint64_t rate;         /* records a second; 0: as fast as they are answered */
+	uint64_t requests_max; /* with a rate: so many and no more; 0: any number */
+	const char *key;       /* begins each request's own Idempotency-Key; NULL: none */
+	size_t stamp_at;       /* where in the body 20 digits of bench_now_ns go; SIZE_MAX: nowhere */
+	uint32_t index;        /* of the first connection, in the loop */
 };
 
 struct bench_push_conn {
@@ -64,6 +65,9 @@ int bench_push_send(struct bench_push *p, struct fault *fault);
 
 /* Nothing is to be sent from now on. May be called again. */
 void bench_push_stop(struct bench_push *p);
+
+/* Not all of requests_max are sent. */
+bool bench_push_owes(const struct bench_push *p);
 
 /* When bench_push_send is to be called next, or until_ns where that is sooner. */
 int64_t bench_push_due(const struct bench_push *p, int64_t until_ns);

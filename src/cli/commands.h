@@ -14,6 +14,7 @@ extern const struct command command_bench;
 extern const struct command command_topic;
 extern const struct command command_group;
 extern const struct command command_source;
+extern const struct command command_dead;
 extern const struct command command_produce;
 extern const struct command command_tail;
 extern const struct command command_version;

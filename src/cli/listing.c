@@ -38,7 +38,7 @@ static int print_page(struct printing *p, struct slice content)
 	json_object_begin(&c);
 	while (json_object_next(&c, &name)) {
 		if (json_name_is(name, "next") && json_take(&c, &value) == 0) {
-			if (value.kind == JSON_STRING)
+			if (value.kind == JSON_STRING || value.kind == JSON_NUMBER)
 				buf_append_slice(&p->next, reply_bare(value));
 		} else if (json_name_is(name, p->what->member) && json_peek(&c) == JSON_ARRAY) {
 			json_array_begin(&c);

@@ -12,6 +12,7 @@
 #define LINE_MS 10000
 #define JSON_MS 1000
 #define SIZE_BYTES 16u
+#define FIGURES_BYTES 96u
 
 void progress_init(struct progress *p, const char *what, bool json)
 {
@@ -35,28 +36,44 @@ void progress_size(uint64_t bytes, char *out)
 	(void)snprintf(out, SIZE_BYTES, i ? "%.1f %s" : "%.0f %s", value, units[i]);
 }
 
+/* "1.5 MiB of 3.0 MiB", or "1500 of 3000 letters, 500/s, 3 s left". */
+static void put_figures(const struct progress *p, uint64_t done, uint64_t total, char out[FIGURES_BYTES])
+{
+	char so_far[SIZE_BYTES], all[SIZE_BYTES];
+	double seconds = (double)(client_now_ms() - p->begun_ms) / 1000;
+	double rate = seconds > 0 ? (double)done / seconds : 0;
+
+	if (!p->unit) {
+		progress_size(done, so_far);
+		progress_size(total, all);
+		(void)snprintf(out, FIGURES_BYTES, "%s of %s", so_far, all);
+		return;
+	}
+	(void)snprintf(out, FIGURES_BYTES, "%llu of %llu %s, %.0f/s, %.0f s left", (unsigned long long)done,
+		       (unsigned long long)total, p->unit, rate,
+		       rate > 0 && total > done ? (double)(total - done) / rate : 0.0);
+}
+
 static void show_bar(struct progress *p, uint64_t done, uint64_t total, uint32_t percent)
 {
-	char bar[BAR_CELLS + 1], so_far[SIZE_BYTES], all[SIZE_BYTES];
+	char bar[BAR_CELLS + 1], figures[FIGURES_BYTES];
 	uint32_t full = percent * BAR_CELLS / 100;
 
 	for (uint32_t i = 0; i < BAR_CELLS; i++)
 		bar[i] = i < full ? '#' : '.';
 	bar[BAR_CELLS] = '\0';
-	progress_size(done, so_far);
-	progress_size(total, all);
-	fprintf(stderr, "\r\033[K%s [%s] %3u %%  %s of %s", p->what, bar, percent, so_far, all);
+	put_figures(p, done, total, figures);
+	fprintf(stderr, "\r\033[K%s [%s] %3u %%  %s", p->what, bar, percent, figures);
 	fflush(stderr);
 	p->shown = true;
 }
 
 static void show_line(struct progress *p, uint64_t done, uint64_t total, uint32_t percent)
 {
-	char so_far[SIZE_BYTES], all[SIZE_BYTES];
+	char figures[FIGURES_BYTES];
 
-	progress_size(done, so_far);
-	progress_size(total, all);
-	fprintf(stderr, "weir: %s: %u %%, %s of %s\n", p->what, percent, so_far, all);
+	put_figures(p, done, total, figures);
+	fprintf(stderr, "weir: %s: %u %%, %s\n", p->what, percent, figures);
 }
 
 void progress_show(struct progress *p, uint64_t done, uint64_t total)

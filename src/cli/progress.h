@@ -14,6 +14,8 @@
  */
 struct progress {
 	const char *what; /* "verifying" */
+	const char *
+		unit; /* "letters": what is counted, told with rate and time left; NULL: bytes. Set after progress_init */
 	bool json, terminal, shown;
 	int64_t begun_ms, told_ms;
 };

@@ -267,7 +267,7 @@ const struct setting setting_table[] = {
 	 .type = SETTING_DURATION, .word = "forever", .word_value = -1, .min = 1, .max = DAYS(36500),
 	 IN_TOPIC(dead_retention_ms)},
 	{"dead_letters.max_bytes", "1GiB",
-	 "Bytes of dead letters of the topic past which weir is to alert. None is deleted for it.",
+	 "Bytes of dead letters of the topic past which weir alerts: a line in its log, a warning in /readyz, weir_dead_letters_over_limit. None is deleted for it.",
 	 .type = SETTING_SIZE, .word = "unlimited", .word_value = -1, .min = 1, .max = GIB(1 << 20),
 	 IN_TOPIC(dead_max_bytes)},
 	{"auto_create", "true", "Whether a topic is made when it is first written to.", .type = SETTING_BOOL,

@@ -35,6 +35,11 @@ static enum metric_ROUTE label_of(const struct route *route)
 		{"/v1/sources/{source}/reset", ROUTE_SOURCES},
 		{"/v1/sources/{source}/run", ROUTE_SOURCES},
 		{"/v1/sources/{source}/test", ROUTE_SOURCES},
+		{"/v1/dead", ROUTE_DEAD},
+		{"/v1/topics/{topic}/dead", ROUTE_DEAD},
+		{"/v1/topics/{topic}/dead/{id}", ROUTE_DEAD},
+		{"/v1/topics/{topic}/dead/redrive", ROUTE_DEAD},
+		{"/v1/topics/{topic}/dead/drop", ROUTE_DEAD},
 		{"/v1/backup", ROUTE_BACKUP},
 		{"/healthz", ROUTE_HEALTHZ},
 		{"/readyz", ROUTE_READYZ},
@@ -250,6 +255,18 @@ static void put_coordinators(struct metrics_scrape *s, const struct app *app)
 	metrics_put(s, METRIC_GROUP_OFFSETS_BYTES, 0, (int64_t)offsets.bytes);
 }
 
+static void put_dead(struct metrics_scrape *s, const struct parts *p)
+{
+	struct dead_sum sum;
+
+	dead_watch_sum(p->app.dead_watch, &sum);
+	metrics_put(s, METRIC_DEAD_OPEN, 0, (int64_t)sum.open);
+	metrics_put(s, METRIC_DEAD_BYTES, 0, (int64_t)sum.bytes);
+	metrics_put(s, METRIC_DEAD_OVER, 0, (int64_t)sum.over);
+	if (sum.oldest_ms >= 0)
+		metrics_put(s, METRIC_DEAD_OLDEST, 0, (sys_wall_ms(p->sys) - sum.oldest_ms) * 1000000);
+}
+
 static void put_all(void *ctx, struct metrics_scrape *s)
 {
 	struct parts *p = ctx;
@@ -269,6 +286,7 @@ static void put_all(void *ctx, struct metrics_scrape *s)
 	}
 	metrics_put(s, METRIC_TOPICS, 0, topics_count(p->app.topics));
 	put_coordinators(s, &p->app);
+	put_dead(s, p);
 	metrics_put(s, METRIC_RELOAD_OK, 0, atomic_load(&p->reload_ok));
 	metrics_put(s, METRIC_RELOAD_TIME, 0, atomic_load(&p->reload_ns));
 }
@@ -301,6 +319,7 @@ int figures_start(struct parts *p)
 	atomic_store(&p->reload_ns, p->sys->ops->wall_ns(p->sys->self));
 	health_probe(p->app.health, COMPONENT_INGEST, ask_ingest, p);
 	health_probe(p->app.health, COMPONENT_LISTENERS, ask_listeners, p);
+	health_probe(p->app.health, COMPONENT_DEAD_LETTERS, dead_watch_health, p->app.dead_watch);
 	if (metrics_source_add(p->app.metrics, put_all, p) ||
 	    metrics_source_add(p->app.metrics, health_metrics, p->app.health))
 		return ERR_LIMIT;

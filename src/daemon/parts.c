@@ -73,7 +73,8 @@ static int build_coordinators(struct parts *p)
 					.topics = p->app.topics,
 					.settings = &settings};
 
-	if (dead_marks_new(p->app.log, p->state, p->app.topics, &p->app.dead))
+	if (dead_marks_new(p->app.log, p->state, p->app.topics, &p->app.dead) ||
+	    dead_watch_new(p->app.topics, p->app.dead, &p->app.dead_watch))
 		return ERR_NOMEM;
 	if (offsets_new(p->app.log, p->state, &p->app.offsets))
 		return ERR_NOMEM;
@@ -218,6 +219,7 @@ static int build_loops(struct parts *p)
 		return failed("loops", &fault);
 	ingest_set_transactions(p->app.ingest, may_write, p->app.txns);
 	the_jobs = p->jobs;
+	p->app.run_blocking = run_blocking;
 	parts_apply_limits(p, p->conf);
 	for (uint32_t i = 0; i < count; i++)
 		if (build_loop(p, i, &fault))
@@ -391,6 +393,7 @@ int parts_tear_down(struct parts *p)
 	txns_free(p->app.txns);
 	group_clock_free(p->group_clock);
 	groups_free(p->app.groups);
+	dead_watch_free(p->app.dead_watch);
 	dead_marks_free(p->app.dead);
 	sources_free(p->app.sources);
 	offsets_free(p->app.offsets);

@@ -18,7 +18,9 @@ static const struct route *const plain[] = {
 	&route_healthz,           &route_readyz,       &route_metrics,
 	&route_backup_start,      &route_backup_get,   &route_groups,
 	&route_group_get,         &route_group_delete, &route_group_offsets_get,
-	&route_group_offsets_put,
+	&route_group_offsets_put, &route_dead_topics,  &route_dead_list,
+	&route_dead_get,          &route_dead_put,     &route_dead_redrive,
+	&route_dead_drop,
 };
 
 /* Where this weir has a type of source. */

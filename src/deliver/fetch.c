@@ -277,6 +277,7 @@ static void shut_for_room(struct fetch *f, struct fetch_part *part)
 
 	if (all && f->reserved > 0) {
 		part->state = PART_HELD;
+		part->held = room_of_all(f);
 		return;
 	}
 	part->cut = part->bytes == 0;
@@ -318,7 +319,9 @@ static void cut_view(const struct fetch *f, const struct fetch_part *part, struc
 
 /*
  * The first batch of all is larger than the room that was set aside for it, and came from
- * disk after later parts had taken of the rest: those are gathered anew, with what is left.
+ * disk after later parts had taken of the rest: those are gathered anew, with what is left. What is being
+ * read for one of them may have been for the rest of its room only, and that is all it has set aside:
+ * so none behind it is read before it.
  */
 static void reopen_later(struct fetch *f, const struct fetch_part *lead)
 {
@@ -332,7 +335,7 @@ static void reopen_later(struct fetch *f, const struct fetch_part *lead)
 		part->counted = 0;
 		part->cut = false;
 		part->next = part->offset;
-		part->again = part->state == PART_READING;
+		part->again = part->pressed = part->state == PART_READING;
 		if (!part->again)
 			part->state = PART_OPEN;
 	}
@@ -482,11 +485,19 @@ static void read_part(struct fetch *f, struct fetch_part *part)
 	}
 }
 
+/* Nothing has changed for one that is held: it would be read again, and be too large again. */
+static bool is_still_held(const struct fetch *f, const struct fetch_part *part)
+{
+	return part->state == PART_HELD && f->reserved > 0 && room_of_all(f) <= part->held;
+}
+
 /* In order, until all are shut, or one must wait: for room that it comes before others for, or for other reads. */
 static void read_parts(struct fetch *f)
 {
 	for (uint32_t i = 0; i < f->options.part_count && f->read_count < READS_MAX; i++) {
 		struct fetch_part *part = &f->options.parts[i];
+		if (is_still_held(f, part))
+			return;
 		if (part->state == PART_HELD)
 			part->state = PART_OPEN;
 		read_part(f, part);

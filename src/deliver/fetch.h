@@ -67,6 +67,7 @@ struct fetch_part {
 	int64_t memory;  /* from here on it is in memory */
 	int64_t file_at; /* no file is asked for before */
 	size_t counted;
+	size_t held; /* the room of all when it was held */
 	struct fetch *fetch;
 	struct hub_watch *watch; /* counted; NULL: not watched */
 	struct fetch_part *link;

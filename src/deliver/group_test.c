@@ -14,6 +14,7 @@
 #include "base/mem.h"
 #include "base/rand.h"
 #include "deliver/group.h"
+#include "state/topics_world_test.h"
 #include "sys/test_dir.h"
 
 #define MS 1000000ll
@@ -101,18 +102,14 @@ static void up(struct world *w)
 	struct groups_options groups = {.settings = &w->settings};
 	struct fault fault = {0};
 
-	assert_int_equal(log_open(&options, &w->log, &fault), 0);
-	assert_int_equal(state_new(w->log, &w->state), 0);
-	assert_int_equal(topics_new(w->log, w->state, &plain, true, &w->topics), 0);
+	topics_world_open(&options, &plain, true, &w->log, &w->state, &w->topics);
 	assert_int_equal(offsets_new(w->log, w->state, &w->offsets), 0);
 	groups.log = w->log;
 	groups.state = w->state;
 	groups.offsets = w->offsets;
 	groups.topics = w->topics;
 	assert_int_equal(groups_new(&groups, &w->groups), 0);
-	if (state_load(w->state, &fault))
-		fail_msg("%s", fault.text);
-	assert_int_equal(topics_ready(w->topics, &fault), 0);
+	topics_world_load(w->state, w->topics);
 	assert_int_equal(log_port_new(w->log, on_wake, w, &w->port), 0);
 	assert_int_equal(log_start(w->log, &fault), 0);
 	if (w->tidies)
@@ -350,14 +347,9 @@ static int64_t committed(struct world *w, const struct named *topic)
 static struct named *create(struct world *w, const char *name)
 {
 	struct named *named = &w->named[w->named_count++];
-	struct topic *topic = NULL;
-	struct fault fault = {0};
 
-	log_enter_begin(w->log);
-	assert_int_equal(topics_create(w->topics, slice_str(name), &plain, false, NULL, &topic, &fault), 0);
-	log_enter_end(w->log);
+	named->id = topics_world_create(w->log, w->topics, name, &plain)->id;
 	sync_disk(w);
-	named->id = topic->id;
 	return named;
 }
 

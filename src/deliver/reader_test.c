@@ -18,6 +18,7 @@
 #include "base/mem.h"
 #include "deliver/inner.h"
 #include "proto/batch/batch.h"
+#include "state/topics_world_test.h"
 #include "sys/test_dir.h"
 
 static const struct topic_config plain = {.partitions = 1,
@@ -73,11 +74,8 @@ static void up(struct world *w)
 	struct hub_options hub;
 	struct fault fault = {0};
 
-	assert_int_equal(log_open(&options, &w->log, &fault), 0);
-	assert_int_equal(state_new(w->log, &w->state), 0);
-	assert_int_equal(topics_new(w->log, w->state, &plain, true, &w->topics), 0);
-	assert_int_equal(state_load(w->state, &fault), 0);
-	assert_int_equal(topics_ready(w->topics, &fault), 0);
+	topics_world_open(&options, &plain, true, &w->log, &w->state, &w->topics);
+	topics_world_load(w->state, w->topics);
 	assert_int_equal(log_port_new(w->log, on_wake, w, &w->port), 0);
 	hub = (struct hub_options){.log = w->log, .topics = w->topics, .port = w->port};
 	assert_int_equal(hub_new(&hub, &w->hub), 0);
@@ -122,14 +120,9 @@ static int tear_down(void **state)
 static struct topic *create(struct world *w, const char *name, uint32_t partitions)
 {
 	struct topic_config config = plain;
-	struct topic *topic = NULL;
-	struct fault fault = {0};
 
 	config.partitions = partitions;
-	log_enter_begin(w->log);
-	assert_int_equal(topics_create(w->topics, slice_str(name), &config, false, NULL, &topic, &fault), 0);
-	log_enter_end(w->log);
-	return topic;
+	return topics_world_create(w->log, w->topics, name, &config);
 }
 
 struct production {

@@ -540,7 +540,7 @@ static int put(struct world *w, const struct topic_id *id, int64_t offset, enum 
 	int rc;
 
 	log_enter_begin(w->log);
-	rc = dead_marks_put(w->marks, id, offset, to, NULL, NULL);
+	rc = dead_marks_put(w->marks, id, offset, to, NULL);
 	log_enter_end(w->log);
 	return rc;
 }

@@ -227,7 +227,7 @@ static const struct member_rule {
 static const struct member_rule *find_rule(struct slice name, enum envelope_form form)
 {
 	for (size_t i = 0; i < sizeof(rules) / sizeof(rules[0]); i++)
-		if ((form == ENVELOPE_BATCH ? rules[i].batch : rules[i].publish) &&
+		if ((form == ENVELOPE_PUBLISH ? rules[i].publish : rules[i].batch) &&
 		    json_name_is(name, rules[i].name))
 			return &rules[i];
 	return NULL;
@@ -262,15 +262,16 @@ static int take_member(struct reading *r, enum envelope_form form, uint32_t *see
 	return rule->take(r, v);
 }
 
-static int check_value(struct reading *r, uint32_t seen)
+static int check_value(struct reading *r, enum envelope_form form, uint32_t seen)
 {
 	bool has_value = seen & MEMBER_VALUE;
 
 	if (r->tombstone && has_value && !r->value_is_null)
 		return refuse(r, "a tombstone has no value");
+	r->e->tombstone = r->tombstone;
 	if (r->tombstone)
 		r->e->value = slice_null();
-	else if (!has_value)
+	else if (!has_value && form != ENVELOPE_EDIT)
 		return refuse(r, "the record needs value, value_text, value_base64 or \"tombstone\":true");
 	return 0;
 }
@@ -279,6 +280,7 @@ static void begin(struct envelope *e)
 {
 	e->id = e->key = e->value = e->idempotency_key = slice_null();
 	e->timestamp_ms = e->partition = -1;
+	e->tombstone = false;
 	e->fault.err = 0;
 	e->fault.text[0] = 0;
 	headers_clear(e->headers);
@@ -306,5 +308,5 @@ int envelope_read(struct envelope *e, enum envelope_form form, struct json_curso
 	}
 	if (c->status)
 		return c->status;
-	return rc ? rc : check_value(&r, seen);
+	return rc ? rc : check_value(&r, form, seen);
 }

@@ -23,6 +23,7 @@ struct envelope {
 	struct slice idempotency_key; /* ptr NULL: none */
 	int64_t timestamp_ms;         /* -1: none */
 	int64_t partition;            /* -1: none */
+	bool tombstone;               /* the value is null because it says so */
 	struct headers *headers;      /* filled in; the caller's */
 	struct fault fault;
 };
@@ -30,6 +31,7 @@ struct envelope {
 enum envelope_form {
 	ENVELOPE_BATCH,   /* an item of a batch: no "id" */
 	ENVELOPE_PUBLISH, /* "id" is allowed; no "partition", no "timestamp" */
+	ENVELOPE_EDIT,    /* as of a batch, and everything may be absent: what is to change of a record */
 };
 
 /*

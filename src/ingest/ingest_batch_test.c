@@ -11,6 +11,7 @@
 
 #include "base/mem.h"
 #include "proto/batch/codec.h"
+#include "state/topics_world_test.h"
 #include "sys/test_dir.h"
 
 struct world {
@@ -57,12 +58,7 @@ static int64_t now_ns(void *ctx)
 
 static struct topic *make_topic(const char *name, const struct topic_config *config)
 {
-	struct topic *topic = NULL;
-
-	log_enter_begin(w.log);
-	assert_int_equal(topics_create(w.topics, slice_str(name), config, false, NULL, &topic, NULL), 0);
-	log_enter_end(w.log);
-	return topic;
+	return topics_world_create(w.log, w.topics, name, config);
 }
 
 static void commit(void)
@@ -105,11 +101,8 @@ static int set_up(void **state)
 	(void)state;
 	w = (struct world){.now_ns = 1000};
 	assert_true(test_dir_make(w.dir, "ingest-batch-test"));
-	assert_int_equal(log_open(&options, &w.log, &fault), 0);
-	assert_int_equal(state_new(w.log, &w.state), 0);
-	assert_int_equal(topics_new(w.log, w.state, &plain, true, &w.topics), 0);
-	assert_int_equal(state_load(w.state, &fault), 0);
-	assert_int_equal(topics_ready(w.topics, &fault), 0);
+	topics_world_open(&options, &plain, true, &w.log, &w.state, &w.topics);
+	topics_world_load(w.state, w.topics);
 	assert_int_equal(log_start(w.log, &fault), 0);
 	assert_int_equal(log_port_new(w.log, on_wake, NULL, &w.port), 0);
 	ingest.log = w.log;

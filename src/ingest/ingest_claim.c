@@ -190,7 +190,7 @@ static int reject_keyless(struct ingest_request *r, uint32_t *good)
 		return 0;
 	for (uint32_t i = 0; i < r->draft_count; i++)
 		keyless += is_keyless(r, i);
-	if (keyless && (!r->items || r->index_count == 1))
+	if (keyless && (!r->items || (r->index_count == 1 && r->on_error != INGEST_DEAD)))
 		return ingest_refuse(r, ERR_KEY_REQUIRED,
 				     "Topic %s is compacted: each of its records needs a key, and %s none",
 				     r->topic_found->name,

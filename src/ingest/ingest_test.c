@@ -15,6 +15,7 @@
 #include "base/mem.h"
 #include "ingest/dead.h"
 #include "proto/batch/batch.h"
+#include "state/topics_world_test.h"
 #include "sys/test_dir.h"
 
 static const struct topic_config plain = {
@@ -45,12 +46,9 @@ static void on_wake(void *ctx)
 static void make_topic(const char *name, uint32_t partitions)
 {
 	struct topic_config config = plain;
-	struct topic *topic = NULL;
 
 	config.partitions = partitions;
-	log_enter_begin(w.log);
-	assert_int_equal(topics_create(w.topics, slice_str(name), &config, false, NULL, &topic, NULL), 0);
-	log_enter_end(w.log);
+	(void)topics_world_create(w.log, w.topics, name, &config);
 }
 
 /* A disk on which nothing can be read without waiting, so that keys in runs go to the other thread. */
@@ -125,11 +123,8 @@ static int set_up_on(const struct sys *sys)
 	struct fault fault = {0};
 
 	assert_true(test_dir_make(w.dir, "ingest-test"));
-	assert_int_equal(log_open(&options, &w.log, &fault), 0);
-	assert_int_equal(state_new(w.log, &w.state), 0);
-	assert_int_equal(topics_new(w.log, w.state, &plain, true, &w.topics), 0);
-	assert_int_equal(state_load(w.state, &fault), 0);
-	assert_int_equal(topics_ready(w.topics, &fault), 0);
+	topics_world_open(&options, &plain, true, &w.log, &w.state, &w.topics);
+	topics_world_load(w.state, w.topics);
 	assert_int_equal(log_start(w.log, &fault), 0);
 	assert_int_equal(log_port_new(w.log, on_wake, NULL, &w.port), 0);
 	ingest.log = w.log;
@@ -667,12 +662,9 @@ static void an_envelope_names_each_bad_record(void **state)
 static void make_compacted(const char *name)
 {
 	struct topic_config config = plain;
-	struct topic *topic = NULL;
 
 	config.cleanup = TOPIC_COMPACT;
-	log_enter_begin(w.log);
-	assert_int_equal(topics_create(w.topics, slice_str(name), &config, false, NULL, &topic, NULL), 0);
-	log_enter_end(w.log);
+	(void)topics_world_create(w.log, w.topics, name, &config);
 }
 
 static void a_compacted_topic_takes_no_record_without_a_key(void **state)

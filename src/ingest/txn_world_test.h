@@ -16,6 +16,7 @@
 #include "ingest/txn.h"
 #include "log/producers.h"
 #include "proto/batch/batch.h"
+#include "state/topics_world_test.h"
 #include "sys/sim/sim.h"
 #include "sys/test_dir.h"
 
@@ -60,19 +61,14 @@ static inline void up(struct world *w)
 	struct fault fault = {0};
 
 	w->is_up = false;
-	if (log_open(&log, &w->log, &fault))
-		fail_msg("%s", fault.text);
-	assert_int_equal(state_new(w->log, &w->state), 0);
-	assert_int_equal(topics_new(w->log, w->state, &txn_topic_config, true, &w->topics), 0);
+	topics_world_open(&log, &txn_topic_config, true, &w->log, &w->state, &w->topics);
 	assert_int_equal(offsets_new(w->log, w->state, &w->offsets), 0);
 	options = (struct txns_options){.log = w->log,
 					.state = w->state,
 					.topics = w->topics,
 					.offsets = w->offsets};
 	assert_int_equal(txns_new(&options, &w->txns), 0);
-	if (state_load(w->state, &fault))
-		fail_msg("%s", fault.text);
-	assert_int_equal(topics_ready(w->topics, &fault), 0);
+	topics_world_load(w->state, w->topics);
 	assert_int_equal(txns_ready(w->txns, &fault), 0);
 	assert_int_equal(log_port_new(w->log, on_wake, w, &w->port), 0);
 	assert_int_equal(log_start(w->log, &fault), 0);
@@ -129,14 +125,8 @@ static inline void crash(struct world *w)
 /* For the first time: there is a topic, t. */
 static inline void start(struct world *w)
 {
-	struct fault fault = {0};
-
 	up(w);
-	log_enter_begin(w->log);
-	assert_int_equal(topics_create(w->topics, SLICE_LIT("t"), &txn_topic_config, false, NULL, &w->topic,
-				       &fault),
-			 0);
-	log_enter_end(w->log);
+	w->topic = topics_world_create(w->log, w->topics, "t", &txn_topic_config);
 	settle(w);
 }
 

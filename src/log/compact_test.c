@@ -17,10 +17,12 @@
 
 #include "base/mem.h"
 #include "log/core.h"
+#include "log/log_world_test.h"
 #include "log/offset_map.h"
 #include "log/producers.h"
 #include "log/verify.h"
 #include "proto/batch/batch.h"
+#include "sys/test_dir.h"
 
 #define OFFSETS_MAX 20000u
 #define HOUR_MS 3600000
@@ -41,7 +43,7 @@ struct known {
 };
 
 struct fixture {
-	char dir[64];
+	char dir[TEST_DIR_BYTES];
 	struct log_options options;
 	struct sys_ops ops;
 	struct sys sys;
@@ -77,32 +79,22 @@ static void on_wake(void *ctx)
 
 static void open_log(struct fixture *f)
 {
-	struct fault fault = {0};
-
 	f->options.dir = f->dir;
-	if (log_open(&f->options, &f->log, &fault))
-		fail_msg("%s", fault.text);
-	assert_int_equal(log_port_new(f->log, on_wake, f, &f->port), 0);
+	log_world_open(&f->options, on_wake, f, &f->log, &f->port);
 	assert_int_equal(partition_open(f->log, &topic_a, 0, &f->topic, &f->p), 0);
 	assert_int_equal(log_start(f->log, NULL), 0);
 }
 
 static void close_log(struct fixture *f)
 {
-	struct fault fault = {0};
-
-	if (log_stop(f->log, &fault))
-		fail_msg("%s", fault.text);
-	log_port_run(f->port);
-	log_close(f->log);
+	log_world_close(f->log, f->port);
 }
 
 static int set_up(void **state)
 {
 	struct fixture *f = calloc(1, sizeof(*f));
 
-	(void)snprintf(f->dir, sizeof(f->dir), "/tmp/weir-compact-test-XXXXXX");
-	if (!mkdtemp(f->dir))
+	if (!f || !test_dir_make(f->dir, "compact-test"))
 		return -1;
 	f->ops = *sys_kernel()->ops;
 	f->ops.wall_ns = test_wall;
@@ -123,11 +115,9 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
 	struct fixture *f = *state;
-	char command[128];
 
 	close_log(f);
-	(void)snprintf(command, sizeof(command), "rm -rf %s", f->dir);
-	(void)!system(command);
+	(void)test_dir_remove(f->dir);
 	free(f);
 	return 0;
 }

@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #include "base/wire.h"
-#include "log/log.h"
+#include "log/log_world_test.h"
 #include "proto/batch/batch.h"
 #include "proto/batch/codec_vectors.h"
 #include "sys/test_dir.h"
@@ -54,14 +54,10 @@ static void pump(struct fixture *f)
 
 static void open_log(struct fixture *f)
 {
-	struct fault fault = {0};
-
 	if (!f->options.sys)
 		f->options.sys = sys_kernel();
 	f->options.dir = f->dir;
-	if (log_open(&f->options, &f->log, &fault))
-		fail_msg("%s", fault.text);
-	assert_int_equal(log_port_new(f->log, on_wake, f, &f->port), 0);
+	log_world_open(&f->options, on_wake, f, &f->log, &f->port);
 }
 
 static void start_log(struct fixture *f)
@@ -71,12 +67,7 @@ static void start_log(struct fixture *f)
 
 static void close_log(struct fixture *f)
 {
-	struct fault fault = {0};
-
-	if (log_stop(f->log, &fault))
-		fail_msg("%s", fault.text);
-	log_port_run(f->port);
-	log_close(f->log);
+	log_world_close(f->log, f->port);
 }
 
 static int set_up(void **state)

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "log/log_world_test.h"
 #include "log/backup.h"
 #include "log/log.h"
 #include "log/producer_table.h"
@@ -49,14 +50,10 @@ static void on_wake(void *ctx)
 
 static void open_log(struct fixture *f)
 {
-	struct fault fault = {0};
-
 	f->options.sys = sys_kernel();
 	f->options.dir = f->dir;
 	f->options.steps = true;
-	if (log_open(&f->options, &f->log, &fault))
-		fail_msg("%s", fault.text);
-	assert_int_equal(log_port_new(f->log, on_wake, f, &f->port), 0);
+	log_world_open(&f->options, on_wake, f, &f->log, &f->port);
 	assert_int_equal(partition_open(f->log, &topic_a, 0, &f->keep, &f->p), 0);
 	assert_int_equal(log_start(f->log, NULL), 0);
 }
@@ -87,12 +84,7 @@ static void crash(struct fixture *f)
 
 static void stop(struct fixture *f)
 {
-	struct fault fault = {0};
-
-	if (log_stop(f->log, &fault))
-		fail_msg("%s", fault.text);
-	log_port_run(f->port);
-	log_close(f->log);
+	log_world_close(f->log, f->port);
 	free_entered(f);
 }
 

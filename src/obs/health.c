@@ -24,6 +24,7 @@ static const char *const component_texts[] = {METRIC_VALUES_COMPONENT(COMPONENT_
 
 static const char *const state_texts[] = {
 	[HEALTH_OK] = "ok",
+	[HEALTH_WARNING] = "warning",
 	[HEALTH_READ_ONLY] = "read_only",
 	[HEALTH_DOWN] = "down",
 };
@@ -110,7 +111,7 @@ bool health_ready(struct health *h, bool for_read)
 			worst = state;
 	}
 	(void)pthread_mutex_unlock(&h->lock);
-	return worst == HEALTH_OK || (for_read && worst == HEALTH_READ_ONLY);
+	return worst <= HEALTH_WARNING || (for_read && worst == HEALTH_READ_ONLY);
 }
 
 static void write_component(struct buf *out, size_t i, enum health_state state, const char *reason)
@@ -161,6 +162,6 @@ void health_metrics(void *ctx, struct metrics_scrape *scrape)
 
 	(void)pthread_mutex_lock(&h->lock);
 	for (i = 0; i < METRIC_COUNT_COMPONENT; i++)
-		metrics_put(scrape, METRIC_READY, i, ask(&h->components[i], reason) == HEALTH_OK);
+		metrics_put(scrape, METRIC_READY, i, ask(&h->components[i], reason) <= HEALTH_WARNING);
 	(void)pthread_mutex_unlock(&h->lock);
 }

@@ -16,6 +16,7 @@ struct health;
 
 enum health_state {
 	HEALTH_OK,
+	HEALTH_WARNING,   /* all is served, but somebody should look */
 	HEALTH_READ_ONLY, /* readers are served, ingest is refused */
 	HEALTH_DOWN,
 };
@@ -41,7 +42,7 @@ void health_probe(struct health *h, enum metric_COMPONENT component, health_prob
 bool health_ready(struct health *h, bool for_read);
 
 /*
- * Appends {"status":"ready|read_only|down","components":{"ingest":{"state":"ok"},…}} with
+ * Appends {"status":"ready|warning|read_only|down","components":{"ingest":{"state":"ok"},…}} with
  * a "reason" where one is not fine. Gives the worst state in *worst. ERR_LIMIT, ERR_NOMEM.
  */
 int health_write(struct health *h, struct buf *out, enum health_state *worst);

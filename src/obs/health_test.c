@@ -30,12 +30,13 @@ static void weir_is_not_ready_until_it_has_started(void **state)
 	expect(h,
 	       "{\"status\":\"down\",\"components\":{\"start\":{\"state\":\"down\",\"reason\":\"starting\"},"
 	       "\"ingest\":{\"state\":\"ok\"},\"listeners\":{\"state\":\"ok\"},"
-	       "\"drain\":{\"state\":\"ok\"}}}\n",
+	       "\"dead_letters\":{\"state\":\"ok\"},\"drain\":{\"state\":\"ok\"}}}\n",
 	       HEALTH_DOWN);
 	health_set(h, COMPONENT_START, HEALTH_OK, "ignored");
 	expect(h,
 	       "{\"status\":\"ready\",\"components\":{\"start\":{\"state\":\"ok\"},"
-	       "\"ingest\":{\"state\":\"ok\"},\"listeners\":{\"state\":\"ok\"},\"drain\":{\"state\":\"ok\"}}}\n",
+	       "\"ingest\":{\"state\":\"ok\"},\"listeners\":{\"state\":\"ok\"},\"dead_letters\":{\"state\":\"ok\"},"
+	       "\"drain\":{\"state\":\"ok\"}}}\n",
 	       HEALTH_OK);
 	health_free(h);
 }
@@ -60,11 +61,14 @@ static void a_probe_is_asked_and_the_worse_of_two_wins(void **state)
 	expect(h,
 	       "{\"status\":\"read_only\",\"components\":{\"start\":{\"state\":\"ok\"},"
 	       "\"ingest\":{\"state\":\"read_only\",\"reason\":\"the disk is \\\"full\\\"\"},"
-	       "\"listeners\":{\"state\":\"ok\"},\"drain\":{\"state\":\"ok\"}}}\n",
+	       "\"listeners\":{\"state\":\"ok\"},\"dead_letters\":{\"state\":\"ok\"},"
+	       "\"drain\":{\"state\":\"ok\"}}}\n",
 	       HEALTH_READ_ONLY);
 	health_set(h, COMPONENT_INGEST, HEALTH_DOWN, "told so");
 	assert_false(health_ready(h, true));
 	health_set(h, COMPONENT_INGEST, HEALTH_OK, NULL);
+	answer = HEALTH_WARNING;
+	assert_true(health_ready(h, false));
 	answer = HEALTH_OK;
 	assert_true(health_ready(h, false));
 	health_free(h);

@@ -27,6 +27,7 @@
 	V(label, TRIM, "trim")                   \
 	V(label, GROUPS, "groups")               \
 	V(label, SOURCES, "sources")             \
+	V(label, DEAD, "dead")                   \
 	V(label, BACKUP, "backup")               \
 	V(label, HEALTHZ, "healthz")             \
 	V(label, READYZ, "readyz")               \
@@ -130,10 +131,11 @@
 	V(label, DEBUG, "debug")
 
 /* The parts that /readyz speaks of; health.h uses the same enumeration. */
-#define METRIC_VALUES_COMPONENT(V, label) \
-	V(label, START, "start")          \
-	V(label, INGEST, "ingest")        \
-	V(label, LISTENERS, "listeners")  \
+#define METRIC_VALUES_COMPONENT(V, label)      \
+	V(label, START, "start")               \
+	V(label, INGEST, "ingest")             \
+	V(label, LISTENERS, "listeners")       \
+	V(label, DEAD_LETTERS, "dead_letters") \
 	V(label, DRAIN, "drain")
 
 /* Each label once: L(LABEL, text). CODE is made from err.def and comes last. */

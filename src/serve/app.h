@@ -10,6 +10,7 @@
 #include "ingest/txn.h"
 #include "net/net.h"
 #include "obs/health.h"
+#include "serve/dead_watch.h"
 #include "serve/record/encode_cache.h"
 #include "state/dead_marks.h"
 
@@ -69,6 +70,7 @@ struct app {
 	struct topics *topics;
 	struct offsets *offsets;
 	struct dead_marks *dead;
+	struct dead_watch *dead_watch;
 	struct txns *txns;     /* the home loop's */
 	struct groups *groups; /* likewise */
 	struct loop *home;
@@ -80,6 +82,7 @@ struct app {
 	struct app_loop *loops; /* by loop_number */
 	uint32_t loop_count;
 	struct app_limits limits;
+	ingest_blocking_fn *run_blocking; /* its ctx is the app_loop to come back to */
 };
 
 /* The part of the app that belongs to a loop. */

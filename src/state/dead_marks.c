@@ -312,7 +312,7 @@ void dead_marks_apply(struct dead_marks *m, const struct dead_change *change)
 }
 
 int dead_marks_put(struct dead_marks *m, const struct topic_id *topic, int64_t offset, enum dead_state to,
-		   const struct log_record *with, const struct state_done *done)
+		   const struct state_done *done)
 {
 	struct dead_change change;
 	struct state_row row = {.table = STATE_DEAD,
@@ -322,7 +322,7 @@ int dead_marks_put(struct dead_marks *m, const struct topic_id *topic, int64_t o
 
 	if (rc)
 		return rc;
-	rc = state_put_with(m->state, &row, 1, with, with ? 1 : 0, done);
+	rc = state_put(m->state, &row, 1, done);
 	if (rc)
 		dead_marks_forget(&change);
 	else

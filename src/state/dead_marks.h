@@ -49,12 +49,9 @@ void dead_marks_record(struct dead_marks *m, const struct dead_change *c, struct
 void dead_marks_apply(struct dead_marks *m, const struct dead_change *c);
 void dead_marks_forget(const struct dead_change *c);
 
-/*
- * All of it for a mark that stands alone, or with one record more in its commit (NULL: none; copied). Under the entry
- * lock. Errors of dead_marks_change and state_put.
- */
+/* All of it for a mark that stands alone, under the entry lock. Errors of dead_marks_change and state_put. */
 int dead_marks_put(struct dead_marks *m, const struct topic_id *topic, int64_t offset, enum dead_state to,
-		   const struct log_record *with, const struct state_done *done);
+		   const struct state_done *done);
 
 struct dead_mark dead_marks_get(struct dead_marks *m, const struct topic_id *topic, int64_t offset);
 

@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "base/wire.h"
-#include "state/topics.h"
+#include "state/topics_world_test.h"
 #include "sys/test_dir.h"
 
 static const struct topic_config plain = {.partitions = 1,
@@ -30,12 +30,8 @@ static void up(struct world *w)
 	struct log_options options = {.sys = sys_kernel(), .dir = w->dir, .journal_file_bytes = 1u << 22};
 	struct fault fault = {0};
 
-	assert_int_equal(log_open(&options, &w->log, &fault), 0);
-	assert_int_equal(state_new(w->log, &w->state), 0);
-	assert_int_equal(topics_new(w->log, w->state, &plain, true, &w->topics), 0);
-	if (state_load(w->state, &fault))
-		fail_msg("%s", fault.text);
-	assert_int_equal(topics_ready(w->topics, &fault), 0);
+	topics_world_open(&options, &plain, true, &w->log, &w->state, &w->topics);
+	topics_world_load(w->state, w->topics);
 	assert_int_equal(log_start(w->log, &fault), 0);
 }
 
@@ -50,14 +46,9 @@ static void down(struct world *w)
 static struct topic *create(struct world *w, const char *name, uint32_t partitions)
 {
 	struct topic_config config = plain;
-	struct topic *topic = NULL;
-	struct fault fault = {0};
 
 	config.partitions = partitions;
-	log_enter_begin(w->log);
-	assert_int_equal(topics_create(w->topics, slice_str(name), &config, false, NULL, &topic, &fault), 0);
-	log_enter_end(w->log);
-	return topic;
+	return topics_world_create(w->log, w->topics, name, &config);
 }
 
 static void topics_survive_a_restart(void **state)

@@ -59,5 +59,5 @@ def _():
 @test("what the guide tells to type works, page by page", own=True, timeout=180)
 def _():
     with Weir() as w:
-        for page in ("start", "produce", "consume", "topics"):
+        for page in ("start", "produce", "consume", "dead-letters", "topics"):
             type_in(w, "docs/guide/%s.md" % page)

@@ -459,6 +459,32 @@ def _():
         f.unmoved(*(k for k in f.before if k.startswith("weir_ingest_")))
 
 
+@case("dead letters are counted: set aside, open, redriven, failed again, dropped, over their limit", own=True)
+def _():
+    with Weir() as w, Figures(w) as f:
+        t = w.topic(partitions=1, dead_letters={"max_bytes": "5KiB"})
+        path = "/v1/topics/%s/dead" % t
+        f.mark()
+        w.push(t, b"1\nx\ny\nz\n", type=NDJSON, on_error="dead")
+        f.moved('weir_dead_letters_total{code="invalid_json"}', 3)
+        f.moved("weir_dead_letters_open", 3)
+        f.rose("weir_dead_letters_bytes", 500)
+        f.rose("weir_dead_letters_oldest_seconds", 0.01)
+        f.unmoved("weir_dead_letters_over_limit")
+        expect(w.put(path + "/0?form=bytes", b"{}"), 200)
+        f.moved("weir_dead_letters_open", 3)
+        expect(w.post(path + "/redrive?all=true&dry_run=true", b""), 200)
+        f.unmoved("weir_dead_letters_redriven_total", "weir_dead_letters_failed_again_total")
+        expect(w.post(path + "/redrive?all=true", b""), 200)
+        f.moved("weir_dead_letters_redriven_total", 1)
+        f.moved("weir_dead_letters_failed_again_total", 2)
+        expect(w.post(path + "/drop?ids=1,99", b""), 200)
+        f.moved("weir_dead_letters_dropped_total", 1)
+        f.moved("weir_dead_letters_open", 1)
+        w.push(t, b"x" * 6000 + b"\n1\n", type=NDJSON, on_error="dead")
+        f.moved("weir_dead_letters_over_limit", 1)
+
+
 @case("what comes in over WebSocket is counted under entry ws", own=True)
 def _():
     with Weir() as w, Figures(w) as f:
@@ -916,7 +942,7 @@ def _(w):
     for path in ("/readyz", "/readyz?for=read"):
         r = expect(w.get(path), 200)
         eq((r.json()["status"], ready(r)), ("ready", {}))
-        eq(sorted(r.json()["components"]), ["drain", "ingest", "listeners", "start"])
+        eq(sorted(r.json()["components"]), ["dead_letters", "drain", "ingest", "listeners", "start"])
     expect(w.get("/readyz?for=write"), 400, "invalid_parameter")
     with Figures(w) as f:
         for component in ("start", "ingest", "listeners", "drain"):

@@ -20,7 +20,7 @@
 #include "base/mem.h"
 #include "serve/http/poll.h"
 #include "serve/http/server.h"
-#include "state/topics.h"
+#include "state/topics_world_test.h"
 #include "sys/test_dir.h"
 
 #define CONNECTIONS 2000
@@ -53,11 +53,8 @@ static void start_log(struct world *w)
 	struct log_options options = {.sys = sys_kernel(), .dir = w->dir, .journal_file_bytes = 1u << 22};
 	struct fault fault = {0};
 
-	assert_int_equal(log_open(&options, &w->app.log, &fault), 0);
-	assert_int_equal(state_new(w->app.log, &w->state), 0);
-	assert_int_equal(topics_new(w->app.log, w->state, &plain, true, &w->app.topics), 0);
-	assert_int_equal(state_load(w->state, &fault), 0);
-	assert_int_equal(topics_ready(w->app.topics, &fault), 0);
+	topics_world_open(&options, &plain, true, &w->app.log, &w->state, &w->app.topics);
+	topics_world_load(w->state, w->app.topics);
 	assert_int_equal(log_start(w->app.log, &fault), 0);
 }
 
@@ -114,14 +111,9 @@ static int tear_down(void **state)
 static struct topic *create(struct world *w, const char *name, uint32_t partitions)
 {
 	struct topic_config config = plain;
-	struct topic *topic = NULL;
 
 	config.partitions = partitions;
-	log_enter_begin(w->app.log);
-	assert_int_equal(topics_create(w->app.topics, slice_str(name), &config, false, NULL, &topic, NULL),
-			 0);
-	log_enter_end(w->app.log);
-	return topic;
+	return topics_world_create(w->app.log, w->app.topics, name, &config);
 }
 
 #define PRODUCE_MAX 6000

@@ -64,6 +64,10 @@ static int answer(struct exchange *x, const struct ingest_result *result)
 static void on_done(struct ingest_request *r)
 {
 	struct produce *p = r->ctx;
+	const struct app *app = p->x->app;
+
+	if (r->result.dead_count)
+		dead_watch_added(app->dead_watch, slice_str(r->result.topic));
 
 	(void)answer(p->x, &r->result);
 }

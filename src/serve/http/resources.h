@@ -30,6 +30,12 @@ extern const struct route route_source_resume;
 extern const struct route route_source_reset;
 extern const struct route route_source_run;
 extern const struct route route_source_test;
+extern const struct route route_dead_topics; /* GET /v1/dead */
+extern const struct route route_dead_list;   /* GET /v1/topics/{topic}/dead */
+extern const struct route route_dead_get;    /* GET /v1/topics/{topic}/dead/{id} */
+extern const struct route route_dead_put;
+extern const struct route route_dead_redrive; /* POST /v1/topics/{topic}/dead/redrive */
+extern const struct route route_dead_drop;    /* POST /v1/topics/{topic}/dead/drop */
 
 extern const struct route route_backup_start; /* POST /v1/backup */
 extern const struct route route_backup_get;

@@ -4,139 +4,21 @@
 
 #include "base/check.h"
 #include "base/mem.h"
+#include "net/net_memory_fuzz.h"
 #include "serve/http/health.h"
 #include "serve/http/private.h"
 
 /*
- * Whole sessions without a network: the functions of net that a session calls
- * are written here over memory. An input is what a client sends on one
+ * Whole sessions without a network: net is over memory. An input is what a client sends on one
  * connection; it is given whole and cut, while handlers answer at once, late,
  * in reverse order, as streams and by an upgrade. What comes back must be the
  * same, every exchange must end, and a connection whose peer has ended must close.
  */
-struct loop {
-	int64_t now;
-	struct budget_share share;
-};
-
-struct conn {
-	struct loop *loop;
-	const struct conn_session *session;
-	void *ctx;
-	struct buf kept, out;
-	bool present, closing;
-};
-
 #define HELD_MAX 64u
 
 static struct loop the_loop;
 static struct exchange *held[HELD_MAX];
 static uint32_t held_count, exchanges;
-
-/* ---- net, over memory ---- */
-
-struct loop *conn_loop(const struct conn *c)
-{
-	return c->loop;
-}
-
-uint32_t loop_number(const struct loop *loop)
-{
-	return loop->now < 0;
-}
-
-struct budget_share *loop_share(struct loop *loop)
-{
-	return &loop->share;
-}
-
-int64_t loop_now(const struct loop *loop)
-{
-	return loop->now;
-}
-
-void loop_timer_init(struct loop_timer *t, void (*run)(void *ctx), void *ctx)
-{
-	*t = (struct loop_timer){.run = run, .ctx = ctx};
-}
-
-void loop_timer_set(struct loop *loop, struct loop_timer *t, int64_t after_ns)
-{
-	t->at_ns = loop->now + after_ns;
-}
-
-void loop_timer_stop(struct loop *loop, struct loop_timer *t)
-{
-	(void)loop;
-	t->at_ns = 0;
-}
-
-void conn_set_session(struct conn *c, const struct conn_session *session, void *ctx)
-{
-	c->session = session;
-	c->ctx = ctx;
-}
-
-void conn_peer(const struct conn *c, struct conn_peer *out)
-{
-	(void)c;
-	*out = (struct conn_peer){.loopback = true};
-}
-
-int conn_write(struct conn *c, struct slice bytes)
-{
-	return c->closing ? ERR_CANCELLED : buf_append_slice(&c->out, bytes);
-}
-
-int conn_write_blob(struct conn *c, struct blob *blob, struct slice part)
-{
-	CHECK(part.ptr >= blob->bytes && part.ptr + part.len <= blob->bytes + blob->len);
-	return conn_write(c, part);
-}
-
-size_t conn_pending(const struct conn *c)
-{
-	(void)c;
-	return 0;
-}
-
-uint64_t conn_bytes_out(const struct conn *c)
-{
-	return c->out.len;
-}
-
-void conn_read_start(struct conn *c)
-{
-	CHECK(!c->closing);
-	c->present = true;
-}
-
-void conn_set_input_max(struct conn *c, size_t bytes)
-{
-	c->kept.bytes_max = bytes;
-}
-
-void conn_set_output_max(struct conn *c, size_t bytes)
-{
-	(void)c, (void)bytes;
-}
-
-void conn_close(struct conn *c, int64_t linger_ns)
-{
-	CHECK(!c->closing && linger_ns >= 0);
-	c->closing = true;
-}
-
-void conn_finish(struct conn *c, int64_t linger_ns)
-{
-	conn_close(c, linger_ns);
-}
-
-void conn_abort(struct conn *c)
-{
-	buf_append_str(&c->out, "[cut]");
-	c->closing = true;
-}
 
 /* ---- resources ---- */
 
@@ -163,7 +45,7 @@ static int on_stream(struct exchange *x)
 
 static size_t new_bytes(void *ctx, struct slice bytes)
 {
-	buf_append_slice(&((struct conn *)ctx)->out, bytes);
+	buf_append_slice(&((struct conn *)ctx)->written, bytes);
 	return bytes.len;
 }
 
@@ -239,7 +121,7 @@ static void run(struct http_server *server, struct slice bytes, size_t step, str
 	struct conn c = {.loop = &the_loop};
 
 	buf_init(&c.kept, 1 << 20);
-	buf_init(&c.out, 1 << 22);
+	buf_init(&c.written, 1 << 22);
 	the_conn = &c;
 	CHECK(http_server_accept(server, &c) == 0);
 	for (size_t at = 0; at < bytes.len && !c.closing; at += step) {
@@ -271,7 +153,9 @@ static void run(struct http_server *server, struct slice bytes, size_t step, str
 	CHECK(exchanges == 0 && server->loops[0].connections == 0);
 	CHECK(the_loop.share.used == 0);
 	buf_fini(&c.kept);
-	*out = c.out;
+	if (c.aborted)
+		buf_append_str(&c.written, "[cut]");
+	*out = c.written;
 }
 
 static void drop_all(struct buf *b, const char *text)
@@ -309,8 +193,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 				 .head = {.head_bytes_max = 1024, .target_bytes_max = 128}};
 	struct buf whole, cut;
 
-	if (!server)
+	if (!server) {
+		memory_loop_init(&the_loop, 0);
 		CHECK(http_server_new(&o, &server, NULL) == 0);
+	}
 	if (size < 2)
 		return 0;
 	run(server, slice_make(data + 1, size - 1), size, &whole);

@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "base/wire.h"
 #include "ingest/ingest.h"
+#include "net/net_memory_fuzz.h"
 #include "obs/say.h"
 #include "proto/batch/batch.h"
 #include "proto/kafka/kafka_api.h"
@@ -20,9 +21,8 @@
 
 /*
  * A whole connection of the Kafka port over the whole core, and only the network
- * and the disk are not real: the functions of net that it calls are written here
- * over memory, the log is stepped over a simulated disk. An input is what a client sends:
- * bytes as they are, or requests that are framed here, so that the bodies are what is looked
+ * and the disk are not real: net is over memory, the log is stepped over a
+ * simulated disk. An input is what a client sends: bytes as they are, or requests that are framed here, so that the bodies are what is looked
  * for. It comes whole, or cut. Afterwards the client has gone: every call must have ended, every
  * byte of the budget be given back, and all that was stored be readable; and what was framed here is
  * answered in order, with what its API's answer looks like in that version.
@@ -41,31 +41,6 @@ enum { FRAMED = 1, USERS = 2, CUT = 4, TWO = 8 };
 #define START_NS 1000000000ll
 #define STEPS_MAX 100000u
 
-struct loop {
-	struct budget_share share;
-	int64_t now;
-	struct loop_msg *msg_first, **msg_last;
-	struct loop_turn *turn_first, **turn_last;
-	struct loop_timer *timers;
-	struct loop_waker *waker;
-};
-
-struct loop_waker {
-	loop_wake_fn *fn;
-	void *ctx;
-	bool woken;
-};
-
-struct conn {
-	struct loop *loop;
-	const struct conn_session *session;
-	void *ctx;
-	struct buf kept;
-	struct buf written;
-	size_t out;
-	bool stopped, present, closing, closed, gone;
-};
-
 static struct loop the_loop;
 static struct sim *sim;
 static const struct kafka_api *only; /* --api */
@@ -76,221 +51,7 @@ static struct request_fuzz plausible;
 static struct kafka_header asked[ASKED_MAX];
 static uint32_t asked_count;
 
-/* ---- net, over memory ---- */
-
-struct loop *conn_loop(const struct conn *c)
-{
-	return c->loop;
-}
-
-uint32_t loop_number(const struct loop *loop)
-{
-	return loop->now < 0;
-}
-
-struct budget_share *loop_share(struct loop *loop)
-{
-	return &loop->share;
-}
-
-int64_t loop_now(const struct loop *loop)
-{
-	return loop->now;
-}
-
-int64_t loop_now_fresh(const struct loop *loop)
-{
-	return loop->now;
-}
-
-void loop_post(struct loop *loop, struct loop_msg *msg)
-{
-	msg->next = NULL;
-	*loop->msg_last = msg;
-	loop->msg_last = &msg->next;
-}
-
-void loop_at_turn_end(struct loop *loop, struct loop_turn *turn)
-{
-	if (turn->queued)
-		return;
-	turn->queued = true;
-	turn->next = NULL;
-	*loop->turn_last = turn;
-	loop->turn_last = &turn->next;
-}
-
-int loop_waker_new(struct loop *loop, loop_wake_fn *fn, void *ctx, struct loop_waker **out)
-{
-	struct loop_waker *w = mem_alloc(sizeof(*w));
-
-	if (!w)
-		return ERR_NOMEM;
-	*w = (struct loop_waker){.fn = fn, .ctx = ctx};
-	loop->waker = w;
-	*out = w;
-	return 0;
-}
-
-void loop_waker_wake(struct loop_waker *w)
-{
-	w->woken = true;
-}
-
-void loop_waker_free(struct loop_waker *w)
-{
-	mem_free(w);
-}
-
-void loop_timer_init(struct loop_timer *t, void (*run)(void *ctx), void *ctx)
-{
-	*t = (struct loop_timer){.run = run, .ctx = ctx};
-}
-
-void loop_timer_stop(struct loop *loop, struct loop_timer *t)
-{
-	(void)loop;
-	if (!t->prev)
-		return;
-	*t->prev = t->next;
-	if (t->next)
-		t->next->prev = t->prev;
-	t->prev = NULL;
-}
-
-void loop_timer_set(struct loop *loop, struct loop_timer *t, int64_t after_ns)
-{
-	loop_timer_stop(loop, t);
-	t->at_ns = loop->now + after_ns;
-	t->next = loop->timers;
-	if (t->next)
-		t->next->prev = &t->next;
-	t->prev = &loop->timers;
-	loop->timers = t;
-}
-
-void conn_set_session(struct conn *c, const struct conn_session *session, void *ctx)
-{
-	c->session = session;
-	c->ctx = ctx;
-}
-
-void conn_peer(const struct conn *c, struct conn_peer *out)
-{
-	(void)c;
-	*out = (struct conn_peer){.text = "127.0.0.1:40000", .loopback = true};
-}
-
-void conn_local(const struct conn *c, char out[64])
-{
-	(void)c;
-	memcpy(out, "127.0.0.1:9092", sizeof("127.0.0.1:9092"));
-}
-
-int conn_write(struct conn *c, struct slice bytes)
-{
-	if (c->closing)
-		return ERR_CANCELLED;
-	CHECK(buf_append_slice(&c->written, bytes) == 0);
-	c->out += bytes.len;
-	return 0;
-}
-
-int conn_write_blob(struct conn *c, struct blob *blob, struct slice part)
-{
-	CHECK(part.ptr >= blob->bytes && part.ptr + part.len <= blob->bytes + blob->len);
-	return conn_write(c, part);
-}
-
-int conn_write_file(struct conn *c, struct file_ref *file, uint64_t at, size_t bytes)
-{
-	(void)at;
-	CHECK(bytes);
-	file_ref_release(file);
-	if (c->closing)
-		return ERR_CANCELLED;
-	CHECK(buf_reserve(&c->written, bytes) == 0);
-	memset(c->written.ptr + c->written.len, 0, bytes);
-	c->written.len += bytes;
-	c->out += bytes;
-	return 0;
-}
-
-size_t conn_pending(const struct conn *c)
-{
-	(void)c;
-	return 0;
-}
-
-uint64_t conn_bytes_out(const struct conn *c)
-{
-	return c->out;
-}
-
-void conn_read_stop(struct conn *c)
-{
-	CHECK(!c->closing);
-	c->stopped = true;
-}
-
-void conn_read_start(struct conn *c)
-{
-	CHECK(!c->closing);
-	c->stopped = false;
-	c->present = true;
-}
-
-void conn_set_output_max(struct conn *c, size_t bytes)
-{
-	(void)c, (void)bytes;
-}
-
-void conn_close(struct conn *c, int64_t linger_ns)
-{
-	CHECK(!c->closing && linger_ns >= 0);
-	c->closing = true;
-}
-
-void conn_finish(struct conn *c, int64_t linger_ns)
-{
-	conn_close(c, linger_ns);
-}
-
-void conn_abort(struct conn *c)
-{
-	c->closing = true;
-}
-
 /* ---- turns ---- */
-
-static bool run_messages(struct loop *loop)
-{
-	struct loop_msg *next, *msg = loop->msg_first;
-	bool some = msg != NULL;
-
-	loop->msg_first = NULL;
-	loop->msg_last = &loop->msg_first;
-	for (; msg; msg = next) {
-		next = msg->next;
-		msg->run(loop, msg);
-	}
-	return some;
-}
-
-static bool run_turns(struct loop *loop)
-{
-	struct loop_turn *next, *turn = loop->turn_first;
-	bool some = turn != NULL;
-
-	loop->turn_first = NULL;
-	loop->turn_last = &loop->turn_first;
-	for (; turn; turn = next) {
-		next = turn->next;
-		turn->queued = false;
-		turn->run(turn->ctx);
-	}
-	return some;
-}
 
 static bool run_log(struct log *l)
 {
@@ -324,15 +85,11 @@ static void settle(struct app *app, struct conn *conns)
 	struct loop *loop = &the_loop;
 
 	for (unsigned steps = 0;; steps++) {
-		bool some = run_messages(loop);
+		bool some = memory_loop_run_messages(loop);
 		CHECK(steps < STEPS_MAX); /* or it goes in circles */
-		some |= run_turns(loop);
+		some |= memory_loop_run_turns(loop);
 		some |= run_log(app->log);
-		if (loop->waker->woken) {
-			loop->waker->woken = false;
-			loop->waker->fn(loop->waker->ctx);
-			some = true;
-		}
+		some |= memory_loop_run_waker(loop);
 		some |= run_conn(&conns[0]);
 		some |= run_conn(&conns[1]);
 		if (!some)
@@ -345,20 +102,8 @@ static void pass(struct app *app, struct conn *conns, int64_t ns)
 {
 	int64_t until = the_loop.now + ns;
 
-	for (;;) {
-		struct loop_timer *first = NULL;
-		for (struct loop_timer *t = the_loop.timers; t; t = t->next)
-			if (t->at_ns <= until && (!first || t->at_ns < first->at_ns))
-				first = t;
-		if (!first)
-			break;
-		if (first->at_ns > the_loop.now)
-			the_loop.now = first->at_ns;
-		loop_timer_stop(&the_loop, first);
-		first->run(first->ctx);
+	while (memory_loop_ring(&the_loop, until))
 		settle(app, conns);
-	}
-	the_loop.now = until;
 }
 
 /* ---- the world ---- */
@@ -432,9 +177,7 @@ static void build(struct world *w, bool users)
 	struct fault fault = {0};
 
 	memset(w, 0, sizeof(*w));
-	the_loop = (struct loop){.now = START_NS};
-	the_loop.msg_last = &the_loop.msg_first;
-	the_loop.turn_last = &the_loop.turn_first;
+	memory_loop_init(&the_loop, START_NS);
 	budget_init(&w->budget, 64 << 20, 1);
 	budget_share_init(&the_loop.share, &w->budget);
 	w->app.sys = sim_sys(sim);
@@ -590,6 +333,7 @@ static void check_answers(struct conn *c, bool learn)
 	int64_t last = -1;
 	bool raw = false;
 
+	CHECK(buf_status(&c->written) == 0);
 	while (rest.len && !raw) {
 		uint32_t bytes;
 		CHECK(rest.len >= 4);

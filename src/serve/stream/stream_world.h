@@ -27,6 +27,7 @@
 #include "serve/app.h"
 #include "serve/http/resources.h"
 #include "serve/http/server.h"
+#include "state/topics_world_test.h"
 #include "sys/test_dir.h"
 
 #define WORLD_ROUTES_MAX 16u
@@ -72,11 +73,8 @@ static inline void world_log(struct world *w, bool auto_create)
 	struct fault fault = {0};
 
 	assert_true(test_dir_make(w->dir, "stream-test"));
-	assert_int_equal(log_open(&options, &w->app.log, &fault), 0);
-	assert_int_equal(state_new(w->app.log, &w->state), 0);
-	assert_int_equal(topics_new(w->app.log, w->state, &plain, auto_create, &w->app.topics), 0);
-	assert_int_equal(state_load(w->state, &fault), 0);
-	assert_int_equal(topics_ready(w->app.topics, &fault), 0);
+	topics_world_open(&options, &plain, auto_create, &w->app.log, &w->state, &w->app.topics);
+	topics_world_load(w->state, w->app.topics);
 	assert_int_equal(log_start(w->app.log, &fault), 0);
 }
 

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef WEIR_LOG_LOG_WORLD_TEST_H
+#define WEIR_LOG_LOG_WORLD_TEST_H
+
+/* For tests of the log: opened with a port, and closed, each with its checks. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "log/log.h"
+
+static inline void log_world_open(const struct log_options *options, void (*on_wake)(void *ctx), void *ctx,
+				  struct log **log, struct log_port **port)
+{
+	struct fault fault = {0};
+
+	if (log_open(options, log, &fault))
+		fail_msg("%s", fault.text);
+	assert_int_equal(log_port_new(*log, on_wake, ctx, port), 0);
+}
+
+static inline void log_world_close(struct log *log, struct log_port *port)
+{
+	struct fault fault = {0};
+
+	if (log_stop(log, &fault))
+		fail_msg("%s", fault.text);
+	log_port_run(port);
+	log_close(log);
+}
+
+#endif

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef WEIR_STATE_TOPICS_WORLD_TEST_H
+#define WEIR_STATE_TOPICS_WORLD_TEST_H
+
+/*
+ * For tests that need a log with topics: what opens it and makes a topic, each with its checks. What else
+ * keeps rows in state is made between open and load; log_start comes after.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "state/topics.h"
+
+static inline void topics_world_open(const struct log_options *options, const struct topic_config *defaults,
+				     bool auto_create, struct log **log, struct state **state,
+				     struct topics **topics)
+{
+	struct fault fault = {0};
+
+	if (log_open(options, log, &fault))
+		fail_msg("%s", fault.text);
+	assert_int_equal(state_new(*log, state), 0);
+	assert_int_equal(topics_new(*log, *state, defaults, auto_create, topics), 0);
+}
+
+static inline void topics_world_load(struct state *state, struct topics *topics)
+{
+	struct fault fault = {0};
+
+	if (state_load(state, &fault) || topics_ready(topics, &fault))
+		fail_msg("%s", fault.text);
+}
+
+static inline struct topic *topics_world_create(struct log *log, struct topics *topics, const char *name,
+						const struct topic_config *config)
+{
+	struct topic *topic = NULL;
+	struct fault fault = {0};
+
+	log_enter_begin(log);
+	if (topics_create(topics, slice_str(name), config, false, NULL, &topic, &fault))
+		fail_msg("%s", fault.text);
+	log_enter_end(log);
+	return topic;
+}
+
+#endif
