@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/arena.h"
+#include "connect/sql/driver.h"
+
+static const struct sql_driver *const drivers[] = {
+#ifdef WEIR_WITH_LIBPQ
+	&sql_postgresql,
+#endif
+#ifdef WEIR_WITH_LIBMARIADB
+	&sql_mariadb,
+#endif
+#ifdef WEIR_WITH_SQLITE
+	&sql_sqlite,
+#endif
+	NULL,
+};
+
+const struct sql_driver *sql_driver_find(const char *url)
+{
+	size_t n = strcspn(url, ":");
+
+	for (size_t i = 0; drivers[i]; i++)
+		for (const char *const *scheme = drivers[i]->schemes; *scheme; scheme++)
+			if (strlen(*scheme) == n && strncasecmp(*scheme, url, n) == 0)
+				return drivers[i];
+	return NULL;
+}
+
+const char *sql_driver_names(void)
+{
+	return ""
+#ifdef WEIR_WITH_LIBPQ
+	       " postgresql"
+#endif
+#ifdef WEIR_WITH_LIBMARIADB
+	       " mariadb mysql"
+#endif
+#ifdef WEIR_WITH_SQLITE
+	       " sqlite"
+#endif
+		;
+}
+
+int sql_failed(struct sql_failure *why, int err, enum source_failure kind, bool lost, const char *state,
+	       const char *text)
+{
+	size_t n = 0;
+
+	why->kind = kind;
+	why->lost = lost;
+	(void)snprintf(why->state, sizeof(why->state), "%s", state);
+	for (const char *at = text; *at && n + 1 < sizeof(why->text); at++) {
+		bool blank = *at == '\n' || *at == '\t' || *at == '\r' || *at == ' ';
+		if (!blank)
+			why->text[n++] = *at;
+		else if (n && why->text[n - 1] != ' ')
+			why->text[n++] = ' ';
+	}
+	while (n && why->text[n - 1] == ' ')
+		n--;
+	why->text[n] = '\0';
+	return err;
+}
+
+int sql_ask_one(const struct sql_driver *d, struct sql_session *s, const char *text, struct arena *arena,
+		struct sql_row *row, struct sql_failure *why)
+{
+	struct sql_row found, more;
+	int rc = d->ask(s, text, false, why);
+
+	if (rc)
+		return rc;
+	rc = d->next(s, &found, why);
+	if (rc <= 0)
+		return rc;
+	row->kinds = NULL;
+	row->count = found.count;
+	row->values = arena_zalloc(arena, found.count ? found.count : 1, sizeof(*row->values));
+	for (uint32_t i = 0; row->values && i < found.count; i++) {
+		row->values[i] = found.values[i].ptr ? arena_copy(arena, found.values[i]) : slice_null();
+		if (found.values[i].ptr && !row->values[i].ptr)
+			row->values = NULL;
+	}
+	if (!row->values)
+		return sql_failed(why, ERR_NOMEM, SOURCE_TRANSIENT, false, "53200", "out of memory");
+	rc = d->next(s, &more, why);
+	if (rc > 0)
+		rc = d->stop(s) ? sql_failed(why, ERR_IO, SOURCE_TRANSIENT, true, "08006",
+					     "the connection is of no more use") :
+				  0;
+	return rc ? rc : 1;
+}

@@ -1,0 +1,620 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The whole table, in ranges of its key that several workers read at once. The part "" is the run: pulled by the
+ * schedule, it cuts the table into ranges and asks for a plan, which names a part for each. On PostgreSQL all ranges are read in
+ * one snapshot, held by a session of the source's own until the last one is done; elsewhere, and after
+ * a restart, each begins in a snapshot of its own. Rows come in the order of the key, so that a range goes on behind the row that was
+ * entered last, and a row that stays in the table is read once whatever happens.
+ */
+#include <stdio.h>
+
+#include "base/mem.h"
+#include "base/wire.h"
+#include "connect/sql/sql.h"
+#include "json/json_write.h"
+
+#define VERSION 2u
+#define STATEMENT_MAX (1u << 20)
+#define RANGES_MAX 256u
+
+/* ---- the run ---- */
+
+struct run {
+	uint64_t number; /* 0: none yet */
+	uint64_t rows;   /* that the table was thought to have */
+	uint32_t count;  /* of ranges: one more than of bounds */
+	struct sql_point bounds[RANGES_MAX - 1];
+};
+
+static int run_write(const struct run *run, struct buf *out)
+{
+	uint8_t bytes[8];
+
+	wire_put_u64(bytes, run->number);
+	(void)buf_append(out, bytes, sizeof(bytes));
+	wire_put_u64(bytes, run->rows);
+	(void)buf_append(out, bytes, sizeof(bytes));
+	(void)buf_append_byte(out, (uint8_t)(run->count - 1));
+	for (uint32_t i = 0; i + 1 < run->count; i++)
+		sql_point_put(out, &run->bounds[i]);
+	return buf_status(out);
+}
+
+static bool run_read(struct run *run, struct source_checkpoint checkpoint)
+{
+	struct wire_reader r = wire_reader_make(checkpoint.bytes);
+
+	*run = (struct run){0};
+	if (!checkpoint.bytes.ptr)
+		return true;
+	run->number = wire_u64(&r);
+	run->rows = wire_u64(&r);
+	run->count = wire_u8(&r) + 1u;
+	for (uint32_t i = 0; i + 1 < run->count; i++)
+		if (!sql_point_read(&r, &run->bounds[i]) || run->bounds[i].count != 1)
+			return false;
+	return checkpoint.version == VERSION && !r.bad && wire_left(&r) == 0;
+}
+
+/* ---- ranges ---- */
+
+struct range {
+	struct sql_point lower, upper; /* [lower, upper) of the key's first column; count 0: open */
+	struct sql_point place;        /* count 0: at the beginning */
+};
+
+static int range_write(const struct range *range, struct buf *out)
+{
+	buf_clear(out);
+	sql_point_put(out, &range->lower);
+	sql_point_put(out, &range->upper);
+	sql_point_put(out, &range->place);
+	return buf_status(out);
+}
+
+static bool range_read(struct range *range, struct source_checkpoint checkpoint)
+{
+	struct wire_reader r = wire_reader_make(checkpoint.bytes);
+
+	return checkpoint.version == VERSION && sql_point_read(&r, &range->lower) &&
+	       sql_point_read(&r, &range->upper) && sql_point_read(&r, &range->place) &&
+	       range->lower.count <= 1 && range->upper.count <= 1 && wire_left(&r) == 0;
+}
+
+/* ---- cutting ---- */
+
+static void put_where(struct buf *b, const struct sql_source *s, const char *glue)
+{
+	if (s->settings->where)
+		(void)buf_appendf(b, "%s(%s)", glue, s->settings->where);
+}
+
+static int ask_text(struct sql_source *s, struct sql_session *session, struct buf *b, struct arena *arena,
+		    struct sql_row *row, struct sql_failure *why)
+{
+	const char *text = sql_text(b);
+
+	return text ? sql_ask_one(s->driver, session, text, arena, row, why) :
+		      sql_failed(why, ERR_LIMIT, SOURCE_FINAL, false, "", "the statement is too long");
+}
+
+/* How many rows the table has, roughly: the catalogue knows at once. 0 where it does not. */
+static int estimate(struct sql_source *s, struct sql_session *session, struct arena *arena, uint64_t *rows,
+		    struct sql_failure *why)
+{
+	struct sql_row row;
+	struct buf b;
+	int64_t n = 0;
+	int rc;
+
+	*rows = 0;
+	buf_init(&b, STATEMENT_MAX);
+	switch (s->driver->dialect) {
+	case SQL_POSTGRESQL:
+		(void)buf_append_str(
+			&b, "SELECT greatest(reltuples, 0)::bigint FROM pg_catalog.pg_class WHERE oid = ");
+		s->driver->quote_text(&b, slice_str(s->table.from));
+		(void)buf_append_str(&b, "::regclass");
+		break;
+	case SQL_MARIADB:
+		(void)buf_appendf(&b, "EXPLAIN SELECT 1 FROM %s", s->table.from);
+		break;
+	case SQL_SQLITE:
+		(void)buf_appendf(&b, "SELECT count(*) FROM %s", s->table.from);
+		break;
+	}
+	rc = ask_text(s, session, &b, arena, &row, why);
+	buf_fini(&b);
+	/* EXPLAIN's ninth column is its guess of the rows. */
+	if (rc > 0 && s->driver->dialect == SQL_MARIADB && row.count > 8)
+		(void)slice_to_i64(row.values[8], &n);
+	else if (rc > 0)
+		(void)slice_to_i64(row.values[0], &n);
+	*rows = n > 0 ? (uint64_t)n : 0;
+	return rc < 0 ? rc : 0;
+}
+
+static bool to_int128(struct slice text, __int128 *out)
+{
+	bool negative = text.len && text.ptr[0] == '-';
+	uint64_t magnitude;
+
+	if (!text.ptr || !slice_to_u64(slice_from(text, negative), &magnitude))
+		return false;
+	*out = negative ? -(__int128)magnitude : (__int128)magnitude;
+	return true;
+}
+
+static struct slice from_int128(struct arena *arena, __int128 v)
+{
+	char text[48];
+	bool negative = v < 0;
+	size_t at = sizeof(text);
+	unsigned __int128 u = negative ? -(unsigned __int128)v : (unsigned __int128)v;
+
+	do {
+		text[--at] = (char)('0' + (int)(u % 10));
+		u /= 10;
+	} while (u);
+	if (negative)
+		text[--at] = '-';
+	return arena_copy(arena, slice_make(text + at, sizeof(text) - at));
+}
+
+/* Equal widths between the least and the greatest value; more ranges than workers, so that unequal fillings level out. */
+static int cut_integers(struct sql_source *s, struct sql_session *session, struct arena *arena,
+			struct run *run, uint32_t wanted, struct sql_failure *why)
+{
+	struct sql_row row;
+	__int128 least, greatest;
+	struct buf b;
+	int rc;
+
+	buf_init(&b, STATEMENT_MAX);
+	(void)buf_append_str(&b, "SELECT min(");
+	sql_put_names(&b, s, s->table.key, 1, "), max(");
+	sql_put_names(&b, s, s->table.key, 1, "");
+	(void)buf_appendf(&b, ") FROM %s", s->table.from);
+	put_where(&b, s, " WHERE ");
+	rc = ask_text(s, session, &b, arena, &row, why);
+	buf_fini(&b);
+	if (rc <= 0 || !to_int128(row.values[0], &least) || !to_int128(row.values[1], &greatest))
+		return rc < 0 ? rc : 0;
+	for (uint32_t i = 1; i < wanted; i++) {
+		struct sql_point *bound = &run->bounds[run->count - 1];
+		__int128 at = least + (greatest - least + 1) * (__int128)i / (__int128)wanted;
+		struct slice text = from_int128(arena, at);
+		if (!text.ptr)
+			return sql_failed(why, ERR_NOMEM, SOURCE_TRANSIENT, false, "", "out of memory");
+		if (run->count > 1 && slice_eq(run->bounds[run->count - 2].values[0], text))
+			continue;
+		*bound = (struct sql_point){.count = 1, .values = {text}, .kinds = {SQL_INTEGER}};
+		run->count++;
+	}
+	return 0;
+}
+
+/* Other kinds by PostgreSQL's own statistics: bounds between which equally many rows lie. */
+static int cut_by_histogram(struct sql_source *s, struct sql_session *session, struct arena *arena,
+			    struct run *run, uint32_t wanted, struct sql_failure *why)
+{
+	struct sql_row row;
+	struct buf b;
+	const char *text;
+	uint32_t seen = 0, step;
+	int rc;
+
+	buf_init(&b, STATEMENT_MAX);
+	(void)buf_append_str(
+		&b,
+		"SELECT b, count(*) OVER () FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
+		"JOIN pg_catalog.pg_stats t ON t.schemaname = n.nspname AND t.tablename = c.relname, "
+		"unnest(t.histogram_bounds::text::text[]) WITH ORDINALITY AS h(b, at) WHERE c.oid = ");
+	s->driver->quote_text(&b, slice_str(s->table.from));
+	(void)buf_append_str(&b, "::regclass AND t.attname = ");
+	s->driver->quote_text(&b, slice_str(s->table.columns[s->table.key[0]].name));
+	(void)buf_append_str(&b, " ORDER BY at");
+	text = sql_text(&b);
+	rc = text ? s->driver->ask(session, text, false, why) :
+		    sql_failed(why, ERR_LIMIT, SOURCE_FINAL, false, "", "too long");
+	buf_fini(&b);
+	while (!rc && (rc = s->driver->next(session, &row, why)) > 0) {
+		uint64_t all;
+		rc = 0;
+		if (!slice_to_u64(row.values[1], &all))
+			continue;
+		step = (uint32_t)(all / wanted ? all / wanted : 1);
+		if (seen++ % step || seen == 1 || run->count == wanted)
+			continue;
+		run->bounds[run->count - 1] =
+			(struct sql_point){.count = 1,
+					   .values = {arena_copy(arena, row.values[0])},
+					   .kinds = {s->table.columns[s->table.key[0]].kind}};
+		run->count++;
+	}
+	return rc;
+}
+
+static int cut(struct sql_source *s, struct sql_session *session, struct arena *arena, struct run *run,
+	       struct sql_failure *why)
+{
+	uint64_t chunk = (uint64_t)s->settings->chunk_rows;
+	uint32_t wanted;
+	int rc = estimate(s, session, arena, &run->rows, why);
+
+	run->count = 1;
+	if (rc || !s->table.key_count)
+		return rc;
+	wanted = run->rows / chunk >= RANGES_MAX ? RANGES_MAX : (uint32_t)(run->rows / chunk);
+	if (wanted < 2)
+		return 0;
+	if (s->table.columns[s->table.key[0]].kind == SQL_INTEGER)
+		return cut_integers(s, session, arena, run, wanted, why);
+	return s->driver->dialect == SQL_POSTGRESQL ? cut_by_histogram(s, session, arena, run, wanted, why) :
+						      0;
+}
+
+/* ---- the snapshot that all ranges share ---- */
+
+static void end_snapshot(struct sql_source *s)
+{
+	struct sql_held *held;
+
+	pthread_mutex_lock(&s->lock);
+	held = s->snapshot;
+	s->snapshot = NULL;
+	s->snapshot_name[0] = '\0';
+	pthread_mutex_unlock(&s->lock);
+	sql_give(s, held, false);
+}
+
+static int keep_snapshot(struct sql_source *s, struct arena *arena, struct sql_failure *why)
+{
+	struct sql_held *held;
+	struct sql_row row;
+	int rc;
+
+	if (s->driver->dialect != SQL_POSTGRESQL)
+		return 0;
+	end_snapshot(s);
+	held = sql_take(s, NULL, why);
+	if (!held)
+		return ERR_IO;
+	rc = s->driver->run(held->session, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", NULL, why);
+	if (!rc)
+		rc = sql_ask_one(s->driver, held->session, "SELECT pg_export_snapshot()", arena, &row, why);
+	if (rc <= 0 || row.values[0].len >= sizeof(s->snapshot_name)) {
+		sql_give(s, held, false);
+		return rc < 0 ? rc : 0; /* a server that exports none: each range has its own */
+	}
+	pthread_mutex_lock(&s->lock);
+	memcpy(s->snapshot_name, row.values[0].ptr, row.values[0].len);
+	s->snapshot_name[row.values[0].len] = '\0';
+	s->snapshot = held;
+	pthread_mutex_unlock(&s->lock);
+	return 0;
+}
+
+/* ---- the part "" ---- */
+
+static int begin_run(struct sql_source *s, struct source_part *part, struct run *run, struct arena *arena,
+		     struct sql_failure *why)
+{
+	struct sql_held *held = sql_take(s, part, why);
+	int rc;
+
+	if (!held)
+		return ERR_IO;
+	rc = sql_learn_table(s, held->session, why);
+	if (!rc)
+		rc = keep_snapshot(s, arena, why);
+	if (!rc)
+		rc = cut(s, held->session, arena, run, why);
+	sql_give(s, held, !why->lost);
+	return rc;
+}
+
+static enum source_end pull_run(struct sql_source *s, struct source_part *part, struct source_batch *batch)
+{
+	struct sql_failure why = {0};
+	struct arena arena;
+	struct buf out;
+	struct run *run = mem_zalloc(1, sizeof(*run));
+	int rc = 0;
+
+	if (!run || !run_read(run, part->checkpoint)) {
+		mem_free(run);
+		return run ? source_fail(&batch->call, SOURCE_FINAL,
+					 "the checkpoint is none that this weir reads") :
+			     source_fail(&batch->call, SOURCE_TRANSIENT, "out of memory");
+	}
+	if (run->number && (!s->settings->repeat || atomic_load(&s->left))) {
+		bool over = !s->settings->repeat && !atomic_load(&s->left);
+		mem_free(run);
+		return over ? SOURCE_DONE : SOURCE_IDLE;
+	}
+	arena_init(&arena, 16384, 4u << 20);
+	buf_init(&out, SOURCE_CHECKPOINT_MAX);
+	run->number++;
+	batch->call.requests++;
+	rc = begin_run(s, part, run, &arena, &why);
+	if (!rc && (run_write(run, &out) || source_mark(batch, VERSION, buf_slice(&out))))
+		rc = sql_failed(&why, ERR_LIMIT, SOURCE_FINAL, false, "",
+				"the bounds of the ranges are too long: raise chunk_rows");
+	if (!rc && !s->table.key_count)
+		source_warn(
+			s->setup.source,
+			"%s has no primary key: after a crash in the middle its rows come once more; name one with `key`",
+			s->settings->table);
+	atomic_store(&s->left, run->count); /* until the plan has counted */
+	buf_fini(&out);
+	arena_fini(&arena);
+	mem_free(run);
+	if (rc)
+		return sql_fail(&batch->call, s, "cutting the table into ranges", &why);
+	source_plan_again(s->setup.source);
+	return SOURCE_IDLE;
+}
+
+/* ---- the plan ---- */
+
+static int add_range(struct source_plan *plan, const struct run *run, uint32_t i, struct buf *out, bool *done)
+{
+	struct source_plan_part p = {.title = slice_null(), .total = run->rows / run->count};
+	struct source_checkpoint found;
+	struct range *range = mem_zalloc(1, sizeof(*range));
+	char name[64];
+	int rc;
+
+	if (!range)
+		return ERR_NOMEM;
+	p.name = slice_make(name, (size_t)snprintf(name, sizeof(name), "%llu/%u",
+						   (unsigned long long)run->number, i + 1));
+	*done = false;
+	(void)source_plan_find(plan, p.name, &found, done);
+	if (i)
+		range->lower = run->bounds[i - 1];
+	if (i + 1 < run->count)
+		range->upper = run->bounds[i];
+	rc = range_write(range, out);
+	mem_free(range);
+	p.checkpoint = (struct source_checkpoint){.bytes = buf_slice(out), .version = VERSION};
+	return rc ? rc : source_plan_add(plan, &p);
+}
+
+static enum source_end full_plan(struct sql_source *s, struct source_plan *plan)
+{
+	struct source_plan_part whole = {.name = slice_make("", 0), .title = SLICE_LIT("run")};
+	struct source_checkpoint checkpoint = {0};
+	struct run *run = mem_zalloc(1, sizeof(*run));
+	uint32_t left = 0;
+	struct buf out;
+	bool done;
+	int rc = run ? source_plan_add(plan, &whole) : ERR_NOMEM;
+
+	if (!rc)
+		(void)source_plan_find(plan, whole.name, &checkpoint, &done);
+	if (!rc && !run_read(run, checkpoint)) {
+		mem_free(run);
+		return source_fail(&plan->call, SOURCE_FINAL, "the checkpoint is none that this weir reads");
+	}
+	buf_init(&out, SOURCE_CHECKPOINT_MAX);
+	for (uint32_t i = 0; !rc && i < run->count; i++) {
+		rc = add_range(plan, run, i, &out, &done);
+		left += !done;
+	}
+	buf_fini(&out);
+	mem_free(run);
+	if (rc)
+		return source_fail(&plan->call, SOURCE_TRANSIENT, "out of memory");
+	atomic_store(&s->left, left);
+	if (!left)
+		end_snapshot(s);
+	return SOURCE_IDLE;
+}
+
+/* ---- a range ---- */
+
+struct state {
+	struct sql_reader reader;
+	struct range range;
+	struct buf bounds;  /* memory of the range's values */
+	struct buf written; /* the checkpoint as it was marked last */
+	uint64_t done;
+};
+
+static void full_drop(struct sql_source *s, struct source_part *part)
+{
+	struct state *st = part->state;
+
+	part->state = NULL;
+	if (!st)
+		return;
+	sql_reader_fini(s, &st->reader);
+	buf_fini(&st->bounds);
+	buf_fini(&st->written);
+	mem_free(st);
+}
+
+static bool state_read(struct state *st, struct source_checkpoint checkpoint)
+{
+	if (!checkpoint.bytes.ptr)
+		return true; /* a test: the table from its beginning */
+	if (buf_append_slice(&st->bounds, checkpoint.bytes) ||
+	    buf_append_slice(&st->written, checkpoint.bytes))
+		return false;
+	checkpoint.bytes = buf_slice(&st->bounds);
+	if (!range_read(&st->range, checkpoint))
+		return false;
+	st->reader.place = st->range.place;
+	st->reader.has_place = st->range.place.count > 0;
+	return sql_point_keep(&st->reader.place, &st->reader.place_memory) == 0;
+}
+
+static struct state *state_of(struct sql_source *s, struct source_part *part)
+{
+	struct state *st = part->state;
+
+	if (st && slice_eq(buf_slice(&st->written), part->checkpoint.bytes))
+		return st;
+	full_drop(s, part);
+	st = mem_zalloc(1, sizeof(*st));
+	if (!st)
+		return NULL;
+	sql_reader_init(&st->reader);
+	buf_init(&st->bounds, SOURCE_CHECKPOINT_MAX);
+	buf_init(&st->written, SOURCE_CHECKPOINT_MAX);
+	part->state = st;
+	if (state_read(st, part->checkpoint))
+		return st;
+	full_drop(s, part);
+	return NULL;
+}
+
+static void put_range(struct buf *b, const struct sql_source *s, const struct state *st)
+{
+	const struct sql_table *t = &s->table;
+	const struct source_window *w = s->setup.window;
+	uint32_t columns[2 * SQL_KEY_MAX];
+	enum sql_kind kind = t->key_count ? t->columns[t->key[0]].kind : SQL_TEXT;
+
+	(void)sql_order(t, columns);
+	(void)buf_appendf(b, "SELECT %s FROM %s WHERE 1 = 1", t->list, t->from);
+	put_where(b, s, " AND ");
+	if (st->range.lower.count && !st->reader.has_place) {
+		(void)buf_append_str(b, " AND ");
+		sql_put_after(b, s, columns, &st->range.lower, 1, true);
+	}
+	if (st->range.upper.count) {
+		(void)buf_append_str(b, " AND ");
+		sql_put_before(b, s, columns, &st->range.upper, 1, false);
+	}
+	if (st->reader.has_place) {
+		(void)buf_append_str(b, " AND ");
+		sql_put_after(b, s, columns, &st->reader.place, st->reader.place.count, false);
+	}
+	for (int i = 0; w && t->key_count && i < 2; i++) {
+		struct sql_point at = {.count = 1, .values = {i ? w->to : w->from}, .kinds = {kind}};
+		if (!at.values[0].ptr)
+			continue;
+		(void)buf_append_str(b, " AND ");
+		if (i)
+			sql_put_before(b, s, columns, &at, 1, false);
+		else
+			sql_put_after(b, s, columns, &at, 1, true);
+	}
+	sql_put_order(b, s);
+}
+
+static int open_range(struct sql_source *s, struct source_part *part, struct state *st,
+		      struct sql_failure *why)
+{
+	struct sql_reader *r = &st->reader;
+	char text[128] = "";
+	struct buf b;
+	int rc;
+
+	r->held = sql_take(s, part, why);
+	if (!r->held)
+		return ERR_IO;
+	rc = sql_learn_table(s, r->held->session, why);
+	if (!rc)
+		rc = sql_reader_begin(s, r, why);
+	pthread_mutex_lock(&s->lock);
+	if (s->snapshot_name[0])
+		(void)snprintf(text, sizeof(text), "SET TRANSACTION SNAPSHOT '%s'", s->snapshot_name);
+	pthread_mutex_unlock(&s->lock);
+	if (!rc && text[0] && s->driver->run(r->held->session, text, NULL, why)) {
+		/* The session that kept it was lost. A failed statement spoils a transaction: begin it again, without. */
+		end_snapshot(s);
+		rc = why->lost ? ERR_IO : s->driver->run(r->held->session, "ROLLBACK", NULL, why);
+		if (!rc)
+			rc = sql_reader_begin(s, r, why);
+	}
+	if (rc)
+		return rc;
+	buf_init(&b, STATEMENT_MAX);
+	put_range(&b, s, st);
+	rc = sql_reader_open(s, r, &b, why);
+	buf_fini(&b);
+	return rc;
+}
+
+static enum source_end pull_range(struct sql_source *s, struct source_part *part, struct source_batch *batch)
+{
+	struct state *st = state_of(s, part);
+	struct sql_failure why = {0};
+	int rc = 0;
+
+	if (!st)
+		return source_fail(&batch->call, SOURCE_FINAL, "the checkpoint is none that this weir reads");
+	if (!st->reader.open) {
+		batch->call.requests++;
+		rc = open_range(s, part, st, &why);
+	}
+	if (!rc)
+		rc = sql_reader_take(s, &st->reader, batch, NULL, NULL, &why);
+	if (st->reader.has_place)
+		st->range.place = st->reader.place;
+	st->done += batch->record_count + batch->dead_count;
+	batch->done = st->done;
+	if (range_write(&st->range, &st->written) == 0)
+		(void)source_mark(batch, VERSION, buf_slice(&st->written));
+	if (rc <= 0)
+		sql_reader_close(s, &st->reader, rc == 0 || !why.lost);
+	if (rc < 0)
+		return sql_fail(&batch->call, s, "reading a range", &why);
+	if (rc > 0)
+		return SOURCE_MORE;
+	if (atomic_fetch_sub(&s->left, 1) == 1)
+		source_plan_again(s->setup.source);
+	return SOURCE_DONE;
+}
+
+static enum source_end full_pull(struct sql_source *s, struct source_part *part, struct source_batch *batch)
+{
+	return part->name.len || batch->test ? pull_range(s, part, batch) : pull_run(s, part, batch);
+}
+
+/* ---- showing ---- */
+
+static void put_point(struct buf *json, const char *name, const struct sql_point *p)
+{
+	if (!p->count)
+		return;
+	json_put_name(json, name);
+	json_put_open(json, '[');
+	for (uint32_t i = 0; i < p->count; i++) {
+		json_put_item(json);
+		json_put_string_lossy(json, p->values[i]);
+	}
+	json_put_close(json, ']');
+}
+
+static void full_show(struct slice checkpoint, struct buf *json)
+{
+	struct source_checkpoint c = {.bytes = checkpoint, .version = VERSION};
+	struct range *range = mem_zalloc(1, sizeof(*range));
+	struct run *run = mem_zalloc(1, sizeof(*run));
+
+	json_put_open(json, '{');
+	if (range && range_read(range, c)) {
+		put_point(json, "from", &range->lower);
+		put_point(json, "to", &range->upper);
+		put_point(json, "at", &range->place);
+	} else if (run && run_read(run, c)) {
+		json_put_member_u64(json, "run", run->number);
+		json_put_member_u64(json, "ranges", run->count);
+	}
+	json_put_close(json, '}');
+	mem_free(range);
+	mem_free(run);
+}
+
+const struct sql_mode_ops sql_full = {
+	.plan = full_plan,
+	.pull = full_pull,
+	.drop = full_drop,
+	.close = end_snapshot,
+	.show = full_show,
+};

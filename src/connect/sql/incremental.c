@@ -1,0 +1,546 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Rows that are new or changed since the last poll, by one or several columns that grow, and none lost that was
+ * committed late. docs/internals/sql.md derives it; in short:
+ *
+ * A poll sees the rows of the transactions that had committed. A row that it did not see comes from a
+ * transaction that was still open then, or began later. So each poll notes the database's own horizon: every
+ * transaction below it had ended (PostgreSQL: the snapshot's xmin, compared with the xmin of each row; MariaDB:
+ * when the oldest open transaction began; elsewhere: the time of `overlap` ago). The next poll takes the rows
+ * of transactions at or past the last horizon, whatever their cursor's value; some of them it has seen, and
+ * their idempotency key says so.
+ *
+ * To find these by the index, the cursor has a lower bound: the greatest value that was visible when all
+ * transactions that are open now, or not yet begun, had not begun. Values are given when a row is
+ * written, so theirs are not lower. For that, polls keep a short history of pairs: where the transactions
+ * stood, and the greatest value then.
+ *
+ * A scan runs in one snapshot, ordered by cursor and key, and is marked where the batches end. When it is
+ * interrupted the next goes on behind the mark in a new snapshot and keeps the first one's horizon, so
+ * that what appeared before the mark meanwhile is found by the poll after it.
+ */
+#include "base/mem.h"
+#include "connect/sql/mark.h"
+#include "json/json_write.h"
+
+#define STATEMENT_MAX (1u << 20)
+/* MariaDB tells when a transaction began in whole seconds, and its clock may be set. */
+#define CLOCK_MARGIN 2000000u
+/* How long a transaction is thought to take where the database does not say. */
+#define BLIND_MS 60000
+
+/* What the database says before a scan. */
+struct question {
+	uint64_t horizon, stood;
+	bool has_top, some;
+	struct sql_point top;
+	struct slice print; /* of the window, where rows do not tell who wrote them */
+};
+
+struct state {
+	struct sql_mark mark;
+	struct sql_reader reader;
+	struct buf written; /* as it was marked last: what the machinery should come back with */
+	uint64_t closed; /* of the question before: what it told about transactions, every row read since has seen */
+	struct buf print; /* of the window when it was scanned last, and the session that told it */
+	uint64_t print_serial;
+};
+
+/* ---- the question ---- */
+
+/* (SELECT a FROM … ORDER BY a DESC, b DESC LIMIT 1) for each of the cursor's columns: the index gives it at once. */
+static void put_top(struct buf *b, const struct sql_source *s)
+{
+	const struct sql_table *t = &s->table;
+
+	for (uint32_t i = 0; i < t->cursor_count; i++) {
+		(void)buf_append_str(b, ", (SELECT ");
+		sql_put_names(b, s, &t->cursor[i], 1, "");
+		(void)buf_appendf(b, " FROM %s WHERE ", t->from);
+		sql_put_names(b, s, &t->cursor[0], 1, " IS NOT NULL");
+		if (s->settings->where)
+			(void)buf_appendf(b, " AND (%s)", s->settings->where);
+		(void)buf_append_str(b, " ORDER BY ");
+		sql_put_names(b, s, t->cursor, t->cursor_count, " DESC");
+		(void)buf_append_str(b, " LIMIT 1)");
+	}
+}
+
+/* Rows of transactions at or past the horizon: row numbers are of 32 bits, so they are compared on a circle. */
+static void put_unseen(struct buf *b, uint64_t horizon)
+{
+	(void)buf_appendf(b, "(xmin::text::bigint - %llu + 4294967296) %% 4294967296 < 2147483648",
+			  (unsigned long long)(horizon & 0xffffffffu));
+}
+
+static void put_conditions(struct buf *b, const struct sql_source *s, const struct sql_mark *m)
+{
+	const struct sql_table *t = &s->table;
+	const struct source_window *w = s->setup.window;
+	struct slice start = w && w->from.ptr ? w->from : slice_str(s->settings->start);
+
+	sql_put_names(b, s, &t->cursor[0], 1, " IS NOT NULL");
+	if (s->settings->where)
+		(void)buf_appendf(b, " AND (%s)", s->settings->where);
+	if (w && w->to.ptr) {
+		(void)buf_append_str(b, " AND ");
+		sql_put_names(b, s, &t->cursor[0], 1, " < ");
+		sql_put_literal(b, s->driver, t->columns[t->cursor[0]].kind, w->to);
+	}
+	if (start.ptr) {
+		(void)buf_append_str(b, " AND ");
+		sql_put_names(b, s, &t->cursor[0], 1, " >= ");
+		sql_put_literal(b, s->driver, t->columns[t->cursor[0]].kind, start);
+	}
+	if (m->has_low) {
+		(void)buf_append_str(b, " AND ");
+		sql_put_after(b, s, t->cursor, &m->low, t->cursor_count, true);
+	}
+	if (t->has_xid && m->horizon) {
+		(void)buf_append_str(b, " AND ");
+		put_unseen(b, m->horizon);
+	}
+}
+
+/* What the database's transactions say, as two numbers: horizon, and where they stand. */
+static void put_transactions(struct buf *b, const struct sql_source *s)
+{
+	int64_t overlap = s->settings->overlap_ms;
+
+	if (s->table.has_xid)
+		(void)buf_append_str(
+			b,
+			"txid_snapshot_xmin(txid_current_snapshot()), txid_snapshot_xmax(txid_current_snapshot())");
+	else if (s->driver->dialect == SQL_MARIADB && overlap < 0 && !s->blind)
+		(void)buf_appendf(
+			b,
+			"CAST(UNIX_TIMESTAMP(LEAST(NOW(6), coalesce((SELECT min(trx_started) FROM information_schema.innodb_trx "
+			"WHERE trx_mysql_thread_id <> CONNECTION_ID()), NOW(6)))) * 1000000 AS UNSIGNED) - %u, "
+			"CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS UNSIGNED)",
+			CLOCK_MARGIN);
+	else if (s->driver->dialect == SQL_MARIADB)
+		(void)buf_appendf(
+			b,
+			"CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS UNSIGNED) - %lld, CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS UNSIGNED)",
+			(long long)(overlap < 0 ? BLIND_MS : overlap) * 1000);
+	else if (s->driver->dialect == SQL_POSTGRESQL)
+		(void)buf_appendf(
+			b,
+			"(extract(epoch FROM clock_timestamp()) * 1000000)::bigint - %lld, (extract(epoch FROM clock_timestamp()) * "
+			"1000000)::bigint",
+			(long long)(overlap < 0 ? BLIND_MS : overlap) * 1000);
+	else /* SQLite has one writer at a time: nothing is committed late */
+		(void)buf_appendf(
+			b,
+			"CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER) - %lld, CAST((julianday('now') - 2440587.5) * "
+			"86400000000 AS INTEGER)",
+			(long long)(overlap < 0 ? 0 : overlap) * 1000);
+}
+
+/*
+ * Is there anything to take, told without taking it. Where rows tell who wrote them that is a question after one row; else the
+ * window's fingerprint: how many rows, and an order-free sum over their cursors and keys. SQLite counts the
+ * changes that others made, as this session sees them.
+ */
+static void put_window(struct buf *b, const struct sql_source *s, const struct sql_mark *m)
+{
+	const struct sql_table *t = &s->table;
+
+	if (t->has_xid) {
+		(void)buf_appendf(b, ", EXISTS (SELECT 1 FROM %s WHERE ", t->from);
+		put_conditions(b, s, m);
+		(void)buf_append_byte(b, ')');
+		return;
+	}
+	if (s->driver->dialect == SQL_SQLITE) {
+		(void)buf_append_str(b, ", (SELECT data_version FROM pragma_data_version)");
+		return;
+	}
+	(void)buf_append_str(
+		b, s->driver->dialect == SQL_MARIADB ?
+			   ", (SELECT concat(count(*), '/', coalesce(sum(cast(crc32(concat_ws('|', " :
+			   ", (SELECT concat(count(*), '/', coalesce(sum(hashtext(concat_ws('|', ");
+	sql_put_names(b, s, t->cursor, t->cursor_count, "");
+	(void)buf_append_str(b, ", ");
+	sql_put_names(b, s, t->key, t->key_count, "");
+	(void)buf_appendf(b, "%s), 0)) FROM %s WHERE ",
+			  s->driver->dialect == SQL_MARIADB ? ")) AS UNSIGNED)" : "))", t->from);
+	put_conditions(b, s, m);
+	(void)buf_append_byte(b, ')');
+}
+
+static bool to_number(struct slice text, uint64_t *out)
+{
+	const uint8_t *point = text.ptr ? memchr(text.ptr, '.', text.len) : NULL;
+
+	if (point)
+		text.len = (size_t)(point - text.ptr);
+	return text.ptr && slice_to_u64(text, out);
+}
+
+static int ask_database(struct sql_source *s, struct sql_session *session, const struct sql_mark *m,
+			struct arena *arena, struct sql_row *row, struct sql_failure *why)
+{
+	const char *text;
+	struct buf b;
+	int rc;
+
+	buf_init(&b, STATEMENT_MAX);
+	(void)buf_append_str(&b, "SELECT ");
+	put_transactions(&b, s);
+	put_window(&b, s, m);
+	put_top(&b, s);
+	text = sql_text(&b);
+	rc = text ? sql_ask_one(s->driver, session, text, arena, row, why) :
+		    sql_failed(why, buf_status(&b), SOURCE_FINAL, false, "", "the statement is too long");
+	buf_fini(&b);
+	return rc;
+}
+
+/* MariaDB tells of others' transactions only to who has PROCESS. Without it their length is a guess. */
+static bool is_refused(const struct sql_source *s, const struct sql_failure *why)
+{
+	return s->driver->dialect == SQL_MARIADB && !s->blind && strcmp(why->state, "1227") == 0;
+}
+
+static int ask(struct sql_source *s, struct sql_session *session, const struct sql_mark *m,
+	       struct arena *arena, struct question *q, struct sql_failure *why)
+{
+	const struct sql_table *t = &s->table;
+	struct sql_row row;
+	int rc = ask_database(s, session, m, arena, &row, why);
+
+	if (rc < 0 && is_refused(s, why)) {
+		s->blind = true;
+		source_warn(
+			s->setup.source,
+			"the user may not see which transactions are open: rows of one that takes longer than a minute "
+			"can be missed; grant PROCESS to it, or set `overlap`");
+		rc = ask_database(s, session, m, arena, &row, why);
+	}
+	if (rc < 0)
+		return rc;
+	*q = (struct question){.has_top = true};
+	if (rc == 0 || row.count != 3 + t->cursor_count || !to_number(row.values[0], &q->horizon) ||
+	    !to_number(row.values[1], &q->stood))
+		return sql_failed(why, ERR_PROTOCOL, SOURCE_TRANSIENT, true, "",
+				  "the answer about transactions cannot be read");
+	q->print = row.values[2];
+	q->some = slice_eq_str(row.values[2], "t");
+	for (uint32_t i = 0; i < t->cursor_count; i++) {
+		q->has_top = q->has_top && row.values[3 + i].ptr;
+		q->top.values[i] = row.values[3 + i];
+		q->top.kinds[i] = t->columns[t->cursor[i]].kind;
+	}
+	q->top.count = t->cursor_count;
+	return 0;
+}
+
+/* ---- a scan ---- */
+
+static void put_scan(struct buf *b, const struct sql_source *s, const struct state *st)
+{
+	const struct sql_table *t = &s->table;
+	const struct sql_reader *r = &st->reader;
+
+	(void)buf_appendf(b, "SELECT %s%s FROM %s WHERE ", t->list, t->has_xid ? ", xmin::text::bigint" : "",
+			  t->from);
+	put_conditions(b, s, &st->mark);
+	if (r->has_place) {
+		uint32_t columns[2 * SQL_KEY_MAX];
+		(void)sql_order(t, columns);
+		(void)buf_append_str(b, " AND ");
+		sql_put_after(b, s, columns, &r->place, r->place.count, false);
+	}
+	sql_put_order(b, s);
+}
+
+static int no_memory(struct sql_failure *why)
+{
+	return sql_failed(why, ERR_NOMEM, SOURCE_TRANSIENT, false, "", "out of memory");
+}
+
+/*
+ * The horizon of a scan that begins. PostgreSQL tells it of the very snapshot that the rows come from; elsewhere
+ * it is the question's, which was asked before the snapshot was taken.
+ */
+static int begin_scan(struct sql_source *s, struct state *st, const struct question *asked,
+		      struct arena *arena, struct sql_failure *why)
+{
+	struct sql_mark *m = &st->mark;
+	struct question q = *asked;
+	int rc = 0;
+
+	if (s->table.has_xid)
+		rc = ask(s, st->reader.held->session, m, arena, &q, why);
+	if (rc)
+		return rc;
+	m->scanning = true;
+	st->reader.has_place = false;
+	m->scan_horizon = q.horizon;
+	buf_clear(&st->print);
+	(void)buf_append_slice(&st->print, asked->print);
+	st->print_serial = buf_status(&st->print) ? 0 : st->reader.held->serial;
+	return 0;
+}
+
+/* Was the window as it is now scanned already? Nothing is taken then. */
+static bool is_nothing_new(const struct sql_source *s, const struct state *st, const struct question *q)
+{
+	if (!q->has_top)
+		return true;
+	if (s->table.has_xid)
+		return !q->some;
+	return slice_eq(buf_slice(&st->print), q->print) &&
+	       (s->driver->dialect == SQL_SQLITE ? st->print_serial == st->reader.held->serial :
+						   st->print_serial != 0);
+}
+
+/* Nothing was stored, so nothing need be: the mark that is stored says the same, and would read a little more. */
+static int end_idle(struct sql_source *s, struct state *st, const struct question *q, struct sql_failure *why)
+{
+	st->mark.horizon = q->horizon;
+	sql_give(s, st->reader.held, true);
+	st->reader.held = NULL;
+	return sql_mark_raise(&st->mark, st->closed) ? no_memory(why) : 0;
+}
+
+/* A new scan, or one that was interrupted: 1 where rows are on their way, 0 where there are none. */
+static int ask_and_open(struct sql_source *s, struct state *st, struct source_batch *batch,
+			struct arena *arena, struct sql_failure *why)
+{
+	struct sql_session *session = st->reader.held->session;
+	struct question q = {0};
+	struct buf b;
+	int rc = 0;
+
+	if (!st->mark.scanning) {
+		batch->call.requests++;
+		rc = ask(s, session, &st->mark, arena, &q, why);
+		if (!rc && sql_mark_remember(&st->mark, q.stood, q.has_top ? &q.top : NULL))
+			rc = no_memory(why);
+		if (!rc && is_nothing_new(s, st, &q)) {
+			rc = end_idle(s, st, &q, why);
+			st->closed = q.horizon;
+			return rc;
+		}
+	}
+	batch->call.requests++;
+	if (!rc)
+		rc = sql_reader_begin(s, &st->reader, why);
+	if (!rc && !st->mark.scanning)
+		rc = begin_scan(s, st, &q, arena, why);
+	if (rc)
+		return rc;
+	buf_init(&b, STATEMENT_MAX);
+	put_scan(&b, s, st);
+	rc = sql_reader_open(s, &st->reader, &b, why);
+	buf_fini(&b);
+	return rc ? rc : 1;
+}
+
+static int begin_poll(struct sql_source *s, struct source_part *part, struct state *st,
+		      struct source_batch *batch, struct sql_failure *why)
+{
+	struct arena arena;
+	int rc = 0;
+
+	st->reader.held = sql_take(s, part, why);
+	if (!st->reader.held)
+		return ERR_IO;
+	arena_init(&arena, 4096, 4u << 20);
+	rc = sql_learn_table(s, st->reader.held->session, why);
+	if (!rc && !s->table.key_count)
+		rc = sql_failed(why, ERR_BAD_CONFIG, SOURCE_FINAL, false, "",
+				"there is no primary key: name the columns that make a row unique with `key`");
+	if (!rc)
+		rc = ask_and_open(s, st, batch, &arena, why);
+	arena_fini(&arena);
+	return rc;
+}
+
+/* ---- rows ---- */
+
+/* The whole number of the transaction that wrote a row: the one of its low 32 bits that is nearest to the horizon. */
+static uint64_t whole_xid(uint64_t low, uint64_t near)
+{
+	return near + (uint64_t)(int64_t)(int32_t)((uint32_t)low - (uint32_t)near);
+}
+
+/*
+ * Rows that a poll before this one may have brought, or a later one may, get a key that says which version of which row they are.
+ * What the first scan of all reads of transactions that had ended needs none: no other poll asks for it.
+ */
+static struct slice id_of(struct sql_source *s, void *ctx, const struct sql_row *row, struct sql_row_id *id)
+{
+	struct state *st = ctx;
+	const struct sql_table *t = &s->table;
+	uint8_t print[16];
+	uint64_t xid;
+
+	if (!t->has_xid) {
+		sql_row_print(row, t->count, print);
+		return sql_row_id(s, row, t->key, t->key_count, slice_make(print, sizeof(print)), id);
+	}
+	if (!st->mark.horizon && to_number(row->values[t->count], &xid) &&
+	    whole_xid(xid, st->mark.scan_horizon) < st->mark.scan_horizon)
+		return slice_null();
+	return sql_row_id(s, row, t->key, t->key_count, row->values[t->count], id);
+}
+
+static int end_scan(struct sql_source *s, struct state *st)
+{
+	struct sql_mark *m = &st->mark;
+
+	sql_reader_close(s, &st->reader, true);
+	m->horizon = st->closed = m->scan_horizon;
+	m->scanning = st->reader.has_place = false;
+	return sql_mark_raise(m, m->horizon);
+}
+
+/* ---- pulls ---- */
+
+static struct state *state_new(struct source_part *part)
+{
+	struct state *st = mem_zalloc(1, sizeof(*st));
+
+	if (!st)
+		return NULL;
+	sql_mark_init(&st->mark);
+	sql_reader_init(&st->reader);
+	buf_init(&st->written, SOURCE_CHECKPOINT_MAX);
+	buf_init(&st->print, 4096);
+	part->state = st;
+	return st;
+}
+
+static void state_free(struct sql_source *s, struct state *st)
+{
+	sql_reader_fini(s, &st->reader);
+	sql_mark_fini(&st->mark);
+	buf_fini(&st->written);
+	buf_fini(&st->print);
+	mem_free(st);
+}
+
+static void incremental_drop(struct sql_source *s, struct source_part *part)
+{
+	if (part->state)
+		state_free(s, part->state);
+	part->state = NULL;
+}
+
+/* Does the mark in memory stand where the machinery stands? A batch that was not entered took it too far. */
+static bool is_current(const struct state *st, const struct source_part *part)
+{
+	return part->checkpoint.bytes.ptr ? slice_eq(part->checkpoint.bytes, buf_slice(&st->written)) :
+					    st->written.len == 0;
+}
+
+static struct state *state_of(struct sql_source *s, struct source_part *part, struct source_batch *batch,
+			      enum source_end *end)
+{
+	struct state *st = part->state;
+
+	if (st && is_current(st, part))
+		return st;
+	incremental_drop(s, part);
+	st = state_new(part);
+	if (!st) {
+		*end = source_fail(&batch->call, SOURCE_TRANSIENT, "out of memory");
+		return NULL;
+	}
+	if (!part->checkpoint.bytes.ptr)
+		return st;
+	if (part->checkpoint.version == SQL_MARK_VERSION &&
+	    sql_mark_read(&st->mark, &st->reader, part->checkpoint.bytes) &&
+	    buf_append_slice(&st->written, part->checkpoint.bytes) == 0)
+		return st;
+	incremental_drop(s, part);
+	*end = source_fail(&batch->call, SOURCE_FINAL,
+			   "the checkpoint is of version %u, which this weir does not read",
+			   part->checkpoint.version);
+	return NULL;
+}
+
+static void put_mark(struct state *st, struct source_batch *batch)
+{
+	if (sql_mark_write(&st->mark, &st->reader, &st->written) == 0)
+		(void)source_mark(batch, SQL_MARK_VERSION, buf_slice(&st->written));
+}
+
+static enum source_end incremental_pull(struct sql_source *s, struct source_part *part,
+					struct source_batch *batch)
+{
+	struct sql_failure why = {0};
+	enum source_end end = SOURCE_FAILED;
+	struct state *st = state_of(s, part, batch, &end);
+	uint32_t before;
+	int rc = 1;
+
+	if (!st)
+		return end;
+	if (!st->reader.open)
+		rc = begin_poll(s, part, st, batch, &why);
+	if (rc == 0) {
+		batch->unchanged = true;
+		return SOURCE_IDLE;
+	}
+	before = batch->record_count + batch->dead_count;
+	if (rc > 0)
+		rc = sql_reader_take(s, &st->reader, batch, id_of, st, &why);
+	if (rc == 0 && end_scan(s, st))
+		rc = no_memory(&why);
+	if (rc >= 0 || batch->record_count + batch->dead_count > before)
+		put_mark(st, batch);
+	if (rc < 0) {
+		sql_reader_close(s, &st->reader, !why.lost);
+		return sql_fail(&batch->call, s, "reading what is new", &why);
+	}
+	return rc ? SOURCE_MORE : SOURCE_IDLE;
+}
+
+/* ---- showing ---- */
+
+static void put_values(struct buf *json, const char *name, const struct sql_point *p)
+{
+	json_put_name(json, name);
+	json_put_open(json, '[');
+	for (uint32_t i = 0; i < p->count; i++) {
+		json_put_item(json);
+		if (p->values[i].ptr)
+			json_put_string_lossy(json, p->values[i]);
+		else
+			json_put_null(json);
+	}
+	json_put_close(json, ']');
+}
+
+static void incremental_show(struct slice checkpoint, struct buf *json)
+{
+	struct sql_reader r;
+	struct sql_mark m;
+
+	sql_mark_init(&m);
+	sql_reader_init(&r);
+	json_put_open(json, '{');
+	if (sql_mark_read(&m, &r, checkpoint)) {
+		json_put_member_u64(json, "horizon", m.horizon);
+		if (m.has_low)
+			put_values(json, "from", &m.low);
+		if (m.past_count)
+			put_values(json, "greatest", &m.past[m.past_count - 1].top);
+		json_put_member_bool(json, "scanning", m.scanning);
+		if (r.has_place)
+			put_values(json, "at", &r.place);
+	}
+	json_put_close(json, '}');
+	sql_mark_fini(&m);
+	buf_fini(&r.place_memory);
+}
+
+const struct sql_mode_ops sql_incremental = {
+	.pull = incremental_pull,
+	.drop = incremental_drop,
+	.show = incremental_show,
+};

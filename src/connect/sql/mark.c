@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/wire.h"
+#include "connect/sql/mark.h"
+
+void sql_mark_fini(struct sql_mark *m)
+{
+	buf_fini(&m->low_memory);
+	buf_fini(&m->top_memory);
+	for (uint32_t i = 0; i < SQL_HISTORY_MAX; i++)
+		buf_fini(&m->past[i].memory);
+}
+
+void sql_mark_init(struct sql_mark *m)
+{
+	memset(m, 0, sizeof(*m));
+	buf_init(&m->low_memory, SOURCE_CHECKPOINT_MAX);
+	buf_init(&m->top_memory, SOURCE_CHECKPOINT_MAX);
+	for (uint32_t i = 0; i < SQL_HISTORY_MAX; i++)
+		buf_init(&m->past[i].memory, SOURCE_CHECKPOINT_MAX);
+}
+
+static void put_u64(struct buf *out, uint64_t v)
+{
+	uint8_t bytes[8];
+
+	wire_put_u64(bytes, v);
+	(void)buf_append(out, bytes, sizeof(bytes));
+}
+
+int sql_mark_write(const struct sql_mark *m, const struct sql_reader *r, struct buf *out)
+{
+	buf_clear(out);
+	put_u64(out, m->horizon);
+	(void)buf_append_byte(out,
+			      (uint8_t)(m->has_low | m->scanning << 1 | r->has_place << 2 | m->has_top << 3));
+	if (m->has_low)
+		sql_point_put(out, &m->low);
+	if (m->scanning)
+		put_u64(out, m->scan_horizon);
+	if (r->has_place)
+		sql_point_put(out, &r->place);
+	if (m->has_top)
+		sql_point_put(out, &m->top);
+	(void)buf_append_byte(out, (uint8_t)m->past_count);
+	for (uint32_t i = 0; i < m->past_count; i++) {
+		put_u64(out, m->past[i].stood);
+		sql_point_put(out, &m->past[i].top);
+	}
+	return buf_status(out);
+}
+
+static bool read_point(struct wire_reader *r, struct sql_point *p, struct buf *memory)
+{
+	return sql_point_read(r, p) && sql_point_keep(p, memory) == 0;
+}
+
+bool sql_mark_read(struct sql_mark *m, struct sql_reader *r, struct slice bytes)
+{
+	struct wire_reader in = wire_reader_make(bytes);
+	uint8_t flags;
+
+	m->horizon = wire_u64(&in);
+	flags = wire_u8(&in);
+	m->has_low = flags & 1;
+	m->scanning = flags & 2;
+	r->has_place = flags & 4;
+	m->has_top = flags & 8;
+	if (m->has_low && !read_point(&in, &m->low, &m->low_memory))
+		return false;
+	if (m->scanning)
+		m->scan_horizon = wire_u64(&in);
+	if (r->has_place && !read_point(&in, &r->place, &r->place_memory))
+		return false;
+	if (m->has_top && !read_point(&in, &m->top, &m->top_memory))
+		return false;
+	m->past_count = wire_u8(&in);
+	if (m->past_count > SQL_HISTORY_MAX)
+		return false;
+	for (uint32_t i = 0; i < m->past_count; i++) {
+		m->past[i].stood = wire_u64(&in);
+		if (!read_point(&in, &m->past[i].top, &m->past[i].memory))
+			return false;
+	}
+	return !in.bad && wire_left(&in) == 0 && flags < 16;
+}
+
+/* Moves an entry, with its memory, and leaves the other empty. */
+static void past_move(struct sql_past *to, struct sql_past *from)
+{
+	buf_fini(&to->memory);
+	*to = *from;
+	buf_init(&from->memory, SOURCE_CHECKPOINT_MAX);
+	from->top = (struct sql_point){0};
+}
+
+/* Half of a full history goes: what stays is a little older than it could be, and so reads a little more. */
+static void thin(struct sql_mark *m)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < m->past_count; i += 2, n++)
+		if (n != i)
+			past_move(&m->past[n], &m->past[i]);
+	m->past_count = n;
+}
+
+static int keep_past(struct sql_mark *m, uint64_t stood)
+{
+	struct sql_past *p;
+
+	if (m->past_count && sql_point_eq(&m->past[m->past_count - 1].top, &m->top))
+		return 0; /* says nothing new */
+	if (m->past_count == SQL_HISTORY_MAX)
+		thin(m);
+	p = &m->past[m->past_count];
+	p->stood = stood;
+	p->top = m->top;
+	if (sql_point_keep(&p->top, &p->memory))
+		return ERR_NOMEM;
+	m->past_count++;
+	return 0;
+}
+
+int sql_mark_remember(struct sql_mark *m, uint64_t stood, const struct sql_point *top)
+{
+	if (m->has_top && keep_past(m, stood))
+		return ERR_NOMEM;
+	m->has_top = top != NULL;
+	m->top = top ? *top : (struct sql_point){0};
+	return sql_point_keep(&m->top, &m->top_memory);
+}
+
+int sql_mark_raise(struct sql_mark *m, uint64_t closed)
+{
+	uint32_t n = m->past_count;
+
+	while (n && m->past[n - 1].stood > closed)
+		n--;
+	if (n == 0)
+		return 0;
+	m->low = m->past[n - 1].top;
+	if (sql_point_keep(&m->low, &m->low_memory))
+		return ERR_NOMEM;
+	m->has_low = true;
+	for (uint32_t i = n; i < m->past_count; i++)
+		past_move(&m->past[i - n], &m->past[i]);
+	m->past_count -= n;
+	return 0;
+}

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef WEIR_CONNECT_SQL_MARK_H
+#define WEIR_CONNECT_SQL_MARK_H
+
+#include "connect/sql/sql.h"
+
+/*
+ * How far the mode `incremental` has read: the checkpoint, decoded. incremental.c says what the words mean.
+ */
+#define SQL_MARK_VERSION 1u
+#define SQL_HISTORY_MAX 48u
+
+struct sql_past {
+	uint64_t stood;    /* transactions at or past this had not begun: an id, or microseconds */
+	struct buf memory; /* of the values */
+	struct sql_point top;
+};
+
+struct sql_mark {
+	uint64_t horizon; /* rows of transactions below it have all been taken, from `low` up */
+	bool has_low;
+	struct sql_point low; /* of the cursor's columns */
+	struct buf low_memory;
+	struct sql_past past[SQL_HISTORY_MAX]; /* oldest first */
+	uint32_t past_count;
+	bool has_top;
+	struct sql_point top; /* the greatest value that the last question saw */
+	struct buf top_memory;
+	bool scanning;
+	uint64_t scan_horizon; /* of the scan's first snapshot: the next `horizon` */
+};
+
+void sql_mark_init(struct sql_mark *m);
+void sql_mark_fini(struct sql_mark *m);
+
+/* With the reader's place. ERR_LIMIT, ERR_NOMEM. */
+int sql_mark_write(const struct sql_mark *m, const struct sql_reader *r, struct buf *out);
+/* Into a mark and a reader that are fresh; false where it is no checkpoint. */
+bool sql_mark_read(struct sql_mark *m, struct sql_reader *r, struct slice bytes);
+
+/*
+ * A pair for the history: where transactions stand now, and the greatest value that was seen by the question before this one. It is
+ * that one, as a row gets its value a moment before its transaction gets a number, and as not every database tells
+ * transactions and rows at one moment. `top` (NULL: the table is empty) is kept for the next. ERR_NOMEM.
+ */
+int sql_mark_remember(struct sql_mark *m, uint64_t stood, const struct sql_point *top);
+
+/* Every transaction below `closed` has ended, and what it wrote was taken: the lower bound rises to what that allows. ERR_NOMEM. */
+int sql_mark_raise(struct sql_mark *m, uint64_t closed);
+
+#endif

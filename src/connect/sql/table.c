@@ -1,0 +1,480 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What is known of a table: its columns with their kinds, from an answer without rows; its primary key
+ * and whether the cursor has an index, from the catalogue. Learned once, by the first call, which has no other
+ * beside it; a column that vanishes later makes a statement fail.
+ */
+#include <stdio.h>
+#include <strings.h>
+
+#include "connect/sql/sql.h"
+
+#define STATEMENT_MAX (1u << 20)
+
+/* A table's name in its pieces: the last is the table, the one before it the schema. */
+struct name {
+	struct slice parts[3];
+	uint32_t count;
+};
+
+static struct slice name_schema(const struct name *n)
+{
+	return n->count > 1 ? n->parts[n->count - 2] : slice_null();
+}
+
+static struct slice name_table(const struct name *n)
+{
+	return n->parts[n->count - 1];
+}
+
+static int no_memory(struct sql_failure *why)
+{
+	return sql_failed(why, ERR_NOMEM, SOURCE_TRANSIENT, false, "", "out of memory");
+}
+
+static const char *keep_text(struct sql_source *s, struct buf *b)
+{
+	struct slice copy;
+
+	(void)buf_append_byte(b, 0);
+	copy = buf_status(b) ? slice_null() : arena_copy(&s->arena, buf_slice(b));
+	return (const char *)copy.ptr;
+}
+
+static const char *keep_slice(struct sql_source *s, struct slice text)
+{
+	char *copy = arena_alloc(&s->arena, text.len + 1);
+
+	if (!copy)
+		return NULL;
+	memcpy(copy, text.ptr, text.len);
+	copy[text.len] = '\0';
+	return copy;
+}
+
+static int find_column(const struct sql_table *t, struct slice name)
+{
+	for (uint32_t i = 0; i < t->count; i++)
+		if (slice_eq_str(name, t->columns[i].name))
+			return (int)i;
+	/* Databases that fold case let users write it otherwise. */
+	for (uint32_t i = 0; i < t->count; i++)
+		if (slice_eq_nocase(name, slice_str(t->columns[i].name)))
+			return (int)i;
+	return -1;
+}
+
+/* ---- columns ---- */
+
+static void put_listed(struct buf *out, const struct sql_source *s, const struct conf_list *list)
+{
+	for (uint32_t i = 0; i < list->count; i++) {
+		if (i)
+			(void)buf_append_str(out, ", ");
+		s->driver->quote_name(out, slice_str(list->items[i]));
+	}
+}
+
+/* Takes the columns of an answer as the table's; those after the first `shown` are only weir's. */
+static int ask_columns(struct sql_source *s, struct sql_session *session, struct buf *statement,
+		       struct sql_failure *why)
+{
+	const struct sql_column *columns;
+	struct sql_table *t = &s->table;
+	const char *text = sql_text(statement);
+	int rc = text ? s->driver->ask(session, text, false, why) : no_memory(why);
+
+	if (rc)
+		return rc;
+	columns = s->driver->columns(session, &t->count);
+	t->columns = arena_zalloc(&s->arena, t->count + 1, sizeof(*t->columns));
+	if (t->columns)
+		memcpy(t->columns, columns, t->count * sizeof(*columns));
+	rc = s->driver->stop(session);
+	if (!t->columns)
+		return no_memory(why);
+	return rc ? sql_failed(why, ERR_IO, SOURCE_TRANSIENT, true, "", "the connection is of no more use") :
+		    0;
+}
+
+static int learn_columns(struct sql_source *s, struct sql_session *session, struct sql_failure *why)
+{
+	const struct conf_list *shown = &s->settings->columns;
+	struct buf b;
+	int rc;
+
+	buf_init(&b, STATEMENT_MAX);
+	(void)buf_append_str(&b, "SELECT ");
+	if (shown->count)
+		put_listed(&b, s, shown);
+	else
+		(void)buf_append_byte(&b, '*');
+	(void)buf_appendf(&b, " FROM %s WHERE 1 = 0", s->table.from);
+	rc = ask_columns(s, session, &b, why);
+	s->table.shown = s->table.count;
+	buf_fini(&b);
+	return rc;
+}
+
+/* Columns that a mode needs and the user did not list come behind those, hidden. */
+static int add_hidden(struct sql_source *s, struct sql_session *session, const struct conf_list *more,
+		      struct sql_failure *why)
+{
+	struct sql_table *t = &s->table;
+	uint32_t shown = t->shown;
+	bool missing = false;
+	struct buf b;
+	int rc;
+
+	for (uint32_t i = 0; i < more->count; i++)
+		missing = missing || find_column(t, slice_str(more->items[i])) < 0;
+	if (!missing)
+		return 0;
+	buf_init(&b, STATEMENT_MAX);
+	(void)buf_append_str(&b, "SELECT ");
+	for (uint32_t i = 0; i < t->count; i++) {
+		if (i)
+			(void)buf_append_str(&b, ", ");
+		s->driver->quote_name(&b, slice_str(t->columns[i].name));
+	}
+	for (uint32_t i = 0; i < more->count; i++) {
+		if (find_column(t, slice_str(more->items[i])) >= 0)
+			continue;
+		(void)buf_append_str(&b, ", ");
+		s->driver->quote_name(&b, slice_str(more->items[i]));
+	}
+	(void)buf_appendf(&b, " FROM %s WHERE 1 = 0", t->from);
+	rc = ask_columns(s, session, &b, why);
+	t->shown = shown;
+	buf_fini(&b);
+	return rc;
+}
+
+/* ---- the catalogue ---- */
+
+static void put_schema(struct buf *b, const struct sql_source *s, const struct name *n, const char *otherwise)
+{
+	if (name_schema(n).ptr)
+		s->driver->quote_text(b, name_schema(n));
+	else
+		(void)buf_append_str(b, otherwise);
+}
+
+static void put_key_question(struct buf *b, const struct sql_source *s, const struct name *n)
+{
+	switch (s->driver->dialect) {
+	case SQL_POSTGRESQL:
+		(void)buf_append_str(
+			b,
+			"SELECT a.attname FROM pg_catalog.pg_index i JOIN pg_catalog.pg_attribute a ON a.attrelid = "
+			"i.indrelid AND a.attnum = ANY(i.indkey) WHERE i.indisprimary AND i.indrelid = ");
+		s->driver->quote_text(b, slice_str(s->table.from));
+		(void)buf_append_str(b, "::regclass ORDER BY array_position(i.indkey::int2[], a.attnum)");
+		break;
+	case SQL_MARIADB:
+		(void)buf_append_str(
+			b,
+			"SELECT column_name FROM information_schema.key_column_usage WHERE constraint_name = 'PRIMARY' "
+			"AND table_schema = ");
+		put_schema(b, s, n, "DATABASE()");
+		(void)buf_append_str(b, " AND table_name = ");
+		s->driver->quote_text(b, name_table(n));
+		(void)buf_append_str(b, " ORDER BY ordinal_position");
+		break;
+	case SQL_SQLITE:
+		(void)buf_append_str(b, "SELECT name FROM pragma_table_info(");
+		s->driver->quote_text(b, name_table(n));
+		(void)buf_append_str(b, ") WHERE pk > 0 ORDER BY pk");
+		break;
+	}
+}
+
+static int ask_key(struct sql_source *s, struct sql_session *session, const struct name *n,
+		   struct conf_list *key, struct sql_failure *why)
+{
+	struct sql_row row;
+	struct buf b;
+	const char *text, **names;
+	int rc;
+
+	buf_init(&b, STATEMENT_MAX);
+	put_key_question(&b, s, n);
+	text = sql_text(&b);
+	names = arena_zalloc(&s->arena, SQL_KEY_MAX, sizeof(*names));
+	key->items = names;
+	key->count = 0;
+	rc = text && names ? s->driver->ask(session, text, false, why) : no_memory(why);
+	while (!rc && (rc = s->driver->next(session, &row, why)) > 0) {
+		const char *name = keep_slice(s, row.values[0]);
+		if (!name)
+			rc = no_memory(why);
+		else if (key->count == SQL_KEY_MAX)
+			rc = sql_failed(why, ERR_LIMIT, SOURCE_FINAL, false, "",
+					"the key has more than 16 columns");
+		else
+			rc = 0, names[key->count++] = name;
+	}
+	buf_fini(&b);
+	return rc;
+}
+
+/* Rows of ordinary tables tell who wrote them; views, foreign tables and those of other databases do not. */
+static int learn_xid(struct sql_source *s, struct sql_session *session, struct sql_failure *why)
+{
+	struct sql_row row;
+	struct buf b;
+	const char *text;
+	int rc;
+
+	if (s->driver->dialect != SQL_POSTGRESQL)
+		return 0;
+	buf_init(&b, STATEMENT_MAX);
+	(void)buf_append_str(&b, "SELECT relkind FROM pg_catalog.pg_class WHERE oid = ");
+	s->driver->quote_text(&b, slice_str(s->table.from));
+	(void)buf_append_str(&b, "::regclass");
+	text = sql_text(&b);
+	rc = text ? sql_ask_one(s->driver, session, text, &s->arena, &row, why) : no_memory(why);
+	buf_fini(&b);
+	if (rc > 0)
+		s->table.has_xid = row.values[0].len == 1 &&
+				   (row.values[0].ptr[0] == 'r' || row.values[0].ptr[0] == 'p');
+	return rc < 0 ? rc : 0;
+}
+
+/* A cursor without an index has every poll read the whole table. */
+static void put_index_question(struct buf *b, const struct sql_source *s, const struct name *n)
+{
+	struct slice column = slice_str(s->table.columns[s->table.cursor[0]].name);
+
+	switch (s->driver->dialect) {
+	case SQL_POSTGRESQL:
+		(void)buf_append_str(
+			b,
+			"SELECT count(*) FROM pg_catalog.pg_index i JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid "
+			"AND a.attnum = i.indkey[0] WHERE i.indisvalid AND i.indrelid = ");
+		s->driver->quote_text(b, slice_str(s->table.from));
+		(void)buf_append_str(b, "::regclass AND a.attname = ");
+		break;
+	case SQL_MARIADB:
+		(void)buf_append_str(
+			b,
+			"SELECT count(*) FROM information_schema.statistics WHERE seq_in_index = 1 AND table_schema = ");
+		put_schema(b, s, n, "DATABASE()");
+		(void)buf_append_str(b, " AND table_name = ");
+		s->driver->quote_text(b, name_table(n));
+		(void)buf_append_str(b, " AND column_name = ");
+		break;
+	case SQL_SQLITE:
+		(void)buf_append_str(b, "SELECT (SELECT count(*) FROM pragma_table_info(");
+		s->driver->quote_text(b, name_table(n));
+		(void)buf_append_str(b, ") WHERE pk = 1 AND name = ");
+		s->driver->quote_text(b, column);
+		(void)buf_append_str(b, ") + count(*) FROM pragma_index_list(");
+		s->driver->quote_text(b, name_table(n));
+		(void)buf_append_str(b, ") l, pragma_index_info(l.name) i WHERE i.seqno = 0 AND i.name = ");
+		break;
+	}
+	s->driver->quote_text(b, column);
+}
+
+static void put_plan_question(struct buf *b, const struct sql_source *s)
+{
+	(void)buf_append_str(b, s->driver->dialect == SQL_SQLITE ? "EXPLAIN QUERY PLAN " : "EXPLAIN ");
+	(void)buf_appendf(b, "SELECT * FROM %s ORDER BY ", s->table.from);
+	sql_put_names(b, s, s->table.cursor, s->table.cursor_count, "");
+}
+
+static int warn_of_index(struct sql_source *s, struct sql_session *session, const struct name *n,
+			 struct sql_failure *why)
+{
+	const char *column, *text;
+	struct sql_row row;
+	struct buf b;
+	int rc;
+
+	if (!s->table.cursor_count)
+		return 0;
+	column = s->table.columns[s->table.cursor[0]].name;
+	buf_init(&b, STATEMENT_MAX);
+	put_index_question(&b, s, n);
+	text = sql_text(&b);
+	rc = text ? sql_ask_one(s->driver, session, text, &s->arena, &row, why) : no_memory(why);
+	if (rc <= 0 || !slice_eq_str(row.values[0], "0")) {
+		buf_fini(&b);
+		return rc < 0 ? rc : 0;
+	}
+	buf_clear(&b);
+	put_plan_question(&b, s);
+	text = sql_text(&b);
+	rc = text ? sql_ask_one(s->driver, session, text, &s->arena, &row, why) : no_memory(why);
+	if (rc > 0) {
+		struct slice plan = row.values[s->driver->dialect == SQL_POSTGRESQL ? 0 : row.count - 1];
+		source_warn(
+			s->setup.source,
+			"the cursor %s of %s is the first column of no index, so that each poll reads the whole table (%.*s): create one",
+			column, s->settings->table, (int)(plan.len > 100 ? 100 : plan.len),
+			plan.ptr ? (const char *)plan.ptr : "");
+	}
+	buf_fini(&b);
+	return rc < 0 ? rc : 0;
+}
+
+/* ---- all of it ---- */
+
+static int place_all(struct sql_source *s, const struct conf_list *list, uint32_t *places, uint32_t *count,
+		     const char *what, struct sql_failure *why)
+{
+	char text[400];
+
+	*count = 0;
+	for (uint32_t i = 0; i < list->count; i++) {
+		int at = find_column(&s->table, slice_str(list->items[i]));
+		if (at < 0 || *count == SQL_KEY_MAX) {
+			(void)snprintf(text, sizeof(text), "%s names the column %.200s, which is not there",
+				       what, list->items[i]);
+			return sql_failed(why, ERR_BAD_CONFIG, SOURCE_FINAL, false, "", text);
+		}
+		places[(*count)++] = (uint32_t)at;
+	}
+	return 0;
+}
+
+/* MariaDB writes a FLOAT with six digits; asked for as a DOUBLE all of them come, and the value's writer knows better. */
+static void put_column(struct buf *b, const struct sql_source *s, uint32_t i)
+{
+	const struct sql_column *c = &s->table.columns[i];
+
+	if (s->driver->dialect == SQL_MARIADB && c->kind == SQL_FLOAT) {
+		(void)buf_append_str(b, "CAST(");
+		s->driver->quote_name(b, slice_str(c->name));
+		(void)buf_append_str(b, " AS DOUBLE) AS ");
+	}
+	s->driver->quote_name(b, slice_str(c->name));
+}
+
+static int keep_list(struct sql_source *s, struct sql_failure *why)
+{
+	struct buf b;
+
+	buf_init(&b, STATEMENT_MAX);
+	for (uint32_t i = 0; i < s->table.count; i++) {
+		if (i)
+			(void)buf_append_str(&b, ", ");
+		put_column(&b, s, i);
+	}
+	s->table.list = keep_text(s, &b);
+	buf_fini(&b);
+	return s->table.list ? 0 : no_memory(why);
+}
+
+static int keep_from(struct sql_source *s, struct name *n, struct sql_failure *why)
+{
+	struct buf b;
+	bool ok;
+
+	buf_init(&b, 4096);
+	ok = sql_put_table(&b, s->driver, s->settings->table, n->parts, &n->count, &s->arena);
+	s->table.from = keep_text(s, &b);
+	buf_fini(&b);
+	if (!ok)
+		return sql_failed(
+			why, ERR_BAD_CONFIG, SOURCE_FINAL, false, "",
+			"the table's name is TABLE or SCHEMA.TABLE, each in double quotes where it has other characters");
+	return s->table.from ? 0 : no_memory(why);
+}
+
+static int learn(struct sql_source *s, struct sql_session *session, const char *from, struct sql_failure *why)
+{
+	struct conf_list key = s->settings->key;
+	struct sql_table *t = &s->table;
+	struct name n = {0};
+	int rc = keep_from(s, &n, why);
+
+	(void)from;
+	if (!rc)
+		rc = learn_columns(s, session, why);
+	if (!rc && !key.count)
+		rc = ask_key(s, session, &n, &key, why);
+	if (!rc)
+		rc = add_hidden(s, session, &key, why);
+	if (!rc)
+		rc = add_hidden(s, session, &s->settings->cursor, why);
+	if (!rc)
+		rc = place_all(s, &key, t->key, &t->key_count, "key", why);
+	if (!rc)
+		rc = place_all(s, &s->settings->cursor, t->cursor, &t->cursor_count, "cursor", why);
+	if (!rc)
+		rc = keep_list(s, why);
+	if (!rc)
+		rc = learn_xid(s, session, why);
+	if (!rc)
+		rc = warn_of_index(s, session, &n, why);
+	return rc;
+}
+
+/* Runs `how` unless everything is known already. */
+static int learn_once(struct sql_source *s, struct sql_session *session, const char *from,
+		      int (*how)(struct sql_source *s, struct sql_session *session, const char *from,
+				 struct sql_failure *why),
+		      struct sql_failure *why)
+{
+	int rc;
+
+	if (s->table.known)
+		return 0;
+	arena_reset(&s->arena);
+	s->table = (struct sql_table){0};
+	rc = how(s, session, from, why);
+	s->table.known = !rc;
+	return rc;
+}
+
+static int learn_from_query(struct sql_source *s, struct sql_session *session, const char *from,
+			    struct sql_failure *why)
+{
+	struct sql_table *t = &s->table;
+	int rc;
+
+	t->from = from; /* for this question alone: the next has other parameters */
+	rc = learn_columns(s, session, why);
+	for (uint32_t i = 0; i < t->count && !rc; i++)
+		for (uint32_t k = 0; k < i && !rc; k++)
+			if (strcmp(t->columns[i].name, t->columns[k].name) == 0)
+				rc = sql_failed(
+					why, ERR_BAD_CONFIG, SOURCE_FINAL, false, "",
+					"two columns of the query have one name: give one another with AS");
+	if (!rc)
+		rc = place_all(s, &s->settings->key, t->key, &t->key_count, "key", why);
+	if (!rc)
+		rc = place_all(s, &s->settings->cursor, t->cursor, &t->cursor_count, "cursor", why);
+	t->from = NULL;
+	return rc ? rc : keep_list(s, why);
+}
+
+int sql_learn_table(struct sql_source *s, struct sql_session *session, struct sql_failure *why)
+{
+	return learn_once(s, session, NULL, learn, why);
+}
+
+int sql_learn_query(struct sql_source *s, struct sql_session *session, const char *from,
+		    struct sql_failure *why)
+{
+	return learn_once(s, session, from, learn_from_query, why);
+}
+
+uint32_t sql_order(const struct sql_table *t, uint32_t *out)
+{
+	memcpy(out, t->cursor, t->cursor_count * sizeof(*out));
+	memcpy(out + t->cursor_count, t->key, t->key_count * sizeof(*out));
+	return t->cursor_count + t->key_count;
+}
+
+void sql_put_order(struct buf *out, const struct sql_source *s)
+{
+	uint32_t columns[2 * SQL_KEY_MAX], n = sql_order(&s->table, columns);
+
+	if (!n)
+		return;
+	(void)buf_append_str(out, " ORDER BY ");
+	sql_put_names(out, s, columns, n, "");
+}

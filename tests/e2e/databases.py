@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""PostgreSQL and MariaDB as tests need them: a fresh server of one's own, on loopback, ended with the test."""
+import glob
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+
+from harness import SLOW, Failed, Skip, _die_with_parent
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+class Database:
+    """A server over a directory in /tmp. `kill` and `start` again find what was committed."""
+    user, name = None, None
+
+    def __init__(self):
+        self.dir, self.process = tempfile.mkdtemp(prefix="weir-db-"), None
+        self.port = free_port()
+        self.log = open(os.path.join(self.dir, "server.log"), "ab")
+        try:
+            if os.getuid() == 0:
+                shutil.chown(self.dir, self.user)
+            self.prepare()
+            self.start()
+            self.made()
+        except BaseException:
+            self.close()
+            raise
+
+    def as_user(self):
+        """These servers refuse to run as root."""
+        if os.getuid() != 0:
+            return _die_with_parent
+        who = pwd.getpwnam(self.user)
+
+        def drop():
+            os.initgroups(self.user, who.pw_gid)
+            os.setgid(who.pw_gid)
+            os.setuid(who.pw_uid)
+            _die_with_parent()
+        return drop
+
+    def run(self, *command, **more):
+        got = subprocess.run(command, capture_output=True, text=True, preexec_fn=self.as_user(), cwd=self.dir, timeout=120 * SLOW, **more)
+        if got.returncode:
+            raise Failed("%s: %s%s" % (command[0], got.stdout, got.stderr))
+        return got.stdout
+
+    def start(self):
+        self.process = subprocess.Popen(self.command(), stdout=self.log, stderr=self.log, stdin=subprocess.DEVNULL, cwd=self.dir,
+                                        preexec_fn=self.as_user(), start_new_session=True)
+        end = time.monotonic() + 60 * SLOW
+        while not self.answers():
+            if self.process.poll() is not None or time.monotonic() > end:
+                with open(os.path.join(self.dir, "server.log"), encoding="utf-8", errors="replace") as f:
+                    raise Failed("%s does not start: %s" % (self.name, f.read()[-2000:]))
+            time.sleep(0.1)
+
+    def kill(self):
+        """As a crash does it."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def close(self):
+        if self.process and self.process.poll() is None:
+            self.kill()
+        self.log.close()
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+class Postgres(Database):
+    user, name = "postgres", "PostgreSQL"
+
+    @staticmethod
+    def find(program):
+        found = shutil.which(program) or max(glob.glob("/usr/lib/postgresql/*/bin/" + program), default=None)
+        if not found:
+            raise Skip("there is no %s: tools/setup test" % program)
+        return found
+
+    @property
+    def url(self):
+        return "postgresql://postgres@127.0.0.1:%d/t" % self.port
+
+    def prepare(self):
+        self.run(self.find("initdb"), "-D", self.dir + "/data", "-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync")
+
+    def command(self):
+        return [self.find("postgres"), "-D", self.dir + "/data", "-p", str(self.port), "-k", self.dir, "-c", "listen_addresses=127.0.0.1",
+                "-c", "max_connections=200"]
+
+    def answers(self):
+        return subprocess.run([self.find("pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port)]).returncode == 0
+
+    def made(self):
+        self.sql("CREATE DATABASE t", database="postgres")
+
+    def sql(self, text, database="t"):
+        """Rows as lists of texts."""
+        out = self.run(self.find("psql"), "-qAtX", "-F", "\t", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-p", str(self.port), "-U",
+                       "postgres", "-d", database, input=text)
+        return [line.split("\t") for line in out.splitlines()]
+
+
+class MariaDb(Database):
+    user, name = "mysql", "MariaDB"
+
+    @property
+    def url(self):
+        return "mysql://w:pw@127.0.0.1:%d/t" % self.port
+
+    def prepare(self):
+        for program in ("mariadbd", "mariadb-install-db", "mariadb"):
+            if not shutil.which(program):
+                raise Skip("there is no %s: tools/setup test" % program)
+        self.run("mariadb-install-db", "--no-defaults", "--datadir=" + self.dir + "/data", "--auth-root-authentication-method=normal",
+                 "--skip-test-db")
+
+    def command(self):
+        return ["mariadbd", "--no-defaults", "--datadir=" + self.dir + "/data", "--port=%d" % self.port, "--socket=" + self.dir + "/sock",
+                "--bind-address=127.0.0.1", "--pid-file=" + self.dir + "/pid", "--innodb-buffer-pool-size=64M"]
+
+    def answers(self):
+        return subprocess.run(["mariadb", "--no-defaults", "-S", self.dir + "/sock", "-uroot", "-e", "SELECT 1"],
+                              capture_output=True).returncode == 0
+
+    def made(self):
+        self.sql("CREATE DATABASE t; CREATE USER w@'%' IDENTIFIED BY 'pw'; GRANT ALL ON *.* TO w@'%'; "
+                 "DROP USER IF EXISTS ''@'localhost'", database="mysql")
+
+    def sql(self, text, database="t"):
+        out = self.run("mariadb", "--no-defaults", "-NB", "-S", self.dir + "/sock", "-uroot", database, input=text)
+        return [line.split("\t") for line in out.splitlines()]
