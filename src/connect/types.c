@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The table of types. A type is in it, or it does not exist: nothing else names one. */
+#include "connect/types.h"
+
+#include "base/check.h"
+#include "base/hash.h"
+#include "connect/schedule.h"
+
+/* One row a type, ended by NULL: &source_files, … */
+static const struct source_type *const types[] = {NULL};
+
+#define TYPES_MAX (sizeof(types) / sizeof(types[0]))
+
+static uint32_t type_count(void)
+{
+	uint32_t n = 0;
+
+	while (types[n])
+		n++;
+	return n;
+}
+
+/* ---- checks that all sources share ---- */
+
+static void check_schedule_keys(const struct conf_source *source, struct conf_check *check)
+{
+	bool adaptive = source->every_min_ms || source->every_max_ms;
+
+	if (source->cron && (source->every_ms || adaptive))
+		conf_check_fail(check, "cron", "every stands there too: a source has one or the other");
+	if (adaptive && !(source->every_min_ms && source->every_max_ms))
+		conf_check_fail(check, source->every_min_ms ? "every.min" : "every.max",
+				"expected both, every: {min: 1s, max: 10m}");
+	if (source->every_min_ms > source->every_max_ms)
+		conf_check_fail(check, "every.min", "expected at most every.max");
+	if (source->retry_min_ms > source->retry_max_ms)
+		conf_check_fail(check, "retry.min", "expected at most retry.max");
+}
+
+/* The key that a schedule's fault is about, by the word in it. */
+static const char *key_of(const char *text)
+{
+	static const char *const words[][2] = {{"time zone", "timezone"}, {"blackout", "blackout"},
+					       {"jitter", "jitter"},      {"every.min", "every.min"},
+					       {"every", "every"},        {"cron", "cron"}};
+
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+		if (strstr(text, words[i][0]))
+			return words[i][1];
+	return "cron";
+}
+
+static void check_source(const struct conf_source *source, struct conf_check *check)
+{
+	struct schedule *schedule;
+	struct zone *zone;
+	struct fault fault = {0};
+
+	check_schedule_keys(source, check);
+	if (source_schedule(source, source_type_of(source->kind), sys_kernel(), &schedule, &zone, &fault)) {
+		conf_check_fail(check, key_of(fault.text), "%s", fault.text);
+		return;
+	}
+	schedule_free(schedule);
+	zone_free(zone);
+}
+
+/* ---- kinds ---- */
+
+const struct conf_kinds *source_kinds(void)
+{
+	static const struct conf_kind *list[TYPES_MAX];
+	static struct conf_kinds kinds = {.list = list, .check = check_source};
+
+	kinds.count = type_count();
+	for (uint32_t i = 0; i < kinds.count; i++)
+		list[i] = &types[i]->kind;
+	return &kinds;
+}
+
+const struct source_type *source_type_of(const struct conf_kind *kind)
+{
+	return (const struct source_type *)(const void *)((const uint8_t *)kind -
+							  offsetof(struct source_type, kind));
+}
+
+/* ---- schedules ---- */
+
+static enum schedule_kind kind_of(const struct conf_source *source, const struct source_type *type)
+{
+	if (source->cron)
+		return SCHEDULE_CRON;
+	if (source->every_max_ms)
+		return SCHEDULE_ADAPTIVE;
+	return source->every_ms || type->every_ms ? SCHEDULE_EVERY : SCHEDULE_MANUAL;
+}
+
+int source_schedule(const struct conf_source *source, const struct source_type *type, const struct sys *sys,
+		    struct schedule **out, struct zone **zone, struct fault *fault)
+{
+	static const struct hash_key key = {.k0 = 0x6a6974746572, .k1 = 1};
+	struct slice blackouts[SCHEDULE_BLACKOUTS_MAX];
+	struct schedule_options options = {
+		.kind = kind_of(source, type),
+		.every_ms = source->every_ms ? source->every_ms : type->every_ms,
+		.every_min_ms = source->every_min_ms,
+		.every_max_ms = source->every_max_ms,
+		.cron = slice_str(source->cron),
+		.jitter_ms = source->jitter_ms,
+		.overlap = source->overlap == CONF_OVERLAP_QUEUE ? SCHEDULE_QUEUE : SCHEDULE_SKIP,
+		.blackouts = blackouts,
+		.blackout_count = source->blackouts.count,
+		.at_start = source->at_start,
+		.seed = hash_sip13(&key, slice_str(source->name)),
+	};
+	int rc;
+
+	*zone = NULL;
+	if (source->blackouts.count > SCHEDULE_BLACKOUTS_MAX)
+		return fault_set(fault, ERR_BAD_CONFIG, "blackout: at most %u", SCHEDULE_BLACKOUTS_MAX);
+	for (uint32_t i = 0; i < source->blackouts.count; i++)
+		blackouts[i] = slice_str(source->blackouts.items[i]);
+	rc = zone_load(sys, NULL, slice_str(source->timezone), zone, fault);
+	options.zone = *zone;
+	if (rc == 0)
+		rc = schedule_new(&options, out, fault);
+	if (rc)
+		zone_free(*zone);
+	return rc;
+}
