@@ -154,7 +154,7 @@ def shown(w, name):
     return said(w, "source", "show", name)
 
 
-@test("each way of paging brings every record once, in order")
+@test("each way of paging brings every record once, in order", own=True, timeout=60)
 def pages():
     rest = "every: 50ms, records: /items, "
     with Api(95) as api, Weir(config(
@@ -173,7 +173,7 @@ def pages():
         eq([r["key"] for r in w.poll("feed", limit=3)["records"]], ["0", "1", "2"])
 
 
-@test("weir is killed fifty times while an API pages, throttles, fails and grows: every item is in the log once")
+@test("weir is killed fifty times while an API pages, throttles, fails and grows: every item is in the log once", own=True, timeout=240)
 def kills():
     rest = "every: 20ms, records: /items, "
     # The feed and since have no idempotency key: their checkpoints alone keep them exact.
@@ -196,7 +196,7 @@ def kills():
         eq(ids(w, "since"), list(range(len(api.items))))
 
 
-@test("what is unchanged costs a conditional request, and stores nothing")
+@test("what is unchanged costs a conditional request, and stores nothing", own=True, timeout=60)
 def unchanged():
     with Api(3) as api, Weir(config(("state", "every: 20ms, url: %s/state, format: whole" % api.url))) as w:
         until(lambda: api.unchanged >= 3, what="304")
@@ -209,14 +209,14 @@ def unchanged():
         eq(values(w, "state"), [{"count": 3}, {"count": 4}])
 
 
-@test("a record without what its key needs is set aside, and the others are stored")
+@test("a record without what its key needs is set aside, and the others are stored", own=True, timeout=60)
 def dead():
     with Api() as api, Weir(config(("mixed", "every: 1h, url: %s/mixed, records: /items, key: '{/id}'" % api.url))) as w:
         until(lambda: len(ids(w, "mixed")) == 2, what="the good ones")
-        check("without id" in json.dumps(said(w, "dead", "list", "mixed")))
+        until(lambda: "without id" in json.dumps(said(w, "dead", "list", "mixed")), what="the dead letter")
 
 
-@test("a source that fails says which, where, why, and goes on when it can")
+@test("a source that fails says which, where, why, and goes on when it can", own=True, timeout=60)
 def failing():
     with Api(3) as api, Weir(config(
             ("wrong", "every: 20ms, url: '%s/page?page=1&token=secret', records: /data/items, id: '{/id}'" % api.url),
@@ -225,13 +225,13 @@ def failing():
         for name, text in (("wrong", "'/data/items' finds nothing: the document is an object with items"),
                            ("inside", "169.254.169.254"), ("gone", "127.0.0.1:1")):
             until(lambda: text in json.dumps(shown(w, name)), what="%s in %r" % (text, shown(w, name)))
-        check("secret" not in json.dumps(shown(w, "wrong")))
+        check("secret" not in json.dumps(shown(w, "wrong")), "the query is shown")
 
 
-@test("weir source test asks once, shows records, and stores nothing")
+@test("weir source test asks once, shows records, and stores nothing", own=True, timeout=60)
 def tried():
     with Api(30) as api, Weir(config(
-            ("page", "every: 1h, url: '%s/page?page={page}&size={limit}', records: /items, id: '{/id}', "
+            ("page", "cron: '0 0 1 1 *', url: '%s/page?page={page}&size={limit}', records: /items, id: '{/id}', "
              "paging: { style: page, size: 5 }" % api.url)).replace("at_start: true, ", "")) as w:
         r = json.dumps(said(w, "source", "test", "page", "-n", "3"))
         check("item 0" in r, r)
