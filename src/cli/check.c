@@ -6,7 +6,7 @@
 #include "cli/commands.h"
 #include "cli/say.h"
 #include "conf/conf.h"
-#include "connect/types.h"
+#include "connect/types/types.h"
 
 static int run_check(const struct args *args);
 

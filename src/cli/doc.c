@@ -8,7 +8,7 @@
 #include "cli/help.h"
 #include "cli/say.h"
 #include "conf/conf.h"
-#include "connect/types.h"
+#include "connect/types/types.h"
 #include "obs/metrics.h"
 
 static int run_doc(const struct args *args);
@@ -49,6 +49,11 @@ static int man_yaml_page(struct buf *out)
 	return conf_page_man(out, BUILD_VERSION);
 }
 
+static int schema_page(struct buf *out)
+{
+	return conf_page_schema(source_kinds(), out);
+}
+
 static int sources_page(struct buf *out)
 {
 	return conf_page_sources(source_kinds(), out);
@@ -66,7 +71,7 @@ static const struct {
 	{"commands", help_markdown},
 	{"man", man_page},
 	{"man-yaml", man_yaml_page},
-	{"schema", conf_page_schema},
+	{"schema", schema_page},
 };
 
 static int run_doc(const struct args *args)

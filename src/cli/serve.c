@@ -5,7 +5,7 @@
 #include "cli/args.h"
 #include "cli/commands.h"
 #include "cli/say.h"
-#include "connect/types.h"
+#include "connect/types/types.h"
 #include "daemon/daemon.h"
 
 static int run_serve(const struct args *args);

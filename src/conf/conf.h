@@ -298,6 +298,6 @@ int conf_page_settings(struct buf *out);                                /* docs/
 int conf_page_sources(const struct conf_kinds *kinds, struct buf *out); /* docs/reference/sources.md */
 int conf_page_man(struct buf *out, const char *version);                /* weir.yaml.5 */
 int conf_page_kafka_topics(struct buf *out);                            /* docs/reference/kafka-topics.md */
-int conf_page_schema(struct buf *out);                                  /* JSON Schema 2020-12 of the file */
+int conf_page_schema(const struct conf_kinds *kinds, struct buf *out);  /* JSON Schema 2020-12 of the file */
 
 #endif

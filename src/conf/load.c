@@ -699,7 +699,10 @@ static const struct conf_kind *find_kind(struct loader *l, const struct walk *w,
 		return NULL;
 	}
 	if (slice_eq_str(type->text, "webhook")) {
-		tell_no_sources(l, w, item);
+		tell(l, type->at, w->label,
+		     "%s.type: this version of weir serves no webhooks yet: take it out, and send to "
+		     "/v1/topics/TOPIC/records instead",
+		     w->label);
 		return NULL;
 	}
 	print_to(name, sizeof(name), "%.*s", SHOWN(type->text));

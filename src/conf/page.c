@@ -24,7 +24,7 @@ static const struct part parts[] = {
 	{SETTING_TOPIC, SETTING_DEFAULTS_ONLY, "topics", true,
 	 "Topics that the file owns: made at start or reload, and read-only over the API. A key left out is as in topic_defaults; a topic left out of the file lives on."},
 	{SETTING_WEBHOOK, 0, "sources", true,
-	 "Webhook endpoints. This version serves none: a file that names one is refused. The keys are those to come."},
+	 "What weir fetches by itself: [sources](sources.md). Webhook endpoints, below, are to come: a file that names one is refused."},
 };
 
 #define PART_COUNT (sizeof(parts) / sizeof(parts[0]))
@@ -327,7 +327,19 @@ static void schema_required(const struct part *p, struct buf *out)
 	buf_append_byte(out, ']');
 }
 
-int conf_page_schema(struct buf *out)
+/* What all sources have; the rest is of their kind, and `weir check` knows it. */
+static void schema_sources(const struct conf_kinds *kinds, struct buf *out)
+{
+	buf_append_str(out,
+		       ",\"sources\":{\"type\":\"array\",\"items\":{\"type\":\"object\","
+		       "\"required\":[\"name\",\"type\",\"topic\"],\"properties\":{"
+		       "\"name\":{\"type\":\"string\"},\"topic\":{\"type\":\"string\"},\"type\":{\"enum\":[");
+	for (uint32_t i = 0; kinds && i < kinds->count; i++)
+		buf_appendf(out, "%s\"%s\"", i ? "," : "", kinds->list[i]->name);
+	buf_append_str(out, "]}}}}");
+}
+
+int conf_page_schema(const struct conf_kinds *kinds, struct buf *out)
 {
 	buf_append_str(out,
 		       "{\"$schema\":\"https://json-schema.org/draft/2020-12/schema\",\"title\":\"weir.yaml\","
@@ -335,6 +347,8 @@ int conf_page_schema(struct buf *out)
 	schema_members(&parts[0], out);
 	for (size_t i = 1; i < PART_COUNT; i++) {
 		const struct part *p = &parts[i];
+		if (p->scope == SETTING_WEBHOOK)
+			continue;
 		buf_appendf(out, ",\"%s\":", p->name);
 		if (p->list)
 			buf_append_str(out, "{\"type\":\"array\",\"items\":");
@@ -346,6 +360,7 @@ int conf_page_schema(struct buf *out)
 		append_json(p->doc, out);
 		buf_append_str(out, p->list ? "}}" : "}");
 	}
+	schema_sources(kinds, out);
 	return buf_append_str(out, "}}\n");
 }
 

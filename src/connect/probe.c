@@ -11,7 +11,6 @@
 #include "base/base64.h"
 #include "base/mem.h"
 #include "base/utf8.h"
-#include "connect/types.h"
 #include "json/json.h"
 #include "json/json_write.h"
 #include "proto/batch/batch.h"

@@ -5,7 +5,7 @@
 #include <pthread.h>
 
 #include "connect/runner.h"
-#include "connect/types.h"
+#include "connect/source_schedule.h"
 
 /* What runner.c, runner_pull.c and runner_plan.c share. */
 

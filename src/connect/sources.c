@@ -14,7 +14,6 @@
 #include "base/hash.h"
 #include "base/mem.h"
 #include "connect/probe.h"
-#include "connect/types.h"
 #include "obs/say.h"
 
 #define LOOPS_MAX 64u

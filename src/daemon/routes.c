@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/check.h"
-#include "connect/types.h"
 #include "daemon/parts.h"
 #include "serve/http/health.h"
 #include "serve/http/poll.h"
@@ -23,7 +22,6 @@ static const struct route *const plain[] = {
 	&route_dead_drop,
 };
 
-/* Where this weir has a type of source. */
 static const struct route *const sources[] = {
 	&route_sources,      &route_source_get, &route_source_pause, &route_source_resume,
 	&route_source_reset, &route_source_run, &route_source_test,
@@ -42,8 +40,7 @@ const struct route *const *routes_all(size_t *count)
 	static const struct route *all[ROUTES_MAX];
 
 	*count = add(all, 0, plain, sizeof(plain) / sizeof(plain[0]));
-	if (source_kinds()->count)
-		*count = add(all, *count, sources, sizeof(sources) / sizeof(sources[0]));
+	*count = add(all, *count, sources, sizeof(sources) / sizeof(sources[0]));
 	*count = add(all, *count, page_routes, page_route_count);
 	*count = add(all, *count, sse_routes, sse_route_count);
 	*count = add(all, *count, ws_routes, ws_route_count);

@@ -6,7 +6,6 @@
 #include "base/base64.h"
 #include "base/mem.h"
 #include "connect/sources.h"
-#include "connect/types.h"
 #include "json/json_write.h"
 #include "serve/app.h"
 #include "serve/http/exchange.h"
