@@ -248,6 +248,34 @@ static void each_place_where_a_missing_group_may_have_stood_is_named(void **stat
 	assert_non_null(strstr(fault.text, "0000000000000002.wal at byte 0"));
 }
 
+static int64_t third_group_cannot_be_read(void *self, int fd, void *bytes, size_t n, uint64_t at)
+{
+	return at == 8192 && n > FRAME_HEAD_BYTES ? -EIO : sys_kernel()->ops->pread(self, fd, bytes, n, at);
+}
+
+/* What cannot be read may be the proof: nothing is cut off. */
+static void a_later_group_that_cannot_be_read_is_not_taken_for_none(void **state)
+{
+	struct fixture *f = *state;
+	struct journal_scan out;
+	struct fault fault;
+	static struct sys_ops ops; /* the journal is closed later */
+	static struct sys sys;
+
+	for (int i = 0; i < 3; i++)
+		append(f, FRAME_HEAD_BYTES + 100);
+	journal_close(f->journal);
+	damage(f, 1, 4096 + FRAME_HEAD_BYTES + 5, "x", 1);
+	ops = *sys_kernel()->ops;
+	sys = (struct sys){.ops = &ops, .self = sys_kernel()->self};
+	f->options.sys = &sys;
+	open_journal(f);
+	assert_int_equal(scan(f, 0, &out, &fault), ERR_CORRUPT);
+	assert_non_null(strstr(fault.text, "a later one at byte 8192"));
+	ops.pread = third_group_cannot_be_read;
+	assert_int_equal(scan(f, 0, &out, &fault), ERR_IO);
+}
+
 static uint64_t written_at;
 static uint32_t writes;
 
@@ -422,6 +450,7 @@ int main(void)
 		TEST(groups_of_another_key_are_refused_and_not_lost),
 		TEST(files_of_version_1_are_read_without_tags_and_later_ones_are_not),
 		TEST(each_place_where_a_missing_group_may_have_stood_is_named),
+		TEST(a_later_group_that_cannot_be_read_is_not_taken_for_none),
 		TEST(on_a_full_disk_a_copy_of_the_last_group_is_settled_too),
 		TEST(a_large_group_in_pages_is_written_past_the_cache_as_it_stands),
 		TEST(a_format_comes_back_as_it_was_and_a_flipped_bit_is_told),
