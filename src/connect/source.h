@@ -44,6 +44,8 @@ struct source_part;
 struct source_call;
 struct source_plan;
 struct source_batch;
+struct log;
+struct topics;
 
 /* ---- how a call ends ---- */
 
@@ -286,6 +288,8 @@ struct source_setup {
 	const char *topic;    /* where records go that name none */
 	const void *settings; /* the type's structure, filled by its table; lives until close has returned */
 	const struct sys *sys;
+	struct log *log; /* of this weir, and its topics: for types that read them; NULL: not shown */
+	struct topics *topics;
 	struct loop *loop;                  /* the source's; a type that blocks only posts to it */
 	const struct source_window *window; /* NULL: all of it. Lives until close */
 	bool test;                          /* opened for `weir source test` */

@@ -94,6 +94,7 @@ struct fetcher_options {
 	struct fetcher_limits limits;
 	enum fetcher_follow follow;
 	uint32_t redirects_max; /* 0: 5 */
+	bool bodies;            /* on_head and on_body come for every status, not only for 2xx */
 	bool packed;            /* asks for gzip and zstd, and unpacks */
 	guard_fn *guard; /* each address of each hop is shown to it, of reused connections too; NULL: all are good */
 	void *guard_ctx;

@@ -134,7 +134,7 @@ static int begin_body(struct fetcher_call *c)
 	int rc = 0;
 
 	c->begun = true;
-	c->discard = status < 200 || status >= 300;
+	c->discard = (status < 200 || status >= 300) && (!c->bodies || is_redirect(status));
 	if (c->discard)
 		return 0;
 	(void)curl_easy_getinfo(c->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
@@ -694,6 +694,7 @@ int call_new(struct fetcher *f, const struct fetcher_options *o, struct fetcher_
 		return fault_set(fault, ERR_NOMEM, "there is no memory for the request");
 	c->fetcher = f;
 	c->handler = o->handler;
+	c->bodies = o->bodies;
 	c->ctx = o->ctx;
 	c->guard = o->guard;
 	c->guard_ctx = o->guard_ctx;
