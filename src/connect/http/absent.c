@@ -11,9 +11,10 @@ static int open_source(const struct source_setup *setup, void **self, struct fau
 {
 	(void)setup;
 	(void)self;
-	return fault_set(fault, ERR_NOT_IMPLEMENTED,
-			 "this weir was built without libcurl, and has no outbound HTTP; expected a build with it "
-			 "(libcurl4-openssl-dev on Debian)");
+	return fault_set(
+		fault, ERR_NOT_IMPLEMENTED,
+		"this weir was built without libcurl, and has no outbound HTTP; expected a build with it "
+		"(libcurl4-openssl-dev on Debian)");
 }
 
 static void close_source(void *self)

@@ -12,7 +12,8 @@ extern const struct source_type source_weir;
 extern const struct source_type source_weir_push;
 
 /* One row a type, ended by NULL. */
-static const struct source_type *const types[] = {&source_files, &source_http, &source_sql, &source_weir, &source_weir_push, NULL};
+static const struct source_type *const types[] = {&source_files, &source_http,      &source_sql,
+						  &source_weir,  &source_weir_push, NULL};
 
 #define TYPES_MAX (sizeof(types) / sizeof(types[0]))
 
