@@ -218,6 +218,8 @@ static int open_it(struct probe *p, struct fault *fault)
 				     .topic = p->conf->topic,
 				     .settings = p->conf->settings,
 				     .sys = p->shared->sys,
+				     .log = p->shared->log,
+				     .topics = p->shared->topics,
 				     .loop = p->home->loop,
 				     .test = true};
 	int rc = p->type->open(&setup, &p->self, fault);

@@ -635,6 +635,8 @@ static int open_type(struct runner *r, struct fault *fault)
 				     .topic = r->conf->topic,
 				     .settings = r->conf->settings,
 				     .sys = r->shared->sys,
+				     .log = r->shared->log,
+				     .topics = r->shared->topics,
 				     .loop = r->home->loop};
 
 	return r->type->open(&setup, &r->self, fault);
