@@ -444,6 +444,7 @@ static void drain(int port, const char *topic, int partitions, uint64_t count)
 {
 	struct drain d = {.offsets = calloc((size_t)partitions, sizeof(int64_t))};
 	struct frame f = {0}, in = {0};
+	struct samples waits = {0};
 	uint64_t fetches = 0;
 	int fd = tcp_connect(port);
 	int64_t start = now_ns();
@@ -452,6 +453,7 @@ static void drain(int port, const char *topic, int partitions, uint64_t count)
 	if (!d.offsets)
 		die("no memory");
 	for (; d.records < count; fetches++) {
+		int64_t asked = now_ns();
 		uint32_t length;
 		f.len = 0;
 		put_fetch(&f, topic, partitions, d.offsets, (int)(fetches % (uint64_t)partitions), 500);
@@ -468,11 +470,13 @@ static void drain(int port, const char *topic, int partitions, uint64_t count)
 		d.at = in.at;
 		d.end = in.at + in.len;
 		take_fetched(&d);
+		samples_add(&waits, now_ns() - asked);
 	}
 	seconds = (double)(now_ns() - start) / 1e9;
-	printf("{\"records\":%llu,\"rate\":%.0f,\"mb\":%.1f,\"fetches\":%llu,\"client_us\":%.3f}\n",
+	printf("{\"records\":%llu,\"rate\":%.0f,\"mb\":%.1f,\"fetches\":%llu,\"client_us\":%.3f,\"p50_us\":%.0f,\"p99_us\":%.0f}\n",
 	       (unsigned long long)d.records, (double)d.records / seconds, (double)d.bytes / seconds / 1e6,
-	       (unsigned long long)fetches, cpu_seconds() * 1e6 / (double)d.records);
+	       (unsigned long long)fetches, cpu_seconds() * 1e6 / (double)d.records, samples_us(&waits, 0.5),
+	       samples_us(&waits, 0.99));
 }
 
 static void idle(int port, const char *topic, int consumers, int wait_ms)

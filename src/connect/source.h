@@ -331,4 +331,11 @@ struct source_type {
 	void (*show)(uint8_t version, struct slice checkpoint, struct buf *json);
 };
 
+/* The type whose kind this is. */
+static inline const struct source_type *source_type_of(const struct conf_kind *kind)
+{
+	return (const struct source_type *)(const void *)((const uint8_t *)kind -
+							  offsetof(struct source_type, kind));
+}
+
 #endif

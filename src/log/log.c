@@ -260,7 +260,7 @@ static int open_parts(struct log *l, struct format *format, struct fault *fault)
 	if (rc)
 		return fault_set(fault, ERR_IO, "cannot make %s: %s", l->topics_dir, sys_error_text(rc));
 	rc = files_new(l->sys, l->options.files_max, &l->files);
-	l->blobs = blob_pool_new(l->options.tail_bytes_max);
+	l->blobs = blob_pool_new(l->options.tail_bytes_max / 2);
 	if (rc || !l->blobs)
 		return fault_set(fault, ERR_NOMEM, "no memory for the log");
 	(void)snprintf(path, sizeof(path), "%s/journal", l->dir);
