@@ -171,9 +171,9 @@ class Weir(Server):
 
 
 class Nginx(Server):
-    """Answers 204 to everything, one worker, no log."""
+    """Answers the same to everything (204), one worker, no log."""
 
-    def __init__(self, folder, core=SERVER_CORE):
+    def __init__(self, folder, core=SERVER_CORE, answer="return 204;"):
         self.port = free_port()
         config = os.path.join(folder, "nginx.conf")
         os.chmod(folder, 0o755)
@@ -183,8 +183,8 @@ events { worker_connections 4096; }
 http { access_log off; keepalive_requests 1000000000; keepalive_timeout 600s;
   client_body_temp_path %(d)s/b; proxy_temp_path %(d)s/p; fastcgi_temp_path %(d)s/f;
   uwsgi_temp_path %(d)s/u; scgi_temp_path %(d)s/s;
-  server { listen 127.0.0.1:%(p)d; location / { return 204; } } }
-""" % {"d": folder, "p": self.port})
+  server { listen 127.0.0.1:%(p)d; location / { %(a)s } } }
+""" % {"d": folder, "p": self.port, "a": answer})
         self.process = subprocess.Popen(pinned(core) + ["nginx", "-p", folder, "-c", config],
                                         stderr=subprocess.DEVNULL)
         wait_for_port(self.port, self.process)

@@ -7,6 +7,9 @@
  *	kafka_wire spread PORT TOPIC PARTITIONS SECONDS
  *		one connection, five requests under way, each ten records of 100 bytes for each of twelve
  *		partitions; the next request is for the next twelve
+ *	kafka_wire drain PORT TOPIC PARTITIONS COUNT
+ *		one connection that fetches all partitions again and again, from the beginning until it has so many
+ *		records, with librdkafka's limits; it looks at the heads of batches and throws everything away
  *	kafka_wire idle PORT TOPIC CONSUMERS WAIT_MS
  *		connections that wait in a fetch at the end of the topic; prints `waiting` and stays until its input ends
  *
@@ -180,30 +183,32 @@ static struct frame produce(const char *topic, int first, int count, int partiti
 	return f;
 }
 
-static struct frame fetch(const char *topic, int partition, int64_t offset, int wait_ms)
+/* Of each partition from its offset on, beginning with `first`; without a session. */
+static void put_fetch(struct frame *f, const char *topic, int partitions, const int64_t *offsets, int first,
+		      int wait_ms)
 {
-	struct frame f = {0};
-
-	begin(&f, 1, 11);
-	put32(&f, -1);
-	put32(&f, wait_ms);
-	put32(&f, 1);
-	put32(&f, 50 << 20);
-	put8(&f, 0);
-	put32(&f, 0);
-	put32(&f, -1);
-	put32(&f, 1);
-	put_text(&f, topic);
-	put32(&f, 1);
-	put32(&f, partition);
-	put32(&f, -1);
-	put64(&f, offset);
-	put64(&f, -1);
-	put32(&f, 1 << 20);
-	put32(&f, 0);
-	put_text(&f, "");
-	end(&f);
-	return f;
+	begin(f, 1, 11);
+	put32(f, -1);
+	put32(f, wait_ms);
+	put32(f, 1);
+	put32(f, 50 << 20);
+	put8(f, 0);
+	put32(f, 0);
+	put32(f, -1);
+	put32(f, 1);
+	put_text(f, topic);
+	put32(f, partitions);
+	for (int i = 0; i < partitions; i++) {
+		int partition = (first + i) % partitions;
+		put32(f, partition);
+		put32(f, -1);
+		put64(f, offsets[partition]);
+		put64(f, -1);
+		put32(f, 1 << 20);
+	}
+	put32(f, 0);
+	put_text(f, "");
+	end(f);
 }
 
 /* A connection with its answers: only their lengths and the first error code of a Produce are looked at. */
@@ -353,11 +358,134 @@ static void spread(int port, const char *topic, int partitions, double seconds)
 	printf("{\"records\":%llu,\"rate\":%.0f}\n", (unsigned long long)done, (double)done / seconds);
 }
 
+/* ---- drain ---- */
+
+struct drain {
+	int64_t *offsets; /* by partition: to be asked for next */
+	uint64_t records, bytes;
+	const unsigned char *at, *end; /* of the answer */
+};
+
+static const unsigned char *take(struct drain *d, size_t n)
+{
+	const unsigned char *at = d->at;
+
+	if ((size_t)(d->end - at) < n)
+		die("kafka_wire: an answer is too short");
+	d->at += n;
+	return at;
+}
+
+static int64_t take_int(struct drain *d, size_t n)
+{
+	const unsigned char *at = take(d, n);
+	uint64_t v = at[0] & 128 ? UINT64_MAX : 0;
+
+	for (size_t i = 0; i < n; i++)
+		v = v << 8 | at[i];
+	return (int64_t)v;
+}
+
+/* Heads alone; a batch that is cut off at the end is not looked at, as clients do. */
+static void take_batches(struct drain *d, int partition)
+{
+	int64_t len = take_int(d, 4);
+	const unsigned char *end = len > 0 ? take(d, (size_t)len) + len : d->at;
+	struct drain b = {.at = end - (len > 0 ? len : 0), .end = end};
+
+	d->bytes += len > 0 ? (uint64_t)len : 0;
+	while (b.end - b.at >= 61) {
+		int64_t base = take_int(&b, 8), bytes = take_int(&b, 4), last, count;
+		if (b.end - b.at < bytes)
+			return;
+		b.at += 11;
+		last = base + take_int(&b, 4);
+		b.at += 30;
+		count = take_int(&b, 4);
+		if (last >= d->offsets[partition]) /* the first one may begin before what was asked for */
+			d->records += (uint64_t)count;
+		d->offsets[partition] = last + 1;
+		b.at += bytes - 49;
+	}
+}
+
+static void take_fetched(struct drain *d)
+{
+	(void)take(d, 4 + 4); /* correlation, throttle */
+	if (take_int(d, 2))
+		die("kafka_wire: the broker refused");
+	(void)take(d, 4);
+	for (int64_t topics = take_int(d, 4); topics > 0; topics--) {
+		(void)take(d, (size_t)take_int(d, 2));
+		for (int64_t parts = take_int(d, 4); parts > 0; parts--) {
+			int partition = (int)take_int(d, 4);
+			if (take_int(d, 2))
+				die("kafka_wire: the broker refused a partition");
+			(void)take(d, 24);
+			for (int64_t aborted = take_int(d, 4); aborted > 0; aborted--)
+				(void)take(d, 16);
+			(void)take(d, 4);
+			take_batches(d, partition);
+		}
+	}
+}
+
+static void receive(int fd, unsigned char *to, size_t n)
+{
+	for (size_t have = 0; have < n;) {
+		ssize_t got = recv(fd, to + have, n - have, MSG_WAITALL);
+		if (got <= 0)
+			die("kafka_wire: the broker closed the connection");
+		have += (size_t)got;
+	}
+}
+
+static void drain(int port, const char *topic, int partitions, uint64_t count)
+{
+	struct drain d = {.offsets = calloc((size_t)partitions, sizeof(int64_t))};
+	struct frame f = {0}, in = {0};
+	struct samples waits = {0};
+	uint64_t fetches = 0;
+	int fd = tcp_connect(port);
+	int64_t start = now_ns();
+	double seconds;
+
+	if (!d.offsets)
+		die("no memory");
+	for (; d.records < count; fetches++) {
+		int64_t asked = now_ns();
+		uint32_t length;
+		f.len = 0;
+		put_fetch(&f, topic, partitions, d.offsets, (int)(fetches % (uint64_t)partitions), 500);
+		send_all(fd, f.at, f.len);
+		receive(fd, (unsigned char *)&length, 4);
+		in.len = ntohl(length);
+		if (in.len > in.cap) {
+			in.cap = in.len * 2;
+			in.at = realloc(in.at, in.cap);
+		}
+		if (!in.at || in.len > 1u << 30)
+			die("kafka_wire: an answer is too long");
+		receive(fd, in.at, in.len);
+		d.at = in.at;
+		d.end = in.at + in.len;
+		take_fetched(&d);
+		samples_add(&waits, now_ns() - asked);
+	}
+	seconds = (double)(now_ns() - start) / 1e9;
+	printf("{\"records\":%llu,\"rate\":%.0f,\"mb\":%.1f,\"fetches\":%llu,\"client_us\":%.3f,\"p50_us\":%.0f,\"p99_us\":%.0f}\n",
+	       (unsigned long long)d.records, (double)d.records / seconds, (double)d.bytes / seconds / 1e6,
+	       (unsigned long long)fetches, cpu_seconds() * 1e6 / (double)d.records, samples_us(&waits, 0.5),
+	       samples_us(&waits, 0.99));
+}
+
 static void idle(int port, const char *topic, int consumers, int wait_ms)
 {
-	struct frame f = fetch(topic, 0, 0, wait_ms);
+	struct frame f = {0};
+	int64_t from = 0;
 	char c;
 
+	put_fetch(&f, topic, 1, &from, 0, wait_ms);
 	for (int i = 0; i < consumers; i++)
 		send_all(tcp_connect(port), f.at, f.len);
 	printf("waiting\n");
@@ -374,6 +502,8 @@ int main(int argc, char **argv)
 		      atof(argv[7]));
 	else if (argc == 6 && !strcmp(argv[1], "spread"))
 		spread(atoi(argv[2]), argv[3], atoi(argv[4]), atof(argv[5]));
+	else if (argc == 6 && !strcmp(argv[1], "drain"))
+		drain(atoi(argv[2]), argv[3], atoi(argv[4]), strtoull(argv[5], NULL, 10));
 	else if (argc == 6 && !strcmp(argv[1], "idle"))
 		idle(atoi(argv[2]), argv[3], atoi(argv[4]), atoi(argv[5]));
 	else

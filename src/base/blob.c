@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/blob.h"
 
+#include "base/blob_pool.h"
 #include "base/check.h"
 #include "base/mem.h"
 
@@ -18,6 +19,7 @@ struct blob *blob_new(size_t cap, _Atomic int64_t *gauge)
 	b->len = 0;
 	b->cap = cap;
 	b->gauge = gauge;
+	b->pool = NULL;
 	if (gauge)
 		atomic_fetch_add_explicit(gauge, (int64_t)cap, memory_order_relaxed);
 	return b;
@@ -39,5 +41,8 @@ void blob_unref(struct blob *b)
 		return;
 	if (b->gauge)
 		atomic_fetch_sub_explicit(b->gauge, (int64_t)b->cap, memory_order_relaxed);
-	mem_free(b);
+	if (b->pool)
+		blob_pool_give(b);
+	else
+		mem_free(b);
 }

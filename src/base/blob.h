@@ -18,6 +18,8 @@ struct blob {
 	size_t len;     /* bytes in use; set by the maker before sharing */
 	size_t cap;
 	_Atomic int64_t *gauge;
+	struct blob_pool *pool; /* where it goes in the end (blob_pool.h); NULL: to the allocator */
+	struct blob *next;      /* the pool's */
 	_Alignas(64) uint8_t bytes[];
 };
 

@@ -6,6 +6,7 @@
 #include "cli/commands.h"
 #include "cli/say.h"
 #include "conf/conf.h"
+#include "connect/types/types.h"
 
 static int run_check(const struct args *args);
 
@@ -45,7 +46,7 @@ static int check_file(const char *path, bool json, bool quiet, struct buf *list,
 	struct buf out;
 
 	conf_problems_init(&problems);
-	int err = conf_load(path, &conf, &problems);
+	int err = conf_load(path, source_kinds(), &conf, &problems);
 	conf_free(conf);
 	buf_init(&out, 4u << 20);
 	if (json) {

@@ -4,10 +4,23 @@
 #include <stddef.h>
 
 const struct command *const commands[] = {
-	&command_serve,  &command_check,      &command_topic, &command_group,
-	&command_dead,   &command_produce,    &command_tail,  &command_verify,
-	&command_backup, &command_restore,    &command_bench, &command_version,
-	&command_help,   &command_completion, &command_doc,   NULL,
+	&command_serve,
+	&command_check,
+	&command_topic,
+	&command_group,
+	&command_source,
+	&command_dead,
+	&command_produce,
+	&command_tail,
+	&command_verify,
+	&command_backup,
+	&command_restore,
+	&command_bench,
+	&command_version,
+	&command_help,
+	&command_completion,
+	&command_doc,
+	NULL,
 };
 
 const struct cli_option cli_options_common[] = {

@@ -13,6 +13,7 @@ extern const struct command command_restore;
 extern const struct command command_bench;
 extern const struct command command_topic;
 extern const struct command command_group;
+extern const struct command command_source;
 extern const struct command command_dead;
 extern const struct command command_produce;
 extern const struct command command_tail;

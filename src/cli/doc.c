@@ -8,6 +8,7 @@
 #include "cli/help.h"
 #include "cli/say.h"
 #include "conf/conf.h"
+#include "connect/types/types.h"
 #include "obs/metrics.h"
 
 static int run_doc(const struct args *args);
@@ -48,14 +49,29 @@ static int man_yaml_page(struct buf *out)
 	return conf_page_man(out, BUILD_VERSION);
 }
 
+static int schema_page(struct buf *out)
+{
+	return conf_page_schema(source_kinds(), out);
+}
+
+static int sources_page(struct buf *out)
+{
+	return conf_page_sources(source_kinds(), out);
+}
+
 static const struct {
 	const char *name;
 	int (*write)(struct buf *out);
 } pages[] = {
-	{"settings", conf_page_settings},     {"kafka-topics", conf_page_kafka_topics},
-	{"metrics", metrics_write_reference}, {"errors", errors_page},
-	{"commands", help_markdown},          {"man", man_page},
-	{"man-yaml", man_yaml_page},          {"schema", conf_page_schema},
+	{"settings", conf_page_settings},
+	{"sources", sources_page},
+	{"kafka-topics", conf_page_kafka_topics},
+	{"metrics", metrics_write_reference},
+	{"errors", errors_page},
+	{"commands", help_markdown},
+	{"man", man_page},
+	{"man-yaml", man_yaml_page},
+	{"schema", schema_page},
 };
 
 static int run_doc(const struct args *args)
@@ -70,6 +86,6 @@ static int run_doc(const struct args *args)
 		return cli_print(&out);
 	}
 	return cli_misuse(
-		"doc: \"%.40s\": expected settings, kafka-topics, metrics, errors, commands, man, man-yaml or schema",
+		"doc: \"%.40s\": expected settings, sources, kafka-topics, metrics, errors, commands, man, man-yaml or schema",
 		args->operands[0]);
 }

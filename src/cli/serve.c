@@ -5,6 +5,7 @@
 #include "cli/args.h"
 #include "cli/commands.h"
 #include "cli/say.h"
+#include "connect/types/types.h"
 #include "daemon/daemon.h"
 
 static int run_serve(const struct args *args);
@@ -60,7 +61,7 @@ static int load(void *ctx, struct conf **out, struct conf_problems *problems)
 	const struct args *args = ctx;
 	struct fault fault;
 
-	int err = conf_load(args_value(args, "config"), out, problems);
+	int err = conf_load(args_value(args, "config"), source_kinds(), out, problems);
 	for (size_t i = 0; !err && i < sizeof(overrides) / sizeof(overrides[0]); i++) {
 		const char *value = args_value(args, overrides[i].option);
 		if (value)

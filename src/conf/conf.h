@@ -2,6 +2,8 @@
 #ifndef WEIR_CONF_CONF_H
 #define WEIR_CONF_CONF_H
 
+#include <stdatomic.h>
+
 #include "base/arena.h"
 #include "base/buf.h"
 #include "base/err.h"
@@ -94,6 +96,51 @@ struct conf_kind {
 	void (*check)(const void *settings, struct conf_check *check);
 };
 
+enum conf_overlap { CONF_OVERLAP_SKIP, CONF_OVERLAP_QUEUE };
+
+/*
+ * What weir fetches: the keys that sources of every kind have, and those of its kind. Read-only, shared, and
+ * lives as long as somebody holds it: a source at work outlives the conf that named it.
+ */
+struct conf_source {
+	const char *name;
+	const char *type;
+	const char *topic;
+	int64_t every_ms;                   /* 0: as the kind has it */
+	int64_t every_min_ms, every_max_ms; /* 0: not adaptive; else both */
+	const char *cron;                   /* NULL: none */
+	const char *timezone;
+	int64_t jitter_ms;
+	int64_t overlap; /* enum conf_overlap */
+	struct conf_list blackouts;
+	bool at_start;
+	int64_t parallel; /* parts that are pulled at once */
+	int64_t retry_min_ms, retry_max_ms;
+	int64_t rate_per_second; /* records; -1: no limit */
+	int64_t batch_records, batch_bytes;
+	const struct conf_kind *kind;
+	void *settings; /* of the kind */
+	struct arena arena;
+	_Atomic uint32_t refs;
+};
+
+/* Another holder. Any thread. */
+struct conf_source *conf_source_ref(struct conf_source *source);
+void conf_source_unref(struct conf_source *source); /* NULL is allowed */
+
+/* True where both say the same, of all their keys. */
+bool conf_source_same(const struct conf_source *a, const struct conf_source *b);
+
+/* The kinds that a weir has, and what checks the keys that all share. */
+struct conf_kinds {
+	const struct conf_kind *const *list;
+	uint32_t count;
+	void (*check)(const struct conf_source *source, struct conf_check *check);
+};
+
+/* The kind of a name, or NULL. */
+const struct conf_kind *conf_kinds_find(const struct conf_kinds *kinds, const char *name);
+
 /* A problem of the source being checked, told at the line where the key stands, or at that of the source. */
 void conf_check_fail(struct conf_check *check, const char *path, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
@@ -177,6 +224,8 @@ struct conf {
 	struct conf_topic topic_defaults;
 	struct conf_topic *topics; /* with the defaults filled in */
 	uint32_t topic_count;
+	struct conf_source **sources; /* held */
+	uint32_t source_count;
 
 	struct arena arena; /* of everything above */
 };
@@ -186,9 +235,10 @@ struct conf {
  * (conf_problems_init'ed by the caller), all of it in one run. 0 with an owned
  * *out; ERR_BAD_CONFIG where a problem is an error, ERR_NOT_FOUND or ERR_IO
  * where the file cannot be read, ERR_NOMEM; *out is NULL then.
- * A path of NULL gives the defaults. Secrets and variables come from the process.
+ * A path of NULL gives the defaults. Secrets and variables come from the process. kinds: of sources; NULL: none is served.
  */
-int conf_load(const char *path, struct conf **out, struct conf_problems *problems);
+int conf_load(const char *path, const struct conf_kinds *kinds, struct conf **out,
+	      struct conf_problems *problems);
 
 /* The same from bytes, with the surroundings given: for tests, the fuzzer and `weir check -`. */
 int conf_load_text(struct slice text, const char *name, const struct conf_world *world, struct conf **out,
@@ -244,9 +294,10 @@ void conf_changes_fini(struct conf_changes *c);
 
 /* ---- generated from the table ---- */
 
-int conf_page_settings(struct buf *out);                 /* docs/reference/settings.md */
-int conf_page_man(struct buf *out, const char *version); /* weir.yaml.5 */
-int conf_page_kafka_topics(struct buf *out);             /* docs/reference/kafka-topics.md */
-int conf_page_schema(struct buf *out);                   /* JSON Schema 2020-12 of the file */
+int conf_page_settings(struct buf *out);                                /* docs/reference/settings.md */
+int conf_page_sources(const struct conf_kinds *kinds, struct buf *out); /* docs/reference/sources.md */
+int conf_page_man(struct buf *out, const char *version);                /* weir.yaml.5 */
+int conf_page_kafka_topics(struct buf *out);                            /* docs/reference/kafka-topics.md */
+int conf_page_schema(const struct conf_kinds *kinds, struct buf *out);  /* JSON Schema 2020-12 of the file */
 
 #endif

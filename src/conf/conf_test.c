@@ -210,7 +210,7 @@ static void without_a_file_the_defaults_hold(void **state)
 
 	(void)state;
 	conf_problems_init(&l.problems);
-	assert_int_equal(conf_load(NULL, &l.conf, &l.problems), 0);
+	assert_int_equal(conf_load(NULL, NULL, &l.conf, &l.problems), 0);
 	assert_null(l.conf->path);
 	assert_string_equal(l.conf->data, "./weir-data");
 	assert_string_equal(l.conf->http.listen, "127.0.0.1:8080");
@@ -599,27 +599,36 @@ static void the_table_is_sound(void **state)
 
 static void every_setting_stands_on_every_page(void **state)
 {
-	struct buf markdown, man, schema;
+	struct buf markdown, man, schema, sources;
 
 	(void)state;
+	buf_init(&sources, 1u << 20);
+	assert_int_equal(conf_page_sources(NULL, &sources), 0);
+	buf_append_byte(&sources, 0);
 	buf_init(&markdown, 1u << 20);
 	buf_init(&man, 1u << 20);
 	buf_init(&schema, 1u << 20);
 	assert_int_equal(conf_page_settings(&markdown), 0);
 	assert_int_equal(conf_page_man(&man, "1"), 0);
-	assert_int_equal(conf_page_schema(&schema), 0);
+	assert_int_equal(conf_page_schema(NULL, &schema), 0);
 	buf_append_byte(&markdown, 0);
 	buf_append_byte(&man, 0);
 	buf_append_byte(&schema, 0);
 	for (uint32_t i = 0; i < setting_count; i++) {
 		const char *dot = strrchr(setting_table[i].path, '.');
+		if (setting_table[i].scope == SETTING_SOURCE) {
+			assert_non_null(strstr((char *)sources.ptr, setting_table[i].path));
+			continue;
+		}
 		assert_non_null(strstr((char *)markdown.ptr, setting_table[i].path));
 		assert_non_null(strstr((char *)man.ptr, setting_table[i].path));
-		assert_non_null(strstr((char *)schema.ptr, dot ? dot + 1 : setting_table[i].path));
+		if (setting_table[i].scope != SETTING_WEBHOOK)
+			assert_non_null(strstr((char *)schema.ptr, dot ? dot + 1 : setting_table[i].path));
 	}
 	buf_fini(&markdown);
 	buf_fini(&man);
 	buf_fini(&schema);
+	buf_fini(&sources);
 }
 
 static void a_missing_file_is_named(void **state)
@@ -629,9 +638,9 @@ static void a_missing_file_is_named(void **state)
 
 	(void)state;
 	conf_problems_init(&p);
-	assert_int_equal(conf_load("/nonexistent/weir.yaml", &c, &p), ERR_NOT_FOUND);
+	assert_int_equal(conf_load("/nonexistent/weir.yaml", NULL, &c, &p), ERR_NOT_FOUND);
 	assert_string_equal(p.list[0].text, "cannot be read: No such file or directory");
-	assert_int_equal(conf_load("/", &c, &p), ERR_IO);
+	assert_int_equal(conf_load("/", NULL, &c, &p), ERR_IO);
 	conf_problems_fini(&p);
 }
 

@@ -6,8 +6,8 @@
  * files cost no more than that.
  *
  * Order: the settings of the file and topic_defaults first, wherever they
- * stand; topics next, as they start from the defaults; then sources, all of
- * which are refused; checks between settings last.
+ * stand; topics next, as they start from the defaults; then sources, each with the table of its
+ * kind beside that of all; checks between settings last.
  */
 #include <errno.h>
 #include <stdarg.h>
@@ -548,26 +548,6 @@ static void load_topics(struct loader *l, const struct yaml_node *list)
 	check_unique(l, "topics", names, named_count);
 }
 
-/*
- * No source is served yet. One problem for each says so; what stands inside is
- * not looked at, as being right there would not help.
- */
-static void refuse_sources(struct loader *l, const struct yaml_node *list)
-{
-	struct walk w = {.scope = SETTING_WEBHOOK};
-	uint32_t i = 0;
-
-	if (count_items(l, list, "sources") == 0)
-		return;
-	for (const struct yaml_node *n = list->child; n && !gave_up(l); n = n->next, i++) {
-		label_item(&w, "sources", n, i);
-		tell(l, n->at, w.label,
-		     "%s: this version of weir serves no sources yet: take it out, and send to "
-		     "/v1/topics/TOPIC/records instead",
-		     w.label);
-	}
-}
-
 /* ---- kinds of sources ---- */
 
 struct conf_check {
@@ -627,6 +607,185 @@ static void *new_kind_object(struct loader *l, const struct conf_kind *kind)
 		return NULL;
 	}
 	return object;
+}
+
+/* ---- sources ---- */
+
+const struct conf_kind *conf_kinds_find(const struct conf_kinds *kinds, const char *name)
+{
+	for (uint32_t i = 0; kinds && i < kinds->count; i++)
+		if (strcmp(kinds->list[i]->name, name) == 0)
+			return kinds->list[i];
+	return NULL;
+}
+
+struct conf_source *conf_source_ref(struct conf_source *source)
+{
+	atomic_fetch_add(&source->refs, 1);
+	return source;
+}
+
+void conf_source_unref(struct conf_source *source)
+{
+	if (!source || atomic_fetch_sub(&source->refs, 1) > 1)
+		return;
+	arena_fini(&source->arena);
+	mem_free(source);
+}
+
+bool conf_source_same(const struct conf_source *a, const struct conf_source *b)
+{
+	if (a->kind != b->kind)
+		return false;
+	for (uint32_t i = 0; i < setting_count; i++)
+		if (setting_table[i].scope == SETTING_SOURCE && !setting_same(&setting_table[i], a, b))
+			return false;
+	for (uint32_t i = 0; i < a->kind->setting_count; i++)
+		if (!setting_same(&a->kind->settings[i], a->settings, b->settings))
+			return false;
+	return true;
+}
+
+static struct conf_source *source_new(struct loader *l)
+{
+	struct conf_source *source = mem_zalloc(1, sizeof(*source));
+
+	if (!source) {
+		l->err = ERR_NOMEM;
+		return NULL;
+	}
+	source->refs = 1;
+	arena_init(&source->arena, 1024, 8u << 20);
+	if (setting_defaults(SETTING_SOURCE, source, &source->arena)) {
+		conf_source_unref(source);
+		l->err = ERR_NOMEM;
+		return NULL;
+	}
+	return source;
+}
+
+static void tell_no_sources(struct loader *l, const struct walk *w, const struct yaml_node *item)
+{
+	tell(l, item->at, w->label,
+	     "%s: this version of weir serves no sources yet: take it out, and send to "
+	     "/v1/topics/TOPIC/records instead",
+	     w->label);
+}
+
+/* Where none is served, one problem for each says so; what stands inside is not looked at. */
+static void refuse_sources(struct loader *l, const struct yaml_node *list)
+{
+	struct walk w = {.scope = SETTING_SOURCE};
+	uint32_t i = 0;
+
+	for (const struct yaml_node *n = list->child; n && !gave_up(l); n = n->next, i++) {
+		label_item(&w, "sources", n, i);
+		tell_no_sources(l, &w, n);
+	}
+}
+
+/* The kind that an item names, or NULL and told. */
+static const struct conf_kind *find_kind(struct loader *l, const struct walk *w, const struct yaml_node *item)
+{
+	const struct conf_kinds *kinds = l->world->kinds;
+	const struct yaml_node *type = item->kind == YAML_MAP ? find_key(item, "type") : NULL;
+	const char *names[32];
+	char name[68], list[600] = "";
+	uint32_t count = 0;
+	size_t at = 0;
+
+	if (!type || type->kind != YAML_SCALAR) {
+		tell(l, item->at, w->label, "%s.type: missing", w->label);
+		return NULL;
+	}
+	if (slice_eq_str(type->text, "webhook")) {
+		tell(l, type->at, w->label,
+		     "%s.type: this version of weir serves no webhooks yet: take it out, and send to "
+		     "/v1/topics/TOPIC/records instead",
+		     w->label);
+		return NULL;
+	}
+	print_to(name, sizeof(name), "%.*s", SHOWN(type->text));
+	if (conf_kinds_find(kinds, name))
+		return conf_kinds_find(kinds, name);
+	for (; count < kinds->count && count < 32; count++) {
+		names[count] = kinds->list[count]->name;
+		at += print_to(list + at, sizeof(list) - at, "%s%s", count ? ", " : "", names[count]);
+	}
+	const char *nearest = conf_nearest(type->text, names, count);
+	tell(l, type->at, w->label, "%s.type: \"%s\": expected %s%s%s%s", w->label, name, list,
+	     nearest ? "; did you mean \"" : "", nearest ? nearest : "", nearest ? "\"?" : "");
+	return NULL;
+}
+
+static void check_kind(struct loader *l, const struct walk *w, const struct yaml_node *item,
+		       uint32_t errors_before);
+
+/* What stands in an item, once its kind is known. */
+static void load_source_keys(struct loader *l, struct walk *w, struct conf_source *source,
+			     const struct yaml_node *item)
+{
+	struct conf_check check = {.loader = l, .walk = w, .item = item};
+	uint32_t errors_before = l->problems->errors;
+
+	l->store = &source->arena;
+	source->kind = w->kind;
+	source->settings = w->kind_object = new_kind_object(l, w->kind);
+	if (!l->err) {
+		walk_map(l, w, "", item);
+		check_required(l, w, item);
+		check_kind(l, w, item, errors_before);
+		if (l->world->kinds->check && l->problems->errors == errors_before)
+			l->world->kinds->check(source, &check);
+	}
+	l->store = &l->conf->arena;
+}
+
+static void load_source(struct loader *l, struct conf_source *source, const struct yaml_node *item,
+			uint32_t index, struct conf_mark *name_at)
+{
+	struct walk w = {.scope = SETTING_SOURCE, .object = source};
+	uint32_t row;
+
+	label_item(&w, "sources", item, index);
+	w.kind = find_kind(l, &w, item);
+	if (!w.kind)
+		return;
+	load_source_keys(l, &w, source, item);
+	row = find_row(&w, SLICE_LIT("name"));
+	*name_at = w.marks[row];
+}
+
+static void load_sources(struct loader *l, const struct yaml_node *list)
+{
+	uint32_t count = count_items(l, list, "sources"), named_count = 0;
+	bool none = !l->world->kinds || l->world->kinds->count == 0;
+	struct named *names;
+
+	if (count == 0)
+		return;
+	if (none) {
+		refuse_sources(l, list);
+		return;
+	}
+	l->conf->sources = arena_zalloc(&l->conf->arena, count, sizeof(*l->conf->sources));
+	names = arena_zalloc(&l->arena, count, sizeof(*names));
+	if (!l->conf->sources || !names) {
+		l->err = ERR_NOMEM;
+		return;
+	}
+	for (const struct yaml_node *n = list->child; n && !gave_up(l); n = n->next) {
+		struct conf_source *source = source_new(l);
+		uint32_t i = l->conf->source_count;
+		if (!source)
+			return;
+		l->conf->sources[l->conf->source_count++] = source;
+		load_source(l, source, n, i, &names[named_count].at);
+		names[named_count].name = source->name;
+		names[named_count].index = i;
+		named_count += source->name != NULL;
+	}
+	check_unique(l, "sources", names, named_count);
 }
 
 /* The checks that only make sense where every value is right by itself. */
@@ -751,7 +910,7 @@ static void load_tree(struct loader *l, const struct yaml_node *root)
 	if (section)
 		walk_map(l, &defaults, "", section);
 	load_topics(l, find_key(root, "topics"));
-	refuse_sources(l, find_key(root, "sources"));
+	load_sources(l, find_key(root, "sources"));
 	check_between(l, &file);
 }
 
@@ -840,13 +999,16 @@ int conf_load_text(struct slice text, const char *name, const struct conf_world 
 	return err;
 }
 
-int conf_load(const char *path, struct conf **out, struct conf_problems *problems)
+int conf_load(const char *path, const struct conf_kinds *kinds, struct conf **out,
+	      struct conf_problems *problems)
 {
-	const struct conf_world *world = conf_world_process();
+	struct conf_world process = *conf_world_process();
+	const struct conf_world *world = &process;
 	struct buf text;
 	uint32_t mode;
 	char why[400];
 
+	process.kinds = kinds;
 	*out = NULL;
 	if (!path)
 		return conf_load_text(slice_null(), NULL, world, out, problems);
@@ -868,6 +1030,8 @@ void conf_free(struct conf *c)
 {
 	if (!c)
 		return;
+	for (uint32_t i = 0; i < c->source_count; i++)
+		conf_source_unref(c->sources[i]);
 	arena_fini(&c->arena);
 	mem_free(c);
 }

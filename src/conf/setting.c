@@ -20,6 +20,7 @@
 #define DAYS(n) ((int64_t)(n)*86400000)
 #define IN_FILE(member) .scope = SETTING_FILE, .offset = offsetof(struct conf, member)
 #define IN_TOPIC(member) .scope = SETTING_TOPIC, .offset = offsetof(struct conf_topic, member)
+#define IN_SOURCE(member) .scope = SETTING_SOURCE, .offset = offsetof(struct conf_source, member)
 #define IN_WEBHOOK(member) .scope = SETTING_WEBHOOK, .offset = offsetof(struct conf_webhook, member)
 
 static const char *const log_levels[] = {"error", "warning", "info", "debug", NULL};
@@ -35,6 +36,7 @@ static const char *const timestamps[] = {"create", "append", NULL};
 static const struct setting_alias timestamp_aliases[] = {{"CreateTime", "create"},
 							 {"LogAppendTime", "append"},
 							 {NULL, NULL}};
+static const char *const overlaps[] = {"skip", "queue", NULL};
 static const char *const source_types[] = {"webhook", NULL};
 static const char *const schemes[] = {"none",    "github",   "stripe",      "slack",
 				      "shopify", "standard", "hmac_sha256", NULL};
@@ -270,6 +272,48 @@ const struct setting setting_table[] = {
 	 IN_TOPIC(dead_max_bytes)},
 	{"auto_create", "true", "Whether a topic is made when it is first written to.", .type = SETTING_BOOL,
 	 .flags = SETTING_DEFAULTS_ONLY, IN_TOPIC(auto_create)},
+
+	/* ---- a source that weir asks ---- */
+	{"name", NULL, "Name of the source; what it has read so far is kept under it.",
+	 .type = SETTING_STRING, .min = 1, .max = 249, .shape = conf_is_topic_name, .shape_text = topic_text,
+	 .flags = SETTING_REQUIRED, IN_SOURCE(name)},
+	{"type", NULL, "Kind of the source.", .type = SETTING_STRING, .min = 1, .max = 64,
+	 .flags = SETTING_REQUIRED, IN_SOURCE(type)},
+	{"topic", NULL, "Topic that gets the records.", .type = SETTING_STRING, .min = 1, .max = 249,
+	 .shape = conf_is_topic_name, .shape_text = topic_text, .flags = SETTING_REQUIRED, IN_SOURCE(topic)},
+	{"every", "auto",
+	 "Time from the beginning of a run to that of the next; {min: …, max: …} follows what arrives. auto is the kind's own.",
+	 .type = SETTING_DURATION, .word = "auto", .word_value = 0, .min = 1, .max = DAYS(366),
+	 IN_SOURCE(every_ms)},
+	{"every.min", "auto", "Shortest interval of an adaptive schedule.", .type = SETTING_DURATION,
+	 .word = "auto", .word_value = 0, .min = 1, .max = DAYS(366), IN_SOURCE(every_min_ms)},
+	{"every.max", "auto", "Longest interval of an adaptive schedule.", .type = SETTING_DURATION,
+	 .word = "auto", .word_value = 0, .min = 1, .max = DAYS(366), IN_SOURCE(every_max_ms)},
+	{"cron", NULL, "When it runs, as in crontab, in place of every.", .type = SETTING_STRING, .min = 1,
+	 .max = 500, .shape_text = "five fields, such as \"*/5 * * * *\"", IN_SOURCE(cron)},
+	{"timezone", "UTC", "Zone that cron and blackout mean.", .type = SETTING_STRING, .min = 1, .max = 64,
+	 .shape_text = "a name such as Europe/Berlin", IN_SOURCE(timezone)},
+	{"jitter", "0", "Each run begins up to so much later, by chance.", .type = SETTING_DURATION, .min = 0,
+	 .max = DAYS(1), IN_SOURCE(jitter_ms)},
+	{"overlap", "skip",
+	 "What becomes of a run that is due while one is under way: skip it, or queue one for when that is over.",
+	 .type = SETTING_ENUM, .names = overlaps, IN_SOURCE(overlap)},
+	{"blackout", NULL, "Times at which no run begins.", .type = SETTING_LIST, .min = 1, .max = 200,
+	 .shape_text = "days and times, such as \"Mon-Fri 09:00-17:00\"", IN_SOURCE(blackouts)},
+	{"at_start", "false", "Whether weir's start is a reason for a run.", .type = SETTING_BOOL,
+	 IN_SOURCE(at_start)},
+	{"parallel", "4", "Parts of the source (files, key ranges, URLs) that are read at once.",
+	 .type = SETTING_INT, .min = 1, .max = 64, IN_SOURCE(parallel)},
+	{"retry.min", "1s", "Longest wait before the first try after a failure; it doubles with each.",
+	 .type = SETTING_DURATION, .min = 1, .max = DAYS(1), IN_SOURCE(retry_min_ms)},
+	{"retry.max", "5m", "Longest wait between tries while a source keeps failing.",
+	 .type = SETTING_DURATION, .min = 1, .max = DAYS(7), IN_SOURCE(retry_max_ms)},
+	{"rate_limit", "unlimited", "Records taken a second, on average.", .type = SETTING_INT,
+	 .word = "unlimited", .word_value = -1, .min = 1, .max = 10000000, IN_SOURCE(rate_per_second)},
+	{"batch.records", "10000", "Records that are stored in one commit.", .type = SETTING_INT, .min = 1,
+	 .max = 100000, IN_SOURCE(batch_records)},
+	{"batch.bytes", "4MiB", "Bytes that are stored in one commit.", .type = SETTING_SIZE, .min = KIB(1),
+	 .max = MIB(16), IN_SOURCE(batch_bytes)},
 
 	/* ---- a webhook source ---- */
 	{"name", NULL, "Name of the source, the last part of its path /ingest/NAME.", .type = SETTING_STRING,

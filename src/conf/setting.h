@@ -28,6 +28,7 @@ enum setting_scope {
 	SETTING_FILE,    /* struct conf, from the top of the file */
 	SETTING_TOPIC,   /* struct conf_topic: topic_defaults, an item of topics, the HTTP API */
 	SETTING_WEBHOOK, /* struct conf_webhook: an item of sources */
+	SETTING_SOURCE,  /* struct conf_source: what sources of every kind have */
 	SETTING_KIND,    /* a kind of source's own structure; its rows are in a table of its own */
 };
 

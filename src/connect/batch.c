@@ -147,6 +147,19 @@ static void set_plain(struct source_item *item, const struct source_record *r)
 				     .partition = r->partition};
 }
 
+/* The key stands in the record too: for consumers, and so that what is remembered of it can be made anew. */
+static const struct slice key_header = SLICE_LIT("idempotency-key");
+
+static uint8_t *put_key_header(uint8_t *at, struct source_item *item, struct slice headers, struct slice key)
+{
+	uint8_t *from = headers.ptr ? (uint8_t *)(uintptr_t)headers.ptr : at;
+
+	at = batch_header_put(at, key_header, key);
+	item->headers = slice_make(from, (size_t)(at - from));
+	item->header_count++;
+	return at;
+}
+
 /* What slices of the record point to moves into the batch. False without memory. */
 static bool keep(struct source_batch_inner *in, struct source_item *item, const struct source_record *r,
 		 size_t encoded)
@@ -162,7 +175,9 @@ static bool keep(struct source_batch_inner *in, struct source_item *item, const 
 	if (!at)
 		return false;
 	item->headers = put_headers(at, r->headers, r->header_count);
-	at += encoded;
+	at += item->headers.len;
+	if (r->idempotency_key.ptr)
+		at = put_key_header(at, item, item->headers, r->idempotency_key);
 	if (r->stays)
 		return true;
 	item->topic = put(&at, r->topic);
@@ -177,9 +192,13 @@ int source_add(struct source_batch *b, const struct source_record *r)
 {
 	struct source_batch_inner *in = b->inner;
 	size_t encoded = r->header_count ? header_bytes(r->headers, r->header_count) : 0;
-	size_t bytes = RECORD_OVERHEAD + encoded + r->key.len + r->value.len;
-	int rc = admit(b, bytes);
+	size_t bytes;
+	int rc;
 
+	if (r->idempotency_key.ptr)
+		encoded += batch_header_bytes(key_header, r->idempotency_key);
+	bytes = RECORD_OVERHEAD + encoded + r->key.len + r->value.len;
+	rc = admit(b, bytes);
 	if (rc == 0)
 		rc = grow((void **)&in->items, b->record_count, &in->item_cap, sizeof(*in->items));
 	if (rc)

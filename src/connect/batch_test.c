@@ -263,12 +263,14 @@ static void records_are_copied_whole_unless_they_stay(void **state)
 	assert_string_equal(t.records[0].idempotency_key.ptr, "id");
 	assert_int_equal(t.records[0].partition, 7);
 	assert_int_equal(t.records[0].timestamp_ms, 99);
-	assert_int_equal(t.records[0].header_count, 2);
+	assert_int_equal(t.records[0].header_count, 3);
 	rest = t.records[0].headers;
 	assert_int_equal(batch_header_next(&rest, &name, &value), 1);
 	assert_true(slice_eq_str(name, "h") && slice_eq_str(value, "v"));
 	assert_int_equal(batch_header_next(&rest, &name, &value), 1);
 	assert_null(value.ptr);
+	assert_int_equal(batch_header_next(&rest, &name, &value), 1);
+	assert_true(slice_eq_str(name, "idempotency-key") && slice_eq_str(value, "id"));
 	assert_string_equal(source_test_value(&t, 1), "kept");
 	assert_null(t.records[1].topic.ptr);
 	assert_int_equal(t.dead_count, 1);

@@ -44,6 +44,8 @@ struct source_part;
 struct source_call;
 struct source_plan;
 struct source_batch;
+struct log;
+struct topics;
 
 /* ---- how a call ends ---- */
 
@@ -286,6 +288,8 @@ struct source_setup {
 	const char *topic;    /* where records go that name none */
 	const void *settings; /* the type's structure, filled by its table; lives until close has returned */
 	const struct sys *sys;
+	struct log *log; /* of this weir, and its topics: for types that read them; NULL: not shown */
+	struct topics *topics;
 	struct loop *loop;                  /* the source's; a type that blocks only posts to it */
 	const struct source_window *window; /* NULL: all of it. Lives until close */
 	bool test;                          /* opened for `weir source test` */
@@ -326,5 +330,12 @@ struct source_type {
 	/* Appends a checkpoint as a JSON value, for `weir source show`. NULL: shown as base64. */
 	void (*show)(uint8_t version, struct slice checkpoint, struct buf *json);
 };
+
+/* The type whose kind this is. */
+static inline const struct source_type *source_type_of(const struct conf_kind *kind)
+{
+	return (const struct source_type *)(const void *)((const uint8_t *)kind -
+							  offsetof(struct source_type, kind));
+}
 
 #endif

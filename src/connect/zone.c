@@ -48,7 +48,9 @@ struct footer {
 
 struct zone {
 	struct footer footer;
+	int64_t rule_from;    /* the last change in the table, of whatever: from then on the footer holds */
 	int32_t first_offset; /* before the first change */
+	int32_t last_offset;  /* behind the last */
 	uint32_t count;
 	struct change changes[];
 };
@@ -291,17 +293,19 @@ static int read_changes(struct zone *z, struct wire_reader *r, const struct coun
 				  (int32_t)wire_load_u32(times.ptr + i * width);
 		if ((i && at <= last) || !type_offset(types, which.ptr[i], &offset))
 			return bad_file(fault, "its changes are not in order, or of a type that it has not");
-		last = at;
-		if (offset == before)
-			continue;
 		if (at > MOMENT_MAX)
 			return bad_file(fault, "a change is too late");
+		last = at;
+		z->rule_from = at < -MOMENT_MAX ? -MOMENT_MAX : at; /* some files begin with the big bang */
+		if (offset == before)
+			continue;
 		z->changes[z->count++] = (struct change){at, offset};
 	}
+	z->last_offset = offset;
 	return 0;
 }
 
-/* "\n" TZ "\n" to the end of the file. */
+/* "\n" TZ "\n" to the end of the file. Where the table ends the rule has to say what it says. */
 static int read_footer(struct zone *z, struct wire_reader *r, struct fault *fault)
 {
 	struct slice rest = wire_bytes(r, wire_left(r));
@@ -312,6 +316,9 @@ static int read_footer(struct zone *z, struct wire_reader *r, struct fault *faul
 	end = memchr(rest.ptr + 1, '\n', rest.len - 1);
 	if (!end || !parse_footer(slice_make(rest.ptr + 1, (size_t)(end - rest.ptr) - 1), &z->footer))
 		return bad_file(fault, "the rule in its footer can not be read");
+	if (z->footer.present && z->rule_from != INT64_MIN &&
+	    footer_offset(&z->footer, z->rule_from) != z->last_offset)
+		return bad_file(fault, "its footer contradicts its last change");
 	return 0;
 }
 
@@ -337,6 +344,7 @@ int zone_parse(struct slice file, struct zone **out, struct fault *fault)
 	struct zone *z = mem_zalloc(1, sizeof(*z) + c.times * sizeof(z->changes[0]));
 	if (!z)
 		return ERR_NOMEM;
+	z->rule_from = INT64_MIN;
 	rc = read_changes(z, &r, &c, width, fault);
 	if (!rc && width == 8)
 		rc = read_footer(z, &r, fault);
@@ -437,7 +445,7 @@ int32_t zone_offset(const struct zone *z, int64_t at)
 	at = in_range(at);
 	uint32_t n = changes_until(z, at);
 
-	if (n == z->count && z->footer.present)
+	if (at >= z->rule_from && z->footer.present)
 		return footer_offset(&z->footer, at);
 	return n ? z->changes[n - 1].offset : z->first_offset;
 }
@@ -449,7 +457,8 @@ int64_t zone_next_change(const struct zone *z, int64_t at)
 
 	if (n < z->count)
 		return z->changes[n].at;
-	return z->footer.present ? footer_next(&z->footer, at) : ZONE_NEVER;
+	return z->footer.present ? footer_next(&z->footer, at > z->rule_from ? at : z->rule_from) :
+				   ZONE_NEVER;
 }
 
 int64_t zone_wall_reached(const struct zone *z, int64_t at)

@@ -208,6 +208,33 @@ static void reads_the_rules_of_footers(void **state)
 	}
 }
 
+/* The rule holds from the last change on, so it has to agree with it. */
+static void refuses_a_footer_that_contradicts_the_table(void **state)
+{
+	static const struct {
+		const char *footer;
+		int want;
+	} rows[] = {{"AAA0", 0}, {"AAA-1", ERR_BAD_CONFIG}};
+	uint8_t file[400];
+
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		struct zone *z = NULL;
+		size_t head = make_file(file, "") - 2; /* without footer */
+		uint8_t *block = file + 54; /* the second: header, then one change of the name alone */
+		(void)wire_put_u32(block + 32, 1);
+		memmove(block + 53, block + 44, 10);
+		(void)wire_put_u64(block + 44, 1000000000);
+		block[52] = 0;
+		size_t n = head + 9;
+		n += (size_t)snprintf((char *)file + n, 100, "\n%s\n", rows[i].footer);
+		assert_int_equal(zone_parse(slice_make(file, n), &z, NULL), rows[i].want);
+		if (!rows[i].want)
+			assert_int_equal(zone_next_change(z, 0), ZONE_NEVER);
+		zone_free(z);
+	}
+}
+
 /* Cut at every byte, a file is refused and never read past. */
 static void refuses_a_file_that_is_cut(void **state)
 {
@@ -234,6 +261,7 @@ int main(void)
 		cmocka_unit_test(utc_needs_no_file),
 		cmocka_unit_test(refuses_what_is_no_zone),
 		cmocka_unit_test(reads_the_rules_of_footers),
+		cmocka_unit_test(refuses_a_footer_that_contradicts_the_table),
 		cmocka_unit_test(refuses_a_file_that_is_cut),
 	};
 

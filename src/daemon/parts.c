@@ -11,6 +11,7 @@
 
 #include "base/file_limit.h"
 #include "base/mem.h"
+#include "connect/sources.h"
 #include "ingest/ingest_batch.h"
 #include "obs/say.h"
 #include "serve/group_clock.h"
@@ -100,6 +101,10 @@ static int build_log(struct parts *p)
 		return failed("the state", &fault);
 	}
 	if (build_coordinators(p)) {
+		fault.err = ERR_NOMEM;
+		return failed("the state", &fault);
+	}
+	if (sources_new(p->state, &p->app.sources)) {
 		fault.err = ERR_NOMEM;
 		return failed("the state", &fault);
 	}
@@ -276,6 +281,8 @@ int parts_build(struct parts *p)
 		rc = failed("metrics", &fault);
 	if (rc == 0)
 		rc = ports_open(p);
+	if (rc == 0 && sources_build(p))
+		rc = failed("sources", &fault);
 	if (rc == 0)
 		rc = start_threads(p);
 	if (rc == 0)
@@ -331,6 +338,7 @@ void parts_drain(struct parts *p)
 	health_set(p->app.health, COMPONENT_DRAIN, HEALTH_DOWN, "weir is stopping");
 	ports_drain(p);
 	tell_loops(p);
+	sources_drain(p, begun + p->conf->drain_timeout_ms * MS);
 	while (ports_connections(p) > 0 && sys_monotonic_ns(p->sys) - begun < limit * MS)
 		nap();
 	while (in_flight(p) && sys_monotonic_ns(p->sys) - begun < p->conf->drain_timeout_ms * MS)
@@ -364,6 +372,8 @@ int parts_tear_down(struct parts *p)
 	struct fault fault = {0};
 	int rc = 0;
 
+	if (p->app.sources)
+		sources_stop(p->app.sources); /* where it came not so far as to drain */
 	end_loops(p);
 	if (p->app.log && (rc = log_stop(p->app.log, &fault))) {
 		say(rc == ERR_DISK_FULL ? SAY_WARNING : SAY_ERROR, "stopped_without_checkpoint",
@@ -372,6 +382,8 @@ int parts_tear_down(struct parts *p)
 	}
 	if (p->jobs)
 		jobs_free(p->jobs);
+	if (p->source_jobs)
+		jobs_free(p->source_jobs);
 	free_loops(p);
 	ports_free(p);
 	metrics_free(p->app.metrics);
@@ -383,6 +395,7 @@ int parts_tear_down(struct parts *p)
 	groups_free(p->app.groups);
 	dead_watch_free(p->app.dead_watch);
 	dead_marks_free(p->app.dead);
+	sources_free(p->app.sources);
 	offsets_free(p->app.offsets);
 	if (p->app.topics)
 		topics_free(p->app.topics);

@@ -29,6 +29,7 @@ struct parts {
 	struct txn_clock *txn_clock;
 	struct group_clock *group_clock;
 	struct jobs *jobs;
+	struct jobs *source_jobs; /* of sources that block; NULL until there is a source */
 	struct http_server *http;
 	struct kafka_server *kafka;        /* NULL: the port is off */
 	struct listener_limit connections; /* of both ports */
@@ -58,6 +59,11 @@ int file_topics_apply(struct parts *p, const struct conf *conf, struct fault *fa
 void parts_reload(struct parts *p);
 void parts_apply_limits(struct parts *p, const struct conf *conf);
 void parts_apply_say(struct parts *p, const struct conf *conf);
+
+/* sources.c: sources begin, follow a reload, and end. 0 or ERR_NOMEM. */
+int sources_build(struct parts *p);
+int sources_follow(struct parts *p, const struct conf *conf);
+void sources_drain(struct parts *p, int64_t deadline_ns);
 
 /* ports.c: makes the servers and opens their listeners, once loops, log and doors are there. 0, or 1 with the reason said. */
 int ports_open(struct parts *p);

@@ -84,6 +84,7 @@ static int apply(struct parts *p, struct conf *fresh)
 		change_limits(p, fresh);
 		log_set_clock_hold(p->app.log, fresh->log.clock_hold_ms ? fresh->log.clock_hold_ms : -1);
 		parts_apply_say(p, fresh);
+		rc = sources_follow(p, fresh);
 		say_changes(&changes, false);
 		say_changes(&waiting, true);
 		say(SAY_INFO, "reloaded", "the configuration was read again changes=%u restart=%u",

@@ -22,6 +22,11 @@ static const struct route *const plain[] = {
 	&route_dead_drop,
 };
 
+static const struct route *const sources[] = {
+	&route_sources,      &route_source_get, &route_source_pause, &route_source_resume,
+	&route_source_reset, &route_source_run, &route_source_test,
+};
+
 static size_t add(const struct route **all, size_t count, const struct route *const *more, size_t more_count)
 {
 	CHECK(count + more_count <= ROUTES_MAX);
@@ -35,6 +40,7 @@ const struct route *const *routes_all(size_t *count)
 	static const struct route *all[ROUTES_MAX];
 
 	*count = add(all, 0, plain, sizeof(plain) / sizeof(plain[0]));
+	*count = add(all, *count, sources, sizeof(sources) / sizeof(sources[0]));
 	*count = add(all, *count, page_routes, page_route_count);
 	*count = add(all, *count, sse_routes, sse_route_count);
 	*count = add(all, *count, ws_routes, ws_route_count);

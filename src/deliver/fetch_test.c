@@ -871,6 +871,34 @@ static void a_large_first_batch_that_comes_late_keeps_the_order(void **state)
 	assert_answer(w, &o);
 }
 
+static size_t nowait_bytes;
+
+/* As if everything were in the page cache; counts what is asked for. */
+static int64_t counted_pread(void *self, int fd, void *bytes, size_t n, uint64_t at)
+{
+	nowait_bytes += n;
+	return sys_kernel()->ops->pread(self, fd, bytes, n, at);
+}
+
+static void what_has_no_room_is_not_read_for_nothing(void **state)
+{
+	struct world *w = *state;
+	struct fetch_options o = ask(w, 1);
+
+	append(w, 0, 1, 20000);
+	append(w, 0, 1, 20000);
+	down(w);
+	w->ops.pread_nowait = counted_pread;
+	up(w);
+	o.hub = w->hub;
+	look_at_shelves(w); /* where batches begin is known then */
+	nowait_bytes = 0;
+	ask_part(w, 0, 0, 0, 35000);
+	assert_int_equal(fetch_start(&w->fetch, &o), FETCH_DONE);
+	assert_int_equal(nowait_bytes, 35000 + BATCH_HEAD_BYTES);
+	assert_answer(w, &o);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -888,6 +916,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(more_aborted_transactions_than_a_few, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_full_budget_gives_one_batch, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_fetch_that_is_cut_leaves_its_reads, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(what_has_no_room_is_not_read_for_nothing, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_large_first_batch_that_comes_late_keeps_the_order, set_up,
 						tear_down),
 	};

@@ -29,8 +29,18 @@ void text_free(struct slice *text)
 	*text = slice_null();
 }
 
+void groups_hold(struct groups *g, size_t before, size_t now)
+{
+	g->stats.held += now - before;
+	if (g->share && now > before)
+		budget_add(g->share, now - before);
+	if (g->share && now < before)
+		budget_sub(g->share, before - now);
+}
+
 static void count_bytes(struct groups *g, size_t *holder, size_t now)
 {
+	groups_hold(g, *holder, now);
 	g->stats.bytes += now - *holder;
 	*holder = now;
 }

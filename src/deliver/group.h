@@ -49,8 +49,11 @@ int groups_new(const struct groups_options *options, struct groups **out);
 void groups_free(struct groups *g); /* NULL is allowed; after groups_stop and log_stop */
 void groups_set(struct groups *g, const struct groups_settings *settings);
 
-/* After state_load: from now on members have their session timeout to be heard of. Answers that wait for the disk come through the port. */
-void groups_start(struct groups *g, struct log_port *port, int64_t now_ns);
+/*
+ * After state_load: from now on members have their session timeout to be heard of. Answers that wait for the disk
+ * come through the port; `share` (kept, of its loop; NULL: nobody) is told of all memory that groups take.
+ */
+void groups_start(struct groups *g, struct log_port *port, struct budget_share *share, int64_t now_ns);
 
 /* Everybody who waits is answered ERR_COORDINATOR, and so is whoever comes; nothing changes any more. */
 void groups_stop(struct groups *g);
@@ -184,6 +187,7 @@ int groups_delete(struct groups *g, struct slice group, const struct state_done 
 
 struct groups_stats {
 	uint64_t groups, members, bytes, rebalances, expired_members, expired_offsets;
+	uint64_t held;                 /* bytes: those, and their rows as they stand in the journal */
 	uint64_t by_state[GROUP_DEAD]; /* groups */
 };
 /* On any thread. */

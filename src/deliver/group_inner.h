@@ -85,7 +85,7 @@ struct group {
 
 /* The coordinator's thread writes, any reads. As struct groups_stats. */
 struct group_figures {
-	_Atomic uint64_t groups, members, bytes, rebalances, expired_members, expired_offsets;
+	_Atomic uint64_t groups, members, bytes, rebalances, expired_members, expired_offsets, held;
 	_Atomic uint64_t by_state[GROUP_DEAD];
 };
 
@@ -94,6 +94,7 @@ struct groups {
 	struct groups_settings settings;
 	const struct sys *sys;
 	struct log_port *port;
+	struct budget_share *share; /* NULL before the start */
 	struct hash_key key;
 	struct table table, members, instances;
 	struct deadlines deadlines;
@@ -113,6 +114,9 @@ enum group_deadline { DEADLINE_SESSION, DEADLINE_REBALANCE, DEADLINE_SYNC };
 /* A copy, never NULL-pointered but without memory; freed with text_free. */
 bool text_copy(struct slice from, struct slice *to);
 void text_free(struct slice *text);
+
+/* Memory that is held has changed from `before` to `now` bytes. */
+void groups_hold(struct groups *g, size_t before, size_t now);
 
 struct group *group_find(const struct groups *g, struct slice id);
 struct group *group_new(struct groups *g, struct slice id); /* NULL: no memory, or the bound */

@@ -100,6 +100,7 @@ static struct group_image *make_image(const struct group *grp, bool proposed)
 
 	if (!image)
 		return NULL;
+	image->bytes = sizeof(*image) + rows * sizeof(struct state_row) + bytes;
 	at = group_row_put(&row, false, (uint8_t *)(image->rows + rows), &image->rows[image->count++]);
 	for (const struct group_member *m = grp->members; m; m = m->next) {
 		struct group_member_row of_member = row_of_member(m, proposed);
@@ -122,6 +123,7 @@ void group_drop_image(struct group *grp)
 	if (image->next)
 		image->next->prev = image->prev;
 	grp->groups->image_rows -= image->count;
+	groups_hold(grp->groups, image->bytes, 0);
 	grp->image = NULL;
 	mem_free(image);
 }
@@ -137,6 +139,7 @@ static void set_image(struct group *grp, struct group_image *image)
 	g->images = image;
 	image->prev = &g->images;
 	g->image_rows += image->count;
+	groups_hold(g, 0, image->bytes);
 	grp->image = image;
 }
 

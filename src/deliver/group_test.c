@@ -39,6 +39,7 @@ struct world {
 	struct groups *groups;
 	struct groups_settings settings;
 	struct log_port *port;
+	struct budget_share share;
 	struct arena arena;
 	int done;
 	bool is_up;
@@ -114,7 +115,8 @@ static void up(struct world *w)
 	assert_int_equal(log_start(w->log, &fault), 0);
 	if (w->tidies)
 		tidy(w);
-	groups_start(w->groups, w->port, w->now);
+	budget_share_init(&w->share, NULL);
+	groups_start(w->groups, w->port, &w->share, w->now);
 	w->is_up = true;
 }
 
@@ -128,11 +130,15 @@ static void sync_disk(struct world *w)
 
 static void down(struct world *w)
 {
+	struct groups_stats stats;
 	struct fault fault = {0};
 
 	if (!w->is_up) /* an assertion of up() has failed */
 		return;
 	w->is_up = false;
+	groups_stats(w->groups, &stats);
+	assert_int_equal(w->share.used, stats.held);
+	assert_true(stats.held >= stats.bytes);
 	groups_stop(w->groups);
 	sync_disk(w);
 	if (log_stop(w->log, &fault))

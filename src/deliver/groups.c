@@ -38,6 +38,7 @@ void groups_free(struct groups *g)
 
 	if (!g)
 		return;
+	g->share = NULL; /* its loop has ended */
 	while (g->table.count && (node = table_walk(&g->table, NULL))) {
 		struct group *grp = (struct group *)node;
 		group_drop_image(grp);
@@ -49,6 +50,7 @@ void groups_free(struct groups *g)
 	table_fini(&g->members);
 	table_fini(&g->instances);
 	deadlines_fini(&g->deadlines);
+	CHECK(g->stats.held == 0);
 	mem_free(g);
 }
 
@@ -57,11 +59,14 @@ void groups_set(struct groups *g, const struct groups_settings *settings)
 	g->settings = *settings;
 }
 
-void groups_start(struct groups *g, struct log_port *port, int64_t now_ns)
+void groups_start(struct groups *g, struct log_port *port, struct budget_share *share, int64_t now_ns)
 {
 	struct table_node *node;
 
 	g->port = port;
+	g->share = share;
+	if (share)
+		budget_add(share, g->stats.held);
 	log_enter_begin(g->options.log);
 	g->has_images = true;
 	for (node = table_walk(&g->table, NULL); node; node = table_walk(&g->table, node))
@@ -211,6 +216,7 @@ void groups_stats(const struct groups *g, struct groups_stats *out)
 	*out = (struct groups_stats){.groups = f->groups,
 				     .members = f->members,
 				     .bytes = f->bytes,
+				     .held = f->held,
 				     .rebalances = f->rebalances,
 				     .expired_members = f->expired_members,
 				     .expired_offsets = f->expired_offsets};

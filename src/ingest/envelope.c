@@ -262,6 +262,12 @@ static int take_member(struct reading *r, enum envelope_form form, uint32_t *see
 	return rule->take(r, v);
 }
 
+/* What says where a record stands. */
+static bool is_place(struct slice name)
+{
+	return json_name_is(name, "topic") || json_name_is(name, "offset");
+}
+
 static int check_value(struct reading *r, enum envelope_form form, uint32_t seen)
 {
 	bool has_value = seen & MEMBER_VALUE;
@@ -303,7 +309,7 @@ int envelope_read(struct envelope *e, enum envelope_form form, struct json_curso
 	while (json_object_next(c, &name)) {
 		if (json_take(c, &v))
 			break;
-		if (rc == 0)
+		if (rc == 0 && !(form == ENVELOPE_GIVEN && is_place(name)))
 			rc = take_member(&r, form, &seen, name, v);
 	}
 	if (c->status)

@@ -31,7 +31,8 @@ struct envelope {
 enum envelope_form {
 	ENVELOPE_BATCH,   /* an item of a batch: no "id" */
 	ENVELOPE_PUBLISH, /* "id" is allowed; no "partition", no "timestamp" */
-	ENVELOPE_EDIT,    /* as of a batch, and everything may be absent: what is to change of a record */
+	ENVELOPE_GIVEN, /* as readers are given it: as of a batch, and "topic" and "offset" are passed over */
+	ENVELOPE_EDIT,  /* as of a batch, and everything may be absent: what is to change of a record */
 };
 
 /*

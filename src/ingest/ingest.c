@@ -137,6 +137,9 @@ int ingest_queue_new(const struct ingest_queue_options *options, struct ingest_q
 	list_init(&q->to_read);
 	batches_list_init(&q->batches);
 	batches_list_init(&q->batches_decided);
+	rows_list_init(&q->rows);
+	rows_list_init(&q->rows_decided);
+	rows_list_init(&q->rows_to_read);
 	buf_init(&q->plain, 0);
 	atomic_fetch_add(&in->queue_count, 1);
 	*out = q;
@@ -568,7 +571,7 @@ void ingest_flush(struct ingest_queue *q)
 	struct ingest_request *r;
 	struct seen_waiter *woken;
 
-	if (!q->queued.first && !q->batches.first)
+	if (!q->queued.first && !q->batches.first && !q->rows.first)
 		return;
 	batch = q->queued;
 	if (batch.end == &q->queued.first)
@@ -578,6 +581,7 @@ void ingest_flush(struct ingest_queue *q)
 	while ((r = list_take(&batch)) != NULL)
 		enter_one(q, r);
 	batches_enter(q);
+	rows_enter(q);
 	log_enter_end(q->ingest->log);
 	woken = q->woken;
 	q->woken = NULL;
@@ -587,6 +591,7 @@ void ingest_flush(struct ingest_queue *q)
 	while ((r = list_take(&q->decided)) != NULL)
 		finish(q, r);
 	batches_finish(q);
+	rows_finish(q);
 }
 
 /* ---- starting ---- */

@@ -6,6 +6,7 @@
 #include "ingest/inflate.h"
 #include "ingest/ingest.h"
 #include "ingest/ingest_batch.h"
+#include "ingest/ingest_rows.h"
 #include "proto/batch/codec.h"
 
 /* What the files of this folder share; nobody else includes it. */
@@ -30,6 +31,10 @@ struct batches_list {
 	struct ingest_batches *first, **end;
 };
 
+struct rows_list {
+	struct ingest_rows *first, **end;
+};
+
 struct ingest_queue {
 	struct ingest *ingest;
 	struct log_port *port;
@@ -51,6 +56,9 @@ struct ingest_queue {
 	struct batches_list batches;
 	struct batches_list batches_decided; /* by the flush that runs */
 	bool batches_held;                   /* the first of them waits for room in the log */
+	struct rows_list rows;               /* ingest_rows.c */
+	struct rows_list rows_decided;       /* by the flush that runs */
+	struct rows_list rows_to_read;
 	struct codec *codec;
 	struct buf plain; /* scratch: the records of a batch, inflated */
 	size_t plain_charged;
@@ -111,5 +119,15 @@ void batches_enter(struct ingest_queue *q);
 
 /* After it: tells what was decided by that. */
 void batches_finish(struct ingest_queue *q);
+
+/* ---- rows of sources ---- */
+
+void rows_list_init(struct rows_list *list);
+
+/* Under the entry lock: enters what is queued, or decides that it must wait or is refused. */
+void rows_enter(struct ingest_queue *q);
+
+/* After it: starts what must be read, tells what was decided. */
+void rows_finish(struct ingest_queue *q);
 
 #endif

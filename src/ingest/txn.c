@@ -807,7 +807,17 @@ static struct txn_view view_of(const struct txn *x)
 				 .timeout_ms = x->now.timeout_ms,
 				 .start_ms = x->now.start_ms,
 				 .partitions = x->now.partitions,
-				 .partition_count = x->now.partition_count};
+				 .partition_count = x->now.partition_count,
+				 .groups = x->now.groups};
+}
+
+bool txn_view_group(struct txn_view *view, struct slice *group)
+{
+	if (!view->groups)
+		return false;
+	*group = txn_group_name(view->groups);
+	view->groups = view->groups->next;
+	return true;
 }
 
 bool txn_look(const struct txns *t, struct slice id, struct txn_view *out)

@@ -162,7 +162,11 @@ struct txn_view {
 	int64_t start_ms; /* -1: no transaction */
 	const struct txn_partition *partitions;
 	uint32_t partition_count;
+	const struct txn_group *groups; /* whose offsets it may commit */
 };
+
+/* Takes one off the front; false: there are no more. */
+bool txn_view_group(struct txn_view *view, struct slice *group);
 
 bool txn_look(const struct txns *t, struct slice id, struct txn_view *out);
 

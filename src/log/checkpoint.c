@@ -14,6 +14,7 @@
  */
 #include "log/checkpoint.h"
 
+#include "log/checkpoint_merge.h"
 #include "log/core.h"
 
 #include <errno.h>
@@ -373,9 +374,25 @@ static int read_failed(struct fault *fault, const char *path, int rc)
 	return fault_set(fault, ERR_IO, "cannot read %s: %s", path, sys_error_text(rc));
 }
 
-/* 0 whole, 1 broken, 2 not there, ERR_*. */
-static int read_copy(const struct sys *sys, const char *dir, char which, struct buf *out, uint64_t *number,
-		     struct fault *fault)
+/* No checksum covers the magic, and its versions are a bit apart; but only the newest one names a file of producers. */
+static bool has_fitting_magic(const uint8_t *bytes)
+{
+	if (wire_load_u32(bytes + AT_PRODUCERS))
+		return has_magic(bytes, magic);
+	return has_magic(bytes, magic_second) || has_magic(bytes, magic_first);
+}
+
+bool checkpoint_is_whole(struct slice bytes)
+{
+	if (bytes.len < CHECKPOINT_HEAD || !has_fitting_magic(bytes.ptr))
+		return false;
+	return wire_load_u32(bytes.ptr + 12) == bytes.len &&
+	       crc32c(0, bytes.ptr + 12, bytes.len - 12) == wire_load_u32(bytes.ptr + 8);
+}
+
+/* 0 and what stands there, 1 cannot be one, 2 not there, ERR_*. */
+static int read_bytes(const struct sys *sys, const char *dir, char which, struct buf *out,
+		      struct fault *fault)
 {
 	char path[512];
 	struct sys_stat st;
@@ -399,14 +416,42 @@ static int read_copy(const struct sys *sys, const char *dir, char which, struct 
 	if (got < (int64_t)CHECKPOINT_HEAD)
 		return got < 0 ? read_failed(fault, path, (int)got) : 1;
 	out->len = (size_t)got;
-	if (!has_magic(out->ptr, magic) && !has_magic(out->ptr, magic_second) &&
-	    !has_magic(out->ptr, magic_first))
-		return 1;
-	if (wire_load_u32(out->ptr + 12) != out->len ||
-	    crc32c(0, out->ptr + 12, out->len - 12) != wire_load_u32(out->ptr + 8))
+	return 0;
+}
+
+/* 0 whole, 1 broken, 2 not there, ERR_*. */
+static int read_copy(const struct sys *sys, const char *dir, char which, struct buf *out, uint64_t *number,
+		     struct fault *fault)
+{
+	int rc = read_bytes(sys, dir, which, out, fault);
+
+	if (rc)
+		return rc;
+	if (!checkpoint_is_whole(buf_slice(out)))
 		return 1;
 	*number = wire_load_u64(out->ptr + 16);
 	return 0;
+}
+
+int checkpoint_read_merged(const struct sys *sys, const char *dir, struct buf *out, struct fault *fault)
+{
+	struct buf a, b;
+	int rc;
+
+	buf_init(out, 1);
+	buf_init(&a, CHECKPOINT_BYTES_MAX);
+	buf_init(&b, CHECKPOINT_BYTES_MAX);
+	rc = read_bytes(sys, dir, 'a', &a, fault);
+	if (rc == 0)
+		rc = read_bytes(sys, dir, 'b', &b, fault);
+	if (rc == 0) {
+		rc = checkpoint_merge(buf_slice(&a), buf_slice(&b), out);
+		if (rc < 0)
+			(void)fault_set(fault, rc, "no memory to put the copies of the checkpoint together");
+	}
+	buf_fini(&a);
+	buf_fini(&b);
+	return rc < 0 ? rc : rc > 0;
 }
 
 int checkpoint_read(const struct sys *sys, const char *dir, struct buf *out, struct checkpoint_found *found,

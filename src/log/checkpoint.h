@@ -55,6 +55,15 @@ struct checkpoint_found {
 int checkpoint_read(const struct sys *sys, const char *dir, struct buf *out, struct checkpoint_found *found,
 		    struct fault *fault);
 
+/*
+ * For who mends: neither copy is whole, but of both together one may be made (checkpoint_merge.h). 0 and *out (initialised
+ * here, the caller's to free in any case), 1 where it cannot, ERR_IO, ERR_NOMEM; with *fault.
+ */
+int checkpoint_read_merged(const struct sys *sys, const char *dir, struct buf *out, struct fault *fault);
+
+/* Magic, length and CRC. */
+bool checkpoint_is_whole(struct slice bytes);
+
 /* Walks what checkpoint_read gave. 0, what the sink gave, or ERR_CORRUPT. */
 int checkpoint_walk(struct slice checkpoint, uint64_t *number, uint64_t *sequence,
 		    const struct checkpoint_sink *sink);

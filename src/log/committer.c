@@ -134,7 +134,7 @@ int committer_step(struct log *l)
 	build_or_die(l, &g, first);
 	g.head.sequence = ++l->sequence;
 	begun = sys_monotonic_ns(l->sys);
-	if (journal_append(l->journal, g.blob->bytes, &g.head, &fault))
+	if (journal_append(l->journal, g.blob->bytes, g.blob->cap, &g.head, &fault))
 		core_fatal(l, "%s; what was not answered is not stored", fault.text);
 	written = split_written(&first);
 	if (written) {

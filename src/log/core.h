@@ -129,6 +129,7 @@ struct log {
 	struct seen *seen;
 	struct journal *journal;
 	struct files *files;
+	struct blob_pool *blobs; /* of large groups */
 	struct partition *internal;
 	struct topic_id identity; /* of the data directory */
 

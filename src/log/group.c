@@ -7,6 +7,7 @@
  */
 #include "log/core.h"
 
+#include "base/blob_pool.h"
 #include "base/check.h"
 #include "base/mem.h"
 #include "proto/batch/batch.h"
@@ -251,7 +252,7 @@ int group_build(struct log *l, struct group *g, struct log_commit *first)
 		g->head.commits++;
 	}
 	batches = count_touched(g, &bytes);
-	g->blob = blob_new(bytes, NULL);
+	g->blob = bytes > JOURNAL_COPY_BYTES ? blob_pool_take(l->blobs, bytes) : blob_new(bytes, NULL);
 	if (!g->blob || reserve_refs(g, batches)) {
 		give_back_offsets(g);
 		group_free(g);

@@ -10,10 +10,10 @@
  * bytes of a record that somebody has made to look like a frame of a generation
  * to come: a head bears a tag under a key that never leaves the machine.
  *
- * Small groups are copied into aligned memory and written past the page cache:
- * that halves the processor time of a sync, as no page has to be found, marked
- * dirty, written back and waited for. A large group goes through the cache: it
- * would be copied all the same, and write-back keeps more requests in flight.
+ * Groups are written past the page cache: that halves the processor time of a sync, as no page
+ * has to be found, marked dirty, written back and waited for. A small group is copied into aligned
+ * memory, a large one was built in it. What goes through the cache: where the file system
+ * refuses, and a large group that recovery writes again.
  *
  * Rejected: O_DSYNC. With it the kernel writes the inode each time.
  */
@@ -21,6 +21,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 
 #include "base/check.h"
@@ -31,7 +32,6 @@
 #define HEAD_READ 4096u
 #define FOREIGN 2
 #define FIRST_BYTES (16u << 20)
-#define DIRECT_BYTES_MAX (128u << 10) /* a group of more goes through the page cache */
 
 struct journal_file {
 	struct journal_file *next; /* by generation, oldest first */
@@ -58,8 +58,9 @@ struct journal {
 	uint64_t generation;           /* the highest given */
 	uint64_t durable;              /* the committer's */
 	uint64_t written;              /* the committer's: last appended sequence */
-	uint8_t *aligned;  /* the committer's: DIRECT_BYTES_MAX; NULL: direct writes do not work here */
-	uint64_t recycled; /* under lock: groups up to here are not needed */
+	uint8_t *aligned;              /* the committer's: JOURNAL_COPY_BYTES; NULL: there was no memory */
+	_Atomic bool refused;          /* direct writes do not work here: not asked again */
+	uint64_t recycled;             /* under lock: groups up to here are not needed */
 };
 
 static void file_path(const struct journal *j, uint64_t generation, char *out)
@@ -166,8 +167,7 @@ int journal_open(const struct journal_options *options, struct journal **out, st
 	j->file_bytes = options->file_bytes;
 	j->bytes_max = options->bytes_max;
 	j->key = options->key;
-	if (j->sys->ops->set_direct)
-		j->aligned = mem_aligned(FRAME_ALIGN, DIRECT_BYTES_MAX);
+	j->aligned = mem_aligned(FRAME_ALIGN, JOURNAL_COPY_BYTES);
 	(void)pthread_mutex_init(&j->lock, NULL);
 	(void)pthread_mutex_init(&j->making, NULL);
 	rc = j->sys->ops->mkdir(j->sys->self, j->dir);
@@ -459,21 +459,57 @@ int journal_scan(struct journal *j, uint64_t after, journal_group_fn *fn, void *
 
 /* ---- files ---- */
 
-static int fill_with_zeros(struct journal *j, int fd, uint64_t bytes)
+static int set_direct(struct journal *j, struct journal_file *file, bool on)
 {
-	static const uint8_t zeros[FILL_BYTES];
-	int rc = j->sys->ops->allocate(j->sys->self, fd, 0, bytes);
+	int rc;
+
+	if (file->direct == on)
+		return 0;
+	if (!j->sys->ops->set_direct)
+		return -EOPNOTSUPP;
+	rc = j->sys->ops->set_direct(j->sys->self, file->fd, on);
+	if (rc == 0)
+		file->direct = on;
+	return rc;
+}
+
+static bool is_refusal(int rc)
+{
+	return rc == -EINVAL || rc == -EOPNOTSUPP;
+}
+
+static int write_zeros(struct journal *j, struct journal_file *file, bool direct, uint64_t at, uint64_t n)
+{
+	static _Alignas(FRAME_ALIGN) const uint8_t zeros[FILL_BYTES];
+	struct iovec iov = {.iov_base = (void *)(uintptr_t)zeros, .iov_len = n};
+	int rc = set_direct(j, file, direct);
+
+	if (rc == 0)
+		rc = j->sys->ops->pwritev(j->sys->self, file->fd, &iov, 1, at);
+	if (rc == 0 && !direct)
+		(void)j->sys->ops->write_back(j->sys->self, file->fd, at, n);
+	return rc;
+}
+
+/* Past the page cache, whose pages nobody would read; through it where that cannot be. */
+static int fill_with_zeros(struct journal *j, struct journal_file *file)
+{
+	bool direct = !atomic_load(&j->refused) && file->bytes % FRAME_ALIGN == 0;
+	int rc = j->sys->ops->allocate(j->sys->self, file->fd, 0, file->bytes);
 
 	if (rc == -EOPNOTSUPP)
 		rc = 0;
-	for (uint64_t at = 0; at < bytes && rc == 0; at += FILL_BYTES) {
-		struct iovec iov = {.iov_base = (void *)(uintptr_t)zeros,
-				    .iov_len = bytes - at < FILL_BYTES ? bytes - at : FILL_BYTES};
-		rc = j->sys->ops->pwritev(j->sys->self, fd, &iov, 1, at);
-		if (rc == 0)
-			(void)j->sys->ops->write_back(j->sys->self, fd, at, iov.iov_len);
+	for (uint64_t at = 0; at < file->bytes && rc == 0; at += FILL_BYTES) {
+		uint64_t n = file->bytes - at < FILL_BYTES ? file->bytes - at : FILL_BYTES;
+
+		rc = write_zeros(j, file, direct, at, n);
+		if (direct && is_refusal(rc)) {
+			direct = false;
+			atomic_store(&j->refused, true);
+			rc = write_zeros(j, file, direct, at, n);
+		}
 	}
-	return rc ? rc : j->sys->ops->fsync(j->sys->self, fd);
+	return rc ? rc : j->sys->ops->fsync(j->sys->self, file->fd);
 }
 
 /* A file of so many bytes that nobody needs any more, taken off the list; or NULL. */
@@ -508,7 +544,7 @@ static int make_file(struct journal *j, uint64_t bytes, struct journal_file **ou
 		mem_free(file);
 		return rc;
 	}
-	rc = fill_with_zeros(j, file->fd, bytes);
+	rc = fill_with_zeros(j, file);
 	if (rc) {
 		rc = io_fault(fault, "fill", temporary, rc);
 		j->sys->ops->close(j->sys->self, file->fd);
@@ -572,27 +608,14 @@ static int ready_file(struct journal *j, uint64_t bytes, struct journal_file **o
 	return 0;
 }
 
-static int set_direct(struct journal *j, struct journal_file *file, bool on)
+static int write_direct(struct journal *j, uint8_t *aligned, size_t len, uint64_t bytes)
 {
-	int rc;
-
-	if (file->direct == on)
-		return 0;
-	rc = j->sys->ops->set_direct(j->sys->self, file->fd, on);
-	if (rc == 0)
-		file->direct = on;
-	return rc;
-}
-
-static int write_direct(struct journal *j, const uint8_t *frame, size_t len, uint64_t bytes)
-{
-	struct iovec iov = {.iov_base = j->aligned, .iov_len = bytes};
+	struct iovec iov = {.iov_base = aligned, .iov_len = bytes};
 	int rc = set_direct(j, j->current, true);
 
 	if (rc)
 		return rc;
-	memcpy(j->aligned, frame, len);
-	memset(j->aligned + len, 0, bytes - len);
+	memset(aligned + len, 0, bytes - len);
 	return j->sys->ops->pwritev(j->sys->self, j->current->fd, &iov, 1, j->current->used);
 }
 
@@ -608,17 +631,30 @@ static int write_cached(struct journal *j, const uint8_t *frame, size_t len, uin
 	return j->sys->ops->pwritev(j->sys->self, j->current->fd, iov, bytes > len ? 2 : 1, j->current->used);
 }
 
-static int write_frame(struct journal *j, const uint8_t *frame, size_t len, uint64_t bytes)
+/* Where the frame can be written from past the cache, which may be a copy of it; NULL: nowhere. */
+static uint8_t *aligned_frame(struct journal *j, uint8_t *frame, size_t cap, size_t len, uint64_t bytes)
 {
+	if (!j->aligned || atomic_load(&j->refused))
+		return NULL;
+	if ((uintptr_t)frame % FRAME_ALIGN == 0 && cap >= bytes)
+		return frame;
+	if (bytes > JOURNAL_COPY_BYTES)
+		return NULL;
+	memcpy(j->aligned, frame, len);
+	return j->aligned;
+}
+
+static int write_frame(struct journal *j, uint8_t *frame, size_t cap, size_t len, uint64_t bytes)
+{
+	uint8_t *aligned = aligned_frame(j, frame, cap, len, bytes);
 	int rc;
 
-	if (bytes > DIRECT_BYTES_MAX || !j->aligned)
+	if (!aligned)
 		return write_cached(j, frame, len, bytes);
-	rc = write_direct(j, frame, len, bytes);
-	if (rc != -EINVAL && rc != -EOPNOTSUPP)
+	rc = write_direct(j, aligned, len, bytes);
+	if (!is_refusal(rc))
 		return rc;
-	mem_free(j->aligned); /* this file system does not do it: not asked again */
-	j->aligned = NULL;
+	atomic_store(&j->refused, true);
 	return write_cached(j, frame, len, bytes);
 }
 
@@ -675,7 +711,7 @@ static int settle_last(struct journal *j, struct fault *fault)
 		if (rc)
 			return rc;
 		file->used = file->last_at;
-		rc = write_frame(j, frame, n, n);
+		rc = write_frame(j, frame, n, n, n);
 		file->used += n;
 		mem_free(frame);
 		if (rc)
@@ -712,7 +748,7 @@ int journal_begin(struct journal *j, struct slice last, struct fault *fault)
 	rc = frame_check(last, &head);
 	CHECK(rc == 0);
 	j->durable = head.sequence - 1;
-	rc = journal_append(j, copy, &head, fault);
+	rc = journal_append(j, copy, last.len, &head, fault);
 	if (rc == 0)
 		rc = journal_sync(j, fault);
 	mem_free(copy);
@@ -751,7 +787,8 @@ static int roll(struct journal *j, uint64_t bytes, struct fault *fault)
 	return 0;
 }
 
-int journal_append(struct journal *j, uint8_t *frame, struct frame_head *head, struct fault *fault)
+int journal_append(struct journal *j, uint8_t *frame, size_t cap, struct frame_head *head,
+		   struct fault *fault)
 {
 	uint64_t bytes = padded(head->bytes);
 	int rc;
@@ -766,7 +803,7 @@ int journal_append(struct journal *j, uint8_t *frame, struct frame_head *head, s
 	head->durable = j->durable;
 	head->tag = frame_tag(&j->key, head);
 	frame_seal(frame, head);
-	rc = write_frame(j, frame, head->bytes, bytes);
+	rc = write_frame(j, frame, cap, head->bytes, bytes);
 	if (rc)
 		return io_fault(fault, "write to the journal in", j->dir, rc);
 	(void)pthread_mutex_lock(&j->lock);

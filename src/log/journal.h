@@ -67,9 +67,13 @@ int journal_begin(struct journal *j, struct slice last, struct fault *fault);
 /*
  * Appends one group. Fills in generation and durable, seals, writes with
  * padding. `frame` has room for the head; head->bytes and the rest are set by
- * the caller. Rolls to the next file where it does not fit.
+ * the caller. Rolls to the next file where it does not fit. A frame of more than JOURNAL_COPY_BYTES is
+ * written past the page cache only where it begins at a FRAME_ALIGN of memory and `cap`, the bytes that
+ * may be written to from there on, goes to the next one behind its end.
  */
-int journal_append(struct journal *j, uint8_t *frame, struct frame_head *head, struct fault *fault);
+#define JOURNAL_COPY_BYTES (64u << 10)
+int journal_append(struct journal *j, uint8_t *frame, size_t cap, struct frame_head *head,
+		   struct fault *fault);
 
 /* One fdatasync of the current file. */
 int journal_sync(struct journal *j, struct fault *fault);

@@ -62,7 +62,8 @@ static void append(struct fixture *f, uint32_t bytes)
 	struct frame_head head = {.sequence = ++f->sequence, .bytes = bytes};
 	struct fault fault = {0};
 
-	if (journal_append(f->journal, f->group, &head, &fault) || journal_sync(f->journal, &fault))
+	if (journal_append(f->journal, f->group, GROUP_BYTES, &head, &fault) ||
+	    journal_sync(f->journal, &fault))
 		fail_msg("%s", fault.text);
 }
 
@@ -247,6 +248,34 @@ static void each_place_where_a_missing_group_may_have_stood_is_named(void **stat
 	assert_non_null(strstr(fault.text, "0000000000000002.wal at byte 0"));
 }
 
+static int64_t third_group_cannot_be_read(void *self, int fd, void *bytes, size_t n, uint64_t at)
+{
+	return at == 8192 && n > FRAME_HEAD_BYTES ? -EIO : sys_kernel()->ops->pread(self, fd, bytes, n, at);
+}
+
+/* What cannot be read may be the proof: nothing is cut off. */
+static void a_later_group_that_cannot_be_read_is_not_taken_for_none(void **state)
+{
+	struct fixture *f = *state;
+	struct journal_scan out;
+	struct fault fault;
+	static struct sys_ops ops; /* the journal is closed later */
+	static struct sys sys;
+
+	for (int i = 0; i < 3; i++)
+		append(f, FRAME_HEAD_BYTES + 100);
+	journal_close(f->journal);
+	damage(f, 1, 4096 + FRAME_HEAD_BYTES + 5, "x", 1);
+	ops = *sys_kernel()->ops;
+	sys = (struct sys){.ops = &ops, .self = sys_kernel()->self};
+	f->options.sys = &sys;
+	open_journal(f);
+	assert_int_equal(scan(f, 0, &out, &fault), ERR_CORRUPT);
+	assert_non_null(strstr(fault.text, "a later one at byte 8192"));
+	ops.pread = third_group_cannot_be_read;
+	assert_int_equal(scan(f, 0, &out, &fault), ERR_IO);
+}
+
 static uint64_t written_at;
 static uint32_t writes;
 
@@ -336,6 +365,81 @@ static void a_format_comes_back_as_it_was_and_a_flipped_bit_is_told(void **state
 	(void)close(fd);
 }
 
+static struct {
+	bool direct;
+	uint32_t direct_writes, cached_writes;
+} watched;
+
+static int watch_flag(void *self, int fd, bool on)
+{
+	int rc = sys_kernel()->ops->set_direct(self, fd, on);
+
+	watched.direct = rc == 0 && on;
+	return rc;
+}
+
+static int watch_write(void *self, int fd, const struct iovec *iov, int count, uint64_t at)
+{
+	if (watched.direct)
+		watched.direct_writes++;
+	else
+		watched.cached_writes++;
+	return sys_kernel()->ops->pwritev(self, fd, iov, count, at);
+}
+
+/* The same group, out of any memory and out of pages: the file holds the same, and zeros behind it. */
+static void a_large_group_in_pages_is_written_past_the_cache_as_it_stands(void **state)
+{
+	static struct sys_ops ops;
+	struct fixture *f = *state;
+	struct sys sys = {.ops = &ops, .self = sys_kernel()->self};
+	uint8_t *pages = aligned_alloc(FRAME_ALIGN, GROUP_BYTES), *apart = f->group;
+	uint8_t *got = calloc(1, 2 * GROUP_BYTES), zeros[FRAME_ALIGN] = {0};
+	uint32_t bytes = GROUP_BYTES - FRAME_ALIGN - 100;
+	struct journal_scan out;
+	struct fault fault = {0};
+	char path[128];
+	int fd;
+
+	assert_non_null(pages);
+	assert_non_null(got);
+	journal_close(f->journal);
+	ops = *sys_kernel()->ops;
+	ops.set_direct = watch_flag;
+	ops.pwritev = watch_write;
+	f->options.sys = &sys;
+	open_journal(f);
+	assert_int_equal(scan(f, 0, &out, &fault), 0);
+	assert_int_equal(journal_begin(f->journal, slice_null(), &fault), 0);
+	memset(&watched.direct_writes, 0, 2 * sizeof(uint32_t));
+	memset(f->group, 'z', GROUP_BYTES);
+	append(f, bytes);
+	assert_int_equal(watched.cached_writes, 1);
+	memset(pages, 'z', GROUP_BYTES);
+	f->group = pages;
+	append(f, bytes);
+	f->group = apart;
+	assert_int_equal(watched.direct_writes + watched.cached_writes,
+			 2); /* cached: not on this file system */
+	(void)snprintf(path, sizeof(path), "%s/%016llx.wal", f->dir, 2ull);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	assert_true(fd >= 0);
+	assert_int_equal(pread(fd, got, 2 * GROUP_BYTES, 0), 2 * GROUP_BYTES);
+	(void)close(fd);
+	for (size_t at = 0; at < 2 * (GROUP_BYTES - FRAME_ALIGN); at += GROUP_BYTES - FRAME_ALIGN) {
+		struct frame_head head;
+
+		assert_int_equal(frame_check(slice_make(got + at, bytes), &head), 0);
+		for (size_t i = FRAME_HEAD_BYTES; i < bytes; i++)
+			assert_int_equal(got[at + i], 'z');
+		assert_memory_equal(got + at + bytes, zeros, 100);
+	}
+	free(pages);
+	free(got);
+	journal_close(f->journal);
+	f->journal = NULL;
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -346,7 +450,9 @@ int main(void)
 		TEST(groups_of_another_key_are_refused_and_not_lost),
 		TEST(files_of_version_1_are_read_without_tags_and_later_ones_are_not),
 		TEST(each_place_where_a_missing_group_may_have_stood_is_named),
+		TEST(a_later_group_that_cannot_be_read_is_not_taken_for_none),
 		TEST(on_a_full_disk_a_copy_of_the_last_group_is_settled_too),
+		TEST(a_large_group_in_pages_is_written_past_the_cache_as_it_stands),
 		TEST(a_format_comes_back_as_it_was_and_a_flipped_bit_is_told),
 	};
 

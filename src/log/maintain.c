@@ -7,6 +7,7 @@
  */
 #include "log/core.h"
 
+#include "base/blob_pool.h"
 #include "base/mem.h"
 
 #define LOOK_MS 1000
@@ -334,6 +335,7 @@ static void give_back(struct log *l, int64_t *last_ns)
 	if (now - *last_ns < GIVE_BACK_NS)
 		return;
 	*last_ns = now;
+	blob_pool_trim(l->blobs);
 	mem_trim();
 }
 

@@ -28,7 +28,7 @@
 #define LAG_MS 50
 #define LAG_MS_MAX 2000
 #define LAG_PARTITIONS_A_MS 5
-#define LAG_BYTES (8 << 20)
+#define LAG_BYTES (4 << 20)
 #define LAG_BYTES_A_PARTITION (6 << 10)
 #define FAILURE_MS 200
 

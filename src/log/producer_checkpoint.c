@@ -162,7 +162,10 @@ static int rebuild(void *ctx, struct partition *p)
 
 	(void)ctx;
 	producer_table_fini(&p->producers);
-	while (rc == 0 && log_read_wait(p, at, READ_BYTES, &view) == LOG_READ_OK) {
+	while (rc == 0 && at < p->end) {
+		rc = log_read_wait(p, at, READ_BYTES, &view);
+		if (rc)
+			break; /* half of it known would be a repeat stored twice, a transaction that never ends */
 		at = view.next_offset;
 		rc = read_view(p, view.batches);
 		blob_unref(view.blob);

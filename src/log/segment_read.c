@@ -252,6 +252,24 @@ static int read_from(struct segment *s, int fd, struct segment_spot place, int64
 	return rc;
 }
 
+#define LOOK_BYTES_MIN (8u << 10) /* reading so much costs no more than a look first */
+
+/*
+ * The batch at the place is the one that is asked for, and larger than asked for: its head shows that, and what
+ * would be read for nothing may be nearly a megabyte. False also where it is not known; reading it tells then.
+ */
+static bool is_larger(struct segment *s, int fd, struct segment_spot place, int64_t offset, size_t bytes_max)
+{
+	uint8_t bytes[BATCH_HEAD_BYTES];
+	struct batch_head head;
+
+	if (bytes_max < LOOK_BYTES_MIN || place.offset != offset ||
+	    segment_read_at(s, fd, bytes, sizeof(bytes), place.position, false) != sizeof(bytes) ||
+	    batch_head_read(slice_make(bytes, sizeof(bytes)), &head) || head.base_offset != offset)
+		return false;
+	return head.bytes > bytes_max && head.bytes <= atomic_load(&s->bytes) - place.position;
+}
+
 /*
  * Damage was met where an index pointed: perhaps it is the index. One made from
  * the log itself decides.
@@ -298,7 +316,10 @@ int segment_read(struct segment *s, int64_t offset, size_t bytes_max, uint32_t h
 	fd = segment_pin(s, wait);
 	if (fd < 0)
 		return fd == -EAGAIN ? fd : read_nothing(s, offset, out);
-	rc = read_from(s, fd, place, offset, bytes_max, how, out);
+	if ((how & SEGMENT_FIT) && is_larger(s, fd, place, offset, bytes_max))
+		rc = 2;
+	else
+		rc = read_from(s, fd, place, offset, bytes_max, how, out);
 	if (rc == 0 && out->gap_from != out->gap_to && !out->lost && place.position > 0)
 		rc = read_again(s, fd, place, offset, bytes_max, out);
 	segment_unpin(s);

@@ -323,18 +323,65 @@ static void copy_path(const struct verify *v, char which, char *path)
 	(void)snprintf(path, VERIFY_PATH_BYTES, "%s/CHECKPOINT.%c", v->options->dir, which);
 }
 
+/*
+ * Both are written before anything else is mended: torn meanwhile, a copy has right bytes where it had wrong
+ * ones, and the next repair makes the same of them. Were lengths in it changed first, it would not.
+ */
+static int write_merged(struct verify *v)
+{
+	char path[VERIFY_PATH_BYTES];
+	struct sys_stat st;
+	int rc = 0;
+
+	for (char each = 'a'; each <= 'b' && rc == 0; each++) {
+		copy_path(v, each, path);
+		rc = v->sys->ops->stat(v->sys->self, path, &st);
+		rc = rc ? verify_failed(v, "look at", path, rc) :
+			  verify_set_aside(v, path, false, 0, st.bytes, 0, 0,
+					   "not whole, nor is the other one");
+	}
+	for (char each = 'a'; each <= 'b' && rc == 0; each++) {
+		copy_path(v, each, path);
+		rc = checkpoint_write_copy(v->sys, v->options->dir, each, buf_slice(&v->checkpoint));
+		if (rc)
+			rc = verify_failed(v, "write", path, rc);
+	}
+	v->out->mended += rc == 0;
+	return rc;
+}
+
+/* Neither copy is whole. */
+static int put_together(struct verify *v)
+{
+	char path[VERIFY_PATH_BYTES];
+	int rc;
+
+	v->fault->err = 0;
+	buf_fini(&v->checkpoint);
+	rc = checkpoint_read_merged(v->sys, v->options->dir, &v->checkpoint, v->fault);
+	if (rc < 0)
+		return rc;
+	v->has_checkpoint = v->checkpoint_merged = rc == 0;
+	v->checkpoint_unknown = rc == 1;
+	v->copies.broken = 0;
+	copy_path(v, 'a', path);
+	if (rc == 0)
+		verify_tell(
+			v, path, 0, false, 0, 0, "both are written again from what is right of each",
+			"neither this copy of the checkpoint nor .b is whole; they are damaged in different places");
+	else
+		verify_tell(v, path, 0, false, 0, 0, NULL,
+			    "neither this copy of the checkpoint nor .b is whole");
+	return 0;
+}
+
 static int look_at_copies(struct verify *v, int found)
 {
 	char path[VERIFY_PATH_BYTES];
 	struct sys_stat st;
 
-	if (found == ERR_CORRUPT) {
-		v->checkpoint_unknown = true;
-		copy_path(v, 'a', path);
-		verify_tell(v, path, 0, false, 0, 0, NULL,
-			    "neither this copy of the checkpoint nor .b is whole");
-		return 0;
-	}
+	if (found == ERR_CORRUPT)
+		return put_together(v);
 	if (found < 0)
 		return found;
 	if (v->copies.broken) {
@@ -364,8 +411,11 @@ static int check_partitions(struct verify *v)
 	v->fault->err = 0;
 	if (rc < 0 || !v->has_checkpoint)
 		return rc;
-	(void)checkpoint_walk(buf_slice(&v->checkpoint), &number, &v->sequence, &sum);
-	rc = checkpoint_walk(buf_slice(&v->checkpoint), &number, &v->sequence, &sink);
+	rc = checkpoint_walk(buf_slice(&v->checkpoint), &number, &v->sequence, &sum);
+	if (rc == 0 && v->checkpoint_merged && v->options->repair)
+		rc = write_merged(v);
+	if (rc == 0)
+		rc = checkpoint_walk(buf_slice(&v->checkpoint), &number, &v->sequence, &sink);
 	if (rc && !v->fault->err) {
 		copy_path(v, 'a', path);
 		verify_tell(v, path, 0, false, 0, 0, NULL, "the checkpoint cannot be read");

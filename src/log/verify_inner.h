@@ -51,6 +51,7 @@ struct verify {
 	struct checkpoint_found copies;
 	bool has_checkpoint, checkpoint_changed;
 	bool checkpoint_unknown; /* both copies are broken */
+	bool checkpoint_merged;  /* they are, but together they made one */
 	uint64_t sequence;
 	struct format format;
 

@@ -245,6 +245,37 @@ static void hurt_checkpoint(struct world *w)
 	flip(w, DIR "/CHECKPOINT.a", 60);
 }
 
+/* Of 2 it makes 3. */
+static void hurt_version(struct world *w)
+{
+	assert_int_equal(sim_flip(w->sim, DIR "/CHECKPOINT.a", 7 * 8), 0);
+}
+
+static void hurt_both_copies(struct world *w)
+{
+	flip(w, DIR "/CHECKPOINT.a", 60);
+	flip(w, DIR "/CHECKPOINT.b", 13);
+	flip(w, DIR "/CHECKPOINT.b", 130);
+}
+
+static void hurt_one_copy_and_cut_the_other(struct world *w)
+{
+	const struct sys *sys = sim_sys(w->sim);
+	int fd = sys->ops->open(sys->self, DIR "/CHECKPOINT.b", 0);
+
+	assert_true(fd >= 0);
+	assert_int_equal(sys->ops->truncate(sys->self, fd, 300), 0);
+	assert_int_equal(sys->ops->fsync(sys->self, fd), 0); /* or a power loss mends it */
+	sys->ops->close(sys->self, fd);
+	flip(w, DIR "/CHECKPOINT.a", 60);
+}
+
+static void hurt_both_copies_and_a_segment(struct world *w)
+{
+	hurt_both_copies(w);
+	hurt_sealed(w);
+}
+
 struct group {
 	struct world *w;
 	uint64_t sequence, at;
@@ -304,6 +335,10 @@ static const struct damage {
 	{"a segment that is gone", remove_sealed, false, -1},
 	{"the segment that is appended to", hurt_active, false, 1},
 	{"a copy of the checkpoint", hurt_checkpoint, false, 0},
+	{"the version of a copy of the checkpoint", hurt_version, false, 0},
+	{"both copies of the checkpoint, in different places", hurt_both_copies, false, 0},
+	{"a copy of the checkpoint, and the other one cut", hurt_one_copy_and_cut_the_other, false, 0},
+	{"both copies of the checkpoint and a segment", hurt_both_copies_and_a_segment, false, 1},
 	{"a group of the journal", hurt_journal, false, 2},
 	{"a group of the journal that segments have", hurt_journal, true, 0},
 	{"a group of the journal and a segment", hurt_journal_and_segment, false, 3},
@@ -385,6 +420,25 @@ static void a_repair_that_fails_at_any_call_and_loses_power_is_simply_run_again(
 	assert_true(tried > 100);
 }
 
+/* What is damaged in both copies is not guessed, and nothing is touched. */
+static void copies_that_are_damaged_in_the_same_place_stay_as_they_are(void **state)
+{
+	struct world w;
+
+	(void)state;
+	make(&w, 77);
+	fill(&w, false);
+	flip(&w, DIR "/CHECKPOINT.a", 60);
+	flip(&w, DIR "/CHECKPOINT.b", 60);
+	for (int round = 0; round < 2; round++) {
+		assert_int_equal(walk(&w, DIR, round == 1), 0);
+		assert_true(w.result.faults > 0);
+		assert_int_equal(w.result.mended, 0);
+		assert_int_equal(open_log(&w, DIR), ERR_CORRUPT);
+	}
+	sim_free(w.sim);
+}
+
 /* ---- backups ---- */
 
 static void a_backup_at_rest_holds_what_the_journal_has_and_is_restored(void **state)
@@ -453,6 +507,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_was_damaged_is_found_and_mended),
 		cmocka_unit_test(a_repair_that_fails_at_any_call_and_loses_power_is_simply_run_again),
+		cmocka_unit_test(copies_that_are_damaged_in_the_same_place_stay_as_they_are),
 		cmocka_unit_test(a_backup_at_rest_holds_what_the_journal_has_and_is_restored),
 		cmocka_unit_test(a_backup_or_restore_that_ends_early_is_not_taken_for_one),
 	};

@@ -2,6 +2,7 @@
 #ifndef WEIR_NET_FETCHER_H
 #define WEIR_NET_FETCHER_H
 
+#include "base/buf.h"
 #include "net/guard.h"
 #include "net/net.h"
 
@@ -93,6 +94,7 @@ struct fetcher_options {
 	struct fetcher_limits limits;
 	enum fetcher_follow follow;
 	uint32_t redirects_max; /* 0: 5 */
+	bool bodies;            /* on_head and on_body come for every status, not only for 2xx */
 	bool packed;            /* asks for gzip and zstd, and unpacks */
 	guard_fn *guard; /* each address of each hop is shown to it, of reused connections too; NULL: all are good */
 	void *guard_ctx;
@@ -129,6 +131,13 @@ struct fetcher_figures {
 	uint64_t sockets; /* opened so far: the rest were reused */
 };
 void fetcher_figures(struct loop *loop, struct fetcher_figures *out);
+
+/*
+ * Appends what a reference (a URL, or a part of one) means seen from `base`, with a NUL behind it that is not
+ * counted; *same_origin: scheme, host and port are base's. ERR_BAD_PARAMETER where that is no http or
+ * https URL, or has credentials; ERR_NOMEM. Any thread.
+ */
+int fetcher_resolve(const char *base, struct slice reference, struct buf *out, bool *same_origin);
 
 /* "libcurl/7.88.1 OpenSSL/3.0.17". Lives for ever. Any thread. */
 const char *fetcher_version(void);

@@ -134,7 +134,7 @@ static int begin_body(struct fetcher_call *c)
 	int rc = 0;
 
 	c->begun = true;
-	c->discard = status < 200 || status >= 300;
+	c->discard = (status < 200 || status >= 300) && (!c->bodies || is_redirect(status));
 	if (c->discard)
 		return 0;
 	(void)curl_easy_getinfo(c->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
@@ -351,6 +351,34 @@ static void origin_of(const char *url, char out[512])
 	curl_free(port);
 	curl_free(user);
 	curl_url_cleanup(u);
+}
+
+int fetcher_resolve(const char *base, struct slice reference, struct buf *out, bool *same_origin)
+{
+	char *text = mem_strndup((const char *)reference.ptr, reference.len), *url = NULL, here[512],
+	     there[512] = "";
+	CURLU *u = curl_url();
+	int rc = text && u ? 0 : ERR_NOMEM;
+
+	if (rc == 0 && (reference.len > URL_BYTES_MAX || strlen(text) != reference.len))
+		rc = ERR_BAD_PARAMETER;
+	if (rc == 0 && (curl_url_set(u, CURLUPART_URL, base, 0) != CURLUE_OK ||
+			curl_url_set(u, CURLUPART_URL, text, 0) != CURLUE_OK ||
+			curl_url_get(u, CURLUPART_URL, &url, 0) != CURLUE_OK))
+		rc = ERR_BAD_PARAMETER;
+	if (rc == 0) {
+		origin_of(base, here);
+		origin_of(url, there);
+		rc = there[0] ? buf_append(out, url, strlen(url) + 1) : ERR_BAD_PARAMETER;
+	}
+	if (rc == 0) {
+		out->len--;
+		*same_origin = strcmp(here, there) == 0;
+	}
+	curl_free(url);
+	curl_url_cleanup(u);
+	mem_free(text);
+	return rc;
 }
 
 static bool append_line(struct curl_slist **list, const char *line)
@@ -666,6 +694,7 @@ int call_new(struct fetcher *f, const struct fetcher_options *o, struct fetcher_
 		return fault_set(fault, ERR_NOMEM, "there is no memory for the request");
 	c->fetcher = f;
 	c->handler = o->handler;
+	c->bodies = o->bodies;
 	c->ctx = o->ctx;
 	c->guard = o->guard;
 	c->guard_ctx = o->guard_ctx;

@@ -71,6 +71,7 @@ struct fetcher_call {
 	bool resume;  /* asked for */
 	bool begun;   /* the first byte of the body has come, or the head was told */
 	bool discard;
+	bool bodies;
 	bool pending; /* the unpacker has more to give */
 	bool drop_secrets;
 	bool denied; /* the guard refused an address */

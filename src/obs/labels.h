@@ -26,6 +26,7 @@
 	V(label, TOPIC, "topic")                 \
 	V(label, TRIM, "trim")                   \
 	V(label, GROUPS, "groups")               \
+	V(label, SOURCES, "sources")             \
 	V(label, DEAD, "dead")                   \
 	V(label, BACKUP, "backup")               \
 	V(label, HEALTHZ, "healthz")             \
@@ -53,7 +54,8 @@
 #define METRIC_VALUES_ENTRY(V, label) \
 	V(label, HTTP, "http")        \
 	V(label, WS, "ws")            \
-	V(label, KAFKA, "kafka")
+	V(label, KAFKA, "kafka")      \
+	V(label, SOURCE, "source")
 
 #define METRIC_VALUES_WAY(V, label)    \
 	V(label, POLL, "poll")         \

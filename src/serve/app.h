@@ -51,6 +51,8 @@ struct app_loop {
 	struct ws_loop *ws;
 };
 
+struct sources;
+
 struct app_limits {
 	uint32_t poll_records_default;  /* 0: 100 */
 	uint32_t poll_records_max;      /* 0: 10 000 */
@@ -73,6 +75,7 @@ struct app {
 	struct groups *groups; /* likewise */
 	struct loop *home;
 	struct ingest *ingest;
+	struct sources *sources;
 	struct metrics *metrics;
 	struct health *health;
 	struct budget *budget;  /* what grows with what clients do; NULL: not bounded */

@@ -64,7 +64,7 @@ int group_clock_new(struct app *app, struct loop *home, struct group_clock **out
 	c->guest = (struct app_guest){.leave = on_leave, .ctx = c};
 	loop_timer_init(&c->timer, on_timer, c);
 	groups_watch(app->groups, on_sooner, c);
-	groups_start(app->groups, app_loop(app, home)->port, sys_monotonic_ns(app->sys));
+	groups_start(app->groups, app_loop(app, home)->port, loop_share(home), sys_monotonic_ns(app->sys));
 	c->msg.run = on_begun;
 	loop_post(home, &c->msg);
 	*out = c;

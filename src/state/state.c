@@ -72,6 +72,11 @@ int state_new(struct log *l, struct state **out)
 	return 0;
 }
 
+struct partition *state_partition(const struct state *s)
+{
+	return s->partition;
+}
+
 void state_set_slack(struct state *s, uint32_t records)
 {
 	s->slack = records;

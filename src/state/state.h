@@ -23,6 +23,7 @@ enum state_table_id {
 	STATE_GROUPS = 4,
 	STATE_TRANSACTIONS = 5,
 	STATE_PRODUCER_IDS = 6,
+	STATE_SOURCES = 7,
 	STATE_DEAD = 8,
 	/* Never given twice: a number stands in every row on disk. */
 };
@@ -84,6 +85,12 @@ int state_put(struct state *s, const struct state_row *rows, uint32_t count, con
  */
 int state_put_with(struct state *s, const struct state_row *rows, uint32_t count,
 		   const struct log_record *records, uint32_t record_count, const struct state_done *done);
+
+/*
+ * For who makes a commit of his own of rows and more: where rows go, as records whose key is the
+ * table's number (a byte) and the row's key. What he changes in memory is his matter, as with state_put.
+ */
+struct partition *state_partition(const struct state *s);
 
 /*
  * Under log_enter, when all tables in memory hold what has entered: begins to write all live rows again where the internal

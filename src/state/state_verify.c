@@ -9,6 +9,7 @@
 #include "state/dead_marks.h"
 #include "state/group_row.h"
 #include "state/offsets.h"
+#include "state/source_rows.h"
 #include "state/topics.h"
 
 #define KEY_LIFE_MS (7 * 86400000ll)
@@ -141,6 +142,9 @@ static const char *on_row(void *ctx, struct slice key, struct slice value)
 				      &(struct group_member_row){0}) < 0 ?
 			       "a consumer group cannot be read" :
 			       NULL;
+	case STATE_SOURCES:
+		return source_row_check(slice_from(key, 1), value) ? "a row of a source cannot be read" :
+								     NULL;
 	case STATE_DEAD:
 		return dead_marks_row_check(slice_from(key, 1), value) ?
 			       "marks of dead letters cannot be read" :

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 
-from harness import BIN, ROOT, SLOW, Weir, check, test
+from harness import BIN, ROOT, SLOW, Skip, Weir, check, test, weir
 
 # Blocks run like this; a line that goes on until Ctrl-C is given a second.
 PRELUDE = """set -eo pipefail
@@ -61,3 +61,11 @@ def _():
     with Weir() as w:
         for page in ("start", "produce", "consume", "dead-letters", "topics"):
             type_in(w, "docs/guide/%s.md" % page)
+
+
+@test("what the page about HTTP sources tells to type works", own=True, timeout=120)
+def _():
+    if "libcurl" not in weir("version")[1]:
+        raise Skip("this weir was built without libcurl")
+    with Weir() as w:
+        type_in(w, "docs/guide/sources-http.md")

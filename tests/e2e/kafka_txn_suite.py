@@ -102,12 +102,15 @@ def _():
         with Kafka(w) as k:
             p, idle = Producer(k, "works"), Producer(k, "idle", timeout_ms=1234)
             p.add(b=[2, 0], a=[0])
+            eq([p.add_group("g"), p.add_group("mygroup"), p.add_group("g")], [0, 0, 0])
         w.restart(hard=True)
         with Kafka(w) as k:
             got = k.call("DescribeTransactions", 0, transactional_ids=["works", "idle", "nobody", ""])["transaction_states"]
             works = got[0]
             eq((works["transaction_state"], works["producer_id"], works["producer_epoch"]), ("Ongoing", p.pid, 0))
-            eq({t["topic"]: t["partitions"] for t in works["topics"]}, {"b": [0, 2], "a": [0]})
+            # Kafka keeps offsets in a topic: abs("g".hashCode()) % 50 is 3, that of "mygroup" 39.
+            eq({t["topic"]: t["partitions"] for t in works["topics"]},
+               {"b": [0, 2], "a": [0], "__consumer_offsets": [3, 39]})
             check(abs(works["transaction_start_time_ms"] / 1000 - time.time()) < 60, "the start: %r" % works)
             eq((got[1]["transaction_state"], got[1]["transaction_timeout_ms"], got[1]["topics"]), ("Empty", 1234, []))
             eq([g["error_code"] for g in got], [0, 0, NOT_FOUND, INVALID_REQUEST])

@@ -486,7 +486,7 @@ def records(data):
 class Producer:
     """A transactional producer by hand, one connection, each API in the version asked for."""
 
-    def __init__(self, k, tid, version=None, timeout_ms=60000):
+    def __init__(self, k, tid, version=None, timeout_ms=900000):
         self.k, self.tid, self.version, self.sequence = k, tid, version, {}
         got = self.init(timeout_ms)
         eq(got["error_code"], 0, "InitProducerId")
@@ -495,7 +495,7 @@ class Producer:
     def at(self, api):
         return min(self.version if self.version is not None else 99, APIS[api]["to"])
 
-    def init(self, timeout_ms=60000, pid=-1, epoch=-1):
+    def init(self, timeout_ms=900000, pid=-1, epoch=-1):
         return self.k.call("InitProducerId", self.at("InitProducerId"), transactional_id=self.tid,
                            transaction_timeout_ms=timeout_ms, producer_id=pid, producer_epoch=epoch)
 

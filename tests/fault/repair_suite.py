@@ -189,6 +189,21 @@ def _():
     sweep(lambda g: ["CHECKPOINT.a", "CHECKPOINT.b"], 3)
 
 
+@test("both copies of the checkpoint broken, in different places: one is made of both", own=True, timeout=LONG)
+def _():
+    golden = Golden()
+    try:
+        size = os.path.getsize(os.path.join(golden.kept, "CHECKPOINT.a"))
+
+        def other(damage):
+            return lambda full: (flip(60, 3)(full), damage(full[:-1] + "b"))
+        for what, damage in (("a bit each", flip(size - 30, 5)), ("a bit and an end cut off", cut(size - 40)),
+                             ("the checksum and a bit", flip(9, 2))):
+            check(try_repair(golden, "CHECKPOINT.a", what, other(damage)), what + ": not told")
+    finally:
+        golden.w.discard()
+
+
 @test("runs of keys and their secret are made anew from whole pages and from records: what is there is still a duplicate",
       own=True, timeout=LONG)
 def _():

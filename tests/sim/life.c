@@ -54,7 +54,7 @@ static void on_say(void *ctx, int level, const char *event, const char *text)
 	w->compactions += strcmp(event, "compacted") == 0;
 	w->recompressions += strcmp(event, "recompressed") == 0;
 	rot_hear(ctx, event);
-	if (strcmp(event, "producers_broken") == 0)
+	if (strcmp(event, "producers_broken") == 0 && !w->producers_hit)
 		model_fail("a file of producers is broken, though nothing has turned a bit of it");
 }
 
@@ -115,6 +115,8 @@ static int open_core(struct world *w, struct fault *fault)
 		rc = topics_new(w->log, w->state, &defaults, w->profile.auto_create, &w->topics);
 	if (rc == 0)
 		rc = state_register(w->state, &rows);
+	if (rc == 0 && members_are_on(w))
+		rc = members_open(w);
 	if (rc == 0)
 		state_set_slack(w->state, w->profile.slack);
 	if (rc == 0 && w->profile.slack < 1000)
@@ -140,6 +142,8 @@ static void open_doors(struct world *w)
 	queue.port = hub.port = w->port;
 	CHECK(ingest_queue_new(&queue, &w->queue) == 0);
 	CHECK(hub_new(&hub, &w->hub) == 0);
+	if (members_are_on(w))
+		members_start(w);
 }
 
 /* With faults about a start may be refused, and is tried again without them. */
@@ -306,6 +310,8 @@ static void check_everything(struct world *w)
 	model_scan_end(&w->model, w->rows);
 	if (producers_are_on(w))
 		producers_check(w);
+	if (members_are_on(w))
+		members_check(w);
 	rot_settle(w, w->model.unlearnt_lost > 0);
 	world_say(w, "everything was read and is as it should be");
 }
@@ -386,7 +392,7 @@ static void come_to_rest(struct world *w)
 		if (!clients_waiting(w))
 			break;
 	}
-	if (clients_waiting(w))
+	if (clients_waiting(w) || members_waiting(w))
 		model_fail("somebody waits for an answer and nothing is under way");
 	run_port(w);
 	consumers_check_awake(w);
@@ -438,6 +444,8 @@ static void live_a_little(struct world *w)
 
 	if (producers_are_on(w) && chance(w, 3))
 		producers_turn(w);
+	if (members_are_on(w) && chance(w, 3))
+		members_turn(w);
 	if (n < p->sends)
 		client_send(w);
 	else if ((n -= p->sends) < p->commits)
@@ -478,6 +486,8 @@ static void stop(struct world *w)
 	world_say(w, "a clean stop");
 	allocs_set(w, false);
 	sim_set_space(w->sim, 1u << 30);
+	if (members_are_on(w))
+		members_stop(w);
 	come_to_rest(w);
 	consumers_close(w);
 	if (log_stop(w->log, &fault) && !w->faults_on)
@@ -486,6 +496,8 @@ static void stop(struct world *w)
 	ingest_queue_free(w->queue);
 	ingest_free(w->ingest);
 	log_port_free(w->port);
+	if (members_are_on(w))
+		members_close(w);
 	topics_free(w->topics);
 	state_free(w->state);
 	log_close(w->log);

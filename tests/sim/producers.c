@@ -274,6 +274,34 @@ void producers_reset(struct world *w)
 {
 	memset(w->writers, 0, sizeof(w->writers));
 	memset(w->writings, 0, sizeof(w->writings));
+	w->producers_hit = false;
+}
+
+static int strike_file(void *ctx, const char *name)
+{
+	struct world *w = ctx;
+	const struct sys *sys = sim_sys(w->sim);
+	struct sys_stat st;
+	char path[100];
+
+	if (strncmp(name, "PRODUCERS.", 10))
+		return 0;
+	(void)snprintf(path, sizeof(path), "data/%.60s", name);
+	if (sys->ops->stat(sys->self, path, &st) || st.bytes == 0)
+		return 0;
+	CHECK(sim_flip(w->sim, path, rand_below(&w->rand, st.bytes * 8)) == 0);
+	w->producers_hit = true;
+	w->producer_flips++;
+	return 0;
+}
+
+/* Of no seed in `seeds`: all that is known stands in segments too, behind the checkpoint in the journal. */
+void producers_strike(struct world *w)
+{
+	const struct sys *sys = sim_sys(w->sim);
+
+	if (producers_are_on(w) && w->seed % 15 == 7 && chance(w, 2))
+		(void)sys->ops->list(sys->self, "data", strike_file, w);
 }
 
 int producers_open(struct world *w)

@@ -144,6 +144,7 @@ static void live(struct world *w)
 	w->failed_allocs += machine_failed_allocs() - w->life_failed_allocs;
 	clients_forget(w);
 	producers_forget(w);
+	members_forget(w);
 	consumers_forget(w);
 }
 
@@ -216,6 +217,7 @@ static void run_life(struct world *w)
 	sim_set_space(w->sim, 1u << 30);
 	model_power_cut(&w->model);
 	check_journal_files(w);
+	producers_strike(w);
 	if (w->profile.rot && w->first_boot_done && chance(w, w->profile.rot)) {
 		w->crash_in = 0;
 		faults_set(w, false);
@@ -239,6 +241,7 @@ void world_run(struct world *w, uint64_t seed)
 	model_reset(&w->model);
 	memset(w->consumers, 0, sizeof(w->consumers));
 	producers_reset(w);
+	members_reset(w);
 	w->first_boot_done = false;
 	w->rot.pending = w->rot.cut_off = false;
 	w->rot.file_count = 0;

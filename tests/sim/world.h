@@ -4,6 +4,7 @@
 
 #include "base/arena.h"
 #include "base/buf.h"
+#include "deliver/group.h"
 #include "deliver/reader.h"
 #include "machine.h"
 #include "model.h"
@@ -102,6 +103,38 @@ struct writing { /* under way */
 	uint8_t bytes[400];
 };
 
+/* Of members.c. */
+#define MEMBERS 3u
+#define MEMBERS_KNOWN 8u /* to the leader: members that left may still be there after a crash */
+#define MEMBER_TEXT 96u
+#define COMMITTING_MAX 8u
+
+enum group_kind { GROUP_OF_MEMBERS, GROUP_ALONE, GROUP_KINDS };
+
+struct member {
+	struct group_wait wait; /* first */
+	struct world *w;
+	enum { MEMBER_OUT, MEMBER_JOINING, MEMBER_JOINED, MEMBER_SYNCING, MEMBER_IN } at;
+	char id[64];
+	size_t id_len;
+	int32_t joined; /* generation; and the one whose assignment it was told, 0: none */
+	int32_t told;
+	char fellows[MEMBERS_KNOWN][MEMBER_TEXT]; /* of the leader: ids */
+	size_t fellow_len[MEMBERS_KNOWN];
+	uint32_t fellow_count;
+};
+
+struct committed { /* offsets of a group: the highest that has entered, that was answered */
+	int64_t entered, answered;
+};
+
+struct committing { /* under way */
+	bool used;
+	struct world *w;
+	enum group_kind kind;
+	int64_t number;
+};
+
 struct profile { /* what a seed likes, chosen once */
 	uint32_t sends, commits, moves, maintains, consumers, changes, clock, space, yields;
 	uint64_t journal_file_bytes, segment_bytes, tail_bytes;
@@ -133,10 +166,14 @@ struct world {
 	struct change changes[8];
 	struct writer writers[WRITERS];
 	struct writing writings[WRITINGS_MAX];
+	bool producers_hit; /* a bit of a file of producers was turned, and no other has been written since */
+	struct member members[MEMBERS];
+	struct committed committed[GROUP_KINDS];
+	struct committing committing[COMMITTING_MAX];
 	struct job jobs[JOBS_MAX];
 	uint32_t job_count;
 	uint64_t operations, lives, crashes, clean_stops, fatals, refused_starts, failed_allocs, tidied,
-		compactions, recompressions;
+		compactions, recompressions, assignments, offsets_found, producer_flips;
 	uint64_t life_failed_allocs, failures_before; /* when this life began */
 	uint64_t crash_in; /* calls of the disk, of the kinds in crash_calls; 0: none */
 	uint32_t crash_calls;
@@ -151,6 +188,9 @@ struct world {
 	struct ingest_queue *queue;
 	struct hub *hub;
 	struct partition *written_to; /* by producers */
+	struct offsets *offsets;
+	struct groups *groups;
+	int64_t group_ns;
 	uint32_t rows[MODEL_ROWS];
 	int64_t state_start;
 };
@@ -195,6 +235,21 @@ void producers_turn(struct world *w);
 void producers_check(struct world *w);
 void producers_forget(struct world *w);
 void producers_reset(struct world *w);
+/* Between two lives, in some of those seeds: turns a bit in a file of producers. It must cost nothing. */
+void producers_strike(struct world *w);
+
+/* members.c */
+/* In one seed of six. */
+bool members_are_on(const struct world *w);
+int members_open(struct world *w); /* before the state is loaded */
+void members_start(struct world *w);
+void members_turn(struct world *w);
+bool members_waiting(const struct world *w);
+void members_check(struct world *w);
+void members_stop(struct world *w);
+void members_close(struct world *w);
+void members_forget(struct world *w);
+void members_reset(struct world *w);
 
 /* consumers.c */
 void consumer_turn(struct world *w);

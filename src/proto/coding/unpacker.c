@@ -151,6 +151,15 @@ static int gzip_step(struct unpacker *u, struct slice in, uint8_t *to, size_t ro
 	return 0;
 }
 
+/*
+ * The first byte of a frame's magic number, or of a skippable frame's. The library also reads what
+ * zstd wrote before its format was settled (0x1e to 0x27), and that depends on how it is cut.
+ */
+static bool begins_zstd(uint8_t byte)
+{
+	return byte == 0x28 || (byte & 0xf0) == 0x50;
+}
+
 static int zstd_step(struct unpacker *u, struct slice in, uint8_t *to, size_t room, size_t *took,
 		     size_t *gave, struct fault *fault)
 {
@@ -162,6 +171,10 @@ static int zstd_step(struct unpacker *u, struct slice in, uint8_t *to, size_t ro
 	*gave = 0;
 	if (!u->inside && in.len == 0)
 		return 0;
+	if (!u->inside && !begins_zstd(in.ptr[0]))
+		return fault_set(fault, ERR_BAD_ENCODING,
+				 "What should be zstd is broken at byte %llu: no frame begins there",
+				 (unsigned long long)u->packed + 1);
 	left = ZSTD_decompressStream(u->zstd, &sink, &source);
 	*took = source.pos;
 	*gave = sink.pos;

@@ -23,6 +23,13 @@ extern const struct route route_group_delete;
 extern const struct route route_group_offsets_get; /* GET /v1/groups/{group}/offsets */
 extern const struct route route_group_offsets_put;
 
+extern const struct route route_sources;      /* GET /v1/sources */
+extern const struct route route_source_get;   /* GET /v1/sources/{source} */
+extern const struct route route_source_pause; /* POST /v1/sources/{source}/pause, … */
+extern const struct route route_source_resume;
+extern const struct route route_source_reset;
+extern const struct route route_source_run;
+extern const struct route route_source_test;
 extern const struct route route_dead_topics; /* GET /v1/dead */
 extern const struct route route_dead_list;   /* GET /v1/topics/{topic}/dead */
 extern const struct route route_dead_get;    /* GET /v1/topics/{topic}/dead/{id} */

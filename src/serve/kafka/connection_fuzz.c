@@ -434,6 +434,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	unsigned flags = (size ? data[0] : 0) | (only ? FRAMED : 0);
 	struct slice in = size ? slice_make(data + 1, size - 1) : slice_str("");
 	struct txns_stats txns;
+	struct groups_stats groups;
 	int64_t held;
 
 	if (!sim) {
@@ -472,8 +473,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	pass(&w.app, conns, HOUR_NS);
 	CHECK(ingest_in_flight(w.loop.queue) == 0);
-	txns_stats(w.app.txns, &txns); /* transactional ids are known longer than their connections */
-	CHECK(the_loop.share.used == held + (int64_t)txns.bytes);
+	/* Transactional ids and groups are known longer than their connections. */
+	txns_stats(w.app.txns, &txns);
+	groups_stats(w.app.groups, &groups);
+	CHECK(the_loop.share.used == held + (int64_t)(txns.bytes + groups.held));
 	take_down(&w);
 	arena_fini(&plausible.arena);
 	return 0;

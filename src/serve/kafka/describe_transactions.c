@@ -1,7 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* DescribeTransactions: transactions by their ids, with the partitions that they cover. */
+/*
+ * DescribeTransactions: transactions by their ids, with the partitions that they cover. In Kafka the offsets of a group are
+ * records of __consumer_offsets, so that a transaction with offsets covers the group's partition of it. Here there is no
+ * such topic; it is named all the same, since otherwise a transaction of offsets alone would seem to hold nothing.
+ */
 #include "proto/kafka/kafka_error.h"
 #include "serve/kafka/call.h"
+
+#define OFFSETS_PARTITIONS 50 /* offsets.topic.num.partitions */
 
 static uint32_t run_of_topic(const struct txn_view *view, uint32_t from)
 {
@@ -13,12 +19,44 @@ static uint32_t run_of_topic(const struct txn_view *view, uint32_t from)
 	return end;
 }
 
+/* GroupMetadataManager.partitionFor: Java's String.hashCode, without its sign. The same for ASCII, which ids are. */
+static uint32_t offsets_partition(struct slice group)
+{
+	uint32_t hash = 0;
+
+	for (size_t i = 0; i < group.len; i++)
+		hash = hash * 31 + group.ptr[i];
+	if (hash >> 31)
+		hash = 0 - hash;
+	return (hash & INT32_MAX) % OFFSETS_PARTITIONS;
+}
+
+/* The partitions of __consumer_offsets where Kafka would keep the groups. False: no memory. */
+static bool show_groups(struct kafka_call *call, struct txn_view *view,
+			struct kafka_describe_transactions_response_topic *out)
+{
+	int32_t *numbers = kafka_call_new(call, OFFSETS_PARTITIONS * sizeof(*numbers));
+	struct slice group;
+	uint64_t there = 0;
+
+	if (!numbers)
+		return false;
+	while (txn_view_group(view, &group))
+		there |= 1ull << offsets_partition(group);
+	out->topic = SLICE_LIT("__consumer_offsets");
+	out->partitions = numbers;
+	for (int32_t i = 0; i < OFFSETS_PARTITIONS; i++)
+		if (there >> i & 1)
+			numbers[out->partitions_count++] = i;
+	return true;
+}
+
 /* They stand by topic. Those of a topic that was deleted are not shown. False: no memory. */
-static bool show_partitions(struct kafka_call *call, const struct txn_view *view,
+static bool show_partitions(struct kafka_call *call, struct txn_view *view,
 			    struct kafka_describe_transactions_response_state *out)
 {
 	struct kafka_describe_transactions_response_topic *topics;
-	uint32_t count = 0, end;
+	uint32_t count = view->groups ? 1 : 0, end;
 
 	for (uint32_t i = 0; i < view->partition_count; i = run_of_topic(view, i))
 		count++;
@@ -41,6 +79,8 @@ static bool show_partitions(struct kafka_call *call, const struct txn_view *view
 		topics[count].partitions = numbers;
 		topics[count++].partitions_count = end - i;
 	}
+	if (view->groups && !show_groups(call, view, &topics[count++]))
+		return false;
 	out->topics = topics;
 	out->topics_count = count;
 	return true;

@@ -1,0 +1,570 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "connect/files/files.h"
+
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <utime.h>
+#include <zlib.h>
+#include <zstd.h>
+
+#include "base/rand.h"
+#include "connect/source_test.h"
+#include "sys/test_dir.h"
+
+struct world {
+	char dir[TEST_DIR_BYTES];
+	char path[TEST_DIR_BYTES + 64];
+	char yaml[1024];
+	struct source_test t;
+};
+
+static const char *path_in(struct world *w, const char *name)
+{
+	(void)snprintf(w->path, sizeof(w->path), "%s/%s", w->dir, name);
+	return w->path;
+}
+
+static void write_bytes(struct world *w, const char *name, const char *mode, const void *bytes, size_t n)
+{
+	FILE *f = fopen(path_in(w, name), mode);
+
+	assert_non_null(f);
+	assert_int_equal(fwrite(bytes, 1, n, f), n);
+	fclose(f);
+	struct utimbuf old = {1000000000, 1000000000};
+	assert_int_equal(utime(w->path, &old), 0); /* nobody writes it */
+}
+
+static void write_file(struct world *w, const char *name, const char *text)
+{
+	write_bytes(w, name, "w", text, strlen(text));
+}
+
+static void append_file(struct world *w, const char *name, const char *text)
+{
+	write_bytes(w, name, "a", text, strlen(text));
+}
+
+static void rename_file(struct world *w, const char *from, const char *to)
+{
+	char old[sizeof(w->path)];
+
+	memcpy(old, path_in(w, from), sizeof(old));
+	assert_int_equal(rename(old, path_in(w, to)), 0);
+}
+
+static bool is_there(struct world *w, const char *name)
+{
+	return access(path_in(w, name), F_OK) == 0;
+}
+
+/* @ in the settings is the directory. */
+static void open_world(struct world *w, const char *settings)
+{
+	size_t n = 0;
+
+	for (; *settings; settings++)
+		n += (size_t)snprintf(w->yaml + n, sizeof(w->yaml) - n, "%.*s",
+				      *settings == '@' ? (int)strlen(w->dir) : 1,
+				      *settings == '@' ? w->dir : settings);
+	source_test_open(&w->t, &source_files, w->yaml);
+}
+
+static void make_world(struct world *w)
+{
+	memset(w, 0, sizeof(*w));
+	assert_true(test_dir_make(w->dir, "files"));
+}
+
+static void end_world(struct world *w)
+{
+	source_test_close(&w->t);
+	assert_true(test_dir_remove(w->dir));
+}
+
+static void run(struct world *w)
+{
+	if (source_test_run(&w->t) != SOURCE_IDLE)
+		fail_msg("%s", w->t.fault.text);
+}
+
+/* All values so far, joined by |. */
+static void expect(struct world *w, const char *want)
+{
+	char text[4096] = "";
+	size_t n = 0;
+
+	for (uint32_t i = 0; i < w->t.record_count; i++)
+		n += (size_t)snprintf(text + n, sizeof(text) - n, "%s%s", i ? "|" : "",
+				      source_test_value(&w->t, i));
+	assert_string_equal(text, want);
+}
+
+static void expect_dead(struct world *w, uint32_t i, int err, const char *place, const char *text)
+{
+	assert_true(i < w->t.dead_count);
+	const struct source_dead_item *d = &w->t.deads[i];
+	assert_int_equal(d->err, err);
+	if (!strstr((const char *)d->path.ptr, place) || !strstr(d->text, text))
+		fail_msg("dead letter at %s: %s", d->path.ptr, d->text);
+}
+
+static void takes_each_file_once(void **state)
+{
+	struct world w;
+
+	(void)state;
+	make_world(&w);
+	write_file(&w, "a.ndjson", "{\"a\":1}\n\n {\"a\":2} \r\n[3]");
+	write_file(&w, "b.jsonl", "\xef\xbb\xbf\"b\"\n");
+	write_file(&w, "c.ndjson.tmp", "9\n");
+	write_file(&w, ".hidden.ndjson", "9\n");
+	write_file(&w, "empty.ndjson", "");
+	assert_int_equal(mkdir(path_in(&w, "sub.ndjson"), 0777), 0);
+	open_world(&w, "paths: [@]\nquiet: 5s\n");
+	run(&w);
+	expect(&w, "{\"a\":1}|{\"a\":2}|[3]|\"b\"");
+	run(&w);
+	source_test_crash(&w.t);
+	run(&w);
+	/* Its name is nothing to a file; another with the same content is another. */
+	rename_file(&w, "a.ndjson", "z.ndjson");
+	run(&w);
+	assert_int_equal(w.t.record_count, 4);
+	write_file(&w, "copy.jsonl", "\"b\"\n");
+	run(&w);
+	assert_int_equal(w.t.record_count, 5);
+	end_world(&w);
+}
+
+static void leaves_a_file_alone_that_is_being_written(void **state)
+{
+	struct world w;
+
+	(void)state;
+	make_world(&w);
+	write_file(&w, "a.lines", "one\ntwo\n");
+	assert_int_equal(utime(path_in(&w, "a.lines"), NULL), 0); /* now */
+	open_world(&w, "paths: ['@/*.lines']\nquiet: 1h\n");
+	run(&w);
+	assert_int_equal(w.t.record_count, 0);
+	write_file(&w, "a.lines", "one\ntwo\nthree\n");
+	run(&w);
+	expect(&w, "one|two|three");
+	/* Its writer had only paused: what it adds is read, and nothing else. */
+	append_file(&w, "a.lines", "four\n");
+	run(&w);
+	append_file(&w, "a.lines", "five\n");
+	source_test_crash(&w.t);
+	run(&w);
+	run(&w);
+	expect(&w, "one|two|three|four|five");
+	end_world(&w);
+}
+
+static void a_bad_line_is_a_dead_letter(void **state)
+{
+	struct world w;
+
+	(void)state;
+	make_world(&w);
+	write_file(&w, "a.ndjson", "1\n{\"a\":\n\n\"\xff\"\n2\n");
+	open_world(&w, "paths: [@]\n");
+	run(&w);
+	expect(&w, "1|2");
+	assert_int_equal(w.t.dead_count, 2);
+	expect_dead(&w, 0, ERR_BAD_JSON, "/a.ndjson:2", "at byte");
+	expect_dead(&w, 1, ERR_BAD_JSON, "/a.ndjson:4", "UTF-8");
+	assert_string_equal((const char *)w.t.deads[0].bytes.ptr, "{\"a\":");
+	end_world(&w);
+}
+
+static void reads_rows_with_types(void **state)
+{
+	struct world w;
+
+	(void)state;
+	make_world(&w);
+	write_file(
+		&w, "a.csv",
+		"\xef\xbb\xbfid,name,price,ok,\r\n1,\"Ann \"\"A\"\", Lee\",1.5e3,true,x\r\n007,+1,-0,,\"5\"\r\n");
+	open_world(&w, "paths: [@]\n");
+	run(&w);
+	expect(&w, "{\"id\":1,\"name\":\"Ann \\\"A\\\", Lee\",\"price\":1.5e3,\"ok\":true,\"column5\":\"x\"}|"
+		   "{\"id\":\"007\",\"name\":\"+1\",\"price\":-0,\"ok\":null,\"column5\":\"5\"}");
+	end_world(&w);
+
+	make_world(&w);
+	write_file(&w, "b.csv", "1;x;y\n2;z\nx;y;z\n3;\"\xff\";q\n\"open;a;b\n4;a;b\n");
+	open_world(
+		&w,
+		"paths: [@]\ncsv: { delimiter: ';', header: false, columns: ['n:integer', 'a:text', 'b:infer'] }\n");
+	run(&w);
+	expect(&w, "{\"n\":1,\"a\":\"x\",\"b\":\"y\"}|{\"n\":4,\"a\":\"a\",\"b\":\"b\"}");
+	assert_int_equal(w.t.dead_count, 4);
+	expect_dead(&w, 0, ERR_BAD_RECORD, "b.csv:2", "2 fields, the header 3");
+	expect_dead(&w, 1, ERR_BAD_RECORD, "b.csv:3", "no integer");
+	expect_dead(&w, 2, ERR_BAD_RECORD, "b.csv:4", "UTF-8");
+	expect_dead(&w, 3, ERR_BAD_RECORD, "b.csv:5", "a quote is not closed");
+	end_world(&w);
+}
+
+static void reads_arrays(void **state)
+{
+	struct world w;
+
+	(void)state;
+	make_world(&w);
+	write_file(&w, "a.json", " [ {\"a\":[1,\"]\"]},\n 2, {\"b\" 1}, \"x\" ]\n");
+	write_file(&w, "b.json", "{\"c\":1}\n{\"c\":2}");
+	open_world(&w, "paths: [@]\n");
+	run(&w);
+	expect(&w, "{\"a\":[1,\"]\"]}|2|\"x\"|{\"c\":1}|{\"c\":2}");
+	expect_dead(&w, 0, ERR_BAD_JSON, "a.json:2", "at byte");
+	end_world(&w);
+}
+
+static void takes_keys_by_a_pointer(void **state)
+{
+	struct world w;
+
+	(void)state;
+	make_world(&w);
+	write_file(&w, "a.ndjson",
+		   "{\"k\":{\"id\":7}}\n{\"k\":{\"id\":\"x\\u0041\"}}\n{\"k\":{}}\n{\"k\":{\"id\":null}}\n");
+	open_world(&w, "paths: [@]\nkey: /k/id\n");
+	run(&w);
+	assert_int_equal(w.t.record_count, 2);
+	assert_string_equal((const char *)w.t.records[0].key.ptr, "7");
+	assert_string_equal((const char *)w.t.records[1].key.ptr, "xA");
+	assert_int_equal(w.t.dead_count, 2);
+	expect_dead(&w, 0, ERR_BAD_RECORD, "a.ndjson:3", "id");
+	expect_dead(&w, 1, ERR_BAD_RECORD, "a.ndjson:4", "null");
+	end_world(&w);
+
+	make_world(&w);
+	write_file(&w, "a.csv", "id,name\n5,Ann\n");
+	open_world(&w, "paths: [@]\nkey: /name\n");
+	run(&w);
+	assert_string_equal((const char *)w.t.records[0].key.ptr, "Ann");
+	end_world(&w);
+}
+
+/* ---- compressed ---- */
+
+static size_t gzip_text(const char *text, uint8_t *out, size_t room)
+{
+	z_stream z = {0};
+
+	assert_int_equal(deflateInit2(&z, 6, Z_DEFLATED, 16 + MAX_WBITS, 8, Z_DEFAULT_STRATEGY), Z_OK);
+	z.next_in = (uint8_t *)(uintptr_t)text;
+	z.avail_in = (uInt)strlen(text);
+	z.next_out = out;
+	z.avail_out = (uInt)room;
+	assert_int_equal(deflate(&z, Z_FINISH), Z_STREAM_END);
+	size_t n = room - z.avail_out;
+	(void)deflateEnd(&z);
+	return n;
+}
+
+static void reads_compressed_files(void **state)
+{
+	uint8_t bytes[1000];
+	struct world w;
+
+	(void)state;
+	make_world(&w);
+	size_t n = gzip_text("1\n2\n", bytes, sizeof(bytes));
+	n += gzip_text("3\n", bytes + n, sizeof(bytes) - n); /* two streams */
+	write_bytes(&w, "a.ndjson.gz", "w", bytes, n);
+	n = ZSTD_compress(bytes, sizeof(bytes), "a,b\n4,5\n", 8, 3);
+	write_bytes(&w, "b.csv.zst", "w", bytes, n);
+	n = gzip_text("good\nalso good\n", bytes, sizeof(bytes));
+	write_bytes(&w, "cut.log.gz", "w", bytes, n - 6);
+	open_world(&w, "paths: [@]\n");
+	assert_int_equal(source_test_plan(&w.t), SOURCE_IDLE);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(source_test_pull(&w.t, w.t.parts[0]->name, 1), SOURCE_MORE);
+	source_test_crash(&w.t); /* goes on in the middle of a stream */
+	run(&w);
+	expect(&w, "1|2|3|{\"a\":4,\"b\":5}|good|also good");
+	assert_int_equal(w.t.dead_count, 1);
+	expect_dead(&w, 0, ERR_BAD_ENCODING, "cut.log.gz", "");
+	end_world(&w);
+}
+
+/* ---- following ---- */
+
+static void follows_a_file_that_grows_and_is_renamed(void **state)
+{
+	struct world w;
+
+	(void)state;
+	make_world(&w);
+	write_file(&w, "app.log", "one\ntw");
+	open_world(&w, "paths: ['@/app.log*']\nfollow: true\n");
+	run(&w);
+	expect(&w, "one");
+	append_file(&w, "app.log", "o\nthree\n");
+	run(&w);
+	expect(&w, "one|two|three");
+	append_file(&w, "app.log", "four\n");
+	rename_file(&w, "app.log", "app.log.1");
+	append_file(&w, "app.log.1", "five\n");
+	write_file(&w, "app.log", "six\n");
+	source_test_crash(&w.t);
+	run(&w);
+	assert_int_equal(w.t.record_count, 6);
+	for (int i = 0; i < 3; i++)
+		run(&w);
+	assert_int_equal(w.t.record_count, 6);
+	assert_int_equal(w.t.dead_count, 0);
+	end_world(&w);
+}
+
+/* Renamed to what no path fits: it is open, and read to its end. */
+static void reads_on_what_was_renamed_away(void **state)
+{
+	struct world w;
+
+	(void)state;
+	make_world(&w);
+	write_file(&w, "app.log", "one\n");
+	open_world(&w, "paths: ['@/app.log']\nfollow: true\n");
+	run(&w);
+	append_file(&w, "app.log", "two\n");
+	rename_file(&w, "app.log", "old");
+	append_file(&w, "old", "three\n");
+	write_file(&w, "app.log", "four\n");
+	run(&w);
+	assert_int_equal(w.t.record_count, 4);
+	for (int i = 0; i < 5; i++)
+		run(&w);
+	assert_int_equal(w.t.record_count, 4);
+	assert_int_equal(w.t.part_count, 1); /* the old one is let go of */
+	end_world(&w);
+}
+
+static void reads_anew_what_was_emptied(void **state)
+{
+	struct world w;
+
+	(void)state;
+	make_world(&w);
+	write_file(&w, "app.csv", "id,text\n1,first line of the first\n2,second line\n");
+	open_world(&w, "paths: ['@/app.csv']\nfollow: true\n");
+	run(&w);
+	write_file(&w, "app.csv", "id,text\n3,x\n"); /* as copytruncate does: the same inode */
+	run(&w);
+	run(&w);
+	append_file(&w, "app.csv", "4,y\n");
+	run(&w);
+	assert_int_equal(w.t.record_count, 4);
+	assert_string_equal(source_test_value(&w.t, 2), "{\"id\":3,\"text\":\"x\"}");
+	assert_int_equal(w.t.dead_count, 0);
+	end_world(&w);
+}
+
+/* ---- after ---- */
+
+static void moves_or_deletes_what_is_stored(void **state)
+{
+	struct world w;
+
+	(void)state;
+	make_world(&w);
+	assert_int_equal(mkdir(path_in(&w, "done"), 0777), 0);
+	write_file(&w, "done/a.log", "older\n");
+	write_file(&w, "a.log", "one\n");
+	open_world(&w, "paths: ['@/*.log']\nafter: move\nmove_to: '@/done'\n");
+	run(&w);
+	expect(&w, "one");
+	assert_false(is_there(&w, "a.log"));
+	assert_true(is_there(&w, "done/a.log") && is_there(&w, "done/a.log.1")); /* nothing is written over */
+	end_world(&w);
+
+	make_world(&w);
+	write_file(&w, "a.log", "one\n");
+	open_world(&w, "paths: ['@/*.log']\nafter: delete\n");
+	run(&w);
+	run(&w);
+	expect(&w, "one");
+	assert_false(is_there(&w, "a.log"));
+	end_world(&w);
+}
+
+static void a_file_that_grew_is_not_deleted(void **state)
+{
+	struct world w;
+
+	(void)state;
+	make_world(&w);
+	write_file(&w, "a.log", "one\n");
+	open_world(&w, "paths: ['@/*.log']\nafter: delete\n");
+	assert_int_equal(source_test_plan(&w.t), SOURCE_IDLE);
+	struct source_test_part *p = w.t.parts[0];
+	assert_int_equal(source_test_pull(&w.t, p->name, 1), SOURCE_MORE);
+	append_file(&w, "a.log", "two\n");
+	uint8_t stale[64];
+	size_t n = p->part.checkpoint.bytes.len;
+	memcpy(stale, p->part.checkpoint.bytes.ptr, n);
+	p->part.checkpoint.bytes = slice_make(stale, n); /* of when it was shorter */
+	assert_int_equal(source_test_settle(&w.t, p, true), SOURCE_IDLE);
+	assert_true(is_there(&w, "a.log"));
+	p->part.checkpoint.bytes = slice_make(p->bytes, n);
+	run(&w);
+	expect(&w, "one|two");
+	assert_false(is_there(&w, "a.log"));
+	/* Settled again after a crash: it is gone already. */
+	assert_int_equal(source_test_settle(&w.t, p, true), SOURCE_IDLE);
+	end_world(&w);
+}
+
+/* ---- hostile ---- */
+
+/* 48 MiB in one line, of a file of three: two records and a dead letter, in little memory. */
+static void a_line_without_end_is_bounded(void **state)
+{
+	static const char *const names[] = {"a.log", "a.csv", "a.json"};
+	static const char *const before[] = {"one\n", "h\none\n", "[\"one\",\""},
+				 *const behind[] = {"\nlast\n", "\nlast\n", "\",\"last\"]"};
+	struct world w;
+
+	(void)state;
+	for (int i = 0; i < 3; i++) {
+		make_world(&w);
+		write_file(&w, names[i], before[i]);
+		FILE *f = fopen(w.path, "a");
+		char block[4096];
+		memset(block, 'x', sizeof(block));
+		for (int n = 0; n < 48 * 256; n++)
+			assert_int_equal(fwrite(block, 1, sizeof(block), f), sizeof(block));
+		fclose(f);
+		append_file(&w, names[i], behind[i]);
+		open_world(&w, "paths: [@]\n");
+		run(&w);
+		assert_int_equal(w.t.record_count, 2);
+		assert_int_equal(w.t.dead_count, 1);
+		assert_int_equal(w.t.deads[0].bytes.len, 65536);
+		assert_non_null(strstr(source_test_value(&w.t, 1), "last"));
+		end_world(&w);
+	}
+}
+
+/*
+ * Fifty times: some pulls of some size, then everything in memory is gone. Files come, grow, are
+ * renamed meanwhile. In the end each row is there once.
+ */
+static void crashes_lose_and_repeat_nothing(void **state)
+{
+	static const char *const names[] = {"a.ndjson", "b.csv", "c.json", "d.log"};
+	static uint8_t seen[4][3000];
+	char text[200000];
+	struct rand r;
+	struct world w;
+
+	(void)state;
+	rand_seed(&r, 7);
+	for (int follow = 0; follow < 2; follow++) {
+		make_world(&w);
+		memset(seen, 0, sizeof(seen));
+		for (int i = 0; i < 4; i++) {
+			size_t n = (size_t)snprintf(text, sizeof(text), "%s",
+						    i == 1 ? "kind,n,text\n" :
+						    i == 2 ? "[" :
+							     "");
+			for (int row = 0; row < 3000; row++) {
+				if (i == 1)
+					n += (size_t)snprintf(text + n, sizeof(text) - n, "%d,%d,\"a\nb\"\n",
+							      i, row);
+				else
+					n += (size_t)snprintf(text + n, sizeof(text) - n,
+							      "%s{\"kind\":%d,\"n\":%d}\n",
+							      i == 2 && row ? "," : "", i, row);
+			}
+			if (i == 2)
+				n += (size_t)snprintf(text + n, sizeof(text) - n, "]");
+			if (i != 2 || !follow)
+				write_file(&w, names[i], text);
+		}
+		open_world(&w, follow ? "paths: ['@/*']\nfollow: true\nformat: auto\n" : "paths: ['@/*']\n");
+		for (int kill = 0; kill < 50; kill++) {
+			assert_int_equal(source_test_plan(&w.t), SOURCE_IDLE);
+			for (uint64_t pulls = rand_below(&r, 6); pulls && w.t.part_count; pulls--) {
+				struct source_test_part *p = w.t.parts[rand_below(&r, w.t.part_count)];
+				if (!p->done)
+					assert_int_not_equal(source_test_pull(&w.t, p->name,
+									      1 + (uint32_t)rand_below(&r,
+												       100)),
+							     SOURCE_FAILED);
+			}
+			if (kill == 20)
+				rename_file(&w, "d.log", "e.log");
+			source_test_crash(&w.t);
+		}
+		run(&w);
+		assert_int_equal(w.t.dead_count, 0);
+		for (uint32_t i = 0; i < w.t.record_count; i++) {
+			const char *value = source_test_value(&w.t, i);
+			assert_memory_equal(value, "{\"kind\":", 8);
+			assert_memory_equal(value + 9, ",\"n\":", 5);
+			if (seen[value[8] - '0'][strtol(value + 14, NULL, 10)]++)
+				fail_msg("%s twice, follow %d", value, follow);
+		}
+		assert_int_equal(w.t.record_count, follow ? 9000 : 12000);
+		end_world(&w);
+	}
+}
+
+static void says_what_is_wrong(void **state)
+{
+	static const char *const rows[][2] = {
+		{"format: csv\n", "paths"},
+		{"paths: [/x]\nafter: move\n", "move_to"},
+		{"paths: [/x]\nmove_to: /y\n", "after: move"},
+		{"paths: [/x]\nfollow: true\nafter: delete\n", "has no end"},
+		{"paths: [/x]\nfollow: true\nformat: json\n", "taken whole"},
+		{"paths: [/x]\nformat: lines\nkey: /a\n", "no key"},
+		{"paths: [/x]\nkey: a\n", "JSON pointer"},
+		{"paths: [/x]\ncsv: { delimiter: '::' }\n", "delimiter"},
+		{"paths: [/x]\ncsv: { columns: ['a:float'] }\n", "NAME:TYPE"},
+	};
+	struct source_test t;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		char *text = source_test_check(&source_files, rows[i][0]);
+		if (!strstr(text, rows[i][1]))
+			fail_msg("%s: %s", rows[i][0], text);
+		free(text);
+	}
+	source_test_setup(&t);
+	t.guarded = true;
+	assert_int_not_equal(source_test_try(&t, &source_files, "paths: [/etc]\n"), 0);
+	assert_non_null(strstr(t.fault.text, "configuration file"));
+	source_test_close(&t);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(takes_each_file_once),
+		cmocka_unit_test(leaves_a_file_alone_that_is_being_written),
+		cmocka_unit_test(a_bad_line_is_a_dead_letter),
+		cmocka_unit_test(reads_rows_with_types),
+		cmocka_unit_test(reads_arrays),
+		cmocka_unit_test(takes_keys_by_a_pointer),
+		cmocka_unit_test(reads_compressed_files),
+		cmocka_unit_test(follows_a_file_that_grows_and_is_renamed),
+		cmocka_unit_test(reads_on_what_was_renamed_away),
+		cmocka_unit_test(reads_anew_what_was_emptied),
+		cmocka_unit_test(moves_or_deletes_what_is_stored),
+		cmocka_unit_test(a_file_that_grew_is_not_deleted),
+		cmocka_unit_test(a_line_without_end_is_bounded),
+		cmocka_unit_test(crashes_lose_and_repeat_nothing),
+		cmocka_unit_test(says_what_is_wrong),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef WEIR_CONNECT_RUNNER_H
+#define WEIR_CONNECT_RUNNER_H
+
+#include "base/rand.h"
+#include "connect/adaptive.h"
+#include "connect/inner.h"
+#include "connect/schedule.h"
+#include "connect/source_row.h"
+#include "ingest/ingest_rows.h"
+#include "net/net.h"
+#include "state/source_rows.h"
+
+/*
+ * One source at work: when it is asked, which parts are pulled, what becomes of what they bring. Everything
+ * happens on the loop that the source belongs to, but for the calls of types that block. For the files of this folder.
+ */
+struct runner;
+
+/* What all sources share; the daemon's. */
+struct runner_shared {
+	const struct sys *sys;
+	struct log *log;
+	struct state *state;
+	struct topics *topics;
+	struct ingest *ingest;
+	struct source_rows *rows;
+	/* Runs `run(arg)` on a thread that may wait, then `done(arg)` on the loop. 0, or ERR_* with neither called. */
+	int (*run_blocking)(void *ctx, struct loop *loop, void (*run)(void *arg), void (*done)(void *arg),
+			    void *arg);
+	void *ctx;
+	_Atomic int64_t *held_bytes; /* memory of batches is counted here; NULL: nowhere */
+	int64_t held_bytes_max;      /* past it no pull begins; 0: no bound */
+};
+
+/* What belongs to a loop. */
+struct runner_loop {
+	struct loop *loop;
+	struct ingest_queue *queue;
+	struct metrics_shard *shard; /* may be NULL */
+};
+
+enum runner_state {
+	RUNNER_STARTING,
+	RUNNER_RUNNING,
+	RUNNER_PAUSED,
+	RUNNER_FAILING, /* calls fail; tried again at next_try_ms */
+	RUNNER_BROKEN,  /* it could not be opened */
+	RUNNER_HELD,    /* the log takes nothing at present */
+	RUNNER_STOPPED,
+};
+
+#define RUNNER_WARNINGS_MAX 8u
+#define RUNNER_TEXT_MAX 504u
+
+/* As it is shown: a copy. */
+struct runner_figures {
+	enum runner_state state;
+	uint64_t pulls, requests, bytes_read, records, dead, duplicates, errors;
+	uint64_t parts, parts_done;
+	uint64_t done, total;         /* of all parts whose total is known */
+	int64_t lag_records, lag_ms;  /* -1: not known */
+	int64_t success_ms, error_ms; /* wall clock; 0: never */
+	int64_t next_ms;              /* when it is asked next; 0: not known, or by itself */
+	int64_t interval_ms;          /* 0: none */
+	uint32_t failures;            /* in a row */
+	char error[RUNNER_TEXT_MAX];  /* the last; empty: none, or it has gone */
+	char warnings[RUNNER_WARNINGS_MAX][RUNNER_TEXT_MAX];
+	uint32_t warning_count;
+};
+
+/* Borrows shared and home for its life; shares the source. Any thread. ERR_NOMEM. */
+int runner_new(const struct runner_shared *shared, const struct runner_loop *home, struct conf_source *source,
+	       struct runner **out);
+
+/* Opens and begins. On the loop. */
+void runner_start(struct runner *r);
+
+/* On the loop: calls end, batches that are entered become durable, the type is closed; then done. Once. */
+void runner_stop(struct runner *r, void (*done)(void *ctx), void *ctx);
+
+/* After runner_stop's done, or where runner_start never ran. Any thread. */
+void runner_free(struct runner *r);
+
+/* On the loop. Entered as state, so it outlives a restart; what a pull has marked is kept. 0, or what log_enter gives. */
+int runner_pause(struct runner *r, bool paused);
+
+/* On the loop: a run, now. */
+void runner_run(struct runner *r);
+
+struct conf_source *runner_source(const struct runner *r);
+const struct runner_loop *runner_home(const struct runner *r);
+
+/* Any thread. */
+void runner_figures(struct runner *r, struct runner_figures *out);
+
+#endif

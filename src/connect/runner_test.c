@@ -1,0 +1,378 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A source at work over a real log: nothing twice and nothing lost, however it ends and begins again. */
+#include "connect/world_test.h"
+
+#include "base/wire.h"
+#include "connect/lines_test.h"
+#include "ingest/dead.h"
+
+static struct world w;
+
+static int set_up(void **state)
+{
+	(void)state;
+	memset(&w, 0, sizeof(w));
+	assert_true(test_dir_make(w.dir, "runner"));
+	world_begin(&w, 0);
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	world_end(&w);
+	assert_int_equal(atomic_load(&w.held), 0);
+	test_dir_remove(w.dir);
+	return 0;
+}
+
+/* ---- a type that counts: every part has numbers from 0 on, and its checkpoint is the next ---- */
+
+static struct {
+	_Atomic uint32_t parts, limit; /* numbers a part */
+	_Atomic uint32_t fail_one_in;  /* a pull fails behind its mark */
+	_Atomic uint32_t settles, opens, drops, plans;
+	_Atomic bool unsettled_pull; /* a part was pulled before its batch was settled */
+	_Atomic uint32_t bad_one_in;
+	_Atomic bool keyed, settle, transient;
+	_Atomic int64_t waiting; /* parts that gave WAIT */
+	struct source_part *_Atomic part;
+} numbers;
+
+static int numbers_open(const struct source_setup *setup, void **self, struct fault *fault)
+{
+	(void)fault;
+	*self = setup->source;
+	atomic_fetch_add(&numbers.opens, 1);
+	return 0;
+}
+
+static void numbers_close(void *self)
+{
+	(void)self;
+}
+
+static enum source_end numbers_plan(void *self, struct source_plan *plan)
+{
+	char name[16];
+
+	(void)self;
+	atomic_fetch_add(&numbers.plans, 1);
+	for (uint32_t i = 0; i < atomic_load(&numbers.parts); i++) {
+		snprintf(name, sizeof(name), "part%u", i);
+		source_plan_add(plan, &(struct source_plan_part){.name = slice_str(name),
+								 .total = atomic_load(&numbers.limit)});
+	}
+	return SOURCE_IDLE;
+}
+
+static uint64_t next_number(const struct source_part *part)
+{
+	return part->checkpoint.bytes.ptr ? wire_load_u64(part->checkpoint.bytes.ptr) : 0;
+}
+
+static void add_number(struct source_part *part, struct source_batch *batch, uint64_t n)
+{
+	struct source_record r = SOURCE_RECORD_INIT;
+	char value[64];
+
+	r.key = part->name;
+	snprintf(value, sizeof(value), "%.*s/%llu", (int)part->name.len, (const char *)part->name.ptr,
+		 (unsigned long long)n);
+	r.value = slice_str(value);
+	if (atomic_load(&numbers.keyed))
+		r.idempotency_key = r.value;
+	if (atomic_load(&numbers.bad_one_in) && n % atomic_load(&numbers.bad_one_in) == 1) {
+		source_add_dead(batch, &(struct source_dead){.bytes = r.value,
+							     .err = ERR_BAD_JSON,
+							     .path = SLICE_LIT("numbers:1"),
+							     .text = "is odd"});
+		return;
+	}
+	source_add(batch, &r);
+}
+
+static enum source_end numbers_pull(void *self, struct source_part *part, struct source_batch *batch)
+{
+	uint64_t n = next_number(part);
+	uint8_t place[8];
+	uint32_t fail = atomic_load(&numbers.fail_one_in);
+
+	(void)self;
+	if (part->state && atomic_load(&numbers.settle))
+		atomic_store(&numbers.unsettled_pull, true);
+	for (; n < atomic_load(&numbers.limit) && !source_full(batch); n++) {
+		add_number(part, batch, n);
+		if (n % 3 == 0) {
+			wire_put_u64(place, n + 1);
+			source_mark(batch, 1, slice_make(place, sizeof(place)));
+		}
+		if (fail && (n * 7 + batch->record_count) % fail == 3)
+			return source_fail(&batch->call, SOURCE_TRANSIENT, "number %llu",
+					   (unsigned long long)n);
+	}
+	wire_put_u64(place, n);
+	source_mark(batch, 1, slice_make(place, sizeof(place)));
+	batch->done = n;
+	batch->settle = atomic_load(&numbers.settle);
+	part->state = batch->settle ? &numbers : NULL;
+	return n < atomic_load(&numbers.limit) ? SOURCE_MORE : SOURCE_DONE;
+}
+
+static enum source_end numbers_settle(void *self, struct source_part *part, struct source_settle *settle)
+{
+	(void)self;
+	assert_true(settle->checkpoint.bytes.len == 8);
+	atomic_fetch_add(&numbers.settles, 1);
+	part->state = NULL;
+	return SOURCE_IDLE;
+}
+
+static const struct setting no_settings[1];
+
+#define NUMBERS(flag)                                                                                        \
+	{                                                                                                    \
+		.kind = {.name = "numbers", .summary = "Numbers", .settings = no_settings}, .flags = (flag), \
+		.every_ms = 20, .open = numbers_open, .close = numbers_close, .plan = numbers_plan,          \
+		.pull = numbers_pull, .settle = numbers_settle,                                              \
+	}
+
+static const struct source_type source_numbers = NUMBERS(SOURCE_BLOCKS);
+static const struct source_type source_numbers_on_loop = NUMBERS(0);
+
+static void set_numbers(uint32_t parts, uint32_t limit)
+{
+	memset(&numbers, 0, sizeof(numbers));
+	atomic_store(&numbers.parts, parts);
+	atomic_store(&numbers.limit, limit);
+}
+
+/* What of each part has come: in order, each once. */
+struct seen_numbers {
+	uint32_t next[64];
+};
+
+static void look_at_number(void *ctx, const struct batch_record *r)
+{
+	struct seen_numbers *seen = ctx;
+	uint64_t part, n;
+	size_t slash = 4;
+
+	while (slash < r->value.len && r->value.ptr[slash] != '/')
+		slash++;
+	assert_true(slice_to_u64(slice_make(r->value.ptr + 4, slash - 4), &part));
+	assert_true(slice_to_u64(slice_from(r->value, slash + 1), &n));
+	assert_int_equal(n, seen->next[part]);
+	seen->next[part]++;
+}
+
+static void expect_all(uint32_t parts, uint32_t limit)
+{
+	struct seen_numbers seen = {{0}};
+
+	assert_int_equal(world_read(&w, "t", look_at_number, &seen), parts * limit);
+	for (uint32_t i = 0; i < parts; i++)
+		assert_int_equal(seen.next[i], limit);
+}
+
+static const char small_batches[] = "    batch: { records: 50 }\n    retry: { min: 1ms, max: 5ms }\n";
+
+static void parts_are_pulled_at_once_and_each_in_order(void **state)
+{
+	struct runner_figures f;
+	struct runner *r;
+
+	(void)state;
+	set_numbers(9, 1000);
+	r = world_start(&w, &source_numbers, small_batches);
+	world_await(r, 9000);
+	world_stop(&w, r);
+	expect_all(9, 1000);
+	r = world_start(&w, &source_numbers, small_batches);
+	for (int i = 0; i < 100; i++)
+		world_nap();
+	runner_figures(r, &f);
+	assert_int_equal(f.parts_done, 9);
+	assert_int_equal(f.done, 9000);
+	assert_int_equal(f.total, 9000);
+	assert_int_equal(f.records, 9000);
+	world_stop(&w, r);
+	expect_all(9, 1000);
+}
+
+static void a_type_on_the_loop_does_the_same(void **state)
+{
+	struct runner *r;
+
+	(void)state;
+	set_numbers(5, 500);
+	r = world_start(&w, &source_numbers_on_loop, small_batches);
+	world_await(r, 2500);
+	world_stop(&w, r);
+	expect_all(5, 500);
+}
+
+static void failed_pulls_are_entered_up_to_their_mark_and_go_on_from_there(void **state)
+{
+	struct runner_figures f;
+	struct runner *r;
+
+	(void)state;
+	set_numbers(4, 600);
+	atomic_store(&numbers.fail_one_in, 40);
+	r = world_start(&w, &source_numbers, small_batches);
+	for (int i = 0; i < 20000; i++) {
+		runner_figures(r, &f);
+		if (f.records > 600)
+			break;
+		world_nap();
+	}
+	assert_true(f.errors > 0);
+	atomic_store(&numbers.fail_one_in, 0);
+	world_await(r, 2400);
+	runner_figures(r, &f);
+	assert_string_equal(f.error, "");
+	world_stop(&w, r);
+	expect_all(4, 600);
+}
+
+static void a_part_is_settled_before_it_is_pulled_again(void **state)
+{
+	struct runner *r;
+
+	(void)state;
+	set_numbers(2, 300);
+	atomic_store(&numbers.settle, true);
+	r = world_start(&w, &source_numbers, small_batches);
+	world_await(r, 600);
+	world_stop(&w, r);
+	assert_false(atomic_load(&numbers.unsettled_pull));
+	assert_true(atomic_load(&numbers.settles) >= 12);
+	expect_all(2, 300);
+	/* What was found at the start is settled once more: it may have been missed. */
+	atomic_store(&numbers.settles, 0);
+	r = world_start(&w, &source_numbers, small_batches);
+	for (int i = 0; i < 20000 && atomic_load(&numbers.settles) < 2; i++)
+		world_nap();
+	world_stop(&w, r);
+	assert_int_equal(atomic_load(&numbers.settles), 2);
+}
+
+static void stopped_in_the_middle_it_goes_on_where_it_was(void **state)
+{
+	struct runner_figures f;
+
+	(void)state;
+	set_numbers(3, 4000);
+	for (int life = 0; life < 200; life++) {
+		struct runner *r = world_start(&w, &source_numbers, small_batches);
+		for (int i = 0; i < life % 7; i++)
+			world_nap();
+		runner_figures(r, &f);
+		world_stop(&w, r);
+		if (life % 10 == 9) {
+			world_end(&w);
+			world_begin(&w, 0);
+		}
+		if (f.records == 12000)
+			break;
+	}
+	struct runner *r = world_start(&w, &source_numbers, small_batches);
+	world_await(r, 12000);
+	world_stop(&w, r);
+	expect_all(3, 4000);
+}
+
+static void what_is_no_record_becomes_a_dead_letter(void **state)
+{
+	struct runner_figures f;
+	struct runner *r;
+
+	(void)state;
+	set_numbers(1, 100);
+	atomic_store(&numbers.bad_one_in, 2);
+	r = world_start(&w, &source_numbers, small_batches);
+	world_await(r, 50);
+	for (int i = 0; i < 20000; i++) {
+		runner_figures(r, &f);
+		if (f.dead == 50)
+			break;
+		world_nap();
+	}
+	world_stop(&w, r);
+	assert_int_equal(world_read(&w, "t", NULL, NULL), 50);
+	assert_int_equal(world_read(&w, "t.dead", NULL, NULL), 50);
+}
+
+static void a_log_that_refuses_holds_the_source_and_loses_nothing(void **state)
+{
+	struct runner *r;
+
+	(void)state;
+	world_end(&w);
+	world_begin(&w, 6000); /* so little may wait for the disk that most batches are refused at first */
+	set_numbers(8, 500);
+	r = world_start(&w, &source_numbers, small_batches);
+	world_await(r, 4000);
+	world_stop(&w, r);
+	expect_all(8, 500);
+}
+
+static void pause_it(void *ctx)
+{
+	assert_int_equal(runner_pause(ctx, true), 0);
+}
+
+static void resume_it(void *ctx)
+{
+	assert_int_equal(runner_pause(ctx, false), 0);
+}
+
+static void a_pause_outlives_a_restart(void **state)
+{
+	struct runner_figures f;
+	struct runner *r;
+	uint64_t before;
+
+	(void)state;
+	set_numbers(2, 2000);
+	r = world_start(&w, &source_numbers, small_batches);
+	world_await(r, 100);
+	world_do(&w, pause_it, r);
+	world_stop(&w, r);
+	before = world_read(&w, "t", NULL, NULL);
+	world_end(&w);
+	world_begin(&w, 0);
+	r = world_start(&w, &source_numbers, small_batches);
+	for (int i = 0; i < 100; i++)
+		world_nap();
+	runner_figures(r, &f);
+	assert_int_equal(f.state, RUNNER_PAUSED);
+	assert_int_equal(world_read(&w, "t", NULL, NULL), before);
+	world_do(&w, resume_it, r);
+	for (int i = 0; i < 20000 && world_read(&w, "t", NULL, NULL) < 4000; i++)
+		world_nap();
+	world_stop(&w, r);
+	expect_all(2, 2000);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(parts_are_pulled_at_once_and_each_in_order, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(a_type_on_the_loop_does_the_same, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+			failed_pulls_are_entered_up_to_their_mark_and_go_on_from_there, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_part_is_settled_before_it_is_pulled_again, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(stopped_in_the_middle_it_goes_on_where_it_was, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(what_is_no_record_becomes_a_dead_letter, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_pause_outlives_a_restart, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_log_that_refuses_holds_the_source_and_loses_nothing, set_up,
+						tear_down),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef WEIR_CONNECT_SOURCE_ROW_H
+#define WEIR_CONNECT_SOURCE_ROW_H
+
+#include "base/buf.h"
+#include "connect/source.h"
+
+/*
+ * The rows of the state table of sources (state/source_rows.h), as bytes:
+ *
+ *	key    kind (1 byte: 's' source, 'p' part), length of the source's name (1 byte), name, part's name
+ *	's'    1, flags, records, dead, last success ms (varints), plan's checkpoint, schedule, adaptive (length + bytes each)
+ *	'p'    1, flags, records, done, total (varints), the checkpoint
+ *
+ * A checkpoint is a byte (0: none, 1: there), its version (1 byte), and length + bytes. Integers are unsigned LEB128.
+ * What is read may be damaged: it is refused whole, never read past its end.
+ */
+enum source_row_flags {
+	SOURCE_ROW_PAUSED = 1, /* 's': by the user, until resumed */
+	SOURCE_ROW_DONE = 2,   /* 'p' */
+};
+
+struct source_row_key {
+	char kind;
+	struct slice source, part;
+};
+
+/* Of 's'. Slices are borrowed from the row. */
+struct source_state_row {
+	uint8_t flags;
+	uint64_t records, dead;
+	int64_t success_ms; /* 0: never */
+	struct source_checkpoint plan;
+	struct slice schedule, adaptive; /* empty: none */
+};
+
+/* Of 'p'. */
+struct source_part_row {
+	uint8_t flags;
+	uint64_t records, done, total;
+	struct source_checkpoint checkpoint;
+};
+
+/* Appends. Errors stick in the buffer. */
+int source_row_put_key(struct buf *b, const struct source_row_key *key);
+int source_row_put_state(struct buf *b, const struct source_state_row *row);
+int source_row_put_part(struct buf *b, const struct source_part_row *row);
+
+/* 0 or ERR_CORRUPT; ERR_BAD_VERSION where the row is of a later form. Borrow. */
+int source_row_read_key(struct slice bytes, struct source_row_key *out);
+int source_row_read_state(struct slice bytes, struct source_state_row *out);
+int source_row_read_part(struct slice bytes, struct source_part_row *out);
+
+#endif

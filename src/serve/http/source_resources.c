@@ -1,0 +1,323 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The sources API: what weir fetches by itself, how far it is, and what may be asked of it. Looking is done on the
+ * spot; whatever changes a source is done on its loop, and the answer comes back from there.
+ */
+#include "base/base64.h"
+#include "base/mem.h"
+#include "connect/sources.h"
+#include "json/json_write.h"
+#include "serve/app.h"
+#include "serve/http/exchange.h"
+#include "serve/http/resources.h"
+
+#define PARTS_SHOWN 1000u
+#define TEST_RECORDS_MAX 1000u
+#define ANSWER_BYTES_MAX ((size_t)32 << 20)
+
+/* ---- as JSON ---- */
+
+static void put_time(struct buf *out, const char *name, int64_t ms)
+{
+	json_put_name(out, name);
+	if (ms > 0)
+		json_put_i64(out, ms);
+	else
+		json_put_null(out);
+}
+
+static void put_lag(struct buf *out, const char *name, int64_t value)
+{
+	json_put_name(out, name);
+	if (value >= 0)
+		json_put_i64(out, value);
+	else
+		json_put_null(out);
+}
+
+static void put_schedule(struct buf *out, const struct conf_source *source)
+{
+	const struct source_type *type = source_type_of(source->kind);
+
+	if (source->cron) {
+		json_put_member_string(out, "cron", slice_str(source->cron));
+		json_put_member_string(out, "timezone", slice_str(source->timezone));
+	} else if (source->every_max_ms) {
+		json_put_member_i64(out, "every_min_ms", source->every_min_ms);
+		json_put_member_i64(out, "every_max_ms", source->every_max_ms);
+	} else if (source->every_ms || type->every_ms) {
+		json_put_member_i64(out, "every_ms", source->every_ms ? source->every_ms : type->every_ms);
+	}
+}
+
+static void put_progress(struct buf *out, const struct runner_figures *f)
+{
+	json_put_name(out, "progress");
+	if (!f->total) {
+		json_put_null(out);
+		return;
+	}
+	json_put_open(out, '{');
+	json_put_member_u64(out, "done", f->done);
+	json_put_member_u64(out, "total", f->total);
+	json_put_close(out, '}');
+}
+
+static void put_figures(struct buf *out, const struct runner_figures *f)
+{
+	json_put_member_string(out, "state", slice_str(runner_state_name(f->state)));
+	json_put_member_u64(out, "records", f->records);
+	json_put_member_u64(out, "dead", f->dead);
+	json_put_member_u64(out, "duplicates", f->duplicates);
+	json_put_member_u64(out, "pulls", f->pulls);
+	json_put_member_u64(out, "requests", f->requests);
+	json_put_member_u64(out, "bytes_read", f->bytes_read);
+	json_put_member_u64(out, "errors", f->errors);
+	json_put_member_u64(out, "failures", f->failures);
+	json_put_member_u64(out, "parts", f->parts);
+	json_put_member_u64(out, "parts_done", f->parts_done);
+	put_progress(out, f);
+	put_lag(out, "lag_records", f->lag_records);
+	put_lag(out, "lag_ms", f->lag_ms);
+	put_time(out, "last_success", f->success_ms);
+	put_time(out, "next_run", f->next_ms);
+	json_put_name(out, "last_error");
+	if (f->error[0])
+		json_put_string_lossy(out, slice_str(f->error));
+	else
+		json_put_null(out);
+	put_time(out, "last_error_at", f->error_ms);
+	json_put_name(out, "warnings");
+	json_put_open(out, '[');
+	for (uint32_t i = 0; i < f->warning_count; i++) {
+		json_put_item(out);
+		json_put_string_lossy(out, slice_str(f->warnings[i]));
+	}
+	json_put_close(out, ']');
+}
+
+static void put_source(struct buf *out, const struct sources_view *view)
+{
+	json_put_member_string(out, "name", slice_str(view->source->name));
+	json_put_member_string(out, "type", slice_str(view->source->type));
+	json_put_member_string(out, "topic", slice_str(view->source->topic));
+	put_schedule(out, view->source);
+	put_figures(out, &view->figures);
+}
+
+/* ---- looking ---- */
+
+static bool list_one(void *ctx, const struct sources_view *view)
+{
+	struct buf *out = ctx;
+
+	json_put_item(out);
+	json_put_open(out, '{');
+	put_source(out, view);
+	json_put_close(out, '}');
+	return !buf_status(out);
+}
+
+static int answer_buf(struct exchange *x, struct buf *out)
+{
+	int rc = buf_append_byte(out, '\n');
+
+	if (rc == 0)
+		rc = exchange_answer(x, 200, "application/json", buf_slice(out));
+	buf_fini(out);
+	return rc;
+}
+
+static int on_list(struct exchange *x)
+{
+	struct app *app = x->app;
+	struct buf out;
+
+	buf_init(&out, ANSWER_BYTES_MAX);
+	json_put_open(&out, '{');
+	json_put_name(&out, "sources");
+	json_put_open(&out, '[');
+	sources_each(app->sources, list_one, &out);
+	json_put_close(&out, ']');
+	json_put_name(&out, "next");
+	json_put_null(&out);
+	json_put_close(&out, '}');
+	return answer_buf(x, &out);
+}
+
+struct showing {
+	struct buf *out;
+	const struct source_type *type;
+};
+
+static void put_checkpoint(const struct showing *s, const struct source_checkpoint *c)
+{
+	struct buf *out = s->out;
+
+	json_put_name(out, "checkpoint");
+	if (!c->bytes.ptr) {
+		json_put_null(out);
+	} else if (s->type->show) {
+		s->type->show(c->version, c->bytes, out);
+	} else {
+		buf_append_byte(out, '"');
+		if (buf_reserve(out, base64_encoded_len(BASE64_STANDARD, c->bytes.len)) == 0)
+			out->len += base64_encode(BASE64_STANDARD, c->bytes, (char *)out->ptr + out->len);
+		buf_append_byte(out, '"');
+	}
+}
+
+static bool show_part(void *ctx, struct slice part, const struct source_part_row *row)
+{
+	const struct showing *s = ctx;
+
+	json_put_item(s->out);
+	json_put_open(s->out, '{');
+	json_put_name(s->out, "part");
+	json_put_string_lossy(s->out, part);
+	json_put_member_bool(s->out, "done", row->flags & SOURCE_ROW_DONE);
+	json_put_member_u64(s->out, "records", row->records);
+	put_checkpoint(s, &row->checkpoint);
+	json_put_close(s->out, '}');
+	return !buf_status(s->out);
+}
+
+static int unknown(struct exchange *x)
+{
+	struct slice name = x->param[0];
+
+	return exchange_problem(x, ERR_UNKNOWN_SOURCE, "there is no source %.*s",
+				(int)(name.len > 100 ? 100 : name.len), (const char *)name.ptr);
+}
+
+static int on_get(struct exchange *x)
+{
+	struct app *app = x->app;
+	struct showing showing;
+	struct sources_view view;
+	struct buf out;
+
+	if (sources_find(app->sources, x->param[0], &view))
+		return unknown(x);
+	buf_init(&out, ANSWER_BYTES_MAX);
+	showing = (struct showing){.out = &out, .type = source_type_of(view.source->kind)};
+	json_put_open(&out, '{');
+	put_source(&out, &view);
+	json_put_name(&out, "part_list");
+	json_put_open(&out, '[');
+	sources_each_part(app->sources, x->param[0], PARTS_SHOWN, show_part, &showing);
+	json_put_close(&out, ']');
+	json_put_close(&out, '}');
+	conf_source_unref(view.source);
+	return answer_buf(x, &out);
+}
+
+/* ---- asking ---- */
+
+struct asking {
+	struct sources_request request;
+	struct exchange *x;
+	struct loop_msg back;
+	struct buf out;
+};
+
+static void answer(struct asking *a)
+{
+	const struct fault *fault = &a->request.fault;
+
+	if (fault->err)
+		(void)exchange_problem(a->x, fault->err, "%s",
+				       fault->text[0] ? fault->text : err_row(fault->err)->sentence);
+	else if (buf_status(&a->out))
+		(void)exchange_problem(a->x, ERR_NOMEM, "there is no memory for the answer");
+	else if (a->request.ask == SOURCES_TEST)
+		(void)exchange_answer(a->x, 200, "application/json", buf_slice(&a->out));
+	else
+		(void)exchange_answer(a->x, 204, NULL, slice_null());
+	buf_fini(&a->out);
+	mem_free(a);
+}
+
+static void on_back(struct loop *loop, struct loop_msg *msg)
+{
+	(void)loop;
+	answer((struct asking *)(void *)((uint8_t *)msg - offsetof(struct asking, back)));
+}
+
+/* On the source's loop. */
+static void on_done(struct sources_request *r)
+{
+	struct asking *a = r->ctx;
+
+	if (r->ask == SOURCES_TEST && !r->fault.err)
+		(void)buf_append_byte(&a->out, '\n');
+	a->back.run = on_back;
+	loop_post(a->x->loop, &a->back);
+}
+
+static int ask(struct exchange *x, enum sources_ask what, uint32_t records)
+{
+	struct app *app = x->app;
+	struct asking *a = mem_zalloc(1, sizeof(*a));
+	int rc;
+
+	if (!a)
+		return ERR_NOMEM;
+	a->x = x;
+	buf_init(&a->out, ANSWER_BYTES_MAX);
+	a->request = (struct sources_request){
+		.ask = what, .records = records, .out = &a->out, .done = on_done, .ctx = a};
+	rc = sources_ask(app->sources, x->param[0], &a->request);
+	if (rc == 0)
+		return EXCHANGE_PENDING;
+	mem_free(a);
+	return rc == ERR_UNKNOWN_SOURCE ? unknown(x) : rc;
+}
+
+static int on_pause(struct exchange *x)
+{
+	return ask(x, SOURCES_PAUSE, 0);
+}
+
+static int on_resume(struct exchange *x)
+{
+	return ask(x, SOURCES_RESUME, 0);
+}
+
+static int on_reset(struct exchange *x)
+{
+	return ask(x, SOURCES_RESET, 0);
+}
+
+static int on_run(struct exchange *x)
+{
+	return ask(x, SOURCES_RUN, 0);
+}
+
+static int on_test(struct exchange *x)
+{
+	struct slice records;
+	uint64_t most = 0;
+
+	if (exchange_query(x, "records", &records) == 1 &&
+	    (!slice_to_u64(records, &most) || most == 0 || most > TEST_RECORDS_MAX))
+		return exchange_problem(x, ERR_BAD_PARAMETER, "records is a number from 1 to %u",
+					TEST_RECORDS_MAX);
+	return ask(x, SOURCES_TEST, (uint32_t)most);
+}
+
+static const char *const test_query[] = {"records", NULL};
+
+const struct route route_sources = {HTTP_BIT(HTTP_GET), "/v1/sources", NULL, ROUTE_BODY_NONE, 0, on_list};
+const struct route route_source_get = {
+	HTTP_BIT(HTTP_GET), "/v1/sources/{source}", NULL, ROUTE_BODY_NONE, 0, on_get};
+const struct route route_source_pause = {HTTP_BIT(HTTP_POST), "/v1/sources/{source}/pause", NULL,
+					 ROUTE_BODY_NONE,     ROUTE_BODY_OPTIONAL,          on_pause};
+const struct route route_source_resume = {HTTP_BIT(HTTP_POST), "/v1/sources/{source}/resume", NULL,
+					  ROUTE_BODY_NONE,     ROUTE_BODY_OPTIONAL,           on_resume};
+const struct route route_source_reset = {HTTP_BIT(HTTP_POST), "/v1/sources/{source}/reset", NULL,
+					 ROUTE_BODY_NONE,     ROUTE_BODY_OPTIONAL,          on_reset};
+const struct route route_source_run = {HTTP_BIT(HTTP_POST), "/v1/sources/{source}/run", NULL,
+				       ROUTE_BODY_NONE,     ROUTE_BODY_OPTIONAL,        on_run};
+const struct route route_source_test = {HTTP_BIT(HTTP_POST), "/v1/sources/{source}/test", test_query,
+					ROUTE_BODY_NONE,     ROUTE_BODY_OPTIONAL,         on_test};

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A source that is another weir: two of them, the records of one in the other."""
+import base64
+import json
+
+from harness import BATCH, JSON, Weir, check, eq, expect, test, until
+
+CONFIG = """
+sources:
+  - name: edge
+    type: weir
+    topic: all
+    url: http://%s
+    from: orders
+    retry: { min: 10ms, max: 200ms }
+"""
+
+
+PUSH = """
+sources:
+  - name: edge
+    type: weir_push
+    from: orders
+    topic: all
+    url: http://%s
+    every: 100ms
+    retry: { min: 10ms, max: 200ms }
+"""
+
+
+def arrived(w, count, topic="all", timeout=20):
+    until(lambda: w.count_records(topic) >= count, timeout, "%d records in %s" % (count, topic))
+    return w.all(topic)
+
+
+def source(w):
+    return expect(w.get("/v1/sources/edge"), 200).json()
+
+
+@test("what is in a topic of one weir comes to the other as it is, and what comes later too", own=True)
+def _():
+    with Weir() as edge:
+        edge.put("/v1/topics/orders", b'{"partitions": 3}', JSON)
+        edge.batch("orders", [{"key": "k%d" % (i % 5), "value": {"n": i}, "headers": {"h": ["1", None], "b": {"base64": "/w=="}},
+                               "timestamp": 1700000000000 + i} for i in range(50)])
+        edge.batch("orders", [{"key_base64": "/w==", "value_base64": "/wA="}, {"key": "t", "tombstone": True}, {"value_text": "x\u00e9"}])
+        with Weir(CONFIG % edge.authority) as w:
+            got = arrived(w, 53)
+            plain = lambda rs: sorted(json.dumps({k: r[k] for k in r if k not in ("topic", "partition", "offset")}, sort_keys=True) for r in rs)
+            eq(plain(got), plain(edge.all("orders")))
+            for key in ("k0", "k1", "k2", "k3", "k4"):
+                of = [r["value"]["n"] for r in got if r.get("key") == key]
+                eq(of, sorted(of), "order of " + key)
+            edge.push("orders", b"1")
+            eq(arrived(w, 54)[-1]["value"], 1)
+            w.restart()
+            edge.push("orders", b"2")
+            eq([r["value"] for r in arrived(w, 55)[-2:]], [1, 2])
+
+
+@test("a topic that is not there yet is waited for; a weir that is away is, too", own=True)
+def _():
+    with Weir() as edge:
+        with Weir(CONFIG % edge.authority) as w:
+            until(lambda: source(w)["state"] == "running", what="the source to run")
+            edge.push("orders", b"1")
+            arrived(w, 1)
+            edge.kill()
+            until(lambda: source(w)["state"] == "failing", what="the source to fail")
+            edge.start()
+            edge.push("orders", b"2")
+            eq([r["value"] for r in arrived(w, 2)], [1, 2])
+
+
+@test("records that were deleted there before they were read are told of, and the rest is read", own=True)
+def _():
+    with Weir() as edge, Weir() as w:
+        edge.push("orders", b"1")
+        w.stop()
+        w.write_config(CONFIG % edge.authority)
+        w.start()
+        arrived(w, 1)
+        w.stop()
+        edge.push("orders", b"2")
+        expect(edge.post("/v1/topics/orders/trim", b'{"before":"latest"}', JSON), 200)
+        edge.push("orders", b"3")
+        w.start()
+        eq([r["value"] for r in arrived(w, 2)], [1, 3])
+        check(any("deleted there" in x for x in source(w)["warnings"]), "no warning: %r" % source(w))
+
+
+@test("a weir that pushes sends what it has and what comes later, as it is, once", own=True)
+def _():
+    with Weir() as central:
+        with Weir(PUSH % central.authority) as edge:
+            edge.put("/v1/topics/orders", b'{"partitions": 3}', JSON)
+            edge.batch("orders", [{"key": "k%d" % (i % 5), "value": {"n": i}, "headers": {"h": ["1", None], "b": {"base64": "/w=="}},
+                                   "timestamp": 1700000000000 + i} for i in range(50)])
+            edge.batch("orders", [{"key_base64": "/w==", "value_base64": "/wA="}, {"key": "t", "tombstone": True}, {"value_text": "x\u00e9"}])
+            edge.push("orders", b" {\"blanks\": 1} ", "application/octet-stream")
+            got = arrived(central, 54)
+
+            def plain(rs):
+                for r in rs:
+                    r["headers"].pop("idempotency-key", None)
+                return sorted(json.dumps({k: r[k] for k in r if k not in ("topic", "partition", "offset")}, sort_keys=True) for r in rs)
+
+            eq(plain(got), plain(edge.all("orders")))
+            check(b'" {\\"blanks\\": 1} "' in json.dumps([r.get("value_text") for r in got]).encode() or any(
+                r.get("value") == {"blanks": 1} for r in got), "blanks are lost")
+            for key in ("k0", "k1", "k2", "k3", "k4"):
+                of = [r["value"]["n"] for r in got if r.get("key") == key]
+                eq(of, sorted(of), "order of " + key)
+            edge.restart()
+            edge.push("orders", b"1")
+            eq(arrived(central, 55)[-1]["value"], 1)
+
+
+@test("while the central weir is away the edge goes on collecting, and sends all of it when it is back", own=True)
+def _():
+    with Weir() as central:
+        with Weir(PUSH % central.authority) as edge:
+            edge.push("orders", b"0")
+            arrived(central, 1)
+            central.kill()
+            for i in range(1, 20):
+                edge.push("orders", b"%d" % i)
+            until(lambda: source(edge)["state"] == "failing", what="the source to fail")
+            edge.restart(hard=True)
+            edge.push("orders", b"20")
+            central.start()
+            eq([r["value"] for r in arrived(central, 21)], list(range(21)))
+
+
+@test("what the central weir cannot take is a dead letter there, and the rest goes on", own=True)
+def _():
+    with Weir("http: { record_bytes_max: 1KiB }\n") as central, Weir(PUSH % central.authority) as edge:
+        edge.batch("orders", [{"value": 1}, {"value": "x" * 2000}, {"value": 2}])
+        eq([r["value"] for r in arrived(central, 2)], [1, 2])
+        [d] = until(lambda: central.get("/v1/topics/all/dead").json()["dead"], what="the letter")
+        eq((d["code"], d["record"]["value"]["value"]), ("record_too_large", "x" * 2000))
