@@ -32,7 +32,7 @@ def http_idle():
     """10 000 sources of type http at one poll a minute each, answered 200 with 1 KiB that is the same each time: share of a core"""
     body = json.dumps({"items": [{"id": n, "text": "x" * 80} for n in range(10)]})
     folder = scratch("http")
-    sources = "".join("\n  - { name: s%d, type: http, topic: polled, every: 60s, jitter: 60s, url: '%%s/%d', records: /items, id: '{/id}' }"
+    sources = "".join("\n  - { name: s%d, type: http, topic: polled, every: 60s, url: '%%s/%d', records: /items, id: '{/id}' }"
                       % (n, n) for n in range(HTTP_SOURCES))
     with Nginx(folder, CLIENT_CORE, "default_type application/json; return 200 '%s';" % body) as server:
         with Weir(folder, topics="[{ name: polled }]", sources=sources.replace("%s", server.url)) as weir:
