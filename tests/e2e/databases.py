@@ -56,15 +56,21 @@ class Database:
             raise Failed("%s: %s%s" % (command[0], got.stdout, got.stderr))
         return got.stdout
 
-    def start(self):
+    def launch(self):
         self.process = subprocess.Popen(self.command(), stdout=self.log, stderr=self.log, stdin=subprocess.DEVNULL, cwd=self.dir,
                                         preexec_fn=self.as_user(), start_new_session=True)
+
+    def start(self):
+        """Again where it ends at once: after a kill its children may hold the directory for a moment."""
         end = time.monotonic() + 60 * SLOW
+        self.launch()
         while not self.answers():
-            if self.process.poll() is not None or time.monotonic() > end:
+            if time.monotonic() > end:
                 with open(os.path.join(self.dir, "server.log"), encoding="utf-8", errors="replace") as f:
                     raise Failed("%s does not start: %s" % (self.name, f.read()[-2000:]))
             time.sleep(0.1)
+            if self.process.poll() is not None:
+                self.launch()
 
     def kill(self):
         """As a crash does it."""

@@ -1,10 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sources of type sql against real servers, which the tests start."""
+"""
+Sources of type sql against real servers, which the tests start. WEIR_LATE_SECONDS (default 15) is how long the tests of late commits
+run, WEIR_LATE_LONGEST (default 4) the longest transaction in them; the issue's form is 600 and 60.
+"""
+import collections
 import os
+import random
 import subprocess
+import threading
+import time
 
 from databases import MariaDb, Postgres
-from harness import BIN, SLOW, Skip, check, test
+from harness import BIN, SLOW, Skip, Weir, check, eq, expect, test, until
+
+LATE_SECONDS = float(os.environ.get("WEIR_LATE_SECONDS", "15"))
+LATE_LONGEST = float(os.environ.get("WEIR_LATE_LONGEST", "4"))
+WRITERS = int(os.environ.get("WEIR_LATE_WRITERS", "50" if LATE_SECONDS > 60 else "16"))
+KILLS = int(os.environ.get("WEIR_SOURCE_KILLS", "8"))
 
 
 def modes_against(database):
@@ -25,3 +37,213 @@ def _():
 @test("every mode reads MariaDB: each row once, late commits and crashes included", own=True, timeout=120)
 def _():
     modes_against(MariaDb)
+
+
+def config(db, text):
+    return "sources:\n  - { name: s, type: sql, topic: t, url: \"%s\", retry: { min: 50ms, max: 500ms }, %s }\n" % (db.url, text)
+
+
+def values(w, topic="t"):
+    got, cursor = [], ""
+    while True:
+        r = w.get("/v1/topics/%s/records?limit=10000%s" % (topic, cursor and "&cursor=" + cursor))
+        if r.status == 404:
+            return got
+        page = expect(r, 200).json()
+        got += [x["value"] for x in page["records"]]
+        cursor = page["cursor"]
+        if page["caught_up"]:
+            return got
+
+
+# ---- kills ----
+
+def killed_while_it_reads(database):
+    with database() as db:
+        db.sql("CREATE TABLE r (id INTEGER PRIMARY KEY, name VARCHAR(60)); INSERT INTO r SELECT x, 'row' FROM (%s) g" %
+               ("SELECT generate_series(1, 60000) AS x" if database is Postgres else "SELECT seq AS x FROM seq_1_to_60000"))
+        rand = random.Random(11)
+        with Weir(config(db, "mode: full, table: r, chunk_rows: 5000, every: 50ms, batch: { records: 97 }")) as w:
+            for _ in range(KILLS):
+                time.sleep(rand.uniform(0.02, 0.25))
+                w.kill()
+                w.start()
+            until(lambda: len(values(w)) >= 60000, 60, "every row")
+            time.sleep(0.5)
+            eq(sorted(v["id"] for v in values(w)), list(range(1, 60001)))
+            w.stop()
+
+
+@test("kill -9 at random moments while a table of PostgreSQL is read in ranges: each row once (%d kills)" % KILLS, own=True,
+      timeout=90 + 4 * KILLS)
+def _():
+    killed_while_it_reads(Postgres)
+
+
+@test("kill -9 at random moments while a table of MariaDB is read in ranges: each row once (%d kills)" % KILLS, own=True,
+      timeout=90 + 4 * KILLS)
+def _():
+    killed_while_it_reads(MariaDb)
+
+
+@test("a change log of PostgreSQL, weir killed at random moments: each change once, the table empty at the end", own=True,
+      timeout=90 + 4 * KILLS)
+def _():
+    with Postgres() as db:
+        db.sql("CREATE TABLE c (id serial PRIMARY KEY, n int)")
+        rand = random.Random(12)
+        with Weir(config(db, "mode: change_log, table: c, every: 20ms, batch: { records: 53 }")) as w:
+            for i in range(KILLS):
+                db.sql("INSERT INTO c (n) SELECT generate_series(%d, %d)" % (i * 1000, i * 1000 + 999))
+                time.sleep(rand.uniform(0, 0.2))
+                w.kill()
+                w.start()
+            until(lambda: db.sql("SELECT count(*) FROM c") == [["0"]], 60, "the table to be empty")
+            eq(sorted(v["n"] for v in values(w)), list(range(KILLS * 1000)))
+            w.stop()
+
+
+# ---- late commits ----
+
+class Writer(threading.Thread):
+    """
+    One session: statements, then a pause, then COMMIT or ROLLBACK. What it saw committed and what it saw rolled
+    back is certain; where the server was killed over a COMMIT either may be.
+    """
+
+    def __init__(self, db, number, end):
+        super().__init__(daemon=True)
+        self.db, self.number, self.end = db, number, end
+        self.rand, self.committed, self.rolled_back, self.n = random.Random(number), [], [], 0
+
+    def client(self):
+        if isinstance(self.db, Postgres):
+            command = [Postgres.find("psql"), "-qAtX", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-p", str(self.db.port), "-U", "postgres",
+                       "-d", "t"]
+        else:
+            command = ["mariadb", "--no-defaults", "-NBn", "-h", "127.0.0.1", "-P", str(self.db.port), "-uw", "-ppw", "t"]
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, bufsize=1)
+
+    def say(self, p, text):
+        """A statement and a row behind it, so that the end of the statement is known."""
+        p.stdin.write(text + ";\nSELECT 'done';\n")
+        p.stdin.flush()
+        line = p.stdout.readline()
+        if line.strip() != "done":
+            raise OSError("the session ended")
+
+    def transaction(self, p):
+        """Statements with pauses, mostly short."""
+        ids, good = [], self.rand.random() < 0.8
+        self.say(p, "BEGIN" if isinstance(self.db, Postgres) else "START TRANSACTION")
+        for _ in range(self.rand.randint(1, 4)):
+            name = "%d-%d" % (self.number, self.n)
+            self.n += 1
+            if self.rand.random() < 0.2 and isinstance(self.db, Postgres):
+                self.say(p, "SAVEPOINT a; INSERT INTO l (name) VALUES ('%s'); RELEASE a" % name)
+            else:
+                self.say(p, "INSERT INTO l (name) VALUES ('%s')" % name)
+            ids.append(name)
+            longest = LATE_LONGEST if self.rand.random() < 0.1 else 0.3
+            time.sleep(self.rand.uniform(0, longest))
+        self.say(p, "COMMIT" if good else "ROLLBACK")
+        (self.committed if good else self.rolled_back).extend(ids)
+
+    def run(self):
+        while time.monotonic() < self.end:
+            p = None
+            try:
+                p = self.client()
+                while time.monotonic() < self.end:
+                    self.transaction(p)
+            except OSError:
+                time.sleep(0.2)
+            finally:
+                if p:
+                    p.kill()
+                    p.communicate()
+
+
+def late_commits(database, table, cursor):
+    with database() as db:
+        db.sql(table)
+        end = time.monotonic() + LATE_SECONDS
+        writers = [Writer(db, i, end) for i in range(WRITERS)]
+        rand = random.Random(13)
+        with Weir(config(db, "mode: incremental, table: l, cursor: [%s], every: %s, timeout: 5s" %
+                         (cursor, "1s" if LATE_SECONDS > 60 else "100ms"))) as w:
+            for x in writers:
+                x.start()
+            while time.monotonic() < end:
+                time.sleep(rand.uniform(LATE_SECONDS / 20, LATE_SECONDS / 6))
+                if rand.random() < 0.3:
+                    db.kill()
+                    db.start()
+                else:
+                    w.kill()
+                    w.start()
+            for x in writers:
+                x.join(LATE_LONGEST * 8 + 30)
+            want = sorted(r[0] for r in db.sql("SELECT name FROM l"))
+            known = {n for x in writers for n in x.committed}
+            check(known <= set(want), "the database lost %r" % sorted(known - set(want))[:5])
+            until(lambda: len(values(w)) >= len(want), 60 + LATE_LONGEST, "every committed row: %d of %d" % (len(values(w)), len(want)))
+            time.sleep(1)
+            got = collections.Counter(v["name"] for v in values(w))
+            eq([n for n in want if got[n] == 0], [], "rows that are missing")
+            eq([n for n in got if got[n] > 1], [], "rows that are there twice")
+            rolled = {n for x in writers for n in x.rolled_back}
+            eq([n for n in got if n in rolled], [], "rows that were rolled back")
+            check(len(want) > LATE_SECONDS, "only %d rows" % len(want))
+            w.stop()
+
+
+@test("PostgreSQL, late commits by a sequence: each committed row once, weir and the database killed at random", own=True,
+      timeout=180 + 2 * LATE_SECONDS + 10 * LATE_LONGEST)
+def _():
+    late_commits(Postgres, "CREATE TABLE l (id bigserial PRIMARY KEY, name text)", "id")
+
+
+@test("PostgreSQL, late commits by a time: each committed row once, weir and the database killed at random", own=True,
+      timeout=180 + 2 * LATE_SECONDS + 10 * LATE_LONGEST)
+def _():
+    late_commits(Postgres, "CREATE TABLE l (id bigserial PRIMARY KEY, name text, at timestamptz NOT NULL DEFAULT clock_timestamp()); "
+                           "CREATE INDEX ON l (at)", "at")
+
+
+@test("MariaDB, late commits by a sequence: each committed row once, weir and the database killed at random", own=True,
+      timeout=180 + 2 * LATE_SECONDS + 10 * LATE_LONGEST)
+def _():
+    late_commits(MariaDb, "CREATE TABLE l (id BIGINT AUTO_INCREMENT PRIMARY KEY, name VARCHAR(60))", "id")
+
+
+@test("MariaDB, late commits by a time: each committed row once, weir and the database killed at random", own=True,
+      timeout=180 + 2 * LATE_SECONDS + 10 * LATE_LONGEST)
+def _():
+    late_commits(MariaDb, "CREATE TABLE l (id BIGINT AUTO_INCREMENT PRIMARY KEY, name VARCHAR(60), at TIMESTAMP(6) DEFAULT SYSDATE(6), KEY (at))",
+                 "at")
+
+
+# ---- mistakes ----
+
+@test("wrong credentials, a host that is not there, a table without the column: each named in `show`, and no other source is held up",
+      own=True, timeout=60)
+def _():
+    with Postgres() as db:
+        db.sql("CREATE TABLE x (id int PRIMARY KEY); INSERT INTO x VALUES (1)")
+        wrong = {
+            "user": ("postgresql://nobody@127.0.0.1:%d/t" % db.port, "mode: full, table: x", "nobody"),
+            "host": ("postgresql://postgres@127.0.0.1:1/t", "mode: full, table: x", "refused"),
+            "column": (db.url, "mode: incremental, table: x, cursor: [gone]", "gone"),
+        }
+        text = "sources:\n" + "".join("  - { name: %s, type: sql, topic: t, url: \"%s\", %s }\n" % (name, url, more)
+                                      for name, (url, more, _) in wrong.items())
+        text += "  - { name: good, type: sql, topic: t, url: \"%s\", mode: full, table: x }\n" % db.url
+        with Weir(text) as w:
+            until(lambda: len(values(w)) == 1, 20, "the good source")
+            for name, (_, _, word) in wrong.items():
+                said = until(lambda: (w.get("/v1/sources/" + name).json().get("last_error") or ""), 20, "an error of " + name)
+                check(word in str(said), "%s: %s" % (name, said))
+            w.stop()
+
+
