@@ -6,7 +6,7 @@
  * A poll sees the rows of the transactions that had committed. A row that it did not see comes from a
  * transaction that was still open then, or began later. So each poll notes the database's own horizon: every
  * transaction below it had ended (PostgreSQL: the snapshot's xmin, compared with the xmin of each row; MariaDB:
- * when the oldest open transaction began; elsewhere: the time of `overlap` ago). The next poll takes the rows
+ * when the oldest open transaction began; elsewhere: the time of `late_commits` ago). The next poll takes the rows
  * of transactions at or past the last horizon, whatever their cursor's value; some of them it has seen, and
  * their idempotency key says so.
  *
@@ -105,13 +105,13 @@ static void put_conditions(struct buf *b, const struct sql_source *s, const stru
 /* What the database's transactions say, as two numbers: horizon, and where they stand. */
 static void put_transactions(struct buf *b, const struct sql_source *s)
 {
-	int64_t overlap = s->settings->overlap_ms;
+	int64_t late = s->settings->late_commits_ms;
 
 	if (s->table.has_xid)
 		(void)buf_append_str(
 			b,
 			"txid_snapshot_xmin(txid_current_snapshot()), txid_snapshot_xmax(txid_current_snapshot())");
-	else if (s->driver->dialect == SQL_MARIADB && overlap < 0 && !s->blind)
+	else if (s->driver->dialect == SQL_MARIADB && late < 0 && !s->blind)
 		(void)buf_appendf(
 			b,
 			"CAST(UNIX_TIMESTAMP(LEAST(NOW(6), coalesce((SELECT min(trx_started) FROM information_schema.innodb_trx "
@@ -122,19 +122,19 @@ static void put_transactions(struct buf *b, const struct sql_source *s)
 		(void)buf_appendf(
 			b,
 			"CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS UNSIGNED) - %lld, CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS UNSIGNED)",
-			(long long)(overlap < 0 ? BLIND_MS : overlap) * 1000);
+			(long long)(late < 0 ? BLIND_MS : late) * 1000);
 	else if (s->driver->dialect == SQL_POSTGRESQL)
 		(void)buf_appendf(
 			b,
 			"(extract(epoch FROM clock_timestamp()) * 1000000)::bigint - %lld, (extract(epoch FROM clock_timestamp()) * "
 			"1000000)::bigint",
-			(long long)(overlap < 0 ? BLIND_MS : overlap) * 1000);
+			(long long)(late < 0 ? BLIND_MS : late) * 1000);
 	else /* SQLite has one writer at a time: nothing is committed late */
 		(void)buf_appendf(
 			b,
 			"CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER) - %lld, CAST((julianday('now') - 2440587.5) * "
 			"86400000000 AS INTEGER)",
-			(long long)(overlap < 0 ? 0 : overlap) * 1000);
+			(long long)(late < 0 ? 0 : late) * 1000);
 }
 
 /*
@@ -215,7 +215,7 @@ static int ask(struct sql_source *s, struct sql_session *session, const struct s
 		source_warn(
 			s->setup.source,
 			"the user may not see which transactions are open: rows of one that takes longer than a minute "
-			"can be missed; grant PROCESS to it, or set `overlap`");
+			"can be missed; grant PROCESS to it, or set `late_commits`");
 		rc = ask_database(s, session, m, arena, &row, why);
 	}
 	if (rc < 0)

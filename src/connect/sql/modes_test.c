@@ -285,7 +285,7 @@ static void a_poll_that_finds_nothing_asks_once(void **state)
 	run("CREATE TABLE q (id INTEGER PRIMARY KEY, n INTEGER, name VARCHAR(40))");
 	run("CREATE INDEX q_n ON q (n)");
 	make_numbers("q", 0, 10);
-	open_source(&t, "mode: incremental\ntable: q\ncursor: n\noverlap: 0s\n");
+	open_source(&t, "mode: incremental\ntable: q\ncursor: n\nlate_commits: 0s\n");
 	for (int i = 0; i < 5; i++)
 		must_run(&t);
 	before = t.requests;

@@ -47,11 +47,11 @@ static const struct setting table[] = {
 	{"start", NULL,
 	 "Value of the first cursor column to begin at; from the beginning where there is none.",
 	 .type = SETTING_STRING, .min = 1, .max = 1000, IN(start)},
-	{"overlap", "auto",
+	{"late_commits", "auto",
 	 "How long a transaction may take, where the database does not tell which are open: auto is 1m for views and tables of other "
 	 "servers on PostgreSQL, what the server says on MariaDB, 0s on SQLite.",
 	 .type = SETTING_DURATION, .word = "auto", .word_value = -1, .min = 0, .max = HOURS(24 * 7),
-	 IN(overlap_ms)},
+	 IN(late_commits_ms)},
 	{"chunk_rows", "100000", "Rows of a range that a worker reads by itself, in mode full.",
 	 .type = SETTING_INT, .min = 1000, .max = 1000000000, IN(chunk_rows)},
 	{"repeat", "false",

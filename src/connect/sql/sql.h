@@ -22,7 +22,7 @@ struct sql_settings {
 	const char *table, *query, *where;
 	struct conf_list columns, cursor, key;
 	const char *start;
-	int64_t overlap_ms; /* -1: as the database needs */
+	int64_t late_commits_ms; /* -1: as the database needs */
 	int64_t chunk_rows;
 	int64_t after;
 	const char *mark;
