@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""PostgreSQL and MariaDB as tests need them: a fresh server of one's own, on loopback, ended with the test."""
+"""PostgreSQL and MariaDB as tests and benches need them: a fresh server of one's own, on loopback, ended with its user."""
+import ctypes
 import glob
 import os
 import pwd
@@ -10,7 +11,15 @@ import subprocess
 import tempfile
 import time
 
-from harness import SLOW, Failed, Skip, _die_with_parent
+SLOW = float(os.environ.get("WEIR_SLOW", "1"))
+
+
+class DatabaseError(Exception):
+    pass
+
+
+def die_with_parent():
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
 def free_port():
@@ -40,20 +49,20 @@ class Database:
     def as_user(self):
         """These servers refuse to run as root."""
         if os.getuid() != 0:
-            return _die_with_parent
+            return die_with_parent
         who = pwd.getpwnam(self.user)
 
         def drop():
             os.initgroups(self.user, who.pw_gid)
             os.setgid(who.pw_gid)
             os.setuid(who.pw_uid)
-            _die_with_parent()
+            die_with_parent()
         return drop
 
     def run(self, *command, **more):
         got = subprocess.run(command, capture_output=True, text=True, preexec_fn=self.as_user(), cwd=self.dir, timeout=120 * SLOW, **more)
         if got.returncode:
-            raise Failed("%s: %s%s" % (command[0], got.stdout, got.stderr))
+            raise DatabaseError("%s: %s%s" % (command[0], got.stdout, got.stderr))
         return got.stdout
 
     def launch(self):
@@ -67,7 +76,7 @@ class Database:
         while not self.answers():
             if time.monotonic() > end:
                 with open(os.path.join(self.dir, "server.log"), encoding="utf-8", errors="replace") as f:
-                    raise Failed("%s does not start: %s" % (self.name, f.read()[-2000:]))
+                    raise DatabaseError("%s does not start: %s" % (self.name, f.read()[-2000:]))
             time.sleep(0.1)
             if self.process.poll() is not None:
                 self.launch()
@@ -97,7 +106,7 @@ class Postgres(Database):
     def find(program):
         found = shutil.which(program) or max(glob.glob("/usr/lib/postgresql/*/bin/" + program), default=None)
         if not found:
-            raise Skip("there is no %s: tools/setup test" % program)
+            raise DatabaseError("there is no %s: tools/setup test" % program)
         return found
 
     @property
@@ -134,7 +143,7 @@ class MariaDb(Database):
     def prepare(self):
         for program in ("mariadbd", "mariadb-install-db", "mariadb"):
             if not shutil.which(program):
-                raise Skip("there is no %s: tools/setup test" % program)
+                raise DatabaseError("there is no %s: tools/setup test" % program)
         self.run("mariadb-install-db", "--no-defaults", "--datadir=" + self.dir + "/data", "--auth-root-authentication-method=normal",
                  "--skip-test-db")
 
