@@ -514,7 +514,12 @@ void runner_kick(struct runner *r)
 
 static void on_turn(void *ctx)
 {
-	runner_kick(ctx);
+	struct runner *r = ctx;
+
+	if (r->tell_stopped)
+		r->on_stopped(r->stopped_ctx); /* it may be gone behind this */
+	else
+		runner_kick(r);
 }
 
 static void kick_later(void *ctx)
@@ -732,13 +737,15 @@ void runner_run(struct runner *r)
 
 /* ---- stopping ---- */
 
+/* Told at the end of the turn: whoever hears it may free the runner, on another thread, and its turn must not stand in a list then. */
 static void stopped(void *ctx)
 {
 	struct runner *r = ctx;
 
 	r->closed = true;
+	r->tell_stopped = true;
 	runner_show_state(r);
-	r->on_stopped(r->stopped_ctx); /* it may be gone behind this */
+	kick_later(r);
 }
 
 static void close_blocking(void *ctx)

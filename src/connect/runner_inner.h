@@ -107,6 +107,7 @@ struct runner {
 	struct source_checkpoint plan_checkpoint;
 	uint8_t *plan_bytes;
 	void (*on_stopped)(void *ctx);
+	bool tell_stopped; /* with the turn */
 	void *stopped_ctx;
 	_Atomic bool plan_again;
 	struct loop_msg again;
