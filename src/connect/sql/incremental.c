@@ -296,10 +296,20 @@ static bool is_nothing_new(const struct sql_source *s, const struct state *st, c
 						   st->print_serial != 0);
 }
 
+/*
+ * Where rows tell who wrote them: the horizon that a question told, but not past the newest transaction that a row was
+ * seen of. A transaction that was rolled back leaves nothing that must reach the disk, so after a crash PostgreSQL gives its
+ * number, and those behind it, once more. No row between the two was seen, so nothing is read twice for it.
+ */
+static uint64_t certain(const struct sql_source *s, const struct sql_mark *m, uint64_t horizon)
+{
+	return s->table.has_xid && m->ceiling < horizon ? m->ceiling : horizon;
+}
+
 /* Nothing was stored, so nothing need be: the mark that is stored says the same, and would read a little more. */
 static int end_idle(struct sql_source *s, struct state *st, const struct question *q, struct sql_failure *why)
 {
-	st->mark.horizon = q->horizon;
+	st->mark.horizon = certain(s, &st->mark, q->horizon);
 	sql_give(s, st->reader.held, true);
 	st->reader.held = NULL;
 	return sql_mark_raise(&st->mark, st->closed) ? no_memory(why) : 0;
@@ -382,8 +392,12 @@ static struct slice id_of(struct sql_source *s, void *ctx, const struct sql_row 
 		sql_row_print(row, t->count, print);
 		return sql_row_id(s, row, t->key, t->key_count, slice_make(print, sizeof(print)), id);
 	}
-	if (!st->mark.horizon && to_number(row->values[t->count], &xid) &&
-	    whole_xid(xid, st->mark.scan_horizon) < st->mark.scan_horizon)
+	if (!to_number(row->values[t->count], &xid))
+		return slice_null();
+	xid = whole_xid(xid, st->mark.scan_horizon);
+	if (xid >= st->mark.ceiling)
+		st->mark.ceiling = xid + 1;
+	if (!st->mark.horizon && xid < st->mark.scan_horizon)
 		return slice_null();
 	return sql_row_id(s, row, t->key, t->key_count, row->values[t->count], id);
 }
@@ -393,9 +407,10 @@ static int end_scan(struct sql_source *s, struct state *st)
 	struct sql_mark *m = &st->mark;
 
 	sql_reader_close(s, &st->reader, true);
-	m->horizon = st->closed = m->scan_horizon;
+	st->closed = m->scan_horizon;
+	m->horizon = certain(s, m, m->scan_horizon);
 	m->scanning = st->reader.has_place = false;
-	return sql_mark_raise(m, m->horizon);
+	return sql_mark_raise(m, st->closed);
 }
 
 /* ---- pulls ---- */

@@ -31,6 +31,7 @@ int sql_mark_write(const struct sql_mark *m, const struct sql_reader *r, struct 
 {
 	buf_clear(out);
 	put_u64(out, m->horizon);
+	put_u64(out, m->ceiling);
 	(void)buf_append_byte(out,
 			      (uint8_t)(m->has_low | m->scanning << 1 | r->has_place << 2 | m->has_top << 3));
 	if (m->has_low)
@@ -60,6 +61,7 @@ bool sql_mark_read(struct sql_mark *m, struct sql_reader *r, struct slice bytes)
 	uint8_t flags;
 
 	m->horizon = wire_u64(&in);
+	m->ceiling = wire_u64(&in);
 	flags = wire_u8(&in);
 	m->has_low = flags & 1;
 	m->scanning = flags & 2;
