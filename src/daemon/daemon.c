@@ -15,12 +15,17 @@
 #include "daemon/parts.h"
 #include "obs/say.h"
 
-static void block_signals(sigset_t *set)
+static void own_signals(sigset_t *set)
 {
 	(void)sigemptyset(set);
 	(void)sigaddset(set, SIGTERM);
 	(void)sigaddset(set, SIGINT);
 	(void)sigaddset(set, SIGHUP);
+}
+
+static void block_signals(sigset_t *set)
+{
+	own_signals(set);
 	(void)pthread_sigmask(SIG_BLOCK, set, NULL);
 	(void)signal(SIGPIPE, SIG_IGN);
 	(void)signal(SIGXFSZ, SIG_IGN); /* a limit on file sizes is an error of the write, like any other */
@@ -47,13 +52,16 @@ static void print_ready(const struct parts *p)
 	(void)fflush(stdout);
 }
 
+/* Waits until the process ends, behind daemon_run too: what it looks at is its own. */
 static void *end_at_once(void *arg)
 {
-	sigset_t *set = arg;
 	int signal_number;
+	sigset_t set;
 
+	(void)arg;
+	own_signals(&set);
 	for (;;) {
-		if (sigwait(set, &signal_number) == 0 && signal_number != SIGHUP) {
+		if (sigwait(&set, &signal_number) == 0 && signal_number != SIGHUP) {
 			say(SAY_WARNING, "stopped_at_once",
 			    "a second signal ends weir now; what was answered is on disk");
 			_exit(1);
@@ -104,7 +112,7 @@ int daemon_run(const struct conf *conf, const struct daemon_options *options)
 	say(SAY_INFO, "ready", "serving http=%s kafka=%s data=%s loops=%u", p->http_address,
 	    p->kafka ? p->kafka_address : "off", p->conf->data, p->loop_count);
 	wait_for_stop(p, &set);
-	if (pthread_create(&watcher, NULL, end_at_once, &set) == 0)
+	if (pthread_create(&watcher, NULL, end_at_once, NULL) == 0)
 		(void)pthread_detach(watcher);
 	parts_drain(p);
 	rc = parts_tear_down(p);

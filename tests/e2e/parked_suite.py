@@ -113,7 +113,7 @@ def _():
     with Weir() as w:
         settle(w)
         sleeps(w, 10)
-        check(w.rss() <= 40 << 20, "RSS is %.1f MiB" % (w.rss() / (1 << 20)))
+        check(SLOW > 1 or w.rss() <= 40 << 20, "RSS is %.1f MiB" % (w.rss() / (1 << 20)))
 
 
 @test("connections that come and go leave no memory behind", own=True, timeout=120)

@@ -86,7 +86,7 @@ def _():
         eq(source(w)["state"], "paused")
         write(tmp + "/b.ndjson", range(100, 200))
         w.restart(hard=True)
-        eq(source(w)["state"], "paused")
+        until(lambda: source(w)["state"] == "paused", what="what was stored to be read")
         eq(len(values(w)), 100)
         lines = [json.loads(x) for x in weir(w, "test", "s", "--records", "3").splitlines()]
         eq([x["value"] for x in lines], [0, 1, 2])
