@@ -156,6 +156,7 @@ static int sql_open(const struct source_setup *setup, void **self, struct fault 
 	s->settings = o;
 	s->driver = driver;
 	arena_init(&s->arena, 16384, 16u << 20);
+	pthread_mutex_init(&s->learning, NULL);
 	pthread_mutex_init(&s->lock, NULL);
 	*self = s;
 	return 0;
@@ -170,6 +171,7 @@ static void sql_close(void *self)
 	sql_end_idle(s);
 	arena_fini(&s->arena);
 	pthread_mutex_destroy(&s->lock);
+	pthread_mutex_destroy(&s->learning);
 	mem_free(s);
 }
 

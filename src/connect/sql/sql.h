@@ -49,9 +49,11 @@ struct sql_source {
 	struct source_setup setup;
 	const struct sql_settings *settings;
 	const struct sql_driver *driver;
-	struct arena arena; /* of what is known of the table; filled once, under the lock */
+	struct arena arena; /* of what is known of the table */
 	struct sql_table table;
-	pthread_mutex_t lock;
+	pthread_mutex_t
+		learning;     /* of `table` and `arena`, until the table is known: then nobody changes them */
+	pthread_mutex_t lock; /* of what follows */
 	struct sql_held *idle, *busy; /* connections */
 	uint32_t idle_count;
 	uint64_t serial;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What is known of a table: its columns with their kinds, from an answer without rows; its primary key
- * and whether the cursor has an index, from the catalogue. Learned once, by the first call, which has no other
- * beside it; a column that vanishes later makes a statement fail.
+ * and whether the cursor has an index, from the catalogue. Learned once; a column that vanishes later makes
+ * a statement fail.
  */
 #include <stdio.h>
 #include <strings.h>
@@ -412,20 +412,22 @@ static int learn(struct sql_source *s, struct sql_session *session, const char *
 	return rc;
 }
 
-/* Runs `how` unless everything is known already. */
+/* Runs `how` unless everything is known already. Parts that begin at once wait for the first of them, whose waits have ends. */
 static int learn_once(struct sql_source *s, struct sql_session *session, const char *from,
 		      int (*how)(struct sql_source *s, struct sql_session *session, const char *from,
 				 struct sql_failure *why),
 		      struct sql_failure *why)
 {
-	int rc;
+	int rc = 0;
 
-	if (s->table.known)
-		return 0;
-	arena_reset(&s->arena);
-	s->table = (struct sql_table){0};
-	rc = how(s, session, from, why);
-	s->table.known = !rc;
+	pthread_mutex_lock(&s->learning);
+	if (!s->table.known) {
+		arena_reset(&s->arena);
+		s->table = (struct sql_table){0};
+		rc = how(s, session, from, why);
+		s->table.known = !rc;
+	}
+	pthread_mutex_unlock(&s->learning);
 	return rc;
 }
 
