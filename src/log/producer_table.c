@@ -350,10 +350,16 @@ int producer_table_apply(struct producer_table *t, const struct batch_head *head
 
 /* ---- aborted ones ---- */
 
+/* Those that are known, oldest first; NULL where there is none. */
+static const struct producer_aborted *aborted_of(const struct producer_table *t)
+{
+	return t->aborted ? t->aborted + t->aborted_head : NULL;
+}
+
 /* The first that ends at this offset or behind it. */
 static uint32_t first_reaching(const struct producer_table *t, int64_t offset)
 {
-	const struct producer_aborted *all = t->aborted ? t->aborted + t->aborted_head : NULL;
+	const struct producer_aborted *all = aborted_of(t);
 	uint32_t low = 0, high = t->aborted_count;
 
 	while (low < high) {
@@ -369,7 +375,7 @@ static uint32_t first_reaching(const struct producer_table *t, int64_t offset)
 uint32_t producer_table_aborted(const struct producer_table *t, int64_t from, int64_t to,
 				struct aborted_txn *out, uint32_t max)
 {
-	const struct producer_aborted *all = t->aborted + t->aborted_head;
+	const struct producer_aborted *all = aborted_of(t);
 	uint32_t count = 0;
 
 	for (uint32_t i = first_reaching(t, from); i < t->aborted_count && all[i].least_first < to; i++) {
@@ -385,7 +391,7 @@ uint32_t producer_table_aborted(const struct producer_table *t, int64_t from, in
 /* A producer has one transaction at a time: the first of its own that reaches so far decides. */
 bool producer_table_hides(const struct producer_table *t, const struct batch_head *head)
 {
-	const struct producer_aborted *all = t->aborted + t->aborted_head;
+	const struct producer_aborted *all = aborted_of(t);
 	int64_t at = head->base_offset;
 
 	for (uint32_t i = first_reaching(t, at); i < t->aborted_count && all[i].least_first <= at; i++)
