@@ -12,8 +12,13 @@ extern const struct source_type source_weir;
 extern const struct source_type source_weir_push;
 
 /* One row a type, ended by NULL. */
-static const struct source_type *const types[] = {&source_files, &source_http,      &source_sql,
-						  &source_weir,  &source_weir_push, NULL};
+static const struct source_type *const types[] = {
+	&source_files, &source_http,      &source_sql,
+#ifdef WEIR_WITH_CURL
+	&source_weir,  &source_weir_push,
+#endif
+	NULL,
+};
 
 #define TYPES_MAX (sizeof(types) / sizeof(types[0]))
 
