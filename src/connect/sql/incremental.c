@@ -331,7 +331,7 @@ static int ask_and_open(struct sql_source *s, struct state *st, struct source_ba
 			rc = no_memory(why);
 		if (!rc && is_nothing_new(s, st, &q)) {
 			rc = end_idle(s, st, &q, why);
-			st->closed = q.horizon;
+			st->closed = certain(s, &st->mark, q.horizon);
 			return rc;
 		}
 	}
@@ -407,8 +407,8 @@ static int end_scan(struct sql_source *s, struct state *st)
 	struct sql_mark *m = &st->mark;
 
 	sql_reader_close(s, &st->reader, true);
-	st->closed = m->scan_horizon;
-	m->horizon = certain(s, m, m->scan_horizon);
+	/* As little as the horizon: a number past the ceiling may be that of a transaction to come. */
+	m->horizon = st->closed = certain(s, m, m->scan_horizon);
 	m->scanning = st->reader.has_place = false;
 	return sql_mark_raise(m, st->closed);
 }
