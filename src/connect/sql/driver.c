@@ -45,6 +45,23 @@ const char *sql_driver_names(void)
 		;
 }
 
+void sql_put_doubled(struct buf *out, struct slice text, uint8_t mark)
+{
+	(void)buf_append_byte(out, mark);
+	for (size_t i = 0; i < text.len; i++) {
+		if (text.ptr[i] == mark)
+			(void)buf_append_byte(out, mark);
+		(void)buf_append_byte(out, text.ptr[i]);
+	}
+	(void)buf_append_byte(out, mark);
+}
+
+void sql_put_hex(struct buf *out, struct slice bytes)
+{
+	for (size_t i = 0; i < bytes.len; i++)
+		(void)buf_appendf(out, "%02x", bytes.ptr[i]);
+}
+
 int sql_failed(struct sql_failure *why, int err, enum source_failure kind, bool lost, const char *state,
 	       const char *text)
 {

@@ -111,6 +111,10 @@ const struct sql_driver *sql_driver_find(const char *url);
 /* "postgresql, mariadb, sqlite": those that were built in. */
 const char *sql_driver_names(void);
 
+/* For drivers: the text between two marks, each mark in it twice; the bytes as hexadecimal digits. */
+void sql_put_doubled(struct buf *out, struct slice text, uint8_t mark);
+void sql_put_hex(struct buf *out, struct slice bytes);
+
 /* For drivers: fills *why in; the text is copied onto one line. Gives err. */
 int sql_failed(struct sql_failure *why, int err, enum source_failure kind, bool lost, const char *state,
 	       const char *text);

@@ -401,13 +401,7 @@ static int my_next(struct sql_session *s, struct sql_row *row, struct sql_failur
 
 static void my_quote_name(struct buf *out, struct slice name)
 {
-	(void)buf_append_byte(out, '`');
-	for (size_t i = 0; i < name.len; i++) {
-		if (name.ptr[i] == '`')
-			(void)buf_append_byte(out, '`');
-		(void)buf_append_byte(out, name.ptr[i]);
-	}
-	(void)buf_append_byte(out, '`');
+	sql_put_doubled(out, name, '`');
 }
 
 /* As hexadecimal digits where a backslash is in it: what that means depends on the session's sql_mode. */
@@ -415,8 +409,7 @@ static void my_quote_text(struct buf *out, struct slice text)
 {
 	if (text.len && (memchr(text.ptr, '\\', text.len) || memchr(text.ptr, 0, text.len))) {
 		(void)buf_append_str(out, "CONVERT(X'");
-		for (size_t i = 0; i < text.len; i++)
-			(void)buf_appendf(out, "%02x", text.ptr[i]);
+		sql_put_hex(out, text);
 		(void)buf_append_str(out, "' USING utf8mb4)");
 		return;
 	}
@@ -432,8 +425,7 @@ static void my_quote_text(struct buf *out, struct slice text)
 static void my_quote_bytes(struct buf *out, struct slice bytes)
 {
 	(void)buf_append_str(out, "X'");
-	for (size_t i = 0; i < bytes.len; i++)
-		(void)buf_appendf(out, "%02x", bytes.ptr[i]);
+	sql_put_hex(out, bytes);
 	(void)buf_append_byte(out, '\'');
 }
 

@@ -752,27 +752,16 @@ static int pg_stop(struct sql_session *s)
 
 /* ---- quoting ---- */
 
-static void put_doubled(struct buf *out, struct slice text, uint8_t mark)
-{
-	(void)buf_append_byte(out, mark);
-	for (size_t i = 0; i < text.len; i++) {
-		if (text.ptr[i] == mark)
-			(void)buf_append_byte(out, mark);
-		(void)buf_append_byte(out, text.ptr[i]);
-	}
-	(void)buf_append_byte(out, mark);
-}
-
 static void pg_quote_name(struct buf *out, struct slice name)
 {
-	put_doubled(out, name, '"');
+	sql_put_doubled(out, name, '"');
 }
 
 /* E'' where there is a backslash: what it means in '' is a setting of the server. */
 static void pg_quote_text(struct buf *out, struct slice text)
 {
 	if (!memchr(text.ptr, '\\', text.len)) {
-		put_doubled(out, text, '\'');
+		sql_put_doubled(out, text, '\'');
 		return;
 	}
 	(void)buf_append_str(out, "E'");
@@ -787,8 +776,7 @@ static void pg_quote_text(struct buf *out, struct slice text)
 static void pg_quote_bytes(struct buf *out, struct slice bytes)
 {
 	(void)buf_append_str(out, "decode('");
-	for (size_t i = 0; i < bytes.len; i++)
-		(void)buf_appendf(out, "%02x", bytes.ptr[i]);
+	sql_put_hex(out, bytes);
 	(void)buf_append_str(out, "', 'hex')");
 }
 

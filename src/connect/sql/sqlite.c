@@ -230,32 +230,20 @@ static int lite_next(struct sql_session *s, struct sql_row *row, struct sql_fail
 
 /* ---- quoting ---- */
 
-static void put_doubled(struct buf *out, struct slice text, uint8_t mark)
-{
-	(void)buf_append_byte(out, mark);
-	for (size_t i = 0; i < text.len; i++) {
-		if (text.ptr[i] == mark)
-			(void)buf_append_byte(out, mark);
-		(void)buf_append_byte(out, text.ptr[i]);
-	}
-	(void)buf_append_byte(out, mark);
-}
-
 static void lite_quote_name(struct buf *out, struct slice name)
 {
-	put_doubled(out, name, '"');
+	sql_put_doubled(out, name, '"');
 }
 
 static void lite_quote_text(struct buf *out, struct slice text)
 {
-	put_doubled(out, text, '\'');
+	sql_put_doubled(out, text, '\'');
 }
 
 static void lite_quote_bytes(struct buf *out, struct slice bytes)
 {
 	(void)buf_append_str(out, "X'");
-	for (size_t i = 0; i < bytes.len; i++)
-		(void)buf_appendf(out, "%02x", bytes.ptr[i]);
+	sql_put_hex(out, bytes);
 	(void)buf_append_byte(out, '\'');
 }
 
