@@ -31,7 +31,7 @@
 
 /* What the database says before a scan. */
 struct question {
-	uint64_t horizon, stood;
+	uint64_t horizon, stood, durable;
 	bool has_top, some;
 	struct sql_point top;
 	struct slice print; /* of the window, where rows do not tell who wrote them */
@@ -190,6 +190,10 @@ static int ask_database(struct sql_source *s, struct sql_session *session, const
 	put_transactions(&b, s);
 	put_window(&b, s, m);
 	put_top(&b, s);
+	if (s->table.tells_durable) /* "EPOCH:NUMBER" of the last checkpoint: no crash takes numbers back past it */
+		(void)buf_append_str(
+			&b, ", (SELECT split_part(next_xid::text, ':', 1)::bigint * 4294967296 + "
+			    "split_part(next_xid::text, ':', 2)::bigint FROM pg_control_checkpoint())");
 	text = sql_text(&b);
 	rc = text ? sql_ask_one(s->driver, session, text, arena, row, why) :
 		    sql_failed(why, buf_status(&b), SOURCE_FINAL, false, "", "the statement is too long");
@@ -221,8 +225,8 @@ static int ask(struct sql_source *s, struct sql_session *session, const struct s
 	if (rc < 0)
 		return rc;
 	*q = (struct question){.has_top = true};
-	if (rc == 0 || row.count != 3 + t->cursor_count || !to_number(row.values[0], &q->horizon) ||
-	    !to_number(row.values[1], &q->stood))
+	if (rc == 0 || row.count != 3 + t->cursor_count + t->tells_durable ||
+	    !to_number(row.values[0], &q->horizon) || !to_number(row.values[1], &q->stood))
 		return sql_failed(why, ERR_PROTOCOL, SOURCE_TRANSIENT, true, "",
 				  "the answer about transactions cannot be read");
 	q->print = row.values[2];
@@ -233,6 +237,8 @@ static int ask(struct sql_source *s, struct sql_session *session, const struct s
 		q->top.kinds[i] = t->columns[t->cursor[i]].kind;
 	}
 	q->top.count = t->cursor_count;
+	if (t->tells_durable && !to_number(row.values[3 + t->cursor_count], &q->durable))
+		q->durable = 0;
 	return 0;
 }
 
@@ -327,6 +333,8 @@ static int ask_and_open(struct sql_source *s, struct state *st, struct source_ba
 	if (!st->mark.scanning) {
 		batch->call.requests++;
 		rc = ask(s, session, &st->mark, arena, &q, why);
+		if (!rc && q.durable > st->mark.ceiling)
+			st->mark.ceiling = q.durable;
 		if (!rc && sql_mark_remember(&st->mark, q.stood, q.has_top ? &q.top : NULL))
 			rc = no_memory(why);
 		if (!rc && is_nothing_new(s, st, &q)) {

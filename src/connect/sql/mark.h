@@ -19,7 +19,7 @@ struct sql_past {
 struct sql_mark {
 	uint64_t horizon; /* rows of transactions below it have all been taken, from `low` up */
 	/*
-	 * One past the newest transaction that a row was seen of. What it wrote is on disk there; numbers past it may be given once
+	 * One past the newest transaction that a row was seen of, or the number of the server's last checkpoint. What it wrote is on disk there; numbers past it may be given once
 	 * more after a crash of the database, so the horizon never lies past it. 0: no row was seen.
 	 */
 	uint64_t ceiling;

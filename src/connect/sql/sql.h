@@ -40,9 +40,10 @@ struct sql_table {
 	uint32_t shown, count;
 	uint32_t key[SQL_KEY_MAX], key_count;
 	uint32_t cursor[SQL_KEY_MAX], cursor_count;
-	bool has_xid;     /* rows tell the transaction that wrote them */
-	const char *from; /* the table, quoted */
-	const char *list; /* the columns, quoted, in their order */
+	bool has_xid;       /* rows tell the transaction that wrote them */
+	bool tells_durable; /* the server tells which numbers of transactions are on its disk */
+	const char *from;   /* the table, quoted */
+	const char *list;   /* the columns, quoted, in their order */
 };
 
 struct sql_source {

@@ -229,7 +229,10 @@ static int learn_xid(struct sql_source *s, struct sql_session *session, struct s
 	if (s->driver->dialect != SQL_POSTGRESQL)
 		return 0;
 	buf_init(&b, STATEMENT_MAX);
-	(void)buf_append_str(&b, "SELECT relkind FROM pg_catalog.pg_class WHERE oid = ");
+	(void)buf_append_str(
+		&b,
+		"SELECT relkind, has_function_privilege(to_regprocedure('pg_catalog.pg_control_checkpoint()'), 'execute') "
+		"FROM pg_catalog.pg_class WHERE oid = ");
 	s->driver->quote_text(&b, slice_str(s->table.from));
 	(void)buf_append_str(&b, "::regclass");
 	text = sql_text(&b);
@@ -238,6 +241,7 @@ static int learn_xid(struct sql_source *s, struct sql_session *session, struct s
 	if (rc > 0)
 		s->table.has_xid = row.values[0].len == 1 &&
 				   (row.values[0].ptr[0] == 'r' || row.values[0].ptr[0] == 'p');
+	s->table.tells_durable = s->table.has_xid && slice_eq_str(row.values[1], "t");
 	return rc < 0 ? rc : 0;
 }
 
