@@ -274,20 +274,21 @@ struct conn *conn_new(struct loop *loop, struct acceptor *acceptor, int fd, cons
 
 /* ---- input ---- */
 
-/* A head of usual size always; what is more, such as requests ahead of their turn, as long as there is memory for it. */
-static bool may_keep(const struct conn *c, size_t bytes)
+static size_t kept_room(const struct conn *c, size_t need)
 {
-	return bytes <= KEPT_BYTES_ALWAYS || budget_left(&c->loop->share) >= (int64_t)(bytes - c->kept_cap);
+	size_t cap = c->kept_cap ? c->kept_cap : KEPT_BYTES_MIN;
+
+	while (cap < need)
+		cap *= 2;
+	return cap;
 }
 
 static int keep(struct conn *c, struct slice bytes)
 {
-	size_t need = c->kept_len + bytes.len, cap = c->kept_cap ? c->kept_cap : KEPT_BYTES_MIN;
+	size_t need = c->kept_len + bytes.len, cap = kept_room(c, need);
 
-	while (cap < need)
-		cap *= 2;
 	if (cap != c->kept_cap) {
-		uint8_t *grown = may_keep(c, cap) ? mem_realloc(c->kept, cap) : NULL;
+		uint8_t *grown = mem_realloc(c->kept, cap);
 
 		if (!grown)
 			return ERR_NOMEM;
@@ -465,15 +466,39 @@ static void not_read(struct conn *c, int64_t result)
 	}
 }
 
-static void read_some(struct conn *c)
+/*
+ * How much may be read, where the session may take none of it: what was read is kept,
+ * past the budget if need be, so a connection reads no more than it could keep. A head
+ * of usual size always; 0: what came holds more than that already, and there is no
+ * memory for it.
+ */
+static size_t room_to_read(const struct conn *c)
 {
 	size_t room = c->loop->read_bytes;
+
+	if (c->state != CONN_OPEN)
+		return room; /* discarded */
+	if (c->kept_len > 0 && room > c->input_max - c->kept_len)
+		room = c->input_max - c->kept_len;
+	if (budget_left(&c->loop->share) >= (int64_t)(kept_room(c, c->kept_len + room) - c->kept_cap))
+		return room;
+	if (c->kept_len >= KEPT_BYTES_ALWAYS)
+		return 0;
+	return room < KEPT_BYTES_ALWAYS - c->kept_len ? room : KEPT_BYTES_ALWAYS - c->kept_len;
+}
+
+static void read_some(struct conn *c)
+{
+	size_t room;
 	int64_t n;
 
 	if (c->flags & CONN_PRESENT)
 		return; /* what was kept comes first, at the end of this turn */
-	if (c->state == CONN_OPEN && c->kept_len > 0 && room > c->input_max - c->kept_len)
-		room = c->input_max - c->kept_len;
+	room = room_to_read(c);
+	if (room == 0) {
+		conn_terminate(c, CONN_CLOSED_BY_US);
+		return;
+	}
 	c->flags &= (uint16_t) ~(CONN_READ_ON_WRITE | CONN_HELD);
 	n = c->filter->ops->receive(c->filter, c->loop->read_buf, room);
 	if (n > 0) {

@@ -639,6 +639,75 @@ static void no_memory_refuses_one_connection_only(void **state)
 	stop(&s);
 }
 
+static size_t stop_until_told(void *ctx, struct slice bytes)
+{
+	size_t took = take_if_told(ctx, bytes);
+
+	if (took < bytes.len)
+		conn_read_stop(ctx);
+	return took;
+}
+
+static const struct conn_session stops_until_told = {.on_bytes = stop_until_told, .on_closed = on_closed};
+
+/* What a session leaves for later must not cost it the connection: so much of it is not read. */
+static void without_memory_what_waits_is_not_read(void **state)
+{
+	static char bytes[200000];
+	struct budget full;
+	struct server s;
+	int fds[5];
+
+	(void)state;
+	budget_init(&full, 1, 1);
+	bounded = &full;
+	atomic_store(&take_input, false);
+	start(&s, 1, &stops_until_told, 0);
+	for (int i = 0; i < 5; i++) {
+		fds[i] = dial(&s);
+		put(fds[i], bytes, sizeof(bytes));
+		await(&seen.accepted, i + 1);
+	}
+	nap_ms(20);
+	assert_true(atomic_load(&seen.largest) > 0);
+	assert_true(atomic_load(&seen.largest) <= 2048);
+	assert_true(budget_used(&full) < 5 * 8192);
+	assert_int_equal(atomic_load(&seen.closed), 0);
+	on_loop(s.loops[0], resume, NULL); /* the last of them */
+	await(&seen.bytes, (int64_t)sizeof(bytes));
+	for (int i = 0; i < 5; i++)
+		(void)close(fds[i]);
+	stop(&s);
+	bounded = NULL;
+}
+
+/* A session that wants more of what it does not take is refused, as nobody else can be asked to wait. */
+static void without_memory_a_long_line_is_refused(void **state)
+{
+	static char line[100000];
+	struct budget full;
+	struct server s;
+	int fd;
+
+	(void)state;
+	budget_init(&full, 1, 1);
+	bounded = &full;
+	memset(line, 'x', sizeof(line));
+	start(&s, 1, &echo, 0);
+	fd = dial(&s);
+	put(fd, line, 2000);
+	put(fd, "\n", 1);
+	for (size_t had = 0, n; had < 2001; had += n) {
+		n = (size_t)recv(fd, line, sizeof(line), 0);
+		assert_true(n > 0 && n <= 2001 - had);
+	}
+	(void)send(fd, line, sizeof(line), MSG_NOSIGNAL);
+	await(&seen.closed_for[CONN_CLOSED_BY_US], 1);
+	(void)close(fd);
+	stop(&s);
+	bounded = NULL;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -658,6 +727,8 @@ int main(void)
 		cmocka_unit_test(a_reset_is_told_from_an_end),
 		cmocka_unit_test(the_peer_is_named),
 		cmocka_unit_test(no_memory_refuses_one_connection_only),
+		cmocka_unit_test(without_memory_what_waits_is_not_read),
+		cmocka_unit_test(without_memory_a_long_line_is_refused),
 		VEILED(answers_are_the_same_however_the_bytes_are_cut),
 		VEILED(stopping_closes_what_is_open),
 		VEILED(a_slow_reader_gets_all_and_blobs_come_back),

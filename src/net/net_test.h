@@ -67,6 +67,7 @@ static const struct conn_session *serve_with;
 static size_t input_max;
 static int veils; /* how many filters lie over tcp */
 static bool refuse_filters;
+static struct budget *bounded; /* NULL: memory is not */
 
 static inline int push_veils(void *ctx, struct conn *c)
 {
@@ -142,7 +143,7 @@ static inline void make_loops(struct server *s, uint32_t count)
 	memset((void *)&seen, 0, sizeof(seen));
 	s->count = count;
 	for (uint32_t i = 0; i < count; i++) {
-		struct loop_options options = {.sys = sys_kernel(), .number = i};
+		struct loop_options options = {.sys = sys_kernel(), .number = i, .budget = bounded};
 
 		assert_int_equal(loop_new(&options, &s->loops[i]), 0);
 	}

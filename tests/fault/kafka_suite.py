@@ -4,6 +4,7 @@ import collections
 import errno
 import random
 import resource
+import select
 import signal
 import socket
 import struct
@@ -486,4 +487,52 @@ def _():
                 for m in members:
                     m.close()
             eq(k.produce(t, batch([b"1"]))["error_code"], 0)
+        w.stop()
+
+
+@test("with the memory full of requests that have begun, others wait for it: none of their connections is reset", own=True, timeout=120)
+def _():
+    with Weir("memory: 16MiB\n") as w:
+        t = w.topic(partitions=1)
+        frame = request("Produce", 9, acks=-1, timeout_ms=30000, topic_data=[
+            {"name": t, "partition_data": [{"index": 0, "records": batch([bytes(900 << 10)])}]}])
+        with Kafka(w) as k:
+            k.raw(frame)
+            k.frame()
+        begun, waiting = [[Kafka(w, timeout=60) for _ in range(20)] for _ in range(2)]
+        for k in begun:
+            k.raw(frame[:-1])
+        until(lambda: w.metrics()["weir_memory_used_bytes"] > 16 << 20, what="the memory is full")
+        for k in waiting:
+            k.raw(frame)
+        eq(select.select([k.sock for k in waiting], [], [], 0.3)[0], [], "who did not wait")
+        for k in begun:
+            k.raw(frame[-1:])
+        for k in begun + waiting:
+            k.sock.settimeout(60 * SLOW)
+            k.frame()
+            k.close()
+        eq(w.count_records(t), 41)
+        w.stop()
+
+
+@test("200 requests of a MiB that come all at once with a quarter of the memory for them: all are answered, and it is kept", own=True,
+      timeout=120)
+def _():
+    with Weir("memory: 48MiB\nkafka: { group_initial_delay: 0s }\n") as w:
+        members = [Kafka(w, timeout=60) for _ in range(200)]
+        with Kafka(w) as k:
+            eq(k.call("ApiVersions", 0)["error_code"], 0)
+        idle = w.rss()
+        w.signal(signal.SIGSTOP)  # what is sent now waits in the kernel
+        sending = [Later(m.send, "JoinGroup", 3, group_id="g", session_timeout_ms=10000, rebalance_timeout_ms=1000, member_id="",
+                         protocol_type="consumer", protocols=[{"name": "range", "metadata": bytes(1 << 20)}]) for m in members]
+        time.sleep(0.5)
+        w.signal(signal.SIGCONT)
+        peak = 0
+        for m, sent in zip(members, sending):
+            sent.get(60)
+            eq(m.answer()["error_code"], 42)
+            peak = max(peak, w.rss())
+        check(peak - idle < 128 << 20, "%d MiB more" % (peak - idle >> 20))
         w.stop()

@@ -38,6 +38,7 @@ static void let_go(struct kafka_framer *f)
 		buf_fini(&f->gathered);
 	else
 		buf_clear(&f->gathered);
+	f->gathered.bytes_max = f->frame_bytes_max;
 }
 
 static enum kafka_frame_event fail(struct kafka_framer *f, int error)
@@ -74,6 +75,8 @@ static enum kafka_frame_event gather(struct kafka_framer *f, struct slice bytes,
 
 	if (n > bytes.len)
 		n = bytes.len;
+	if (f->gathered.cap <= f->claimed)
+		f->gathered.bytes_max = f->claimed; /* the last step of growth goes no further */
 	if (buf_append(&f->gathered, bytes.ptr, n))
 		return fail(f, ERR_NOMEM);
 	*taken += n;

@@ -15,7 +15,8 @@
 #define OUTPUT_HIGH ((size_t)1 << 20) /* answers that wait: no further request is begun */
 #define OUTPUT_MAX ((size_t)1 << 31)  /* of one connection; a Fetch says itself how much it takes */
 #define LINGER_NS 2000000000ll
-#define RETRY_NS 100000000ll /* until the budget is asked again */
+#define RETRY_NS \
+	100000000ll /* until the budget is asked again, and what one that goes ahead has for its next bytes */
 
 /* ---- ends ---- */
 
@@ -154,6 +155,58 @@ static void on_timer(void *ctx)
 	arm(s, (s->first ? now : s->last_ns) + o->idle_timeout_ns);
 }
 
+/* ---- memory ---- */
+
+static bool has_half_a_frame(const struct kafka_session *s)
+{
+	return s->framer.gathered.len > 0;
+}
+
+/* The first that asks, until its request is answered; who stands still makes room for others. */
+static bool goes_ahead(struct kafka_session *s)
+{
+	struct kafka_loop *ctx = s->ctx;
+	int64_t now = loop_now(ctx->loop);
+
+	if (ctx->ahead != s && ctx->ahead && now - ctx->ahead->last_ns < RETRY_NS)
+		return false;
+	ctx->ahead = s;
+	s->last_ns = now;
+	return true;
+}
+
+/*
+ * With the budget full nobody begins anything, and of the requests of which half is
+ * here one a loop goes on past it: if none did, none would ever end. Rejected: to count
+ * a frame with the length that it claims, as Kafka does, so that who claims much and
+ * sends nothing holds the memory of all.
+ */
+static bool budget_waits(struct kafka_session *s)
+{
+	if (!budget_is_full(loop_share(s->ctx->loop)) || (has_half_a_frame(s) && goes_ahead(s)))
+		return false;
+	arm(s, loop_now(s->ctx->loop) + RETRY_NS);
+	return true;
+}
+
+/* Who went ahead has ended what it went for: the next one may, and the others as far as there is room again. */
+static void pass_on(struct kafka_session *s)
+{
+	struct kafka_loop *ctx = s->ctx;
+	struct kafka_session *next = s;
+
+	if (ctx->ahead != s || (!s->closing && (s->first || has_half_a_frame(s))))
+		return;
+	ctx->ahead = NULL;
+	while ((next = next->next ? next->next : ctx->sessions) != s) {
+		if (!next->stopped || !has_half_a_frame(next))
+			continue;
+		loop_at_turn_end(ctx->loop, &next->turn);
+		if (budget_is_full(loop_share(ctx->loop)))
+			return;
+	}
+}
+
 /* ---- answers ---- */
 
 /* What is written holds references of its own; a file's goes with it. */
@@ -259,6 +312,7 @@ void kafka_session_ended(struct kafka_session *s)
 		close_session(s);
 	else if (s->stopped)
 		loop_at_turn_end(s->ctx->loop, &s->turn);
+	pass_on(s);
 }
 
 /* ---- beginning ---- */
@@ -388,15 +442,6 @@ static void stop_reading(struct kafka_session *s)
 	conn_read_stop(s->conn);
 }
 
-/* With the budget full nobody begins anything; what was begun goes on, and is looked at again soon. */
-static bool budget_waits(struct kafka_session *s)
-{
-	if (s->framer.gathered.len || !budget_is_full(loop_share(s->ctx->loop)))
-		return false;
-	arm(s, loop_now(s->ctx->loop) + RETRY_NS);
-	return true;
-}
-
 static size_t on_bytes(void *ctx, struct slice bytes)
 {
 	struct kafka_session *s = ctx;
@@ -422,6 +467,7 @@ static size_t on_bytes(void *ctx, struct slice bytes)
 		}
 	}
 	charge_framer(s);
+	pass_on(s);
 	return s->closing || s->ending ? bytes.len : all;
 }
 
@@ -474,6 +520,7 @@ static void on_closed(void *ctx, enum conn_close_reason reason)
 	loop_timer_stop(s->ctx->loop, &s->timer);
 	s->conn = NULL;
 	s->closing = true;
+	pass_on(s);
 	*s->prev = s->next;
 	if (s->next)
 		s->next->prev = s->prev;

@@ -19,6 +19,7 @@ struct kafka_loop {
 	struct kafka_server *server;
 	struct loop *loop; /* NULL until its first connection */
 	struct kafka_session *sessions;
+	struct kafka_session *ahead; /* goes on with the budget full; or NULL */
 	struct kafka_call *pool;
 	uint32_t number, pool_count;
 };
