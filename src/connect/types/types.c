@@ -11,6 +11,7 @@ extern const struct source_type source_kafka;
 extern const struct source_type source_sql;
 extern const struct source_type source_weir;
 extern const struct source_type source_weir_push;
+extern const struct source_type source_websocket;
 
 /* One row a type, ended by NULL. */
 static const struct source_type *const types[] = {
@@ -18,6 +19,7 @@ static const struct source_type *const types[] = {
 #ifdef WEIR_WITH_CURL
 	&source_weir,  &source_weir_push,
 #endif
+	&source_websocket,
 	NULL,
 };
 
