@@ -74,7 +74,7 @@ void runner_show_state(struct runner *r)
 	for (const struct part *p = r->parts; p; p = p->sibling) {
 		f.parts++;
 		f.parts_done += p->done;
-		if (p->total) {
+		if (p->total || r->run) {
 			f.done += p->done_units;
 			f.total += p->total;
 		}
@@ -85,6 +85,10 @@ void runner_show_state(struct runner *r)
 	}
 	lock(r);
 	r->shown.state = state_of(r);
+	if (r->stopping) { /* the parts go: what was known of them stays */
+		unlock(r);
+		return;
+	}
 	r->shown.parts = f.parts;
 	r->shown.parts_done = f.parts_done;
 	r->shown.done = f.done;
@@ -109,7 +113,7 @@ static void on_warn(struct source *source, const char *text)
 		snprintf(f->warnings[f->warning_count++], RUNNER_TEXT_MAX, "%s", text);
 	unlock(r);
 	if (!known)
-		say(SAY_WARNING, "source_warning", "%s source=%s", text, r->conf->name);
+		say(SAY_WARNING, "source_warning", "%s source=%s", text, r->name);
 }
 
 /* ---- rows of the source itself ---- */
@@ -117,7 +121,7 @@ static void on_warn(struct source *source, const char *text)
 int runner_state_row(struct runner *r, struct buf *key, struct buf *value)
 {
 	uint8_t slot[SCHEDULE_STATE_BYTES], habits[ADAPTIVE_STATE_BYTES];
-	struct source_row_key name = {'s', slice_str(r->conf->name), slice_null()};
+	struct source_row_key name = {'s', slice_str(r->name), slice_null()};
 	struct source_state_row row = {.flags = r->paused ? SOURCE_ROW_PAUSED : 0,
 				       .plan = r->plan_checkpoint};
 
@@ -149,7 +153,7 @@ static int load_part(void *ctx, struct slice key, struct slice value)
 	struct source_part_row row;
 
 	l->err = source_row_read_key(key, &name);
-	if (l->err == 0 && !slice_eq_str(name.source, l->runner->conf->name))
+	if (l->err == 0 && !slice_eq_str(name.source, l->runner->name))
 		return 0;
 	if (l->err == 0)
 		l->err = source_row_read_part(value, &row);
@@ -200,8 +204,8 @@ static void count_known(struct runner *r)
 /* What an earlier life has left. */
 static int load_rows(struct runner *r)
 {
-	struct source_row_key state = {'s', slice_str(r->conf->name), slice_null()};
-	struct source_row_key part = {'p', slice_str(r->conf->name), slice_null()};
+	struct source_row_key state = {'s', slice_str(r->name), slice_null()};
+	struct source_row_key part = {'p', slice_str(r->name), slice_null()};
 	struct slice schedule = slice_null(), adaptive = slice_null(), value;
 	struct loading loading = {.runner = r};
 	struct buf key;
@@ -248,6 +252,14 @@ static void begin_run(struct runner *r)
 	r->plan_wanted = true;
 }
 
+static void tell_over(struct runner *r, const struct fault *fault)
+{
+	if (!r->run || r->run_over)
+		return;
+	r->run_over = true;
+	r->run->over(r->run->ctx, fault);
+}
+
 /* Nothing of the run is left: what it has found says when the next one comes. */
 static void end_run(struct runner *r)
 {
@@ -263,6 +275,7 @@ static void end_run(struct runner *r)
 	}
 	schedule_end(r->schedule, &r->slot, now);
 	runner_show_state(r);
+	tell_over(r, NULL);
 }
 
 static bool is_quiet(const struct runner *r)
@@ -333,7 +346,7 @@ void runner_succeeded(struct runner *r, const struct source_call *call)
 		r->shown.error[0] = 0;
 	unlock(r);
 	if (was_failing) {
-		say(SAY_INFO, "source_recovered", "the source answers again source=%s", r->conf->name);
+		say(SAY_INFO, "source_recovered", "the source answers again source=%s", r->name);
 		runner_show_state(r);
 	}
 }
@@ -365,8 +378,7 @@ static void show_failure(struct runner *r, const struct part *part, const struct
 	unlock(r);
 	if (r->failures == 1 || r->failures == CIRCUIT)
 		say(SAY_WARNING, "source_failed", "%s source=%s part=%.*s failures=%u next_try_ms=%lld",
-		    call->fault.text, r->conf->name, length, name, r->failures,
-		    (long long)(wait / RUNNER_MS));
+		    call->fault.text, r->name, length, name, r->failures, (long long)(wait / RUNNER_MS));
 	runner_show_state(r);
 }
 
@@ -386,6 +398,8 @@ int64_t runner_failed(struct runner *r, struct part *part, const struct source_c
 		r->open_until = loop_now(r->home->loop) + wait;
 	obey_limits(r, call);
 	show_failure(r, part, call, wait);
+	if (call->failure == SOURCE_FINAL)
+		tell_over(r, &call->fault);
 	return wait;
 }
 
@@ -591,6 +605,8 @@ int runner_new(const struct runner_shared *shared, const struct runner_loop *hom
 	r->home = home;
 	r->conf = conf_source_ref(source);
 	r->type = source_type_of(source->kind);
+	r->name = source->name;
+	r->rate = source->rate_per_second;
 	r->ready_end = &r->ready;
 	r->found_ms = -1;
 	r->shown.lag_records = r->shown.lag_ms = -1;
@@ -601,6 +617,15 @@ int runner_new(const struct runner_shared *shared, const struct runner_loop *hom
 	(void)pthread_mutex_init(&r->lock, NULL);
 	*out = r;
 	return 0;
+}
+
+void runner_set_run(struct runner *r, const struct runner_run *run)
+{
+	CHECK(!r->started);
+	r->run = run;
+	r->name = run->name;
+	if (run->rate_per_second > 0)
+		r->rate = run->rate_per_second;
 }
 
 void runner_free(struct runner *r)
@@ -624,13 +649,17 @@ void runner_free(struct runner *r)
 
 static void broken(struct runner *r, const char *text)
 {
+	struct fault fault = {0};
+
 	lock(r);
 	r->shown.state = RUNNER_BROKEN;
 	r->shown.error_ms = runner_now(r).wall_ms;
 	snprintf(r->shown.error, RUNNER_TEXT_MAX, "%s", text);
 	source_redact(&r->source, r->shown.error);
 	unlock(r);
-	say(SAY_ERROR, "source_broken", "%s source=%s", r->shown.error, r->conf->name);
+	say(SAY_ERROR, "source_broken", "%s source=%s", r->shown.error, r->name);
+	(void)fault_set(&fault, ERR_BAD_PARAMETER, "%s", r->shown.error);
+	tell_over(r, &fault);
 }
 
 static int open_type(struct runner *r, struct fault *fault)
@@ -642,9 +671,20 @@ static int open_type(struct runner *r, struct fault *fault)
 				     .sys = r->shared->sys,
 				     .log = r->shared->log,
 				     .topics = r->shared->topics,
-				     .loop = r->home->loop};
+				     .loop = r->home->loop,
+				     .window = r->run ? r->run->window : NULL};
 
 	return r->type->open(&setup, &r->self, fault);
+}
+
+/* A run beside the schedule begins once, now. */
+static int make_schedule(struct runner *r, struct fault *fault)
+{
+	static const struct schedule_options once = {.kind = SCHEDULE_MANUAL};
+
+	if (r->run)
+		return schedule_new(&once, &r->schedule, fault);
+	return source_schedule(r->conf, r->type, r->shared->sys, &r->schedule, &r->zone, fault);
 }
 
 void runner_start(struct runner *r)
@@ -655,8 +695,8 @@ void runner_start(struct runner *r)
 
 	r->started = true;
 	rand_seed(&r->rand,
-		  hash_sip13(&key, slice_str(r->conf->name)) ^ (uint64_t)sys_monotonic_ns(r->shared->sys));
-	rc = source_schedule(r->conf, r->type, r->shared->sys, &r->schedule, &r->zone, &fault);
+		  hash_sip13(&key, slice_str(r->name)) ^ (uint64_t)sys_monotonic_ns(r->shared->sys));
+	rc = make_schedule(r, &fault);
 	if (rc == 0)
 		rc = load_rows(r);
 	if (rc && !fault.text[0])
@@ -668,7 +708,7 @@ void runner_start(struct runner *r)
 		return;
 	}
 	r->opened = true;
-	if (r->type->flags & SOURCE_STREAMS)
+	if (r->run || (r->type->flags & SOURCE_STREAMS))
 		r->run_once = true;
 	runner_show_state(r);
 	kick_later(r);

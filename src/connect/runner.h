@@ -73,6 +73,19 @@ struct runner_figures {
 int runner_new(const struct runner_shared *shared, const struct runner_loop *home, struct conf_source *source,
 	       struct runner **out);
 
+/* A run beside the schedule (runs.h): a window of the source, read once, under a name of its own. */
+struct runner_run {
+	const char *name;                   /* of its rows of state */
+	const struct source_window *window; /* what of the source */
+	int64_t rate_per_second;            /* records; -1: as the source has it */
+	/* On the loop, once: nothing is left to read; or, with a fault, it cannot go on without somebody. runner_stop is not to be called inside. */
+	void (*over)(void *ctx, const struct fault *fault);
+	void *ctx;
+};
+
+/* Before runner_start: it is no source of the schedule, but this run. Borrows for its life. */
+void runner_set_run(struct runner *r, const struct runner_run *run);
+
 /* Opens and begins. On the loop. */
 void runner_start(struct runner *r);
 

@@ -78,10 +78,13 @@ struct runner {
 	struct conf_source *conf;
 	struct arena arena; /* of the secrets */
 	const struct source_type *type;
+	const struct runner_run *run; /* NULL: what the schedule asks for */
+	const char *name;             /* of its rows */
+	int64_t rate;                 /* records a second; -1: no limit */
 	void *self;
 	struct rand rand;
-	bool started, opened, paused, stopping, closed, run_active, plan_wanted, plan_running, run_once,
-		some_done;
+	bool started, opened, paused, stopping, closed, run_active, run_over, plan_wanted, plan_running,
+		run_once, some_done;
 	uint32_t calls; /* of the type, that run */
 	uint32_t busy;  /* parts that are pulling, entering, held or settling */
 	struct table table;

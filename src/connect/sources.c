@@ -13,11 +13,12 @@
 #include "base/check.h"
 #include "base/hash.h"
 #include "base/mem.h"
+#include "connect/forget.h"
 #include "connect/probe.h"
+#include "connect/runs.h"
 #include "obs/say.h"
 
 #define LOOPS_MAX 64u
-#define RESET_ROWS 256u
 
 struct entry {
 	struct sources *sources;
@@ -26,6 +27,7 @@ struct entry {
 	/* Under the lock. */
 	struct conf_source *conf; /* as named last; NULL: no longer */
 	struct runner *runner;
+	struct runs *runs; /* beside the schedule; has a lock of its own */
 	/* On the loop. */
 	bool stopping, reset, closed;
 	struct sources_request *resetting;
@@ -79,6 +81,7 @@ void sources_free(struct sources *s)
 		next = e->next;
 		conf_source_unref(e->conf);
 		runner_free(e->runner);
+		runs_free(e->runs);
 		mem_free(e);
 	}
 	source_rows_free(s->rows);
@@ -134,6 +137,11 @@ static struct entry *add(struct sources *s, const char *name)
 	memcpy(e->name, name, n);
 	e->sources = s;
 	e->home = &s->homes[hash_sip13(&key, slice_str(name)) % s->home_count];
+	e->runs = runs_new(&s->shared, e->home, e->name);
+	if (!e->runs) {
+		mem_free(e);
+		return NULL;
+	}
 	e->apply.run = on_apply;
 	e->msg.run = on_runner_stopped;
 	while (*at && strcmp((*at)->name, name) < 0)
@@ -141,72 +149,6 @@ static struct entry *add(struct sources *s, const char *name)
 	e->next = *at;
 	*at = e;
 	return e;
-}
-
-/* ---- rows that are forgotten ---- */
-
-struct forgetting {
-	struct source_row *rows[RESET_ROWS];
-	struct state_row changes[RESET_ROWS];
-	struct slice keys[RESET_ROWS];
-	struct slice name;
-	uint32_t count;
-	bool no_memory;
-};
-
-static int gather_row(void *ctx, struct slice key, struct slice value)
-{
-	struct forgetting *f = ctx;
-	struct source_row_key name;
-
-	(void)value;
-	if (source_row_read_key(key, &name) || !slice_eq(name.source, f->name))
-		return 0;
-	f->rows[f->count] = source_row_new(key, slice_null());
-	f->no_memory = !f->rows[f->count];
-	if (f->no_memory)
-		return 1;
-	f->changes[f->count] = (struct state_row){.table = STATE_SOURCES, .key = key, .frees = true};
-	f->count++;
-	return f->count == RESET_ROWS;
-}
-
-/* Some rows, in one commit. 1: there may be more; 0; or what log_enter gives. */
-static int forget_some(struct sources *s, const char *name)
-{
-	struct forgetting *f = mem_zalloc(1, sizeof(*f));
-	int rc = 0;
-
-	if (!f)
-		return ERR_NOMEM;
-	f->name = slice_str(name);
-	log_enter_begin(s->shared.log);
-	(void)source_rows_each(s->rows, slice_null(), gather_row, f);
-	if (f->no_memory)
-		rc = ERR_NOMEM;
-	else if (f->count)
-		rc = state_put(s->state, f->changes, f->count, NULL);
-	for (uint32_t i = 0; i < f->count; i++) {
-		if (rc)
-			source_row_free(f->rows[i]);
-		else
-			source_rows_set(s->rows, f->rows[i]);
-	}
-	state_tidy(s->state);
-	log_enter_end(s->shared.log);
-	if (rc == 0)
-		rc = f->count == RESET_ROWS;
-	mem_free(f);
-	return rc;
-}
-
-static int forget_rows(struct sources *s, const char *name)
-{
-	int rc = 1;
-
-	while (rc == 1)
-		rc = forget_some(s, name);
-	return rc;
 }
 
 /* ---- on the entry's loop ---- */
@@ -273,7 +215,7 @@ static void on_runner_stopped(struct loop *loop, struct loop_msg *msg)
 	e->stopping = false;
 	e->resetting = NULL;
 	if (resetting)
-		rc = forget_rows(e->sources, e->name);
+		rc = source_forget(&e->sources->shared, e->name, "sp");
 	begin(e);
 	if (resetting)
 		answer(resetting, rc);
@@ -284,8 +226,15 @@ static void on_apply(struct loop *loop, struct loop_msg *msg)
 {
 	struct entry *e = (struct entry *)(void *)((uint8_t *)msg - offsetof(struct entry, apply));
 
+	struct conf_source *conf;
+
 	(void)loop;
 	atomic_store(&e->applying, false);
+	lock(e->sources);
+	conf = e->conf && !e->sources->closing ? conf_source_ref(e->conf) : NULL;
+	unlock(e->sources);
+	runs_apply(e->runs, conf);
+	conf_source_unref(conf);
 	if (e->runner)
 		stop_runner(e);
 	else
@@ -319,22 +268,64 @@ static void set_conf(struct entry *e, struct conf_source *source)
 	apply(e);
 }
 
+struct loading {
+	struct sources *sources;
+	int err;
+};
+
+/* A run's row has the name SOURCE/NUMBER. */
+static int load_run(void *ctx, struct slice key, struct slice value)
+{
+	struct loading *l = ctx;
+	struct source_row_key name;
+	struct entry *e;
+	size_t n;
+
+	if (source_row_read_key(key, &name))
+		return 0;
+	for (n = name.source.len; n > 0 && name.source.ptr[n - 1] != '/';)
+		n--;
+	e = n ? find(l->sources, slice_make(name.source.ptr, n - 1)) : NULL;
+	if (e)
+		l->err = runs_load(e->runs, slice_from(name.source, n), value);
+	return l->err;
+}
+
+/* Of sources that are new here. */
+static int load_runs(struct sources *s)
+{
+	struct loading l = {.sources = s};
+
+	log_enter_begin(s->shared.log);
+	(void)source_rows_each(s->rows, SLICE_LIT("r"), load_run, &l);
+	log_enter_end(s->shared.log);
+	return l.err;
+}
+
 int sources_apply(struct sources *s, struct conf_source *const *list, uint32_t count)
 {
+	bool added = false;
 	int rc = 0;
 
 	lock(s);
 	for (struct entry *e = s->first; e; e = e->next)
 		set_conf(e, named(list, count, e->name));
 	for (uint32_t i = 0; i < count; i++) {
+		if (find(s, slice_str(list[i]->name)))
+			continue;
+		if (!add(s, list[i]->name))
+			rc = ERR_NOMEM;
+		added = true;
+	}
+	unlock(s);
+	/* Entries are added here alone, so none goes or comes meanwhile. */
+	if (rc == 0 && added)
+		rc = load_runs(s);
+	lock(s);
+	for (uint32_t i = 0; i < count; i++) {
 		struct entry *e = find(s, slice_str(list[i]->name));
 		if (e)
-			continue;
-		e = add(s, list[i]->name);
-		if (e)
 			set_conf(e, list[i]);
-		else
-			rc = ERR_NOMEM;
 	}
 	unlock(s);
 	return rc;
@@ -355,7 +346,7 @@ bool sources_stopped(struct sources *s)
 
 	lock(s);
 	for (struct entry *e = s->first; e; e = e->next)
-		all = all && e->closed && !atomic_load(&e->applying);
+		all = all && e->closed && !atomic_load(&e->applying) && !runs_busy(e->runs);
 	unlock(s);
 	return all;
 }
@@ -433,7 +424,42 @@ void sources_each_part(struct sources *s, struct slice name, uint32_t most,
 	log_enter_end(s->shared.log);
 }
 
+int sources_each_run(struct sources *s, struct slice name, bool (*fn)(void *ctx, const struct run_view *view),
+		     void *ctx)
+{
+	struct entry *e;
+
+	lock(s);
+	e = find(s, name);
+	if (e && !e->conf)
+		e = NULL;
+	unlock(s);
+	if (!e)
+		return ERR_UNKNOWN_SOURCE;
+	runs_each(e->runs, fn, ctx);
+	return 0;
+}
+
 /* ---- asking ---- */
+
+static void on_run_asked(struct runs_request *run)
+{
+	struct sources_request *r =
+		(struct sources_request *)(void *)((uint8_t *)run - offsetof(struct sources_request, run));
+
+	r->done(r);
+}
+
+static void ask_runs(struct entry *e, struct sources_request *r)
+{
+	enum runs_ask ask = r->ask == SOURCES_RUN_BEGIN  ? RUNS_BEGIN :
+			    r->ask == SOURCES_RUN_CANCEL ? RUNS_CANCEL :
+							   RUNS_RESUME;
+
+	r->run.fault = &r->fault;
+	r->run.done = on_run_asked;
+	runs_ask(e->runs, ask, &r->run);
+}
 
 static void on_tested(void *ctx)
 {
@@ -462,7 +488,7 @@ static void reset(struct entry *e, struct sources_request *r)
 		return;
 	}
 	if (!e->runner) {
-		int rc = forget_rows(e->sources, e->name);
+		int rc = source_forget(&e->sources->shared, e->name, "sp");
 		begin(e);
 		answer(r, rc);
 		return;
@@ -482,6 +508,8 @@ static void on_request(struct loop *loop, struct loop_msg *msg)
 		test(e, r);
 	} else if (r->ask == SOURCES_RESET) {
 		reset(e, r);
+	} else if (r->ask >= SOURCES_RUN_BEGIN) {
+		ask_runs(e, r);
 	} else if (!e->runner || e->stopping) {
 		answer(r, fault_set(&r->fault, ERR_CONFLICT, "the source is being changed: try again"));
 	} else if (r->ask == SOURCES_RUN) {

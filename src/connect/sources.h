@@ -3,6 +3,7 @@
 #define WEIR_CONNECT_SOURCES_H
 
 #include "connect/runner.h"
+#include "connect/runs.h"
 
 /*
  * All sources of a weir: which there are, and what is asked of them from outside. A source belongs
@@ -51,6 +52,10 @@ void sources_each_part(struct sources *s, struct slice name, uint32_t most,
 		       bool (*fn)(void *ctx, struct slice part, const struct source_part_row *row),
 		       void *ctx);
 
+/* Runs beside the schedule, from the first on, until fn gives false. ERR_UNKNOWN_SOURCE. Any thread. */
+int sources_each_run(struct sources *s, struct slice name, bool (*fn)(void *ctx, const struct run_view *view),
+		     void *ctx);
+
 /* ---- asking ---- */
 
 enum sources_ask {
@@ -59,12 +64,16 @@ enum sources_ask {
 	SOURCES_RUN,   /* a run of the schedule, now */
 	SOURCES_RESET, /* forgets how far it has read: it begins at the beginning */
 	SOURCES_TEST,  /* fetches some rows, beside what runs, and stores nothing: `out` gets a JSON object */
+	SOURCES_RUN_BEGIN, /* a run beside the schedule: runs.h */
+	SOURCES_RUN_CANCEL,
+	SOURCES_RUN_RESUME,
 };
 
 struct sources_request {
 	enum sources_ask ask;
 	uint32_t records;                        /* of a test: at most; 0: 10 */
 	struct buf *out;                         /* of a test */
+	struct runs_request run;                 /* of SOURCES_RUN_…: id, from, to, rate */
 	void (*done)(struct sources_request *r); /* on the source's loop; not inside sources_ask */
 	void *ctx;
 	struct fault fault; /* err 0: it was done */

@@ -4,6 +4,7 @@ import json
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import time
 
@@ -122,3 +123,108 @@ def _():
         eq([s["name"] for s in w.get("/v1/sources").json()["sources"]], ["s"])
         eq(w.post("/v1/sources/nobody/pause").status, 404)
     subprocess.run(["rm", "-r", tmp])
+
+
+# ---- runs beside the schedule ----
+
+RUNS = """
+sources:
+  - name: rows
+    type: sql
+    topic: rows
+    every: 100ms
+    url: sqlite:%s
+    mode: incremental
+    table: rows
+    cursor: [id]
+    start: "%d"
+    batch: { records: 200 }
+  - { name: lines, type: files, topic: t, every: 1s, paths: ["/nowhere/*.ndjson"] }
+"""
+
+
+def table(path, count):
+    with sqlite3.connect(path) as db:
+        db.execute("CREATE TABLE rows (id INTEGER PRIMARY KEY, text TEXT)")
+        db.executemany("INSERT INTO rows VALUES (?, ?)", ((i, "row %d" % i) for i in range(count)))
+
+
+def run_of(w, number, name="rows"):
+    return expect(w.get("/v1/sources/%s/runs/%d" % (name, number)), 200).json()
+
+
+def ids(w):
+    return [v["id"] for v in values(w, "rows")]
+
+
+@test("a run with --from and --to goes on after kill -9, beside the schedule: each row of it once", own=True, timeout=90)
+def _():
+    rand = random.Random(11)
+    path = "/tmp/weir-runs-%d.db" % os.getpid()
+    table(path, 20000)
+    with Weir(config=RUNS % (path, 14000)) as w:
+        until(lambda: source(w, "rows")["records"] == 6000, what="the schedule")
+        number = int(weir(w, "run", "rows", "--from", "5000", "--to", "15000", "--rate", "2500", "--detach"))
+        eq(number, 1)
+        for _ in range(4):
+            time.sleep(rand.uniform(0.2, 0.6))
+            w.kill()
+            w.start()
+            eq(run_of(w, 1)["from"], "5000")
+        with sqlite3.connect(path) as db:
+            db.execute("INSERT INTO rows VALUES (20000, 'new')")
+        until(lambda: 20000 in ids(w), what="the schedule, while the run is under way")
+        check(run_of(w, 1)["state"] == "running", "the run is over too early: %r" % run_of(w, 1))
+        out = [json.loads(x) for x in weir(w, "run", "rows", "--watch", "1").splitlines()]
+        eq(out[-1]["state"], "done")
+        eq((out[-1]["read"], out[-1]["records"]), (10000, 9000))
+        check(any(x.get("type") == "progress" and x["per_second"] > 0 for x in out), out)
+        eq(sorted(ids(w)), list(range(5000, 20001)), "what both read is stored once")
+        eq([r["state"] for r in source(w, "rows")["runs"]], ["done"])
+        w.restart(hard=True)
+        eq(run_of(w, 1)["records"], 9000)
+        eq(len(ids(w)), 15001, "a run that is over is not begun again")
+        w.stop()
+        eq(subprocess.run([BIN, "verify", w.data], capture_output=True).returncode, 0)
+    os.unlink(path)
+
+
+@test("a run can be cancelled, resumed and forgotten; what cannot be one says why", own=True, timeout=60)
+def _():
+    path = "/tmp/weir-runs-c%d.db" % os.getpid()
+    table(path, 3000)
+    with Weir(config=RUNS % (path, 2000)) as w:
+        until(lambda: source(w, "rows")["records"] == 1000, what="the schedule")
+        r = expect(w.post("/v1/sources/rows/runs", json.dumps({"from": 100, "to": "2100", "rate": 500})), 201).json()
+        eq((r["run"], r["state"], r["from"], r["to"], r["rate"]), (1, "running", "100", "2100", 500))
+        until(lambda: run_of(w, 1)["records"] > 0, what="the first rows of the run")
+        weir(w, "cancel", "rows", "1")
+        eq(run_of(w, 1)["state"], "cancelled")
+        got = len(ids(w))
+        check(1000 < got < 2900, got)
+        w.restart(hard=True)
+        eq(run_of(w, 1)["state"], "cancelled")
+        eq(len(ids(w)), got)
+        eq(json.loads(weir(w, "run", "rows", "--resume", "1").splitlines()[-1])["read"], 2000)
+        eq(sorted(ids(w)), list(range(100, 3000)))
+        weir(w, "cancel", "rows", "1")
+        eq(w.get("/v1/sources/rows/runs/1").status, 404)
+        eq(expect(w.get("/v1/sources/rows/runs"), 200).json()["runs"], [])
+        p = subprocess.run([BIN, "source", "run", "lines", "--from", "1", "--server", w.url], capture_output=True, text=True)
+        eq(p.returncode, 1)
+        check("type files has no order" in p.stderr, p.stderr)
+        for body in ('{"form": 1}', '{"rate": 0}', '{"from": {}}', '[]', '{"from": "1"'):
+            eq(w.post("/v1/sources/rows/runs", body).status, 400, body)
+        eq(w.post("/v1/sources/rows/runs/9/resume").status, 404)
+        eq(w.get("/v1/sources/nobody/runs").status, 404)
+        for _ in range(4):
+            expect(w.post("/v1/sources/rows/runs", '{"rate": 1}'), 201)
+        expect(w.post("/v1/sources/rows/runs", '{"rate": 1}'), 409)
+        with open(w.config_path) as f:
+            text = f.read()
+        with open(w.config_path, "w") as f:
+            f.write(text.replace("table: rows", "table: other"))
+        w.signal(signal.SIGHUP)
+        until(lambda: [r["state"] for r in source(w, "rows")["runs"]] == ["failed"] * 4, what="a table that is not there")
+        check("other" in source(w, "rows")["runs"][0]["last_error"], source(w, "rows")["runs"])
+    os.unlink(path)

@@ -10,6 +10,7 @@
 #include "serve/app.h"
 #include "serve/http/exchange.h"
 #include "serve/http/resources.h"
+#include "serve/http/source_runs.h"
 
 #define PARTS_SHOWN 1000u
 #define TEST_RECORDS_MAX 1000u
@@ -207,6 +208,8 @@ static int on_get(struct exchange *x)
 	json_put_open(&out, '[');
 	sources_each_part(app->sources, x->param[0], PARTS_SHOWN, show_part, &showing);
 	json_put_close(&out, ']');
+	json_put_name(&out, "runs");
+	(void)source_put_runs(app->sources, x->param[0], &out);
 	json_put_close(&out, '}');
 	conf_source_unref(view.source);
 	return answer_buf(x, &out);
