@@ -528,12 +528,7 @@ void runner_kick(struct runner *r)
 
 static void on_turn(void *ctx)
 {
-	struct runner *r = ctx;
-
-	if (r->tell_stopped)
-		r->on_stopped(r->stopped_ctx); /* it may be gone behind this */
-	else
-		runner_kick(r);
+	runner_kick(ctx); /* which may be gone behind this */
 }
 
 static void kick_later(void *ctx)
@@ -672,7 +667,8 @@ static int open_type(struct runner *r, struct fault *fault)
 				     .log = r->shared->log,
 				     .topics = r->shared->topics,
 				     .loop = r->home->loop,
-				     .window = r->run ? r->run->window : NULL};
+				     .window = r->run ? r->run->window : NULL,
+				     .guarded = r->conf->guarded};
 
 	return r->type->open(&setup, &r->self, fault);
 }
@@ -777,15 +773,22 @@ void runner_run(struct runner *r)
 
 /* ---- stopping ---- */
 
-/* Told at the end of the turn: whoever hears it may free the runner, on another thread, and its turn must not stand in a list then. */
 static void stopped(void *ctx)
 {
 	struct runner *r = ctx;
 
-	r->closed = true;
-	r->tell_stopped = true;
+	r->closed = r->ended = true;
 	runner_show_state(r);
 	kick_later(r);
+}
+
+/* Only when nothing of it is in a list of the loop any more: it may be freed, and another made in its place, behind this. */
+static void tell_stopped(struct runner *r)
+{
+	if (r->told || atomic_load(&r->plan_again))
+		return;
+	r->told = true;
+	r->on_stopped(r->stopped_ctx);
 }
 
 static void close_blocking(void *ctx)
@@ -820,6 +823,10 @@ static void give_up_held(struct runner *r)
 
 static void finish_stop(struct runner *r)
 {
+	if (r->ended) {
+		tell_stopped(r);
+		return;
+	}
 	r->ready = NULL;
 	r->ready_end = &r->ready;
 	give_up_held(r);

@@ -25,6 +25,7 @@ struct runner_shared {
 	struct topics *topics;
 	struct ingest *ingest;
 	struct source_rows *rows;
+	const struct conf_kinds *kinds; /* types, for sources that are made over the API; NULL: none */
 	/* Runs `run(arg)` on a thread that may wait, then `done(arg)` on the loop. 0, or ERR_* with neither called. */
 	int (*run_blocking)(void *ctx, struct loop *loop, void (*run)(void *arg), void (*done)(void *arg),
 			    void *arg);

@@ -85,8 +85,9 @@ struct runner {
 	struct rand rand;
 	bool started, opened, paused, stopping, closed, run_active, run_over, plan_wanted, plan_running,
 		run_once, some_done;
-	uint32_t calls; /* of the type, that run */
-	uint32_t busy;  /* parts that are pulling, entering, held or settling */
+	bool ended, told; /* the type is closed; who stopped it knows */
+	uint32_t calls;   /* of the type, that run */
+	uint32_t busy;    /* parts that are pulling, entering, held or settling */
 	struct table table;
 	struct part *parts; /* all, by sibling */
 	struct part *ready, **ready_end;
@@ -110,7 +111,6 @@ struct runner {
 	struct source_checkpoint plan_checkpoint;
 	uint8_t *plan_bytes;
 	void (*on_stopped)(void *ctx);
-	bool tell_stopped; /* with the turn */
 	void *stopped_ctx;
 	_Atomic bool plan_again;
 	struct loop_msg again;

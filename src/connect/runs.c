@@ -476,6 +476,14 @@ void runs_apply(struct runs *rs, struct conf_source *conf)
 	}
 }
 
+void runs_forget(struct runs *rs)
+{
+	while (rs->first) {
+		(void)source_forget(rs->shared, rs->first->name, "spr");
+		take_out(rs->first);
+	}
+}
+
 /* ---- asking ---- */
 
 static int too_many(struct runs *rs, struct fault *fault)

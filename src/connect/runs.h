@@ -48,6 +48,9 @@ int runs_load(struct runs *rs, struct slice id, struct slice row);
 /* The source as it is from now on: what runs begins anew with it, where it was. NULL: it is gone, or weir stops. On the loop. */
 void runs_apply(struct runs *rs, struct conf_source *conf);
 
+/* Forgets all runs; none is at work. On the loop. */
+void runs_forget(struct runs *rs);
+
 /* Something of a run is at work. Any thread. */
 bool runs_busy(const struct runs *rs);
 

@@ -117,7 +117,7 @@ int source_row_read_key(struct slice bytes, struct source_row_key *out)
 	out->kind = (char)wire_u8(&r);
 	out->source = wire_bytes(&r, wire_u8(&r));
 	out->part = wire_bytes(&r, wire_left(&r));
-	if ((out->kind != 's' && out->kind != 'p' && out->kind != 'r') ||
+	if ((out->kind != 's' && out->kind != 'p' && out->kind != 'r' && out->kind != 'c') ||
 	    out->part.len > SOURCE_PART_NAME_MAX)
 		r.bad = true;
 	return ended(&r);

@@ -8,11 +8,13 @@
 /*
  * The rows of the state table of sources (state/source_rows.h), as bytes:
  *
- *	key    kind (1 byte: 's' source, 'p' part, 'r' run), length of the source's name (1 byte), name, part's name
+ *	key    kind (1 byte: 's' source, 'p' part, 'r' run, 'c' made over the API), length of the source's name (1 byte), name, part's name
  *	's'    1, flags, records, dead, last success ms (varints), plan's checkpoint, schedule, adaptive (length + bytes each)
  *	'p'    1, flags, records, done, total (varints), the checkpoint
  *	'r'    1, state (1 byte), begun ms, ended ms, rate, records, dead, done, total (varints), from and to (a byte: 0 open,
  *	       1 there; length + bytes each), error (length + bytes)
+ *
+ *	'c'    1, then the keys of the source as they were sent, JSON or YAML
  *
  * A run beside the schedule is named SOURCE/NUMBER: its rows of the kinds 's' and 'p' are as those of a source.
  *

@@ -228,3 +228,82 @@ def _():
         until(lambda: [r["state"] for r in source(w, "rows")["runs"]] == ["failed"] * 4, what="a table that is not there")
         check("other" in source(w, "rows")["runs"][0]["last_error"], source(w, "rows")["runs"])
     os.unlink(path)
+
+
+# ---- sources made over the API ----
+
+def put(w, name, body, type="application/json"):
+    return w.put("/v1/sources/" + name, body if isinstance(body, str) else json.dumps(body), {"Content-Type": type})
+
+
+@test("a source made over the API has the keys of the file, outlives a kill, sees nothing of this machine, and gives no secret back",
+      own=True, timeout=60)
+def _():
+    with Weir(config=CONFIG % ("/nowhere", 10)) as w:
+        keys = {"type": "http", "topic": "t", "url": "http://127.0.0.1:%d/healthz" % w.port, "every": "100ms", "id": "{/id}",
+                "auth": {"type": "bearer", "token": "hush-hush-hush"}, "retry": {"min": "10ms", "max": "50ms"}}
+        made = expect(put(w, "api", keys), 201).json()
+        eq((made["managed_by"], made["settings"]["every"], made["settings"]["auth.token"]), ("api", "100ms", "***"))
+        until(lambda: source(w, "api")["last_error"], what="a failure")
+        check("127.0.0.1" in source(w, "api")["last_error"] or "address" in source(w, "api")["last_error"], source(w, "api"))
+        w.kill()
+        w.start()
+        eq(source(w, "api")["managed_by"], "api")
+        eq(source(w, "s")["managed_by"], "file")
+        until(lambda: source(w, "api")["state"] == "failing", what="the guard, after a restart")
+        changed = expect(put(w, "api", dict(keys, every="1h")), 200).json()
+        eq(changed["settings"]["every"], "1h")
+        eq(source(w, "api")["settings"]["every"], "1h")
+        yaml = "type: http\ntopic: t\nname: yaml.one\nid: '{/id}'\nurl: http://localhost:1/\nevery: {min: 1s, max: 1m}\n"
+        eq(expect(put(w, "yaml.one", yaml, "application/yaml"), 201).json()["settings"]["every.max"], "1m")
+        for name, body, what in (("x", dict(keys, evry="1s"), "every"), ("x", dict(keys, url="${env:HOME}"), "variable"),
+                                 ("x", dict(keys, url="${file:/etc/passwd}"), "/etc/passwd"), ("x", dict(keys, name="y"), "another source"),
+                                 ("x", dict(keys, type="htp"), "http"), ("x", "[1]", "mapping"), ("x", "{", ""), ("x", "", "mapping"),
+                                 ("x", {"type": "http"}, "topic"), ("a%2Fb", keys, "name of a source")):
+            r = put(w, name, body)
+            eq(r.status, 400, repr(body))
+            check(what in r.json()["detail"], r.json()["detail"])
+            check("hush" not in r.text, r.text)
+        for name, body in (("local", {"type": "files", "topic": "t", "paths": ["/etc/passwd"]}),
+                           ("lite", {"type": "sql", "topic": "t", "url": "sqlite:/tmp/x.db", "table": "t", "mode": "full"})):
+            expect(put(w, name, body), 201)
+            until(lambda: source(w, name)["state"] in ("broken", "failing"), what="the refusal of " + name)
+            check(source(w, name)["last_error"], name)
+            expect(w.delete("/v1/sources/" + name), 204)
+        eq(put(w, "s", keys).json()["code"], "managed_by_file")
+        eq(w.delete("/v1/sources/s").json()["code"], "managed_by_file")
+        eq(w.delete("/v1/sources/nobody").status, 404)
+        check("hush" not in w.get("/v1/sources").text + w.get("/v1/sources/api").text + w.log(), "a secret is told")
+
+
+@test("what the file names belongs to the file: a source of the API waits behind it, and comes back; deleted it is gone", own=True,
+      timeout=60)
+def _():
+    tmp = "/tmp/weir-sources-m%d" % os.getpid()
+    with started(tmp) as w:
+        write(tmp + "/a.ndjson", range(10))
+        until(lambda: len(values(w)) == 10, what="the first file")
+        expect(put(w, "both", {"type": "http", "topic": "t", "url": "http://localhost:1/", "id": "{/id}"}), 201)
+        weir(w, "pause", "both")
+        with open(w.config_path) as f:
+            text = f.read()
+        with open(w.config_path, "a") as f:
+            f.write('  - { name: both, type: files, topic: u, every: 50ms, paths: ["%s/*.ndjson"], quiet: 0s }\n' % tmp)
+        w.signal(signal.SIGHUP)
+        until(lambda: source(w, "both")["managed_by"] == "file", what="the file to take it over")
+        eq((source(w, "both")["type"], source(w, "both")["state"]), ("files", "paused"))
+        w.restart(hard=True)
+        eq(source(w, "both")["managed_by"], "file")
+        with open(w.config_path, "w") as f:
+            f.write(text)
+        w.signal(signal.SIGHUP)
+        until(lambda: source(w, "both")["managed_by"] == "api", what="the one of the API")
+        until(lambda: source(w, "both")["state"] == "paused", what="its pause")
+        expect(w.delete("/v1/sources/both"), 204)
+        eq(w.get("/v1/sources/both").status, 404)
+        w.restart(hard=True)
+        eq(w.get("/v1/sources/both").status, 404)
+        expect(put(w, "both", {"type": "http", "topic": "t", "url": "http://localhost:1/", "id": "{/id}"}), 201)
+        check(source(w, "both")["state"] != "paused", "what was known of a deleted source")
+        eq([x["name"] for x in w.get("/v1/sources").json()["sources"]], ["both", "s"])
+    subprocess.run(["rm", "-r", tmp])

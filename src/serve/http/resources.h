@@ -30,6 +30,8 @@ extern const struct route route_source_resume;
 extern const struct route route_source_reset;
 extern const struct route route_source_run;
 extern const struct route route_source_test;
+extern const struct route route_source_put;
+extern const struct route route_source_delete;
 extern const struct route route_source_runs; /* GET /v1/sources/{source}/runs */
 extern const struct route route_source_run_begin;
 extern const struct route route_source_run_get; /* GET /v1/sources/{source}/runs/{run} */

@@ -102,6 +102,7 @@ static void put_source(struct buf *out, const struct sources_view *view)
 	json_put_member_string(out, "name", slice_str(view->source->name));
 	json_put_member_string(out, "type", slice_str(view->source->type));
 	json_put_member_string(out, "topic", slice_str(view->source->topic));
+	json_put_member_string(out, "managed_by", view->from_file ? SLICE_LIT("file") : SLICE_LIT("api"));
 	put_schedule(out, view->source);
 	put_figures(out, &view->figures);
 }
@@ -119,12 +120,12 @@ static bool list_one(void *ctx, const struct sources_view *view)
 	return !buf_status(out);
 }
 
-static int answer_buf(struct exchange *x, struct buf *out)
+static int answer_buf(struct exchange *x, int status, struct buf *out)
 {
 	int rc = buf_append_byte(out, '\n');
 
 	if (rc == 0)
-		rc = exchange_answer(x, 200, "application/json", buf_slice(out));
+		rc = exchange_answer(x, status, "application/json", buf_slice(out));
 	buf_fini(out);
 	return rc;
 }
@@ -143,7 +144,7 @@ static int on_list(struct exchange *x)
 	json_put_name(&out, "next");
 	json_put_null(&out);
 	json_put_close(&out, '}');
-	return answer_buf(x, &out);
+	return answer_buf(x, 200, &out);
 }
 
 struct showing {
@@ -191,7 +192,15 @@ static int unknown(struct exchange *x)
 				(int)(name.len > 100 ? 100 : name.len), (const char *)name.ptr);
 }
 
-static int on_get(struct exchange *x)
+static void put_setting(void *ctx, const char *path, struct slice text)
+{
+	struct buf *out = ctx;
+
+	json_put_name(out, path);
+	json_put_string_lossy(out, text);
+}
+
+static int answer_source(struct exchange *x, int status)
 {
 	struct app *app = x->app;
 	struct showing showing;
@@ -204,6 +213,10 @@ static int on_get(struct exchange *x)
 	showing = (struct showing){.out = &out, .type = source_type_of(view.source->kind)};
 	json_put_open(&out, '{');
 	put_source(&out, &view);
+	json_put_name(&out, "settings");
+	json_put_open(&out, '{');
+	(void)conf_source_each(view.source, put_setting, &out);
+	json_put_close(&out, '}');
 	json_put_name(&out, "part_list");
 	json_put_open(&out, '[');
 	sources_each_part(app->sources, x->param[0], PARTS_SHOWN, show_part, &showing);
@@ -212,7 +225,12 @@ static int on_get(struct exchange *x)
 	(void)source_put_runs(app->sources, x->param[0], &out);
 	json_put_close(&out, '}');
 	conf_source_unref(view.source);
-	return answer_buf(x, &out);
+	return answer_buf(x, status, &out);
+}
+
+static int on_get(struct exchange *x)
+{
+	return answer_source(x, 200);
 }
 
 /* ---- asking ---- */
@@ -233,6 +251,8 @@ static void answer(struct asking *a)
 				       fault->text[0] ? fault->text : err_row(fault->err)->sentence);
 	else if (buf_status(&a->out))
 		(void)exchange_problem(a->x, ERR_NOMEM, "there is no memory for the answer");
+	else if (a->request.ask == SOURCES_MAKE)
+		(void)answer_source(a->x, a->request.created ? 201 : 200);
 	else if (a->request.ask == SOURCES_TEST)
 		(void)exchange_answer(a->x, 200, "application/json", buf_slice(&a->out));
 	else
@@ -309,6 +329,40 @@ static int on_test(struct exchange *x)
 	return ask(x, SOURCES_TEST, (uint32_t)most);
 }
 
+/* ---- making ---- */
+
+/* The keys are small and taken as they are; YAML is read as JSON is. */
+static int on_put(struct exchange *x)
+{
+	struct app *app = x->app;
+	struct fault fault = {0};
+	struct asking *a;
+	struct slice coding;
+	int rc;
+
+	if (exchange_header(x, SLICE_LIT("content-encoding"), &coding) != 0 &&
+	    !slice_eq_nocase(coding, SLICE_LIT("identity")))
+		return exchange_problem(x, ERR_MEDIA_TYPE,
+					"this resource takes no Content-Encoding: send the keys plain");
+	a = mem_zalloc(1, sizeof(*a));
+	if (!a)
+		return ERR_NOMEM;
+	a->x = x;
+	buf_init(&a->out, ANSWER_BYTES_MAX);
+	a->request = (struct sources_request){.out = &a->out, .done = on_done, .ctx = a};
+	rc = sources_put(app->sources, x->param[0], x->body, &a->request, &fault);
+	if (rc == 0)
+		return EXCHANGE_PENDING;
+	buf_fini(&a->out);
+	mem_free(a);
+	return fault.text[0] ? exchange_problem(x, rc, "%s", fault.text) : rc;
+}
+
+static int on_delete(struct exchange *x)
+{
+	return ask(x, SOURCES_DELETE, 0);
+}
+
 static const char *const test_query[] = {"records", NULL};
 
 const struct route route_sources = {HTTP_BIT(HTTP_GET), "/v1/sources", NULL, ROUTE_BODY_NONE, 0, on_list};
@@ -324,3 +378,7 @@ const struct route route_source_run = {HTTP_BIT(HTTP_POST), "/v1/sources/{source
 				       ROUTE_BODY_NONE,     ROUTE_BODY_OPTIONAL,        on_run};
 const struct route route_source_test = {HTTP_BIT(HTTP_POST), "/v1/sources/{source}/test", test_query,
 					ROUTE_BODY_NONE,     ROUTE_BODY_OPTIONAL,         on_test};
+const struct route route_source_put = {
+	HTTP_BIT(HTTP_PUT), "/v1/sources/{source}", NULL, ROUTE_BODY_SMALL, 0, on_put};
+const struct route route_source_delete = {
+	HTTP_BIT(HTTP_DELETE), "/v1/sources/{source}", NULL, ROUTE_BODY_NONE, 0, on_delete};
