@@ -21,6 +21,7 @@
 #define ENTERED_MAX 2u
 #define LOG_FULL_NS (250 * RUNNER_MS)
 #define MEMORY_FULL_NS (50 * RUNNER_MS)
+#define SAVE_MS 3600000        /* how old the saved position of the schedule may be */
 #define LONGEST_SLEEP_MS 60000 /* the wall clock may be set meanwhile */
 
 /* ---- figures ---- */
@@ -49,6 +50,14 @@ void runner_figures(struct runner *r, struct runner_figures *out)
 {
 	lock(r);
 	*out = r->shown;
+	unlock(r);
+}
+
+void runner_warnings(struct runner *r, void (*fn)(void *ctx, const char *text), void *ctx)
+{
+	lock(r);
+	for (uint32_t i = 0; i < r->shown.warning_count; i++)
+		fn(ctx, r->warnings[i]);
 	unlock(r);
 }
 
@@ -107,10 +116,12 @@ static void on_warn(struct source *source, const char *text)
 	bool known = false;
 
 	lock(r);
+	if (!r->warnings)
+		r->warnings = mem_zalloc(RUNNER_WARNINGS_MAX, RUNNER_TEXT_MAX);
 	for (uint32_t i = 0; i < f->warning_count; i++)
-		known = known || strcmp(f->warnings[i], text) == 0;
-	if (!known && f->warning_count < RUNNER_WARNINGS_MAX)
-		snprintf(f->warnings[f->warning_count++], RUNNER_TEXT_MAX, "%s", text);
+		known = known || strcmp(r->warnings[i], text) == 0;
+	if (!known && r->warnings && f->warning_count < RUNNER_WARNINGS_MAX)
+		snprintf(r->warnings[f->warning_count++], RUNNER_TEXT_MAX, "%s", text);
 	unlock(r);
 	if (!known)
 		say(SAY_WARNING, "source_warning", "%s source=%s", text, r->name);
@@ -169,6 +180,7 @@ static int load_state(struct runner *r, struct slice value, struct slice *schedu
 
 	if (rc)
 		return rc;
+	r->saved_ns = loop_now(r->home->loop);
 	r->paused = r->paused || (row.flags & SOURCE_ROW_PAUSED);
 	lock(r);
 	r->shown.records = row.records;
@@ -249,7 +261,36 @@ static void begin_run(struct runner *r)
 	r->run_active = true;
 	r->run_failed = false;
 	r->run_records = 0;
+	r->saved_in_run = false;
 	r->plan_wanted = true;
+}
+
+static int enter_state(struct runner *r);
+
+/*
+ * A run that brought nothing made no commit, and its position would be lost: it is saved with the next batch, at a clean
+ * stop, and by a commit of its own once an hour, or where the next run is an hour away.
+ */
+static void save_position(struct runner *r)
+{
+	int64_t wait = schedule_wait(r->schedule, &r->slot, runner_now(r));
+	int64_t now = loop_now(r->home->loop);
+	int err;
+	bool far = wait != SCHEDULE_NEVER && wait >= SAVE_MS;
+
+	if (r->run || (r->saved_ns && !far && now - r->saved_ns < SAVE_MS * RUNNER_MS))
+		return;
+	if (r->unsaved && log_accepts(r->shared->log, &err))
+		(void)enter_state(r);
+}
+
+/* Between runs a source holds no memory of batches: thousands wait for their minute. */
+static void let_memory_go(struct runner *r)
+{
+	if (!r->spare)
+		return;
+	box_free(r->spare);
+	r->spare = NULL;
 }
 
 static void tell_over(struct runner *r, const struct fault *fault)
@@ -266,6 +307,7 @@ static void end_run(struct runner *r)
 	struct schedule_now now = runner_now(r);
 
 	r->run_active = false;
+	r->unsaved = r->unsaved || !r->saved_in_run;
 	if (r->conf->every_max_ms) {
 		if (!r->run_failed) {
 			adaptive_found(&r->adaptive, now.wall_ms, r->found_ms, (int64_t)r->run_records);
@@ -274,6 +316,8 @@ static void end_run(struct runner *r)
 		schedule_set_interval(r->schedule, &r->slot, adaptive_wait(&r->adaptive, now.wall_ms));
 	}
 	schedule_end(r->schedule, &r->slot, now);
+	save_position(r);
+	let_memory_go(r);
 	runner_show_state(r);
 	tell_over(r, NULL);
 }
@@ -635,6 +679,7 @@ void runner_free(struct runner *r)
 	schedule_free(r->schedule);
 	zone_free(r->zone);
 	mem_free(r->plan_bytes);
+	mem_free(r->warnings);
 	table_fini(&r->table);
 	(void)pthread_mutex_destroy(&r->lock);
 	conf_source_unref(r->conf);
@@ -734,9 +779,18 @@ static int enter_state(struct runner *r)
 	}
 	if (rc)
 		source_row_free(row);
+	else
+		runner_saved(r);
 	buf_fini(&key);
 	buf_fini(&value);
 	return rc;
+}
+
+void runner_saved(struct runner *r)
+{
+	r->saved_ns = loop_now(r->home->loop);
+	r->saved_in_run = true;
+	r->unsaved = false;
 }
 
 int runner_pause(struct runner *r, bool paused)
@@ -852,6 +906,8 @@ void runner_stop(struct runner *r, void (*done)(void *ctx), void *ctx)
 	r->stopping = true;
 	r->on_stopped = done;
 	r->stopped_ctx = ctx;
+	if (r->opened && r->unsaved && !r->run)
+		(void)enter_state(r);
 	runner_cancel_pulls(r);
 	if (r->plan_running && r->plan) {
 		atomic_store(&r->plan->plan.plan.call.cancelled, true);

@@ -66,7 +66,6 @@ struct runner_figures {
 	int64_t interval_ms;          /* 0: none */
 	uint32_t failures;            /* in a row */
 	char error[RUNNER_TEXT_MAX];  /* the last; empty: none, or it has gone */
-	char warnings[RUNNER_WARNINGS_MAX][RUNNER_TEXT_MAX];
 	uint32_t warning_count;
 };
 
@@ -104,6 +103,9 @@ void runner_run(struct runner *r);
 
 struct conf_source *runner_source(const struct runner *r);
 const struct runner_loop *runner_home(const struct runner *r);
+
+/* Gives each warning to fn, which must be quick. Any thread. */
+void runner_warnings(struct runner *r, void (*fn)(void *ctx, const char *text), void *ctx);
 
 /* Any thread. */
 void runner_figures(struct runner *r, struct runner_figures *out);

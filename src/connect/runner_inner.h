@@ -85,6 +85,9 @@ struct runner {
 	struct rand rand;
 	bool started, opened, paused, stopping, closed, run_active, run_over, plan_wanted, plan_running,
 		run_once, some_done;
+	bool saved_in_run;
+	bool unsaved;     /* a run has ended that the row of state does not know of */
+	int64_t saved_ns; /* loop time at which that row was written last; 0: it is not there */
 	bool ended, told; /* the type is closed; who stopped it knows */
 	uint32_t calls;   /* of the type, that run */
 	uint32_t busy;    /* parts that are pulling, entering, held or settling */
@@ -117,7 +120,8 @@ struct runner {
 	int64_t shown_ns; /* loop time of the last show */
 	/* Shown. */
 	pthread_mutex_t lock;
-	struct runner_figures shown;
+	struct runner_figures shown;       /* but for its warnings */
+	char (*warnings)[RUNNER_TEXT_MAX]; /* made with the first: most have none */
 };
 
 #define RUNNER_NS 1000000000ll
@@ -131,6 +135,7 @@ void runner_succeeded(struct runner *r, const struct source_call *call);
 int64_t runner_failed(struct runner *r, struct part *part, const struct source_call *call);
 void runner_show_state(struct runner *r);
 int runner_state_row(struct runner *r, struct buf *key, struct buf *value);
+void runner_saved(struct runner *r); /* that row has entered */
 
 /* runner_pull.c */
 struct part *part_find(struct runner *r, struct slice name);

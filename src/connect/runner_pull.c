@@ -224,7 +224,7 @@ static void box_give_back(struct runner *r, struct box *b)
 	b->part = NULL;
 	source_batch_reset(&b->batch);
 	count_held(r, b, 0);
-	if (r->spare) {
+	if (r->spare || !r->run_active) {
 		box_free(b);
 		return;
 	}
@@ -663,6 +663,8 @@ static void take_results(struct box *b)
 	/* What was known already is no arrival: a poll that only confirms what was pushed may come seldom. */
 	p->runner->run_records += b->entry.accepted;
 	count_entered(p->runner, b);
+	if (b->row_count > 1)
+		runner_saved(p->runner);
 }
 
 static void charge_rate(struct runner *r, uint32_t records)

@@ -463,6 +463,18 @@ int sources_find(struct sources *s, struct slice name, struct sources_view *out)
 	return rc;
 }
 
+void sources_each_warning(struct sources *s, struct slice name, void (*fn)(void *ctx, const char *text),
+			  void *ctx)
+{
+	struct entry *e;
+
+	lock(s);
+	e = find(s, name);
+	if (e && e->runner)
+		runner_warnings(e->runner, fn, ctx);
+	unlock(s);
+}
+
 struct part_walk {
 	struct slice name;
 	uint32_t left;

@@ -48,6 +48,10 @@ void sources_each(struct sources *s, bool (*fn)(void *ctx, const struct sources_
 /* 0 and the name's; ERR_UNKNOWN_SOURCE. conf_source_unref(out->source) is the caller's. Any thread. */
 int sources_find(struct sources *s, struct slice name, struct sources_view *out);
 
+/* Each warning of a source. Any thread. */
+void sources_each_warning(struct sources *s, struct slice name, void (*fn)(void *ctx, const char *text),
+			  void *ctx);
+
 /* Parts as state has them, in no order: at most `most`. fn gives false to stop. Any thread. */
 void sources_each_part(struct sources *s, struct slice name, uint32_t most,
 		       bool (*fn)(void *ctx, struct slice part, const struct source_part_row *row),

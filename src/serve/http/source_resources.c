@@ -64,6 +64,12 @@ static void put_progress(struct buf *out, const struct runner_figures *f)
 	json_put_close(out, '}');
 }
 
+static void put_warning(void *ctx, const char *text)
+{
+	json_put_item(ctx);
+	json_put_string_lossy(ctx, slice_str(text));
+}
+
 static void put_figures(struct buf *out, const struct runner_figures *f)
 {
 	json_put_member_string(out, "state", slice_str(runner_state_name(f->state)));
@@ -88,13 +94,7 @@ static void put_figures(struct buf *out, const struct runner_figures *f)
 	else
 		json_put_null(out);
 	put_time(out, "last_error_at", f->error_ms);
-	json_put_name(out, "warnings");
-	json_put_open(out, '[');
-	for (uint32_t i = 0; i < f->warning_count; i++) {
-		json_put_item(out);
-		json_put_string_lossy(out, slice_str(f->warnings[i]));
-	}
-	json_put_close(out, ']');
+	json_put_member_u64(out, "warning_count", f->warning_count);
 }
 
 static void put_source(struct buf *out, const struct sources_view *view)
@@ -213,6 +213,10 @@ static int answer_source(struct exchange *x, int status)
 	showing = (struct showing){.out = &out, .type = source_type_of(view.source->kind)};
 	json_put_open(&out, '{');
 	put_source(&out, &view);
+	json_put_name(&out, "warnings");
+	json_put_open(&out, '[');
+	sources_each_warning(app->sources, x->param[0], put_warning, &out);
+	json_put_close(&out, ']');
 	json_put_name(&out, "settings");
 	json_put_open(&out, '{');
 	(void)conf_source_each(view.source, put_setting, &out);
