@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sources at work, whatever their type: killed, paused, reset, tested, reloaded. With files, as they need no server."""
+import http.server
 import json
 import os
 import random
 import signal
 import sqlite3
 import subprocess
+import threading
 import time
 
 from harness import BIN, Weir, check, eq, expect, test, until
@@ -307,3 +309,50 @@ def _():
         check(source(w, "both")["state"] != "paused", "what was known of a deleted source")
         eq([x["name"] for x in w.get("/v1/sources").json()["sources"]], ["both", "s"])
     subprocess.run(["rm", "-r", tmp])
+
+
+# ---- pushed and pulled ----
+
+HYBRID = """
+sources:
+  - { name: slow, type: http, topic: rows, every: 100ms, url: "http://127.0.0.1:%d/", records: /items, id: "row-{/id}" }
+"""
+
+
+@test("what was pushed and is pulled too is stored once, whichever comes first, over a kill", own=True, timeout=60)
+def _():
+    rows = []
+
+    class Page(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            body = json.dumps({"items": [{"id": i, "by": "pull"} for i in rows]}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *a):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    with Weir(config=HYBRID % server.server_port) as w:
+        def push(i):
+            got = expect(w.post("/v1/topics/rows/records", json.dumps({"id": i, "by": "pull"}),
+                                {"Content-Type": "application/json", "Idempotency-Key": "row-%d" % i}), 200).json()
+            return got["accepted"], got["duplicates"]
+
+        for i in range(0, 20):
+            eq(push(i), (1, 0))
+        rows += range(10, 30)
+        until(lambda: len(ids(w)) >= 30, what="what the push missed")
+        check(source(w, "slow")["duplicates"] >= 10, source(w, "slow"))
+        w.kill()
+        w.start()
+        for i in range(15, 40):
+            eq(push(i), (0, 1) if i < 30 else (1, 0), "row %d" % i)
+        rows += range(30, 45)
+        until(lambda: 44 in ids(w), what="the rows that were pushed before they were pulled")
+        time.sleep(0.5)
+        eq(sorted(ids(w)), list(range(45)))
+    server.shutdown()
