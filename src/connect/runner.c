@@ -63,8 +63,10 @@ void runner_warnings(struct runner *r, void (*fn)(void *ctx, const char *text), 
 
 static enum runner_state state_of(const struct runner *r)
 {
+	if (r->broken)
+		return RUNNER_BROKEN;
 	if (r->closed)
-		return r->shown.state == RUNNER_BROKEN ? RUNNER_BROKEN : RUNNER_STOPPED;
+		return RUNNER_STOPPED;
 	if (r->paused)
 		return RUNNER_PAUSED;
 	if (!r->opened)
@@ -691,6 +693,7 @@ static void broken(struct runner *r, const char *text)
 {
 	struct fault fault = {0};
 
+	r->broken = true;
 	lock(r);
 	r->shown.state = RUNNER_BROKEN;
 	r->shown.error_ms = runner_now(r).wall_ms;

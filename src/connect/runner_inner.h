@@ -85,6 +85,7 @@ struct runner {
 	struct rand rand;
 	bool started, opened, paused, stopping, closed, run_active, run_over, plan_wanted, plan_running,
 		run_once, some_done;
+	bool broken; /* it could not be opened */
 	bool saved_in_run;
 	bool unsaved;     /* a run has ended that the row of state does not know of */
 	int64_t saved_ns; /* loop time at which that row was written last; 0: it is not there */

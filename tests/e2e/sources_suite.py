@@ -271,6 +271,11 @@ def _():
             expect(put(w, name, body), 201)
             until(lambda: source(w, name)["state"] in ("broken", "failing"), what="the refusal of " + name)
             check(source(w, name)["last_error"], name)
+            state = source(w, name)["state"]
+            weir(w, "pause", name)
+            weir(w, "resume", name)
+            until(lambda: source(w, name)["state"] == state, what="it not to look well for having been paused")
+            check(state != "broken" or "source_broken" in w.log(), "a line in the log")
             expect(w.delete("/v1/sources/" + name), 204)
         eq(put(w, "s", keys).json()["code"], "managed_by_file")
         eq(w.delete("/v1/sources/s").json()["code"], "managed_by_file")
