@@ -256,6 +256,9 @@ def _():
         changed = expect(put(w, "api", dict(keys, every="1h")), 200).json()
         eq(changed["settings"]["every"], "1h")
         eq(source(w, "api")["settings"]["every"], "1h")
+        hidden = expect(put(w, "x2", dict(keys, url="https://me:word@example.invalid/a?token=hush-hush-hush&x=1")), 201).json()
+        eq(hidden["settings"]["url"], "https://***@example.invalid/a?***")
+        expect(w.delete("/v1/sources/x2"), 204)
         yaml = "type: http\ntopic: t\nname: yaml.one\nid: '{/id}'\nurl: http://localhost:1/\nevery: {min: 1s, max: 1m}\n"
         eq(expect(put(w, "yaml.one", yaml, "application/yaml"), 201).json()["settings"]["every.max"], "1m")
         for name, body, what in (("x", dict(keys, evry="1s"), "every"), ("x", dict(keys, url="${env:HOME}"), "variable"),

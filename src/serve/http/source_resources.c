@@ -192,12 +192,59 @@ static int unknown(struct exchange *x)
 				(int)(name.len > 100 ? 100 : name.len), (const char *)name.ptr);
 }
 
+static bool ends_url(uint8_t c)
+{
+	return c <= ' ' || c == ',' || c == ']' || c == '"' || c == '\'';
+}
+
+/* The end of who asks, "user:password@", in an authority that begins at `at`; `at` where nobody is named. */
+static size_t end_of_user(struct slice text, size_t at)
+{
+	size_t end = at;
+
+	for (size_t i = at;
+	     i < text.len && text.ptr[i] != '/' && text.ptr[i] != '?' && !ends_url(text.ptr[i]); i++)
+		if (text.ptr[i] == '@')
+			end = i;
+	return end;
+}
+
+/* Tokens stand in queries, and passwords before hosts, whatever the key is called: of a URL neither is shown. */
+static void hide_in_urls(struct slice text, struct buf *out)
+{
+	bool url = false;
+
+	for (size_t i = 0; i < text.len; i++) {
+		uint8_t c = text.ptr[i];
+		(void)buf_append_byte(out, c);
+		url = url && !ends_url(c);
+		if (i >= 2 && memcmp(text.ptr + i - 2, "://", 3) == 0) {
+			size_t end = end_of_user(text, i + 1);
+			url = true;
+			if (end > i + 1) {
+				(void)buf_append_str(out, "***");
+				i = end - 1;
+			}
+		} else if (url && c == '?') {
+			(void)buf_append_str(out, "***");
+			while (i + 1 < text.len && !ends_url(text.ptr[i + 1]))
+				i++;
+		}
+	}
+}
+
 static void put_setting(void *ctx, const char *path, struct slice text)
 {
-	struct buf *out = ctx;
+	struct buf *out = ctx, shown;
 
+	buf_init(&shown, 2u << 20);
+	hide_in_urls(text, &shown);
 	json_put_name(out, path);
-	json_put_string_lossy(out, text);
+	if (strcmp(path, "body") == 0 || strcmp(path, "headers") == 0 || buf_status(&shown))
+		json_put_cstr(out, "***"); /* it may say who asks */
+	else
+		json_put_string_lossy(out, buf_slice(&shown));
+	buf_fini(&shown);
 }
 
 static int answer_source(struct exchange *x, int status)
