@@ -11,7 +11,7 @@ import subprocess
 import time
 
 from faults import CACHES, FREED, WHOLE, Disk, Sender, Shim, body_of, charged, check_memory
-from harness import (BIN, JSON, Failed, Later, Raw, Skip, Sse, Weir, Ws, check, eq, expect, test, until)
+from harness import (JSON, Failed, Later, Raw, Skip, Sse, Weir, check, eq, expect, test, until)
 
 GET = "GET /healthz HTTP/1.1\r\nHost: %s\r\n\r\n"
 
