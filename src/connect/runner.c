@@ -718,7 +718,7 @@ static int open_type(struct runner *r, struct fault *fault)
 				     .window = r->run ? r->run->window : NULL,
 				     .guarded = r->conf->guarded};
 
-	return r->type->open(&setup, &r->self, fault);
+	return source_open(r->type, &setup, &r->self, fault);
 }
 
 /* A run beside the schedule begins once, now. */
