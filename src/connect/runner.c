@@ -166,8 +166,6 @@ static int load_part(void *ctx, struct slice key, struct slice value)
 	struct source_part_row row;
 
 	l->err = source_row_read_key(key, &name);
-	if (l->err == 0 && !slice_eq_str(name.source, l->runner->name))
-		return 0;
 	if (l->err == 0)
 		l->err = source_row_read_part(value, &row);
 	if (l->err == 0 && !part_new(l->runner, name.part, name.part, &row))
