@@ -131,12 +131,12 @@ static void on_warn(struct source *source, const char *text)
 
 /* ---- rows of the source itself ---- */
 
-int runner_state_row(struct runner *r, struct buf *key, struct buf *value)
+int runner_state_row(struct runner *r, const struct source_checkpoint *plan, struct buf *key,
+		     struct buf *value)
 {
 	uint8_t slot[SCHEDULE_STATE_BYTES], habits[ADAPTIVE_STATE_BYTES];
 	struct source_row_key name = {'s', slice_str(r->name), slice_null()};
-	struct source_state_row row = {.flags = r->paused ? SOURCE_ROW_PAUSED : 0,
-				       .plan = r->plan_checkpoint};
+	struct source_state_row row = {.flags = r->paused ? SOURCE_ROW_PAUSED : 0, .plan = *plan};
 
 	schedule_save(r->schedule, &r->slot, slot);
 	row.schedule = slice_make(slot, sizeof(slot));
@@ -166,8 +166,6 @@ static int load_part(void *ctx, struct slice key, struct slice value)
 	struct source_part_row row;
 
 	l->err = source_row_read_key(key, &name);
-	if (l->err == 0 && !slice_eq_str(name.source, l->runner->name))
-		return 0;
 	if (l->err == 0)
 		l->err = source_row_read_part(value, &row);
 	if (l->err == 0 && !part_new(l->runner, name.part, name.part, &row))
@@ -226,12 +224,13 @@ static int load_rows(struct runner *r)
 
 	buf_init(&key, 1024);
 	log_enter_begin(r->shared->log);
-	(void)source_row_put_key(&key, &state);
-	value = source_rows_find(r->shared->rows, buf_slice(&key));
+	loading.err = source_row_put_key(&key, &state); /* without memory no row would be found */
+	value = loading.err ? slice_null() : source_rows_find(r->shared->rows, buf_slice(&key));
 	if (value.ptr)
 		loading.err = load_state(r, value, &schedule, &adaptive);
 	buf_clear(&key);
-	(void)source_row_put_key(&key, &part);
+	if (loading.err == 0)
+		loading.err = source_row_put_key(&key, &part);
 	if (loading.err == 0)
 		(void)source_rows_each(r->shared->rows, buf_slice(&key), load_part, &loading);
 	count_known(r);
@@ -492,6 +491,11 @@ static void begin_pulls(struct runner *r)
 
 	while (r->ready && r->busy < parallel(r) && (wait = must_wait(r)) == 0) {
 		struct part *p = take_ready(r);
+		if (p->gone) { /* since it was ready a plan has left it out: its row has gone, too */
+			p->phase = PART_RESTS;
+			part_drop(p);
+			continue;
+		}
 		if (p->entered < ENTERED_MAX) {
 			part_pull(p);
 			continue;
@@ -511,9 +515,14 @@ static void begin_pulls(struct runner *r)
 		loop_timer_set(r->home->loop, &r->hold, wait);
 }
 
+/*
+ * Not while a batch is on its way into the log: its rows say what was before the plan, and would take back what the plan
+ * has removed and marked.
+ */
 static bool plan_may_begin(const struct runner *r)
 {
-	return r->plan_wanted && !r->plan && r->calls == 0 && loop_now(r->home->loop) >= r->plan_retry_at;
+	return r->plan_wanted && !r->plan && r->calls == 0 && r->busy == 0 &&
+	       loop_now(r->home->loop) >= r->plan_retry_at;
 }
 
 /* All parts are done: there may be others behind them, once. */
@@ -767,7 +776,7 @@ static int enter_state(struct runner *r)
 
 	buf_init(&key, 1024);
 	buf_init(&value, STATE_ROW_BYTES_MAX);
-	rc = runner_state_row(r, &key, &value);
+	rc = runner_state_row(r, &r->plan_checkpoint, &key, &value);
 	if (rc == 0) {
 		struct state_row change = {.table = STATE_SOURCES,
 					   .key = buf_slice(&key),
@@ -783,17 +792,19 @@ static int enter_state(struct runner *r)
 	if (rc)
 		source_row_free(row);
 	else
-		runner_saved(r);
+		runner_saved(r, r->paused);
 	buf_fini(&key);
 	buf_fini(&value);
 	return rc;
 }
 
-void runner_saved(struct runner *r)
+void runner_saved(struct runner *r, bool paused)
 {
 	r->saved_ns = loop_now(r->home->loop);
 	r->saved_in_run = true;
-	r->unsaved = false;
+	r->unsaved = paused != r->paused;
+	if (r->unsaved) /* somebody paused or resumed it meanwhile, and was told so */
+		(void)enter_state(r);
 }
 
 int runner_pause(struct runner *r, bool paused)

@@ -29,6 +29,7 @@ struct box {
 	/* Of the part, and of the source: to be set, and what the commit points to. */
 	struct source_row *row[2], *copy[2];
 	uint32_t row_count;
+	bool paused; /* as the row of the source says */
 	struct log_record more[2];
 	struct buf scratch;
 	uint8_t *checkpoint; /* of the part from now on; its bytes are those that were marked */
@@ -69,6 +70,10 @@ struct plan_box {
 	struct log_record *more;
 	struct source_row **rows, **copies;
 	uint32_t row_count;
+	/* What it has marked: the source's own once the plan has entered. */
+	uint8_t *mark_bytes;
+	struct source_checkpoint mark;
+	bool paused; /* as its row of the source says */
 };
 
 struct runner {
@@ -135,8 +140,10 @@ void runner_succeeded(struct runner *r, const struct source_call *call);
 /* Gives how long to wait before the next try, ns. */
 int64_t runner_failed(struct runner *r, struct part *part, const struct source_call *call);
 void runner_show_state(struct runner *r);
-int runner_state_row(struct runner *r, struct buf *key, struct buf *value);
-void runner_saved(struct runner *r); /* that row has entered */
+int runner_state_row(struct runner *r, const struct source_checkpoint *plan, struct buf *key,
+		     struct buf *value);
+/* That row has entered; paused: as it says, which may have changed since it was made. */
+void runner_saved(struct runner *r, bool paused);
 
 /* runner_pull.c */
 struct part *part_find(struct runner *r, struct slice name);

@@ -466,6 +466,7 @@ static int add_row(struct box *b, size_t key)
 /* Where the schedule stands goes with the last batch of a part in a run: no commit is made for it alone. */
 static int make_state_row(struct box *b)
 {
+	struct runner *r = b->part->runner;
 	struct buf key;
 	size_t n;
 	int rc;
@@ -474,7 +475,8 @@ static int make_state_row(struct box *b)
 		return 0;
 	buf_init(&key, STATE_ROW_BYTES_MAX);
 	buf_clear(&b->scratch);
-	rc = runner_state_row(b->part->runner, &key, &b->scratch);
+	rc = runner_state_row(r, &r->plan_checkpoint, &key, &b->scratch);
+	b->paused = r->paused;
 	n = key.len;
 	/* Value first, then the key: turned round. */
 	if (rc == 0)
@@ -664,7 +666,7 @@ static void take_results(struct box *b)
 	p->runner->run_records += b->entry.accepted;
 	count_entered(p->runner, b);
 	if (b->row_count > 1)
-		runner_saved(p->runner);
+		runner_saved(p->runner, b->paused);
 }
 
 static void charge_rate(struct runner *r, uint32_t records)
@@ -849,6 +851,7 @@ static void begin_settle(struct part *p, bool again)
 			loop_timer_set(r->home->loop, &p->timer, HELD_NS);
 			return;
 		}
+		ingest_rows_fini(&b->entry); /* a box that was used keeps memory of its entry */
 		ingest_rows_init(&b->entry, on_entered, on_durable, b);
 		b->part = p;
 		b->end = SOURCE_IDLE;
