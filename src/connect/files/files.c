@@ -36,6 +36,9 @@ static const struct setting table[] = {
 	{"follow", "false",
 	 "Whether files are read as they grow, and on after they were renamed or cut; otherwise each is taken whole, once.",
 	 .type = SETTING_BOOL, MEMBER(follow)},
+	{"watch", "true",
+	 "Whether the kernel is asked to tell when followed files grow (inotify), so that they are read within milliseconds; every stays the time after which they are looked at in any case, as network file systems do not tell what other machines write.",
+	 .type = SETTING_BOOL, MEMBER(watch)},
 	{"quiet", "5s",
 	 "How long a file that is taken whole must not have changed; so one that is being written is left alone.",
 	 .type = SETTING_DURATION, .min = 0, .max = 86400000, MEMBER(quiet_ms)},
@@ -90,6 +93,7 @@ static int open_source(const struct source_setup *setup, void **self, struct fau
 	f->settings = setup->settings;
 	f->sys = setup->sys;
 	f->source = setup->source;
+	f->test = setup->test;
 	arena_init(&f->arena, 65536, 64u << 20);
 	pthread_mutex_init(&f->lock, NULL);
 	*self = f;
@@ -100,6 +104,7 @@ static void close_source(void *self)
 {
 	struct files *f = self;
 
+	files_watch_free(f->watch);
 	arena_fini(&f->arena);
 	pthread_mutex_destroy(&f->lock);
 	mem_free(f);

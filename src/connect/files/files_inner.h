@@ -8,6 +8,7 @@
 #include "connect/files/files_input.h"
 #include "connect/files/files_rows.h"
 #include "connect/files/files_split.h"
+#include "connect/files/files_watch.h"
 #include "connect/source.h"
 #include "proto/csv/csv.h"
 
@@ -27,7 +28,7 @@ enum files_after { AFTER_KEEP, AFTER_MOVE, AFTER_DELETE };
 struct files_settings {
 	struct conf_list paths;
 	int64_t format;
-	bool follow;
+	bool follow, watch;
 	int64_t quiet_ms;
 	int64_t after;
 	const char *move_to;
@@ -50,7 +51,9 @@ struct files_reading {
 	bool tail_is_part; /* nothing whole is in it */
 	struct csv csv;
 	struct files_rows *rows;
-	uint32_t idle_polls;
+	struct files_watched watched;
+	uint64_t cut_bytes; /* its size when the plan was asked for because it was cut; and 1; 0: it was not */
+	uint32_t idle_polls, poll; /* polls that found nothing; the last that counted */
 };
 
 struct files_named {
@@ -62,11 +65,15 @@ struct files {
 	const struct files_settings *settings;
 	const struct sys *sys;
 	struct source *source;
+	bool test;
 	/* Of the last plan; only a plan changes them, and it runs alone. */
 	struct arena arena;
 	struct files_named *named;
 	uint32_t named_count;
-	pthread_mutex_t lock; /* of the list: pulls of several parts open and close at once */
+	uint32_t polls; /* plans that the schedule asked for */
+	bool watch_tried;
+	struct files_watch *watch; /* NULL: there is none */
+	pthread_mutex_t lock;      /* of the list: pulls of several parts open and close at once */
 	struct files_reading *open;
 };
 

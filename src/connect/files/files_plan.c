@@ -7,6 +7,7 @@
  */
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 #include "connect/files/files_inner.h"
 
@@ -98,6 +99,39 @@ static int compare_named(const void *a, const void *b)
 	return strcmp(a, b); /* the identity is the first member */
 }
 
+/* Before the files are looked for, so that none comes in between. */
+static void watch_paths(struct files *f)
+{
+	const struct conf_list *paths = &f->settings->paths;
+	char base[4096];
+
+	if (f->settings->follow && f->settings->watch && !f->test && !f->watch_tried)
+		f->watch = files_watch_new(f->source, f->sys, paths);
+	f->watch_tried = true;
+	for (uint32_t i = 0; f->watch && i < paths->count; i++) {
+		struct stat st;
+		bool dir = stat(paths->items[i], &st) == 0 && S_ISDIR(st.st_mode);
+		size_t fixed = dir ? strlen(paths->items[i]) : strcspn(paths->items[i], "*?[");
+		if (snprintf(base, sizeof(base), "%.*s%s", (int)fixed, paths->items[i], dir ? "/" : "") <
+		    (int)sizeof(base))
+			files_watch_dir(f->watch, base);
+	}
+}
+
+/* Directories that globs stand for. The files come sorted. */
+static void watch_found(struct files *f, const struct files_found *found, uint32_t count)
+{
+	size_t last = 0;
+
+	for (uint32_t i = 0; f->watch && i < count; i++) {
+		const char *slash = strrchr(found[i].path, '/');
+		size_t n = slash ? (size_t)(slash - found[i].path) + 1 : 0;
+		if (i == 0 || n != last || strncmp(found[i].path, found[i - 1].path, n) != 0)
+			files_watch_dir(f->watch, found[i].path);
+		last = n;
+	}
+}
+
 enum source_end files_plan(void *self, struct source_plan *plan)
 {
 	struct files *f = self;
@@ -106,6 +140,9 @@ enum source_end files_plan(void *self, struct source_plan *plan)
 	struct fault fault = {0};
 	uint32_t count = 0;
 
+	int64_t began_ns = sys_monotonic_ns(f->sys);
+
+	watch_paths(f);
 	arena_reset(&f->arena);
 	f->named = NULL;
 	f->named_count = 0;
@@ -118,10 +155,14 @@ enum source_end files_plan(void *self, struct source_plan *plan)
 	for (uint32_t i = 0; !rc && i < count && !source_cancelled(&plan->call); i++)
 		if (!f->settings->follow || !found[i].compressed)
 			rc = plan_file(&p, &found[i]);
+	if (!rc)
+		watch_found(f, found, count);
 	if (f->named_count)
 		qsort(f->named, f->named_count, sizeof(f->named[0]), compare_named);
 	if (!rc)
 		rc = plan_renamed(&p);
+	if (!f->watch || files_watch_planned(f->watch, sys_monotonic_ns(f->sys) - began_ns, f->named_count))
+		f->polls++;
 	if (rc)
 		return source_fail(&plan->call, rc == ERR_LIMIT ? SOURCE_FINAL : SOURCE_TRANSIENT, "%s",
 				   fault.text[0] ? fault.text : err_row(rc)->sentence);

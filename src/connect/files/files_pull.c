@@ -317,6 +317,32 @@ static void mark(struct pulling *p)
 		p->batch->total = size;
 }
 
+/* Half a line is nothing to store a checkpoint for, however often some bytes of it come. */
+static bool has_moved(const struct pulling *p)
+{
+	uint8_t now[FILES_CHECKPOINT_BYTES];
+	struct files_place before;
+	uint64_t seen;
+
+	if (!p->part->checkpoint.bytes.ptr)
+		return p->reading->place.offset > 0;
+	(void)files_load_place(&p->part->checkpoint, &before, &seen);
+	files_save_place(&p->reading->place, seen, now);
+	return !slice_eq(p->part->checkpoint.bytes, slice_make(now, sizeof(now)));
+}
+
+/* A pull that the kernel's word caused is none: a renamed file is given the time of some polls to end. */
+static void count_poll(struct pulling *p)
+{
+	struct files_reading *r = p->reading;
+
+	if (p->progress)
+		r->idle_polls = 0;
+	else if (r->poll != p->files->polls)
+		r->idle_polls++;
+	r->poll = p->files->polls;
+}
+
 enum source_end files_pull(void *self, struct source_part *part, struct source_batch *batch)
 {
 	struct pulling p = {.files = self, .part = part, .batch = batch};
@@ -332,8 +358,8 @@ enum source_end files_pull(void *self, struct source_part *part, struct source_b
 	enum source_end end = p.reading->format == FORMAT_CSV ? pull_rows(&p) : pull_pieces(&p);
 	if (end == SOURCE_FAILED)
 		return end;
-	p.reading->idle_polls = p.progress ? 0 : p.reading->idle_polls + 1;
-	if (p.progress || p.ended)
+	count_poll(&p);
+	if (has_moved(&p) || p.ended)
 		mark(&p);
 	if (!p.ended)
 		return end;

@@ -80,6 +80,7 @@ static void close_reading(struct files *f, struct files_reading *r)
 		}
 	}
 	pthread_mutex_unlock(&f->lock);
+	files_watch_remove(f->watch, &r->watched);
 	files_input_close(r->input);
 	files_rows_free(r->rows);
 	csv_fini(&r->csv);
@@ -160,6 +161,8 @@ static int open_reading(struct files *f, struct source_part *part, const struct 
 		close_reading(f, r);
 		return rc;
 	}
+	/* Before it is read: what is written behind that is told. */
+	files_watch_add(f->watch, files_input_fd(r->input), part, &r->watched);
 	pthread_mutex_lock(&f->lock);
 	r->next = f->open;
 	f->open = r;
@@ -180,14 +183,27 @@ static bool was_cut(const struct files *f, const struct files_reading *r)
 	       files_input_stat(r->input, &bytes, &device, &inode) && bytes < r->place.offset;
 }
 
+/* It has another name now, which a plan gives it; once for each size that it is found with. */
+static void ask_for_plan(struct files *f, struct files_reading *r)
+{
+	uint64_t bytes = 0, device, inode;
+
+	(void)files_input_stat(r->input, &bytes, &device, &inode);
+	if (f->watch && bytes + 1 != r->cut_bytes)
+		source_plan_again(f->source);
+	r->cut_bytes = bytes + 1;
+}
+
 static int begin_anew(struct files *f, struct source_part *part, struct fault *fault)
 {
 	char identity[FILES_IDENTITY_BYTES];
 
 	(void)snprintf(identity, sizeof(identity), "%.*s", (int)part->name.len, part->name.ptr);
 	const char *path = files_path_of(f, identity);
-	if (!path || !files_is(path, identity))
+	if (!path || !files_is(path, identity)) {
+		ask_for_plan(f, part->state);
 		return 1;
+	}
 	files_drop(f, part);
 	return open_reading(f, part, &(struct files_place){.line = 1}, fault);
 }

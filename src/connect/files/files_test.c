@@ -366,6 +366,122 @@ static void reads_anew_what_was_emptied(void **state)
 	end_world(&w);
 }
 
+/* ---- what the kernel tells ---- */
+
+static void await_plans(struct world *w, uint32_t wanted)
+{
+	struct timespec ms = {0, 1000000};
+
+	for (int i = 0; i < 20000 && atomic_load(&w->t.plans_wanted) < wanted; i++)
+		(void)nanosleep(&ms, NULL);
+	assert_true(atomic_load(&w->t.plans_wanted) >= wanted);
+}
+
+static void the_kernel_tells_of_growth_and_of_new_files(void **state)
+{
+	struct world w;
+
+	(void)state;
+	make_world(&w);
+	write_file(&w, "app.log", "one\n");
+	open_world(&w, "paths: ['@/*.log']\nfollow: true\n");
+	run(&w);
+	struct source_test_part *p = w.t.parts[0];
+	uint32_t woken = atomic_load(&p->woken);
+	append_file(&w, "app.log", "two\n");
+	source_test_await(p, woken + 1);
+	assert_int_equal(source_test_pull(&w.t, p->name, 0), SOURCE_IDLE);
+	expect(&w, "one|two");
+	/* Under another name it is still the same. */
+	rename_file(&w, "app.log", "old");
+	woken = atomic_load(&p->woken);
+	append_file(&w, "old", "three\n");
+	source_test_await(p, woken + 1);
+	assert_int_equal(source_test_pull(&w.t, p->name, 0), SOURCE_IDLE);
+	expect(&w, "one|two|three");
+	/* A file that is made empty is no part until something is in it. */
+	FILE *f = fopen(path_in(&w, "app.log"), "w");
+	await_plans(&w, 1);
+	assert_int_equal(source_test_plan(&w.t), SOURCE_IDLE);
+	assert_int_equal(w.t.part_count, 1);
+	uint32_t plans = atomic_load(&w.t.plans_wanted);
+	assert_int_equal(fputs("four\n", f), 1);
+	fclose(f);
+	await_plans(&w, plans + 1);
+	run(&w);
+	expect(&w, "one|two|three|four");
+	/* What does not fit wakes nobody. */
+	plans = atomic_load(&w.t.plans_wanted);
+	write_file(&w, "other.txt", "x\n");
+	write_file(&w, "a.log.tmp", "x\n");
+	write_file(&w, "b.log", "five\n");
+	await_plans(&w, plans + 1);
+	run(&w);
+	assert_int_equal(w.t.warning_count, 0);
+	end_world(&w);
+}
+
+static void half_a_line_stores_no_checkpoint(void **state)
+{
+	struct world w;
+
+	(void)state;
+	make_world(&w);
+	write_file(&w, "app.log", "one\ntw");
+	open_world(&w, "paths: ['@/*.log']\nfollow: true\n");
+	run(&w);
+	struct source_test_part *p = w.t.parts[0];
+	append_file(&w, "app.log", "o");
+	assert_int_equal(source_test_pull(&w.t, p->name, 0), SOURCE_IDLE);
+	assert_false(w.t.batch.inner->marked);
+	append_file(&w, "app.log", "\n");
+	assert_int_equal(source_test_pull(&w.t, p->name, 0), SOURCE_IDLE);
+	assert_true(w.t.batch.inner->marked);
+	expect(&w, "one|two");
+	end_world(&w);
+}
+
+/* A pull that the kernel's word caused is no poll: what was renamed away keeps its time. */
+static void a_renamed_file_is_given_the_time_of_some_polls(void **state)
+{
+	struct world w;
+
+	(void)state;
+	make_world(&w);
+	write_file(&w, "app.log", "one\n");
+	open_world(&w, "paths: ['@/app.log']\nfollow: true\n");
+	run(&w);
+	rename_file(&w, "app.log", "old");
+	struct source_test_part *p = w.t.parts[0];
+	assert_int_equal(source_test_plan(&w.t), SOURCE_IDLE);
+	for (int i = 0; i < 10; i++)
+		assert_int_equal(source_test_pull(&w.t, p->name, 0), SOURCE_IDLE);
+	assert_int_equal(source_test_plan(&w.t), SOURCE_IDLE);
+	assert_int_equal(w.t.part_count, 1);
+	append_file(&w, "old", "two\n");
+	run(&w);
+	expect(&w, "one|two");
+	end_world(&w);
+}
+
+static void without_the_kernel_files_are_looked_at(void **state)
+{
+	struct world w;
+
+	(void)state;
+	make_world(&w);
+	write_file(&w, "app.log", "one\n");
+	open_world(&w, "paths: ['@/*.log']\nfollow: true\nwatch: false\n");
+	run(&w);
+	append_file(&w, "app.log", "two\n");
+	write_file(&w, "b.log", "three\n");
+	run(&w);
+	expect(&w, "one|two|three");
+	assert_int_equal(w.t.plans_wanted, 0);
+	assert_int_equal(w.t.parts[0]->woken, 0);
+	end_world(&w);
+}
+
 /* ---- after ---- */
 
 static void moves_or_deletes_what_is_stored(void **state)
@@ -559,6 +675,10 @@ int main(void)
 		cmocka_unit_test(follows_a_file_that_grows_and_is_renamed),
 		cmocka_unit_test(reads_on_what_was_renamed_away),
 		cmocka_unit_test(reads_anew_what_was_emptied),
+		cmocka_unit_test(the_kernel_tells_of_growth_and_of_new_files),
+		cmocka_unit_test(half_a_line_stores_no_checkpoint),
+		cmocka_unit_test(a_renamed_file_is_given_the_time_of_some_polls),
+		cmocka_unit_test(without_the_kernel_files_are_looked_at),
 		cmocka_unit_test(moves_or_deletes_what_is_stored),
 		cmocka_unit_test(a_file_that_grew_is_not_deleted),
 		cmocka_unit_test(a_line_without_end_is_bounded),
