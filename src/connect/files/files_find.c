@@ -163,6 +163,7 @@ static size_t read_prefix(const char *path, uint8_t *prefix, struct stat *st)
 	if (fstat(fd, st) == 0)
 		n = pread(fd, prefix, PREFIX_MAX, 0);
 	close(fd);
+	errno = 0;
 	return n > 0 ? (size_t)n : 0;
 }
 

@@ -34,7 +34,7 @@ int files_find(const struct conf_list *patterns, struct arena *arena, struct fil
 
 /*
  * The identity of a file: the one that is known already, of however many of its first bytes, else one of as many
- * as there are (up to 1024). False where it is gone or cannot be read.
+ * as there are (up to 1024). False where it is gone or cannot be read: errno says why.
  */
 bool files_identify(const struct files_found *file, files_known_fn *known, void *ctx, char *out);
 

@@ -5,9 +5,12 @@
  * A file that grew after it was taken whole (its writer paused for longer than `quiet`) is a new part that begins where the
  * old one ended, named by both: rows are neither lost nor read twice.
  */
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "connect/files/files_inner.h"
 
@@ -43,6 +46,13 @@ static int name_part(struct planning *p, const char *identity, const char *path,
 								   .total = bytes});
 }
 
+/* Nothing of it is read, and that is no failure: the others are. */
+static void warn_of_rights(struct files *f, const char *path)
+{
+	source_warn(f->source, "%s cannot be read: %s; let the user read it that weir runs as", path,
+		    sys_error_text(-errno));
+}
+
 /*
  * Names the part of a file; where that is done and the file has grown since, also the part that goes on
  * behind it, and so on.
@@ -57,8 +67,12 @@ static int plan_file(struct planning *p, const struct files_found *file)
 	bool done = false;
 	int rc = 0;
 
-	if (!files_identify(file, is_known, p, whole))
+	errno = 0;
+	if (!files_identify(file, is_known, p, whole)) {
+		if (errno == EACCES || errno == EPERM)
+			warn_of_rights(p->files, file->path);
 		return 0;
+	}
 	(void)snprintf(identity, sizeof(identity), "%s", whole);
 	for (int link = 0; !rc && link < CHAIN_MAX; link++) {
 		bool known = source_plan_find(p->plan, slice_str(identity), &checkpoint, &done);
@@ -97,6 +111,26 @@ static int plan_renamed(struct planning *p)
 static int compare_named(const void *a, const void *b)
 {
 	return strcmp(a, b); /* the identity is the first member */
+}
+
+/* Directories that are not there may come; those that may not be listed have to be told of. */
+static void look_at_paths(struct files *f)
+{
+	const struct conf_list *paths = &f->settings->paths;
+	char base[4096];
+
+	for (uint32_t i = 0; i < paths->count; i++) {
+		size_t n = strcspn(paths->items[i], "*?[");
+		bool glob = paths->items[i][n];
+		while (glob && n > 0 && paths->items[i][n - 1] != '/')
+			n--;
+		(void)snprintf(base, sizeof(base), "%.*s", n ? (int)n : 1, n ? paths->items[i] : ".");
+		int fd = open(base, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+		if (fd >= 0)
+			close(fd);
+		else if (errno == EACCES || errno == EPERM)
+			warn_of_rights(f, base);
+	}
 }
 
 /* Before the files are looked for, so that none comes in between. */
@@ -143,6 +177,7 @@ enum source_end files_plan(void *self, struct source_plan *plan)
 	int64_t began_ns = sys_monotonic_ns(f->sys);
 
 	watch_paths(f);
+	look_at_paths(f);
 	arena_reset(&f->arena);
 	f->named = NULL;
 	f->named_count = 0;
@@ -157,6 +192,11 @@ enum source_end files_plan(void *self, struct source_plan *plan)
 			rc = plan_file(&p, &found[i]);
 	if (!rc)
 		watch_found(f, found, count);
+	if (!rc && !count && f->test)
+		source_warn(
+			f->source,
+			"no file fits the paths (%s%s); empty ones, hidden ones and those named .tmp or .part do not count",
+			f->settings->paths.items[0], f->settings->paths.count > 1 ? ", ..." : "");
 	if (f->named_count)
 		qsort(f->named, f->named_count, sizeof(f->named[0]), compare_named);
 	if (!rc)

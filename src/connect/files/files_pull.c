@@ -37,6 +37,17 @@ static void add_dead(struct pulling *p, int err, uint64_t line, struct slice byt
 							      .text = text});
 }
 
+static void add_too_large(struct pulling *p, uint64_t line, struct slice bytes)
+{
+	char text[200];
+
+	(void)snprintf(
+		text, sizeof(text),
+		"the record is longer than %zu bytes (http.record_bytes_max, at most 4 MiB); here is its beginning",
+		p->record_max);
+	add_dead(p, ERR_RECORD_TOO_LARGE, line, bytes, text);
+}
+
 /* The characters of a string, in memory of the batch; of any other value its bytes. */
 static int key_text(struct pulling *p, struct json_value value, struct slice *out)
 {
@@ -153,8 +164,7 @@ static void take_piece(struct pulling *p, struct slice piece, bool at_end, size_
 		if (cut == FILES_RECORD)
 			take_record(p, record, line);
 		else if (cut == FILES_TOO_LONG)
-			add_dead(p, ERR_RECORD_TOO_LARGE, line, record,
-				 "the record is longer than a record may be");
+			add_too_large(p, line, record);
 		else if (cut == FILES_STRAY)
 			add_dead(p, ERR_BAD_JSON, line, record, "it stands where a value should");
 	}
@@ -219,6 +229,26 @@ static enum source_end pull_pieces(struct pulling *p)
 	return SOURCE_MORE;
 }
 
+static void warn_of_missing(const struct pulling *p)
+{
+	struct slice name = files_rows_missing(p->reading->rows);
+
+	if (name.ptr)
+		source_warn(
+			p->files->source,
+			"%s has no column %.*s, which csv.columns names: its rows are taken without. Look at its header, and at csv.delimiter",
+			p->reading->path, (int)name.len, (const char *)name.ptr);
+}
+
+static void add_dead_row(struct pulling *p, const struct csv_record *row)
+{
+	char text[200];
+
+	(void)snprintf(text, sizeof(text), "%s%s", row->what,
+		       strstr(row->what, "quote") ? "; a quote within quotes is written twice" : "");
+	add_dead(p, ERR_BAD_RECORD, row->line, row->raw, text);
+}
+
 static void take_row(struct pulling *p, const struct csv_record *row)
 {
 	struct files_reading *r = p->reading;
@@ -229,6 +259,8 @@ static void take_row(struct pulling *p, const struct csv_record *row)
 	if (!files_rows_named(r->rows)) {
 		bool header = p->files->settings->csv_header;
 		rc = header ? files_rows_name(r->rows, row) : files_rows_number(r->rows, row->count);
+		if (header && !rc)
+			warn_of_missing(p);
 		if (header || rc)
 			return;
 	}
@@ -237,8 +269,7 @@ static void take_row(struct pulling *p, const struct csv_record *row)
 	if (rc == ERR_BAD_RECORD)
 		add_dead(p, rc, row->line, row->raw, fault.text);
 	else if (!rc && json.len > p->record_max)
-		add_dead(p, ERR_RECORD_TOO_LARGE, row->line, row->raw,
-			 "the row is longer than a record may be");
+		add_too_large(p, row->line, row->raw);
 	else if (!rc)
 		add_value(p, buf_slice(&json), false, row->line);
 	buf_fini(&json);
@@ -289,7 +320,7 @@ static enum source_end pull_rows(struct pulling *p)
 		else if (e == CSV_RECORD)
 			take_row(p, &row);
 		else if (e == CSV_BAD)
-			add_dead(p, ERR_BAD_RECORD, row.line, row.raw, row.what);
+			add_dead_row(p, &row);
 		else if (e == CSV_END) {
 			p->ended = true;
 			break;

@@ -210,6 +210,48 @@ static void reads_rows_with_types(void **state)
 	end_world(&w);
 }
 
+static void tells_what_nobody_would_see(void **state)
+{
+	struct world w;
+
+	(void)state;
+	make_world(&w);
+	write_file(&w, "a.csv", "id;name\n1;x\n");
+	write_file(&w, "b.csv", "id,name\n2,\"x\"y\n3,z\n");
+	open_world(&w, "paths: [@]\ncsv: { columns: ['id:integer', 'name:text'] }\n");
+	run(&w);
+	assert_int_equal(w.t.record_count, 2);
+	assert_int_equal(w.t.warning_count, 1);
+	assert_non_null(strstr(w.t.warnings[0], "/a.csv has no column id"));
+	expect_dead(&w, 0, ERR_BAD_RECORD, "b.csv:2", "is written twice");
+	end_world(&w);
+
+	make_world(&w);
+	write_file(&w, "a.log", "x\n");
+	assert_int_equal(chmod(w.path, 0), 0);
+	assert_int_equal(chmod(w.dir, 0755), 0);
+	open_world(&w, "paths: ['@/*.log']\n");
+	if (geteuid() != 0) {
+		run(&w);
+	} else {
+		assert_int_equal(seteuid(65534), 0);
+		run(&w);
+		assert_int_equal(chmod(w.path, 0644), -1);
+		assert_int_equal(seteuid(0), 0);
+	}
+	assert_int_equal(w.t.warning_count, 1);
+	assert_non_null(strstr(w.t.warnings[0], "/a.log cannot be read: "));
+	assert_int_equal(chmod(w.dir, 0), 0);
+	if (geteuid() == 0)
+		assert_int_equal(seteuid(65534), 0);
+	run(&w);
+	if (getuid() == 0)
+		assert_int_equal(seteuid(0), 0);
+	assert_int_equal(chmod(w.dir, 0700), 0);
+	assert_int_equal(w.t.warning_count, 2);
+	end_world(&w);
+}
+
 static void reads_arrays(void **state)
 {
 	struct world w;
@@ -669,6 +711,7 @@ int main(void)
 		cmocka_unit_test(leaves_a_file_alone_that_is_being_written),
 		cmocka_unit_test(a_bad_line_is_a_dead_letter),
 		cmocka_unit_test(reads_rows_with_types),
+		cmocka_unit_test(tells_what_nobody_would_see),
 		cmocka_unit_test(reads_arrays),
 		cmocka_unit_test(takes_keys_by_a_pointer),
 		cmocka_unit_test(reads_compressed_files),
