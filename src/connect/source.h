@@ -302,6 +302,8 @@ enum source_flags {
 	SOURCE_STREAMS =
 		2, /* brings things as they come: it needs no schedule, and is asked from the start on */
 	SOURCE_WINDOWS = 4, /* can do source_window */
+	SOURCE_HOLDS =
+		8, /* a part holds something dear of the source (a connection) from SOURCE_MORE to its next end: those go on before others begin */
 };
 
 struct source_type {

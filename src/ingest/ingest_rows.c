@@ -29,6 +29,20 @@ void ingest_rows_init(struct ingest_rows *r, ingest_rows_fn *on_entered, ingest_
 	r->ctx = ctx;
 }
 
+void ingest_rows_again(struct ingest_rows *r, ingest_rows_fn *on_entered, ingest_rows_fn *on_done, void *ctx)
+{
+	struct ingest_rows was = *r;
+
+	CHECK(!was.busy);
+	ingest_rows_init(r, on_entered, on_done, ctx);
+	r->records = was.records;
+	r->record_cap = was.record_cap;
+	r->keys = was.keys;
+	r->key_cap = was.key_cap;
+	r->repeats = was.repeats;
+	r->repeat_cap = was.repeat_cap;
+}
+
 void ingest_rows_fini(struct ingest_rows *r)
 {
 	CHECK(!r->busy);

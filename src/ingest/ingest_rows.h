@@ -82,6 +82,9 @@ struct ingest_rows {
 /* A zeroed one is right too. Borrows nothing. */
 void ingest_rows_init(struct ingest_rows *r, ingest_rows_fn *on_entered, ingest_rows_fn *on_done, void *ctx);
 
+/* The same for one that was used: keeps its memory. Nothing may be in flight. */
+void ingest_rows_again(struct ingest_rows *r, ingest_rows_fn *on_entered, ingest_rows_fn *on_done, void *ctx);
+
 /* Gives back what it keeps for the next time. Nothing may be in flight. */
 void ingest_rows_fini(struct ingest_rows *r);
 

@@ -116,6 +116,82 @@ def _():
     subprocess.run(["rm", "-r", tmp])
 
 
+# ---- following ----
+
+FOLLOW = """
+sources:
+  - { name: s, type: files, topic: t, every: %s, at_start: true, follow: true, paths: ["%s/*.log"], format: lines%s }
+"""
+
+
+@test("a file that is followed is read when it grows, whatever the schedule says: appended, rotated, cut, new; and silence costs nothing",
+      own=True, timeout=60)
+def _():
+    tmp = "/tmp/weir-sources-f%d" % os.getpid()
+    os.makedirs(tmp, exist_ok=True)
+    lines = []
+
+    def texts():
+        return [r.get("value_text", r.get("value")) for r in w.all("t")] if w.get("/v1/topics/t").status == 200 else []
+
+    def say(name, text, mode="a"):
+        with open(os.path.join(tmp, name), mode) as f:
+            f.write(text)
+
+    with Weir(config=FOLLOW % ("1h", tmp, "")) as w:
+        def arrives(what):
+            until(lambda: sorted(map(str, texts())) == sorted(lines), what=what)
+
+        say("a.log", "first line of a\n")
+        lines.append("first line of a")
+        arrives("a file that came")
+        for i in range(20):
+            say("a.log", "line %d of a\n" % i)
+            lines.append("line %d of a" % i)
+            arrives("what was appended")
+        os.rename(tmp + "/a.log", tmp + "/a.1")
+        say("a.1", "late line of a\n")
+        say("a.log", "second a\n")
+        lines += ["late line of a", "second a"]
+        arrives("what was rotated, and its successor")
+        say("a.log", "", "w")
+        say("a.log", "cut\n")
+        lines.append("cut")
+        arrives("what was emptied and written anew")
+        say("b.log", "half a ")
+        say("b.log", "line\n")
+        lines.append("half a line")
+        arrives("a second file")
+        time.sleep(0.3)
+        before = w.ticks()
+        time.sleep(1.5)
+        check(w.ticks() - before <= 3, "idle, and %d ticks in 1.5 s" % (w.ticks() - before))
+        w.restart(hard=True)
+        say("b.log", "after a kill\n")
+        lines.append("after a kill")
+        arrives("what came after a kill")
+        eq(source(w)["warnings"] if "warnings" in source(w) else [], [])
+    subprocess.run(["rm", "-r", tmp])
+
+
+@test("a writer that never stops is read in batches, not write by write", own=True, timeout=60)
+def _():
+    tmp = "/tmp/weir-sources-w%d" % os.getpid()
+    os.makedirs(tmp, exist_ok=True)
+    with Weir(config=FOLLOW % ("1h", tmp, "")) as w:
+        count = 0
+        with open(tmp + "/a.log", "w", buffering=1) as f:
+            end = time.monotonic() + 2
+            while time.monotonic() < end:
+                f.write("line %d\n" % count)
+                count += 1
+        until(lambda: source(w)["records"] == count, what="every line")
+        check(count > 5000, "the writer is slow: %d lines" % count)
+        pulls = w.metrics()['weir_source_pulls_total{source="s"}']
+        check(pulls < 1000, "%d pulls for %d lines" % (pulls, count))
+    subprocess.run(["rm", "-r", tmp])
+
+
 # ---- runs beside the schedule ----
 
 RUNS = """

@@ -29,7 +29,7 @@ def spread(count, most, first=1):
 
 # The same order as enum op in shim.c.
 OPS = ["pwrite", "fdatasync", "fsync", "rename", "truncate", "unlink", "allocate", "open", "pread", "mkdir", "rmdir",
-       "syncfs", "recv", "send", "memory", "thread", "eventfd", "epoll", "watch", "socket", "listen", "accept", "map"]
+       "syncfs", "recv", "send", "memory", "thread", "eventfd", "epoll", "watch", "socket", "listen", "accept", "map", "inotify"]
 COUNT, KILL_BEFORE, KILL_AFTER, FAIL, TEAR, SHORT, DELAY = range(7)
 WRITING = ["pwrite", "fdatasync", "fsync", "rename", "truncate", "unlink", "allocate", "mkdir", "rmdir", "syncfs"]
 
