@@ -21,6 +21,7 @@
 #define ENTERED_MAX 2u
 #define LOG_FULL_NS (250 * RUNNER_MS)
 #define MEMORY_FULL_NS (50 * RUNNER_MS)
+#define CROWDED_NS (1000 * RUNNER_MS)
 #define SAVE_MS 3600000        /* how old the saved position of the schedule may be */
 #define LONGEST_SLEEP_MS 60000 /* the wall clock may be set meanwhile */
 
@@ -288,10 +289,11 @@ static void save_position(struct runner *r)
 /* Between runs a source holds no memory of batches: thousands wait for their minute. */
 static void let_memory_go(struct runner *r)
 {
-	if (!r->spare)
-		return;
-	box_free(r->spare);
+	struct box *b = r->spare;
+
 	r->spare = NULL;
+	if (b)
+		box_keep(r, b);
 }
 
 static void tell_over(struct runner *r, const struct fault *fault)
@@ -481,6 +483,8 @@ static int64_t must_wait(struct runner *r)
 	if (r->shared->held_bytes && r->shared->held_bytes_max &&
 	    atomic_load(r->shared->held_bytes) > r->shared->held_bytes_max)
 		return MEMORY_FULL_NS;
+	if (runner_is_crowded(r))
+		return 1 + (int64_t)rand_below(&r->rand, CROWDED_NS);
 	return 0;
 }
 
