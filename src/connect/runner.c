@@ -15,6 +15,7 @@
 #include "base/check.h"
 #include "base/hash.h"
 #include "base/mem.h"
+#include "connect/redact.h"
 #include "obs/say.h"
 
 #define CIRCUIT 5u
@@ -647,7 +648,7 @@ int runner_new(const struct runner_shared *shared, const struct runner_loop *hom
 		return ERR_NOMEM;
 	arena_init(&r->arena, 256, 1u << 20);
 	if (table_init(&r->table) ||
-	    source_secrets(source->kind, source->settings, &r->arena, &secrets, &r->source.secret_count)) {
+	    redact_secrets(source->kind, source->settings, &r->arena, &secrets, &r->source.secret_count)) {
 		table_fini(&r->table);
 		arena_fini(&r->arena);
 		mem_free(r);

@@ -13,6 +13,7 @@
 #include "base/check.h"
 #include "base/hash.h"
 #include "base/mem.h"
+#include "connect/redact.h"
 #include "connect/runner_inner.h"
 #include "ingest/dead.h"
 
@@ -85,7 +86,10 @@ static int name_part(struct part *p, struct slice name, struct slice title)
 	if (title.len)
 		memcpy(p->names + name.len, title.ptr, title.len);
 	p->source.name = slice_make(p->names, name.len);
-	p->source.title = slice_make(p->names + name.len, title.len);
+	/* Titles are shown, and may be URLs. */
+	p->source.title = slice_make(p->names + name.len,
+				     redact_text(p->runner->source.secrets, p->runner->source.secret_count,
+						 p->names + name.len, title.len));
 	return 0;
 }
 
