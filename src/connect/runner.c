@@ -15,6 +15,7 @@
 #include "base/check.h"
 #include "base/hash.h"
 #include "base/mem.h"
+#include "connect/redact.h"
 #include "obs/say.h"
 
 #define CIRCUIT 5u
@@ -23,6 +24,7 @@
 #define LOG_FULL_NS (250 * RUNNER_MS)
 #define MEMORY_FULL_NS (50 * RUNNER_MS)
 #define LOG_LAGS_NS (2 * RUNNER_MS)
+#define CROWDED_NS (1000 * RUNNER_MS)
 #define SAVE_MS 3600000        /* how old the saved position of the schedule may be */
 #define LONGEST_SLEEP_MS 60000 /* the wall clock may be set meanwhile */
 
@@ -294,7 +296,7 @@ static void let_memory_go(struct runner *r)
 		struct box *b = r->spare;
 
 		r->spare = b->next;
-		box_free(b);
+		box_keep(r, b);
 	}
 	r->spare_count = 0;
 }
@@ -502,6 +504,8 @@ static int64_t must_wait(struct runner *r)
 	if (r->shared->held_bytes && r->shared->held_bytes_max &&
 	    atomic_load(r->shared->held_bytes) > r->shared->held_bytes_max)
 		return MEMORY_FULL_NS;
+	if (runner_is_crowded(r))
+		return 1 + (int64_t)rand_below(&r->rand, CROWDED_NS);
 	return 0;
 }
 
@@ -670,7 +674,7 @@ int runner_new(const struct runner_shared *shared, const struct runner_loop *hom
 		return ERR_NOMEM;
 	arena_init(&r->arena, 256, 1u << 20);
 	if (table_init(&r->table) ||
-	    source_secrets(source->kind, source->settings, &r->arena, &secrets, &r->source.secret_count)) {
+	    redact_secrets(source->kind, source->settings, &r->arena, &secrets, &r->source.secret_count)) {
 		table_fini(&r->table);
 		arena_fini(&r->arena);
 		mem_free(r);

@@ -163,7 +163,10 @@ void part_try_again(struct part *p); /* a held batch */
 void part_drop(struct part *p);      /* its state; and itself where it is gone */
 void part_row_key(const struct part *p, struct buf *out);
 void runner_cancel_pulls(struct runner *r);
+/* Too many pulls of the loop have just begun and not ended: each of them holds memory. */
+bool runner_is_crowded(struct runner *r);
 void box_free(struct box *b);
+void box_keep(struct runner *r, struct box *b); /* for other sources of the loop, or it is freed */
 
 /* runner_plan.c */
 void runner_plan(struct runner *r);

@@ -102,6 +102,8 @@ void sources_free(struct sources *s)
 		runs_free(e->runs);
 		mem_free(e);
 	}
+	for (uint32_t i = 0; i < s->home_count; i++)
+		runner_boxes_free(s->homes[i].boxes);
 	table_fini(&s->names);
 	source_rows_free(s->rows);
 	(void)pthread_mutex_destroy(&s->lock);
@@ -117,6 +119,11 @@ int sources_begin(struct sources *s, const struct runner_shared *shared, const s
 	s->shared.rows = s->rows;
 	memcpy(s->homes, home, loops * sizeof(*home));
 	s->home_count = loops;
+	for (uint32_t i = 0; i < loops; i++) {
+		s->homes[i].boxes = runner_boxes_new();
+		if (!s->homes[i].boxes)
+			return ERR_NOMEM;
+	}
 	return 0;
 }
 

@@ -429,3 +429,78 @@ def _():
         time.sleep(0.5)
         eq(sorted(ids(w)), list(range(45)))
     server.shutdown()
+
+
+class Echo(http.server.BaseHTTPRequestHandler):
+    """Refuses everybody, and says what it was sent, as many do."""
+    protocol_version = "HTTP/1.1"
+
+    def answer(self):
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode("utf-8", "replace")
+        said = ("you sent %s %s %s %s" % (self.command, self.path, " ".join("%s: %s" % h for h in self.headers.items() if h[0] not in (
+            "Host", "Accept", "User-Agent", "Accept-Encoding")), body)).encode()
+        self.send_response(401)
+        self.send_header("Content-Length", str(len(said)))
+        self.end_headers()
+        self.wfile.write(said)
+
+    do_GET = do_POST = do_HEAD = answer
+
+    def log_message(self, *args):
+        pass
+
+
+# Each has a word that begins with "hush" wherever it says who asks.
+SECRETIVE = {
+    "http-query": "type: http, url: 'http://%s/a?api_key=hush-query', records: /items",
+    "http-urls": "type: http, urls: ['http://%s/a?token=hush-urls'], records: /items",
+    "http-header": "type: http, url: 'http://%s/', headers: { X-Api-Key: hush-header, Cookie: 'sid=hush-cookie' }, records: /items",
+    "http-body": "type: http, url: 'http://%s/', method: POST, body: 'token=hush-body&page=1', records: /items",
+    "http-basic": "type: http, url: 'http://%s/', auth: { type: basic, user: me, password: hush-basic }, records: /items",
+    "http-bearer": "type: http, url: 'http://%s/', auth: { type: bearer, token: hush-bearer }, records: /items",
+    "http-oauth2": "type: http, url: 'http://%s/', auth: { type: oauth2, token_url: 'http://%s/t?key=hush-oauthurl', client_id: me, client_secret: "
+                   "hush-oauth }, records: /items",
+    "sql-postgresql": "type: sql, url: 'postgresql://me:hush-pg@%s/d', mode: full, table: t",
+    "sql-password": "type: sql, url: 'postgresql://me@%s/d', password: hush-pgkey, mode: full, table: t",
+    "sql-mariadb": "type: sql, url: 'mariadb://me:hush-maria@%s/d', mode: full, table: t",
+    "kafka": "type: kafka, brokers: ['%s'], topics: [a], sasl: { mechanism: scram-sha-256, user: me, password: hush-kafka }",
+    "websocket": "type: websocket, url: 'ws://%s/feed?apikey=hush-wsurl&t={token}', token: hush-wstoken",
+    "weir": "type: weir, url: 'http://%s', from: a, token: hush-weir",
+}
+
+
+@test("no type shows a secret, whether nobody answers or who answers refuses and repeats it", own=True, timeout=120)
+def _():
+    echo = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Echo)
+    threading.Thread(target=echo.serve_forever, daemon=True).start()
+    places = {"refused": "127.0.0.1:%d" % echo.server_port, "silent": "127.0.0.1:1"}
+    lines, names = "", []
+    for name, keys in SECRETIVE.items():
+        for where, place in places.items():
+            if where == "refused" and name.startswith(("sql", "kafka")):
+                continue  # what answers speaks HTTP
+            names.append(name + "-" + where)
+            lines += "  - { name: %s-%s, topic: t, at_start: true, every: 1s, %s }\n" % (name, where, keys.replace("%s", place))
+    with Weir(config="sources:\n" + lines) as w:
+        for name in names:
+            until(lambda name=name: source(w, name).get("last_error"), 60, what="an error of " + name)
+        def lines_of():  # what is told of the configuration itself shows its lines as they are
+            return "\n".join(line for line in w.log().split("\n") if line.startswith("ts="))
+        shown = {"log": lines_of(), "metrics": w.get("/metrics").text, "list": w.get("/v1/sources").text,
+                 "command list": weir(w, "list").decode()}
+        for name in names:
+            shown["/v1/sources/" + name] = w.get("/v1/sources/" + name).text
+            shown["show " + name] = weir(w, "show", name).decode()
+        tests = [subprocess.Popen([BIN, "source", "test", name, "--server", w.url], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+                 for name in names]
+        for name, process in zip(names, tests):
+            shown["test " + name] = process.communicate(timeout=60)[0].decode()
+        shown["log, later"] = lines_of()
+        shown["dead"] = w.get("/v1/dead").text
+        for what, text in shown.items():
+            at = text.find("hush")
+            check(at < 0, "%s shows a secret: ...%s" % (what, text[max(0, at - 200):at + 40]))
+            for word in ("bWU6aHVzaC1iYXNpYw",):
+                check(word not in text, "%s shows what Basic sends: %s" % (what, text))
+        check("***" in shown["log"] + shown["list"], "nothing was hidden: the test sees nothing")
+    echo.shutdown()

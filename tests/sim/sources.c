@@ -411,7 +411,9 @@ static void begin(struct world *w)
 void sources_start(struct world *w)
 {
 	here.loop = world_loop(sim_sys(w->sim));
-	here.home = (struct runner_loop){.loop = here.loop, .queue = w->queue};
+	here.home = (struct runner_loop){.loop = here.loop,
+					 .queue = w->queue,
+					 .boxes = chance(w, 2) ? runner_boxes_new() : NULL};
 	here.shared = (struct runner_shared){.sys = sim_sys(w->sim),
 					     .log = w->log,
 					     .state = w->state,
@@ -457,6 +459,7 @@ void sources_close(struct world *w)
 	if (here.held != 0)
 		model_fail("%lld bytes of batches are still counted after a stop", (long long)here.held);
 	source_rows_free(here.rows);
+	runner_boxes_free(here.home.boxes);
 	here.w = NULL;
 }
 

@@ -4,6 +4,7 @@
  * spot; whatever changes a source is done on its loop, and the answer comes back from there.
  */
 #include "base/base64.h"
+#include "connect/redact.h"
 #include "connect/sources.h"
 #include "json/json_write.h"
 #include "serve/app.h"
@@ -136,7 +137,10 @@ static void put_checkpoint(const struct showing *s, const struct source_checkpoi
 	if (!c->bytes.ptr) {
 		json_put_null(out);
 	} else if (s->type->show) {
+		size_t at = out->len; /* places may be URLs, too: links to the next page are often signed */
 		s->type->show(c->version, c->bytes, out);
+		if (out->len > at)
+			out->len = at + redact_text(NULL, 0, (char *)out->ptr + at, out->len - at);
 	} else {
 		buf_append_byte(out, '"');
 		if (buf_reserve(out, base64_encoded_len(BASE64_STANDARD, c->bytes.len)) == 0)
@@ -145,14 +149,25 @@ static void put_checkpoint(const struct showing *s, const struct source_checkpoi
 	}
 }
 
+/* Tokens stand in queries, and passwords before hosts, whatever the key is called: of a URL neither is shown. */
+static void put_hidden(struct buf *out, struct slice text)
+{
+	if (buf_append_slice(out, text) == 0)
+		out->len -= text.len - redact_text(NULL, 0, (char *)out->ptr + out->len - text.len, text.len);
+}
+
 static bool show_part(void *ctx, struct slice part, const struct source_part_row *row)
 {
 	const struct showing *s = ctx;
+	struct buf name;
 
 	json_put_item(s->out);
 	json_put_open(s->out, '{');
+	buf_init(&name, SOURCE_PART_NAME_MAX);
+	put_hidden(&name, part);
 	json_put_name(s->out, "part");
-	json_put_string_lossy(s->out, part);
+	json_put_string_lossy(s->out, buf_slice(&name));
+	buf_fini(&name);
 	json_put_member_bool(s->out, "done", row->flags & SOURCE_ROW_DONE);
 	json_put_member_u64(s->out, "records", row->records);
 	put_checkpoint(s, &row->checkpoint);
@@ -160,53 +175,12 @@ static bool show_part(void *ctx, struct slice part, const struct source_part_row
 	return !buf_status(s->out);
 }
 
-static bool ends_url(uint8_t c)
-{
-	return c <= ' ' || c == ',' || c == ']' || c == '"' || c == '\'';
-}
-
-/* The end of who asks, "user:password@", in an authority that begins at `at`; `at` where nobody is named. */
-static size_t end_of_user(struct slice text, size_t at)
-{
-	size_t end = at;
-
-	for (size_t i = at;
-	     i < text.len && text.ptr[i] != '/' && text.ptr[i] != '?' && !ends_url(text.ptr[i]); i++)
-		if (text.ptr[i] == '@')
-			end = i;
-	return end;
-}
-
-/* Tokens stand in queries, and passwords before hosts, whatever the key is called: of a URL neither is shown. */
-static void hide_in_urls(struct slice text, struct buf *out)
-{
-	bool url = false;
-
-	for (size_t i = 0; i < text.len; i++) {
-		uint8_t c = text.ptr[i];
-		(void)buf_append_byte(out, c);
-		url = url && !ends_url(c);
-		if (i >= 2 && memcmp(text.ptr + i - 2, "://", 3) == 0) {
-			size_t end = end_of_user(text, i + 1);
-			url = true;
-			if (end > i + 1) {
-				(void)buf_append_str(out, "***");
-				i = end - 1;
-			}
-		} else if (url && c == '?') {
-			(void)buf_append_str(out, "***");
-			while (i + 1 < text.len && !ends_url(text.ptr[i + 1]))
-				i++;
-		}
-	}
-}
-
 static void put_setting(void *ctx, const char *path, struct slice text)
 {
 	struct buf *out = ctx, shown;
 
 	buf_init(&shown, 2u << 20);
-	hide_in_urls(text, &shown);
+	put_hidden(&shown, text);
 	json_put_name(out, path);
 	if (strcmp(path, "body") == 0 || strcmp(path, "headers") == 0 || buf_status(&shown))
 		json_put_cstr(out, "***"); /* it may say who asks */
