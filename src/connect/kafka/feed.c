@@ -404,6 +404,8 @@ enum source_end feed_pull(struct feed *f, struct source_batch *batch)
 	if (!is_well(f, client, batch) || (!f->topic_handle && !start(f, client, &batch->call)))
 		return SOURCE_FAILED;
 	end = take(f, batch);
+	if (batch->record_count && !f->at_end)
+		kafka_client_nudge(s, client);
 	if (f->topic_handle)
 		measure(f, client, batch);
 	want_telling(f, batch, end);

@@ -321,10 +321,10 @@ static bool place_fresh(struct planning *p)
 
 /* ---- the plan ---- */
 
-/* Memory is cut into as many shares as there are partitions: a client for many more of them is another one. */
+/* Memory is cut into as many shares as there are partitions: a client for more of them, or for far fewer, is another one. */
 static void fit_client(struct kafka_source *s, uint32_t parts)
 {
-	if (parts <= s->shares)
+	if (parts <= s->shares && parts > s->shares / 4)
 		return;
 	s->shares = parts + parts / 4;
 	for (struct feed *f = s->feeds; f; f = f->next)
