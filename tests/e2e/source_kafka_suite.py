@@ -43,6 +43,13 @@ def arrived(w, count, topic="all", timeout=20):
     return w.all(topic)
 
 
+def run_over(w, number):
+    until(lambda: w.get("/v1/sources/k/runs/%d" % number).json()["state"] != "running", 20, "the end of the run")
+    r = w.get("/v1/sources/k/runs/%d" % number).json()
+    eq(r["state"], "done", r)
+    return r
+
+
 def plain(records):
     return sorted(json.dumps({k: r[k] for k in r if k not in ("topic", "partition", "offset")}, sort_keys=True) for r in records)
 
@@ -72,6 +79,39 @@ def _():
             far.push("orders", b"2")
             eq([r["value"] for r in arrived(w, 56)[-2:]], [1, 2])
             until(lambda: source(w)["lag_records"] == 0, what="no lag: %r" % source(w))
+
+
+@test("a run by time reads what lies between, beside the schedule, over kill -9: each record of it once", own=True, timeout=90)
+def _():
+    at = 1700000000000
+    with Weir() as far:
+        topic(far, "orders", partitions=3)
+        for n in range(0, 3000, 500):
+            far.batch("orders", [{"key": "k%d" % i, "value": i, "timestamp": at + i} for i in range(n, n + 500)])
+        with Weir(config(far, "topics: [orders]\nstart: latest")) as w:
+            until(lambda: source(w)["parts"] == 3, what="a plan")
+            r = expect(w.post("/v1/sources/k/runs", json.dumps({"from": "@%d" % (at + 500), "to": "@%d" % (at + 1500), "rate": 150})), 201)
+            eq(r.json()["state"], "running")
+            for _ in range(3):
+                time.sleep(0.4)
+                w.restart(hard=True)
+            far.push("orders", b"-1")
+            until(lambda: -1 in [r["value"] for r in w.all("all")], what="the schedule, beside the run")
+            check(w.get("/v1/sources/k/runs/1").json()["state"] == "running", "150 a second were to take longer")
+            run_over(w, 1)
+            eq(sorted(r["value"] for r in w.all("all")), [-1] + list(range(500, 1500)))
+            # Open to both sides; and a window in which nothing lies.
+            expect(w.post("/v1/sources/k/runs", json.dumps({"to": "@%d" % (at + 10)})), 201)
+            run_over(w, 2)
+            eq(w.count_records("all"), 1011)
+            expect(w.post("/v1/sources/k/runs", json.dumps({"from": "2100-01-01T00:00:00Z"})), 201)
+            run_over(w, 3)
+            expect(w.post("/v1/sources/k/runs", "{}"), 201)
+            eq(run_over(w, 4)["records"], 3001)
+            eq(w.count_records("all"), 4012)
+            expect(w.post("/v1/sources/k/runs", json.dumps({"from": "17"})), 201)
+            until(lambda: w.get("/v1/sources/k/runs/5").json()["state"] == "failed", what="a run that no time bounds")
+            check("are times" in w.get("/v1/sources/k/runs/5").json()["last_error"], w.get("/v1/sources/k/runs/5").json())
 
 
 @test("partitions and topics can be kept, and a pattern takes topics that come later", own=True)

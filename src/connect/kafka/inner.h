@@ -123,6 +123,7 @@ struct feed {
 	bool absent;                    /* the cluster does not know the partition */
 	bool unmarked;                  /* something was given behind the last mark */
 	bool at_end;                    /* the client has told that there is no more for now */
+	bool over;                      /* nothing that comes is within the window */
 	rd_kafka_topic_t *topic_handle; /* NULL: stopped */
 	rd_kafka_queue_t *queue;
 	rd_kafka_message_t *held[FEED_HELD];
