@@ -28,6 +28,7 @@ class Options:
     other = None  # a second one, to compare builds
     dir = None
     keep = False
+    alone = False  # real-time priority
 
 
 options = Options()
@@ -65,7 +66,8 @@ def tool(name):
 
 
 def pinned(core):
-    return [] if core is None else ["taskset", "-c", str(core)]
+    alone = ["chrt", "-r", "1"] if options.alone else []
+    return alone + ([] if core is None else ["taskset", "-c", str(core)])
 
 
 def free_port():

@@ -3,7 +3,7 @@
  * What a program that uses librdkafka gets out of a broker, a mode a row:
  *
  *	kafka_load produce BOOTSTRAP TOPIC BYTES SECONDS    as fast as it will go, acks=all, defaults
- *	kafka_load consume BOOTSTRAP TOPIC PARTITIONS COUNT  from the beginning, until it has so many
+ *	kafka_load consume BOOTSTRAP TOPIC PARTITIONS COUNT [PROPERTY=VALUE]  from the beginning, until it has so many
  *	kafka_load pace BOOTSTRAP TOPIC RATE SECONDS        produce to consume, from when the record was due
  *
  * One JSON object at the end. Only librdkafka's defaults, but for linger.ms (5 as by
@@ -123,6 +123,19 @@ static void produce(const char *bootstrap, const char *topic, size_t bytes, doub
 
 /* ---- consume ---- */
 
+/* One more property of the consumer, NAME=VALUE; NULL: none. */
+static char *property;
+
+static void set_property(rd_kafka_conf_t *conf)
+{
+	char *value = property ? strchr(property, '=') : NULL;
+
+	if (!value)
+		return;
+	*value++ = 0;
+	set(conf, property, value);
+}
+
 static rd_kafka_t *consumer_new(const char *bootstrap, const char *topic, int partitions, int64_t offset)
 {
 	rd_kafka_conf_t *conf = rd_kafka_conf_new();
@@ -131,6 +144,7 @@ static rd_kafka_t *consumer_new(const char *bootstrap, const char *topic, int pa
 
 	set(conf, "group.id", "bench");
 	set(conf, "enable.auto.commit", "false");
+	set_property(conf);
 	k = client_new(RD_KAFKA_CONSUMER, conf, bootstrap);
 	(void)rd_kafka_poll_set_consumer(k);
 	for (int p = 0; p < partitions; p++)
@@ -247,9 +261,11 @@ static void pace(const char *bootstrap, const char *topic, int rate, double seco
 
 int main(int argc, char **argv)
 {
+	if (argc == 7 && !strcmp(argv[1], "consume"))
+		property = argv[6];
 	if (argc == 6 && !strcmp(argv[1], "produce"))
 		produce(argv[2], argv[3], (size_t)atol(argv[4]), atof(argv[5]));
-	else if (argc == 6 && !strcmp(argv[1], "consume"))
+	else if ((argc == 6 || argc == 7) && !strcmp(argv[1], "consume"))
 		consume(argv[2], argv[3], atoi(argv[4]), strtoull(argv[5], NULL, 10));
 	else if (argc == 6 && !strcmp(argv[1], "pace"))
 		pace(argv[2], argv[3], atoi(argv[4]), atof(argv[5]));

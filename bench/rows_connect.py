@@ -7,11 +7,14 @@ import subprocess
 import sys
 import time
 
-from harness import (CLIENT_CORE, ROOT, SERVER_CORE, Failed, Nginx, Weir, options, pair_ratio, remove, rounds, say, scratch, table,
-                     verdict)
+from harness import (CLIENT_CORE, ROOT, SERVER_CORE, Failed, Nginx, Server, Weir, median, memory_kib, options, pair_ratio, pinned, remove,
+                     rounds, run_json, say, scratch, table, tool, verdict)
+from rows_kafka import USUAL, create  # noqa: E402
 
 sys.path.insert(0, os.path.join(ROOT, "tests", "e2e"))
 from databases import MariaDb, Postgres  # noqa: E402
+import packages  # noqa: E402  of tests/interop/kafka, by way of rows_kafka
+import server as brokers  # noqa: E402
 
 COLUMNS = "%-16s %9s %14s %10s %10s %8s %8s"
 
@@ -95,23 +98,26 @@ SQL_ROWS = 5000000
 SQL_COLUMNS = [("rate", "rows/s", "%.0f"), ("cpu", "weir's us a row", "%.2f"), ("memory", "RSS growth MiB", "%.0f")]
 
 
-def read_all(name, source, count, core=None):
-    """From ready to all of it stored, by the source's own count, which is of what is durable."""
+def read_all(name, source, count, core=None, from_first=False):
+    """From ready (or from when the first records were there) to all of it stored, by the source's own count, which is of what is durable."""
     folder = scratch(name)
-    with Weir(folder, core=core, topics="[{ name: t }]", sources="[{ name: s, topic: t, at_start: true, %s }]" % source) as weir:
-        began, idle, cpu, most = time.monotonic(), weir.rss_kib(), weir.cpu(), 0
+    with Weir(folder, core=core, topics="[{ name: t }]", sources="[{ name: s, topic: t, %s }]" % source) as weir:
+        began, idle, cpu, most, first = time.monotonic(), weir.rss_kib(), weir.cpu(), 0, 0
+        start = began
         while True:
             state = json.loads(weir.request("GET", "/v1/sources/s")[1])
             most = max(most, weir.rss_kib())
             if state["records"] >= count:
                 break
-            if state.get("last_error") or time.monotonic() - began > 300:
-                raise Failed("%d records: %s" % (state["records"], state.get("last_error")))
+            if from_first and first == 0 and state["records"]:
+                first, began, cpu = state["records"], time.monotonic(), weir.cpu()
+            if state.get("last_error") or state["dead"] or time.monotonic() - start > 300:
+                raise Failed("%d records, %d dead: %s" % (state["records"], state["dead"], state.get("last_error")))
             time.sleep(0.02)
-        took = time.monotonic() - began
+        took, done = time.monotonic() - began, state["records"] - first
         cpu = weir.cpu() - cpu
     remove(folder)
-    return {"rate": count / took, "cpu": cpu / count * 1e6, "memory": (most - idle) / 1024}
+    return {"rate": done / took, "cpu": cpu / done * 1e6, "memory": (most - idle) / 1024}
 
 
 def to_null(command):
@@ -122,7 +128,7 @@ def to_null(command):
 
 
 def whole_table(db, plain):
-    results = rounds({"weir, full": lambda: read_all("sql", 'type: sql, url: "%s", mode: full, table: pgbench_accounts' % db.url,
+    results = rounds({"weir, full": lambda: read_all("sql", 'at_start: true, type: sql, url: "%s", mode: full, table: pgbench_accounts' % db.url,
                                                      SQL_ROWS),
                       plain[0]: lambda: to_null(plain[1:])}, min(options.rounds, 3))
     table(results, SQL_COLUMNS)
@@ -154,17 +160,152 @@ FILE_LINES = 4000000
 def files_ndjson():
     """4 million NDJSON lines of 256 bytes from a file, durable, weir on one core: records a second"""
     folder = scratch("files")
-    line = b'{"id":%012d,"text":"' + b"x" * 220 + b'"}\n'
+    line = b'{"id":"%012d","text":"' + b"x" * 224 + b'"}\n'
     with open(os.path.join(folder, "in.ndjson"), "wb") as f:
         for n in range(FILE_LINES):
             f.write(line % n)
-    source = 'type: files, paths: ["%s/in.ndjson"], quiet: 0s, every: 100ms' % folder
+    source = 'at_start: true, type: files, paths: ["%s/in.ndjson"], quiet: 0s, every: 100ms' % folder
     results = rounds({"weir": lambda: read_all("ndjson", source, FILE_LINES, SERVER_CORE)}, min(options.rounds, 3))
     remove(folder)
     table(results, SQL_COLUMNS)
-    return verdict("records/s", min(r["rate"] for r in results["weir"]), 700000, form="%.0f")
+    return verdict("records/s", median(results, "weir", "rate"), 700000, form="%.0f")
 
 
-ROWS = {"adaptive": adaptive, "http-idle": http_idle, "http-jitter": http_jitter, "sources-start": sources_start, "sql-postgresql": sql_postgresql, "sql-mariadb": sql_mariadb,
-        "files-ndjson": files_ndjson}
+# ---- what streams ----
+
+KAFKA_SECONDS = 4  # of filling the topic
+KAFKA_COLUMNS = [("rate", "records/s", "%.0f"), ("cpu", "CPU us a record", "%.2f"), ("memory", "RSS growth MiB", "%.0f")]
+
+
+class Broker:
+    """An Apache Kafka with its usual settings, on any core, and topics that are full."""
+
+    def __init__(self, row):
+        self.folder, self.kafka = scratch(row), None
+        try:
+            self.kafka = brokers.Kafka(self.folder, settings=USUAL, wrap=pinned(None)).start()
+        except (brokers.Failed, packages.Missing) as e:
+            self.end()
+            raise Failed(str(e))
+
+    def fill(self, topic, partitions, size):
+        create(self.kafka, topic, partitions)
+        load = [tool("kafka_load"), "produce", self.kafka.bootstrap, topic, str(size), str(KAFKA_SECONDS)]
+        return run_json(load, core=None)["records"]
+
+    def end(self):
+        if self.kafka:
+            self.kafka.stop()
+        remove(self.folder)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.end()
+
+
+def kafka_source(broker, topic, more=""):
+    return 'type: kafka, brokers: ["%s"], topics: [%s]%s' % (broker.kafka.bootstrap, topic, more)
+
+
+def discard(broker, topic, partitions, count, checked):
+    """librdkafka's consumer, a batch at a time, every message thrown away."""
+    got = run_json([tool("kafka_load"), "consume", broker.kafka.bootstrap, topic, str(partitions), str(count)] +
+                   (["check.crcs=true"] if checked else []), core=None)
+    return {"rate": got["rate"], "cpu": got["client_us"]}
+
+
+def kcat(broker, topic, count):
+    """librdkafka's consumer as a command, into /dev/null; its start is in the time."""
+    program = shutil.which("kcat")
+    if not program:
+        raise Failed("kcat is not installed")
+    began = time.monotonic()
+    with open(os.devnull, "w") as null:
+        subprocess.run(pinned(None) + [program, "-C", "-q", "-b", broker.kafka.bootstrap, "-t", topic, "-o", "beginning", "-c", str(count)],
+                       stdout=null, stderr=null, check=True, timeout=120)
+    return {"rate": count / (time.monotonic() - began)}
+
+
+def kafka_into_log():
+    """topics of an Apache Kafka, 100 bytes and 1 KiB, durable here, against kcat into /dev/null, and librdkafka's API discarding; on both cores"""
+    good = True
+    with Broker("source") as broker:
+        for partitions, size in ((1, 100), (4, 100), (1, 1024)):
+            topic = "p%d-%d" % (partitions, size)
+            count = broker.fill(topic, partitions, size)
+            source = kafka_source(broker, topic)
+            results = rounds({"weir": lambda: read_all("kafka", source, count, from_first=True),
+                              "kcat >/dev/null": lambda: kcat(broker, topic, count),
+                              "librdkafka, discarding": lambda: discard(broker, topic, partitions, count, False),
+                              "the same, check.crcs": lambda: discard(broker, topic, partitions, count, True)})
+            say("  %d records of %d bytes, %d partition%s" % (count, size, partitions, "s" if partitions > 1 else ""))
+            table(results, KAFKA_COLUMNS)
+            say("  rate, of that with checksums looked at, as weir does: %.2f" % pair_ratio(results, "weir", "the same, check.crcs", "rate"))
+            say("  rate, of kcat's: %.2f" % pair_ratio(results, "weir", "kcat >/dev/null", "rate"))
+            good &= verdict("rate, of librdkafka's", pair_ratio(results, "weir", "librdkafka, discarding", "rate"), 0.8)
+    return good
+
+
+class Feed(Server):
+    """A WebSocket server that sends 100-byte events without end: the handshake is python3-websockets', the frames are built before."""
+
+    def __init__(self):
+        self.process = subprocess.Popen(pinned(CLIENT_CORE) + ["/usr/bin/python3", os.path.join(ROOT, "bench", "ws_feed.py")],
+                                        stdout=subprocess.PIPE, universal_newlines=True)
+        self.pid = self.process.pid
+        self.url = "ws://127.0.0.1:%d/" % int(self.process.stdout.readline())
+
+
+WEBSOCKET_EVENTS = 3000000
+
+
+def websocket_into_log():
+    """JSON events of 100 bytes, a message each, durable, weir on one core: events a second"""
+    with Feed() as feed:
+        source = 'type: websocket, url: "%s"' % feed.url
+        results = rounds({"weir": lambda: read_all("websocket", source, WEBSOCKET_EVENTS, SERVER_CORE, from_first=True)})
+    table(results, SQL_COLUMNS)
+    return verdict("events/s", median(results, "weir", "rate"), 300000, form="%.0f")
+
+
+def held_back(name, source, seconds=10):
+    """How far RSS rises, MiB, while all that is there wants in and a thousand records a second may."""
+    folder = scratch(name)
+    with Weir(folder, topics="[{ name: t }]", sources="[{ name: s, topic: t, rate_limit: 1000, %s }]" % source) as weir:
+        idle, most, end = weir.rss_kib(), 0, time.monotonic() + seconds
+        while time.monotonic() < end:
+            most = max(most, weir.rss_kib())
+            time.sleep(0.1)
+        state = json.loads(weir.request("GET", "/v1/sources/s")[1])
+        if not 0 < state["records"] < 1500 * seconds or state["last_error"]:
+            raise Failed("it was not held back: %r" % state)
+        most = max(most, memory_kib(weir.pid, "VmHWM"))
+    remove(folder)
+    return (most - idle) / 1024
+
+
+def source_memory():
+    """RSS while sources bring more than they may: kafka within its default `memory`, websocket within 8 MiB"""
+    good = True
+    with Broker("memory") as broker:
+        for partitions, size in ((1, 100), (12, 100), (1, 1024), (12, 1024)):
+            topic = "p%d-%d" % (partitions, size)
+            broker.fill(topic, partitions, size)
+            for memory in (16, 64):
+                grown = held_back("memory", kafka_source(broker, topic, ", memory: %dMiB" % memory))
+                what = "kafka, %d bytes, %d partitions, memory: %d MiB, RSS growth MiB" % (size, partitions, memory)
+                if memory == 64:
+                    good &= verdict(what, grown, memory, at_most=True, form="%.1f")
+                else:  # a batch of each partition is the least that a client holds, and the log has buffers too
+                    say("  %s: %.1f" % (what, grown))
+    with Feed() as feed:
+        grown = held_back("memory", 'type: websocket, url: "%s"' % feed.url)
+    return verdict("websocket, RSS growth MiB", grown, 8, at_most=True, form="%.1f") and good
+
+
+ROWS = {"adaptive": adaptive, "http-idle": http_idle, "http-jitter": http_jitter, "sources-start": sources_start,
+        "sql-postgresql": sql_postgresql, "sql-mariadb": sql_mariadb, "files-ndjson": files_ndjson,
+        "kafka-source": kafka_into_log, "websocket-source": websocket_into_log, "source-memory": source_memory}
 TOOLS = {}

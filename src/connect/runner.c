@@ -335,11 +335,16 @@ static bool is_quiet(const struct runner *r)
 	return r->calls == 0 && r->busy == 0 && !r->ready && !r->plan_running && !r->plan_wanted;
 }
 
-/* Parts that failed try again within the same run. */
+/*
+ * Parts that failed try again within the same run. What streams has no end of its own; of a run beside the schedule it has,
+ * and a part that waits for more is not through.
+ */
 static bool waits_for_try(const struct runner *r)
 {
+	bool streams = r->type->flags & SOURCE_STREAMS;
+
 	for (const struct part *p = r->parts; p; p = p->sibling)
-		if (p->timer.prev && !(r->type->flags & SOURCE_STREAMS))
+		if ((p->timer.prev && (r->run || !streams)) || (r->run && p->waits && !p->gone))
 			return true;
 	return false;
 }

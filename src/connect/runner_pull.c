@@ -372,9 +372,9 @@ static void give_credit(const struct runner *r, struct source_batch *b)
 	struct ingest_limits limits;
 	int64_t records = r->conf->batch_records;
 
-	/* A rate below a batch a second: a second's worth at most, so that it is even. */
-	if (r->rate > 0 && records > r->rate)
-		records = r->rate;
+	/* A rate below a batch a second: a second's worth at most, of all parts that are read at once, so that it is even. */
+	if (r->rate > 0 && records > r->rate / r->conf->parallel)
+		records = r->rate >= r->conf->parallel ? r->rate / r->conf->parallel : 1;
 	ingest_get_limits(r->shared->ingest, &limits);
 	b->records_max = (uint32_t)records;
 	b->bytes_max = (size_t)r->conf->batch_bytes;

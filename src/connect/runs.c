@@ -535,6 +535,15 @@ static void begin_run(struct runs *rs, struct runs_request *r)
 		answer(r, ERR_UNKNOWN_SOURCE);
 		return;
 	}
+	if (!(type->flags & SOURCE_WINDOWS) && (type->flags & SOURCE_STREAMS)) {
+		answer(r,
+		       fault_set(
+			       r->fault, ERR_BAD_PARAMETER,
+			       "a source of type %s brings what its server sends from now on: what was sent before cannot be "
+			       "asked for, so there is no run with --from and --to",
+			       type->kind.name));
+		return;
+	}
 	if (!(type->flags & SOURCE_WINDOWS)) {
 		answer(r,
 		       fault_set(

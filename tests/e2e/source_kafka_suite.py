@@ -40,6 +40,13 @@ def arrived(w, count, topic="all", timeout=20):
     return w.arrived(topic, count, timeout)
 
 
+def run_over(w, number):
+    until(lambda: w.get("/v1/sources/k/runs/%d" % number).json()["state"] != "running", 20, "the end of the run")
+    r = w.get("/v1/sources/k/runs/%d" % number).json()
+    eq(r["state"], "done", r)
+    return r
+
+
 def topic(w, name, **settings):
     r = w.put("/v1/topics/" + name, json.dumps(settings), JSON)
     check(r.status in (200, 201), r)
@@ -59,6 +66,39 @@ def _():
             far.push("orders", b"2")
             eq([r["value"] for r in arrived(w, KINDS + 2)[-2:]], [1, 2])
             until(lambda: source(w)["lag_records"] == 0, what="no lag: %r" % source(w))
+
+
+@test("a run by time reads what lies between, beside the schedule, over kill -9: each record of it once", own=True, timeout=90)
+def _():
+    at = 1700000000000
+    with Weir() as far:
+        topic(far, "orders", partitions=3)
+        for n in range(0, 3000, 500):
+            far.batch("orders", [{"key": "k%d" % i, "value": i, "timestamp": at + i} for i in range(n, n + 500)])
+        with Weir(config(far, "topics: [orders]\nstart: latest")) as w:
+            until(lambda: source(w)["parts"] == 3, what="a plan")
+            r = expect(w.post("/v1/sources/k/runs", json.dumps({"from": "@%d" % (at + 500), "to": "@%d" % (at + 1500), "rate": 150})), 201)
+            eq(r.json()["state"], "running")
+            for _ in range(3):
+                time.sleep(0.4)
+                w.restart(hard=True)
+            far.push("orders", b"-1")
+            until(lambda: -1 in [r["value"] for r in w.all("all")], what="the schedule, beside the run")
+            check(w.get("/v1/sources/k/runs/1").json()["state"] == "running", "150 a second were to take longer")
+            run_over(w, 1)
+            eq(sorted(r["value"] for r in w.all("all")), [-1] + list(range(500, 1500)))
+            # Open to both sides; and a window in which nothing lies.
+            expect(w.post("/v1/sources/k/runs", json.dumps({"to": "@%d" % (at + 10)})), 201)
+            run_over(w, 2)
+            eq(w.count_records("all"), 1011)
+            expect(w.post("/v1/sources/k/runs", json.dumps({"from": "2100-01-01T00:00:00Z"})), 201)
+            run_over(w, 3)
+            expect(w.post("/v1/sources/k/runs", "{}"), 201)
+            eq(run_over(w, 4)["records"], 3001)
+            eq(w.count_records("all"), 4012)
+            expect(w.post("/v1/sources/k/runs", json.dumps({"from": "17"})), 201)
+            until(lambda: w.get("/v1/sources/k/runs/5").json()["state"] == "failed", what="a run that no time bounds")
+            check("are times" in w.get("/v1/sources/k/runs/5").json()["last_error"], w.get("/v1/sources/k/runs/5").json())
 
 
 @test("partitions and topics can be kept, and a pattern takes topics that come later", own=True)
@@ -286,15 +326,15 @@ def _():
 
 def write(far, values, stop):
     """Records from 0 on, each a request of its own until it is stored, so that the order and the number are known."""
-    n = 0
-    while not stop.is_set():
+    n, asked = 0, False  # asked: it may be stored, though no answer came
+    while asked or not stop.is_set():
         try:
-            key = "batch-%d" % n
+            key, asked = "batch-%d" % n, True
             r = far.post("/v1/topics/orders/records", json.dumps({"records": [
                 {"key": "k%d" % (i % 7), "value": n * 50 + i} for i in range(50)]}), {**BATCH_TYPE, "Idempotency-Key": key})
             if r.status == 200:
                 values.extend(range(n * 50, n * 50 + 50))
-                n += 1
+                n, asked = n + 1, False
         except OSError:
             time.sleep(0.02)
         except Exception:  # an answer that breaks off as the daemon is killed

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sources of type websocket, against feed_server.py: a server of python3-websockets, and one that is wrong byte by byte."""
+import json
 import random
 import time
 
@@ -44,6 +45,14 @@ def prices():
         eq(feed.said("open /prices"), 2, "connections")
         w.stop()
         until(lambda: feed.said("close 1001") == 2, what="the good-bye")
+
+
+@test("a run with --from is refused, as a feed cannot be asked for what it has sent", own=True)
+def _():
+    with Weir(config=config(("late", "url: 'ws://127.0.0.1:9/'"))) as w:
+        r = w.post("/v1/sources/late/runs", json.dumps({"from": "2026-01-01T00:00:00Z"}))
+        eq(r.status, 400)
+        check("type websocket brings what its server sends from now on" in r.text, r)
 
 
 @test("a feed that is lost again and again goes on where it was: each event once, over fifty kills of weir", own=True, timeout=240)

@@ -23,6 +23,8 @@
 #include "obs/say.h"
 
 #define SHARE_BYTES_MIN ((int64_t)16 << 10)
+#define MESSAGE_COST 400 /* bytes of librdkafka's own, about, besides key and value */
+#define FETCH_BYTES_MIN ((int64_t)8 << 10)
 #define FETCH_BYTES_MAX ((int64_t)1 << 20)
 #define ANSWER_BYTES_MAX ((int64_t)50 << 20)
 #define STEP_MS 1000
@@ -198,12 +200,15 @@ static void set_brokers(struct setter *c, const struct conf_list *brokers)
 
 static void set_memory(struct setter *c, int64_t bytes, uint32_t shares)
 {
-	int64_t share = bytes / shares, answer = bytes / 16;
+	int64_t share = bytes / shares, answer = bytes / 16, fetch;
 
 	share = share < SHARE_BYTES_MIN ? SHARE_BYTES_MIN : share;
 	answer = answer > ANSWER_BYTES_MAX ? ANSWER_BYTES_MAX : answer;
-	set_number(c, "queued.max.messages.kbytes", share >> 10);
-	set_number(c, "fetch.message.max.bytes", share > FETCH_BYTES_MAX ? FETCH_BYTES_MAX : share);
+	fetch = share / 8 > FETCH_BYTES_MAX ? FETCH_BYTES_MAX : share / 8;
+	/* Either ends the fetching: the bytes, or what librdkafka keeps of each message. One more answer may come then. */
+	set_number(c, "queued.max.messages.kbytes", share * 3 / 8 >> 10);
+	set_number(c, "queued.min.messages", share * 3 / 8 / MESSAGE_COST);
+	set_number(c, "fetch.message.max.bytes", fetch < FETCH_BYTES_MIN ? FETCH_BYTES_MIN : fetch);
 	set_number(c, "message.max.bytes", answer < 1000000 ? answer : 1000000);
 	set_number(c, "fetch.max.bytes", answer);
 }
@@ -316,6 +321,19 @@ void kafka_client_serve(struct kafka_source *s, rd_kafka_t *client)
 	(void)s;
 	while (rd_kafka_poll(client, 0) > 0)
 		;
+}
+
+void kafka_client_nudge(struct kafka_source *s, rd_kafka_t *client)
+{
+#if RD_KAFKA_VERSION >= 0x020000ff
+	const struct kafka_settings *o = s->settings;
+
+	rd_kafka_error_destroy(rd_kafka_sasl_set_credentials(client, o->user ? o->user : "",
+							     o->password ? o->password : ""));
+#else
+	(void)s;
+	(void)client; /* there is nothing that would wake it: it naps */
+#endif
 }
 
 bool kafka_trouble(struct kafka_source *s, struct trouble *out)

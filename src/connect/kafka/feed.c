@@ -118,13 +118,12 @@ static bool refill(struct feed *f, int patience_ms)
 /* The last message's print belongs to the mark, and costs too much to be made for each. */
 static void put_mark(struct feed *f, struct source_batch *batch)
 {
-	uint8_t bytes[KAFKA_MARK_BYTES];
+	uint8_t bytes[KAFKA_MARK_BYTES_MAX];
 
 	if (f->last)
 		f->mark.last.print = feed_print(f->last);
 	f->unmarked = false;
-	kafka_mark_write(&f->mark, bytes);
-	(void)source_mark(batch, KAFKA_MARK_VERSION, slice_make(bytes, sizeof(bytes)));
+	(void)source_mark(batch, KAFKA_MARK_VERSION, slice_make(bytes, kafka_mark_write(&f->mark, bytes)));
 }
 
 static void given(struct feed *f, rd_kafka_message_t *m)
@@ -266,6 +265,26 @@ static bool is_as_it_was(struct feed *f, rd_kafka_message_t *m, bool *skip)
 
 /* ---- a pull ---- */
 
+static bool is_windowed(const struct feed *f)
+{
+	return f->mark.end != KAFKA_NOWHERE;
+}
+
+/* Nothing of the window is left. Offsets that hold no record (markers of transactions, compaction) end it too. */
+static bool is_over(const struct feed *f)
+{
+	return is_windowed(f) && (f->over || f->mark.next >= f->mark.end);
+}
+
+/* By offsets, as the window is. */
+static void show_progress(const struct feed *f, struct source_batch *batch)
+{
+	if (!is_windowed(f))
+		return;
+	batch->total = (uint64_t)(f->mark.end - f->mark.begin);
+	batch->done = is_over(f) ? batch->total : (uint64_t)(f->mark.next - f->mark.begin);
+}
+
 enum took { TOOK, TOOK_ALL, TOOK_ENOUGH, TOOK_END };
 
 static enum took take_one(struct feed *f, struct source_batch *batch, enum source_end *end)
@@ -275,6 +294,7 @@ static enum took take_one(struct feed *f, struct source_batch *batch, enum sourc
 
 	if (m->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
 		f->at_end = true;
+		f->over = is_windowed(f) && m->offset >= f->mark.end;
 		f->at++;
 		rd_kafka_message_destroy(m);
 		return TOOK;
@@ -294,6 +314,10 @@ static enum took take_one(struct feed *f, struct source_batch *batch, enum sourc
 		f->at++;
 		rd_kafka_message_destroy(m);
 		return TOOK;
+	}
+	if (is_windowed(f) && m->offset >= f->mark.end) {
+		f->over = true;
+		return TOOK_ALL;
 	}
 	if (!has_room(batch, m))
 		return TOOK_ENOUGH;
@@ -315,7 +339,7 @@ static enum source_end take(struct feed *f, struct source_batch *batch)
 	enum took took = TOOK;
 
 	while (took == TOOK) {
-		if (source_cancelled(&batch->call) || source_full(batch))
+		if (source_cancelled(&batch->call) || source_full(batch) || is_over(f))
 			took = TOOK_ENOUGH;
 		else if (!refill(f, patience))
 			took = TOOK_ALL;
@@ -355,7 +379,7 @@ static void want_telling(struct feed *f, struct source_batch *batch, enum source
 {
 	int64_t now = sys_monotonic_ns(f->source->setup.sys);
 
-	if (!f->source->settings->group_commit || batch->test || batch->record_count == 0)
+	if (!f->source->settings->group_commit || batch->test || batch->record_count == 0 || is_windowed(f))
 		return;
 	if (end != SOURCE_WAIT && now - f->told_ns < TELL_NS)
 		return;
@@ -400,14 +424,23 @@ enum source_end feed_pull(struct feed *f, struct source_batch *batch)
 	if (!f->topic_handle || !stands_at(f, &mark)) {
 		feed_stop(f);
 		f->mark = mark;
+		f->over = false;
 	}
+	if (is_over(f))
+		return SOURCE_DONE;
 	if (!is_well(f, client, batch) || (!f->topic_handle && !start(f, client, &batch->call)))
 		return SOURCE_FAILED;
 	end = take(f, batch);
+	if (batch->record_count && !f->at_end)
+		kafka_client_nudge(s, client);
 	if (f->topic_handle)
 		measure(f, client, batch);
+	show_progress(f, batch);
 	want_telling(f, batch, end);
 	if (sys_monotonic_ns(s->setup.sys) - atomic_load(&s->planned_ns) > PLAN_AGE_NS)
 		source_plan_again(s->setup.source);
-	return end;
+	if (end == SOURCE_FAILED || !is_over(f))
+		return end;
+	feed_stop(f);
+	return SOURCE_DONE;
 }

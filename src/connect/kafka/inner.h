@@ -59,6 +59,12 @@ void kafka_client_end(struct kafka_source *s, bool alone);
 /* Takes in what the client has to tell, without waiting. */
 void kafka_client_serve(struct kafka_source *s, rd_kafka_t *client);
 
+/*
+ * A partition whose queue was full is fetched again at once, and not when the threads of the client look next, up to a
+ * second later: so the queues' bounds need not hold what comes in a second.
+ */
+void kafka_client_nudge(struct kafka_source *s, rd_kafka_t *client);
+
 /* A copy of the trouble there is; false: none. */
 bool kafka_trouble(struct kafka_source *s, struct trouble *out);
 void kafka_trouble_over(struct kafka_source *s);
@@ -117,6 +123,7 @@ struct feed {
 	bool absent;                    /* the cluster does not know the partition */
 	bool unmarked;                  /* something was given behind the last mark */
 	bool at_end;                    /* the client has told that there is no more for now */
+	bool over;                      /* nothing that comes is within the window */
 	rd_kafka_topic_t *topic_handle; /* NULL: stopped */
 	rd_kafka_queue_t *queue;
 	rd_kafka_message_t *held[FEED_HELD];

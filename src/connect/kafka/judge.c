@@ -64,6 +64,15 @@ static enum look look_at_first(struct feed *f, rd_kafka_t *client, struct source
 
 static void begin_anew(struct feed *f, int64_t low)
 {
+	if (f->mark.end != KAFKA_NOWHERE) {
+		source_warn(
+			f->source->setup.source,
+			"%s/%d is another than it was when the run began: the topic was deleted and made anew; the run ends here",
+			f->topic, f->partition);
+		f->mark.next = f->mark.end;
+		f->mark.last = f->mark.first = (struct kafka_sight){KAFKA_NOWHERE, 0};
+		return;
+	}
 	source_warn(
 		f->source->setup.source,
 		"%s/%d is another than it was: the topic was deleted and made anew; it is read from its beginning",
@@ -79,7 +88,9 @@ static void go_on_shortened(struct feed *f, int64_t high)
 		"%s/%d has lost its end: offset %lld had been read, and now it ends at %lld; it is read on from there. "
 		"Records that took the place of lost ones may be missing here",
 		f->topic, f->partition, (long long)f->mark.last.offset, (long long)high);
-	if (f->mark.next > high)
+	if (f->mark.end != KAFKA_NOWHERE) /* the rest of the window is not there any more */
+		f->mark.next = f->mark.end;
+	else if (f->mark.next > high)
 		f->mark.next = high;
 	f->mark.last = (struct kafka_sight){KAFKA_NOWHERE, 0};
 	if (f->mark.first.offset >= f->mark.next)

@@ -24,6 +24,11 @@ static bool names_files(const struct source_setup *setup)
 	return setup->guarded && (o->tls_ca || o->tls_cert || o->tls_key || crl);
 }
 
+static bool is_timed(const struct source_window *w)
+{
+	return !w || ((!w->from.ptr || w->from_ms != INT64_MIN) && (!w->to.ptr || w->to_ms != INT64_MAX));
+}
+
 static int kafka_open(const struct source_setup *setup, void **self, struct fault *fault)
 {
 	struct kafka_source *s = mem_zalloc(1, sizeof(*s));
@@ -35,6 +40,12 @@ static int kafka_open(const struct source_setup *setup, void **self, struct faul
 		mem_free(s);
 		return fault_set(fault, ERR_BAD_CONFIG,
 				 "a source that was made over the API names no files of this machine");
+	}
+	if (!is_timed(setup->window)) {
+		mem_free(s);
+		return fault_set(
+			fault, ERR_BAD_PARAMETER,
+			"--from and --to of a source of type kafka are times, such as 2026-01-31T12:00:00Z or @1767225600000");
 	}
 	s->setup = *setup;
 	s->settings = setup->settings;
@@ -168,7 +179,7 @@ static void show(uint8_t version, struct slice checkpoint, struct buf *json)
 
 const struct source_type source_kafka = {
 	.kind = KAFKA_KIND,
-	.flags = SOURCE_BLOCKS | SOURCE_STREAMS,
+	.flags = SOURCE_BLOCKS | SOURCE_STREAMS | SOURCE_WINDOWS,
 	.every_ms = PLAN_EVERY_MS,
 	.open = kafka_open,
 	.close = kafka_close,

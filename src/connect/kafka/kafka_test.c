@@ -297,6 +297,45 @@ static void a_guarded_source_reaches_no_private_address(void **state)
 	source_test_close(&t);
 }
 
+/* A run beside the schedule: what is there when it begins, and no more. */
+static void a_run_ends_where_the_partition_ended(void **state)
+{
+	struct source_test t;
+	enum source_end end = SOURCE_MORE;
+	char yaml[300];
+
+	(void)state;
+	for (int i = 0; i < 5; i++)
+		put("a", 0, "k", "one");
+	source_test_setup(&t);
+	t.with_window = true;
+	t.window = (struct source_window){.from_ms = INT64_MIN, .to_ms = INT64_MAX};
+	(void)snprintf(yaml, sizeof(yaml), "brokers: ['%s']\ntopics: [a]\nstart: latest\n",
+		       rd_kafka_mock_cluster_bootstraps(far.cluster));
+	assert_int_equal(source_test_try(&t, &source_kafka, yaml), 0);
+	assert_int_equal(source_test_plan(&t), SOURCE_IDLE);
+	assert_int_equal(source_test_part(&t, SLICE_LIT("a/0"))->total, 5);
+	put("a", 0, "k", "later");
+	put("a", 1, "k", "later");
+	for (int i = 0; end != SOURCE_DONE && i < 1000; i++) {
+		struct source_test_part *p = source_test_part(&t, SLICE_LIT("a/0"));
+		uint32_t woken = atomic_load(&p->woken);
+		end = source_test_pull(&t, "a/0", 2);
+		if (i == 2) {
+			source_test_crash(&t);
+			assert_int_equal(source_test_plan(&t), SOURCE_IDLE);
+		} else if (end == SOURCE_WAIT) {
+			source_test_await(p, woken + 1);
+		}
+		assert_int_not_equal(end, SOURCE_FAILED);
+	}
+	assert_int_equal(end, SOURCE_DONE);
+	assert_int_equal(t.record_count, 5);
+	assert_int_equal(source_test_pull(&t, "a/1", 2), SOURCE_DONE);
+	assert_int_equal(t.record_count, 5);
+	source_test_close(&t);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -305,6 +344,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(latest_begins_at_the_end_but_what_is_new_at_its_beginning,
 						set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_feed_goes_where_the_checkpoint_stands, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_run_ends_where_the_partition_ended, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(failures_are_named_and_sorted, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_checkpoint_of_a_later_version_is_final, set_up, tear_down),
 		cmocka_unit_test(nobody_there_is_told_with_the_address),

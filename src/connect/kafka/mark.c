@@ -6,14 +6,19 @@
 #include "base/hash.h"
 #include "base/wire.h"
 
-void kafka_mark_write(const struct kafka_mark *m, uint8_t out[KAFKA_MARK_BYTES])
+size_t kafka_mark_write(const struct kafka_mark *m, uint8_t out[KAFKA_MARK_BYTES_MAX])
 {
 	uint8_t *at = wire_put_u64(out, (uint64_t)m->next);
 
 	at = wire_put_u64(at, (uint64_t)m->last.offset);
 	at = wire_put_u64(at, m->last.print);
 	at = wire_put_u64(at, (uint64_t)m->first.offset);
-	(void)wire_put_u64(at, m->first.print);
+	at = wire_put_u64(at, m->first.print);
+	if (m->end != KAFKA_NOWHERE) {
+		at = wire_put_u64(at, (uint64_t)m->begin);
+		at = wire_put_u64(at, (uint64_t)m->end);
+	}
+	return (size_t)(at - out);
 }
 
 static bool is_before(const struct kafka_sight *s, int64_t next)
@@ -23,13 +28,20 @@ static bool is_before(const struct kafka_sight *s, int64_t next)
 
 bool kafka_mark_read(struct slice bytes, struct kafka_mark *out)
 {
-	if (bytes.len != KAFKA_MARK_BYTES)
+	bool window = bytes.len == KAFKA_MARK_BYTES_MAX;
+
+	if (bytes.len != KAFKA_MARK_BYTES && !window)
 		return false;
 	out->next = (int64_t)wire_load_u64(bytes.ptr);
 	out->last.offset = (int64_t)wire_load_u64(bytes.ptr + 8);
 	out->last.print = wire_load_u64(bytes.ptr + 16);
 	out->first.offset = (int64_t)wire_load_u64(bytes.ptr + 24);
 	out->first.print = wire_load_u64(bytes.ptr + 32);
+	out->begin = window ? (int64_t)wire_load_u64(bytes.ptr + 40) : KAFKA_NOWHERE;
+	out->end = window ? (int64_t)wire_load_u64(bytes.ptr + 48) : KAFKA_NOWHERE;
+	/* An end that is nowhere would be written without it. */
+	if (window && (out->begin < 0 || out->end < out->begin || out->next < out->begin))
+		return false;
 	return out->next >= KAFKA_NOWHERE && is_before(&out->last, out->next) &&
 	       is_before(&out->first, out->next);
 }
@@ -51,6 +63,9 @@ void kafka_mark_show(const struct kafka_mark *m, struct buf *json)
 {
 	if (m->next == KAFKA_NOWHERE)
 		(void)buf_append_str(json, "{\"offset\":\"earliest\"}");
+	else if (m->end != KAFKA_NOWHERE)
+		(void)buf_appendf(json, "{\"offset\":%lld,\"end\":%lld}", (long long)m->next,
+				  (long long)m->end);
 	else
 		(void)buf_appendf(json, "{\"offset\":%lld}", (long long)m->next);
 }

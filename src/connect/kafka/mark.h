@@ -11,10 +11,13 @@
  * same numbers. What stood at an offset does not change while the topic lives, so a record that looks otherwise
  * belongs to another topic (judge.c).
  *
- *	next i64 | last i64, its print u64 | first i64, its print u64
+ *	next i64 | last i64, its print u64 | first i64, its print u64 [ | begin i64 | end i64 ]
+ *
+ * The part in brackets is of a run with a window alone: the offsets that it came to.
  */
 #define KAFKA_MARK_VERSION 1u
 #define KAFKA_MARK_BYTES 40u
+#define KAFKA_MARK_BYTES_MAX 56u
 #define KAFKA_NOWHERE (-1)
 
 struct kafka_sight {
@@ -25,11 +28,15 @@ struct kafka_sight {
 struct kafka_mark {
 	int64_t next; /* KAFKA_NOWHERE: the beginning, whatever its offset is */
 	struct kafka_sight last, first;
+	int64_t begin, end; /* of a window, end not in it; KAFKA_NOWHERE: there is none */
 };
 
-#define KAFKA_MARK_INIT ((struct kafka_mark){KAFKA_NOWHERE, {KAFKA_NOWHERE, 0}, {KAFKA_NOWHERE, 0}})
+#define KAFKA_MARK_INIT       \
+	((struct kafka_mark){ \
+		KAFKA_NOWHERE, {KAFKA_NOWHERE, 0}, {KAFKA_NOWHERE, 0}, KAFKA_NOWHERE, KAFKA_NOWHERE})
 
-void kafka_mark_write(const struct kafka_mark *m, uint8_t out[KAFKA_MARK_BYTES]);
+/* Gives how many bytes it took. */
+size_t kafka_mark_write(const struct kafka_mark *m, uint8_t out[KAFKA_MARK_BYTES_MAX]);
 
 /* False where it is no checkpoint. */
 bool kafka_mark_read(struct slice bytes, struct kafka_mark *out);

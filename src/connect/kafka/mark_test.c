@@ -10,18 +10,23 @@
 static void a_checkpoint_is_read_as_it_was_written(void **state)
 {
 	static const struct kafka_mark marks[] = {
-		{KAFKA_NOWHERE, {KAFKA_NOWHERE, 0}, {KAFKA_NOWHERE, 0}},
-		{0, {KAFKA_NOWHERE, 0}, {KAFKA_NOWHERE, 0}},
-		{8, {7, 0xfedcba9876543210}, {0, 5}},
-		{INT64_MAX, {INT64_MAX - 1, UINT64_MAX}, {KAFKA_NOWHERE, 0}},
+		{KAFKA_NOWHERE, {KAFKA_NOWHERE, 0}, {KAFKA_NOWHERE, 0}, KAFKA_NOWHERE, KAFKA_NOWHERE},
+		{0, {KAFKA_NOWHERE, 0}, {KAFKA_NOWHERE, 0}, KAFKA_NOWHERE, KAFKA_NOWHERE},
+		{8, {7, 0xfedcba9876543210}, {0, 5}, KAFKA_NOWHERE, KAFKA_NOWHERE},
+		{INT64_MAX, {INT64_MAX - 1, UINT64_MAX}, {KAFKA_NOWHERE, 0}, KAFKA_NOWHERE, KAFKA_NOWHERE},
+		{0, {KAFKA_NOWHERE, 0}, {KAFKA_NOWHERE, 0}, 0, 0},
+		{8, {7, 1}, {5, 2}, 5, INT64_MAX},
 	};
-	uint8_t bytes[KAFKA_MARK_BYTES];
+	uint8_t bytes[KAFKA_MARK_BYTES_MAX];
+	size_t n;
 	struct kafka_mark m;
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(marks) / sizeof(marks[0]); i++) {
-		kafka_mark_write(&marks[i], bytes);
-		assert_true(kafka_mark_read(slice_make(bytes, sizeof(bytes)), &m));
+		n = kafka_mark_write(&marks[i], bytes);
+		assert_true(kafka_mark_read(slice_make(bytes, n), &m));
+		assert_int_equal(m.begin, marks[i].begin);
+		assert_int_equal(m.end, marks[i].end);
 		assert_int_equal(m.next, marks[i].next);
 		assert_int_equal(m.last.offset, marks[i].last.offset);
 		assert_int_equal(m.last.print, marks[i].last.print);
@@ -33,21 +38,24 @@ static void a_checkpoint_is_read_as_it_was_written(void **state)
 static void what_is_no_checkpoint_is_refused(void **state)
 {
 	static const struct kafka_mark marks[] = {
-		{-2, {KAFKA_NOWHERE, 0}, {KAFKA_NOWHERE, 0}},
-		{8, {8, 0}, {KAFKA_NOWHERE, 0}},
-		{8, {-2, 0}, {KAFKA_NOWHERE, 0}},
-		{8, {7, 0}, {9, 0}},
-		{KAFKA_NOWHERE, {0, 0}, {KAFKA_NOWHERE, 0}},
+		{-2, {KAFKA_NOWHERE, 0}, {KAFKA_NOWHERE, 0}, KAFKA_NOWHERE, KAFKA_NOWHERE},
+		{8, {8, 0}, {KAFKA_NOWHERE, 0}, KAFKA_NOWHERE, KAFKA_NOWHERE},
+		{8, {-2, 0}, {KAFKA_NOWHERE, 0}, KAFKA_NOWHERE, KAFKA_NOWHERE},
+		{8, {7, 0}, {9, 0}, KAFKA_NOWHERE, KAFKA_NOWHERE},
+		{KAFKA_NOWHERE, {0, 0}, {KAFKA_NOWHERE, 0}, KAFKA_NOWHERE, KAFKA_NOWHERE},
+		{8, {7, 0}, {7, 0}, KAFKA_NOWHERE, 10},
+		{8, {7, 0}, {7, 0}, 9, 10},
+		{8, {7, 0}, {7, 0}, 7, 6},
 	};
-	uint8_t bytes[KAFKA_MARK_BYTES] = {0};
+	uint8_t bytes[KAFKA_MARK_BYTES_MAX] = {0};
 	struct kafka_mark m;
 
 	(void)state;
-	assert_false(kafka_mark_read(slice_make(bytes, sizeof(bytes) - 1), &m));
+	assert_false(kafka_mark_read(slice_make(bytes, KAFKA_MARK_BYTES - 1), &m));
+	assert_false(kafka_mark_read(slice_make(bytes, KAFKA_MARK_BYTES_MAX - 1), &m));
 	assert_false(kafka_mark_read(slice_null(), &m));
 	for (size_t i = 0; i < sizeof(marks) / sizeof(marks[0]); i++) {
-		kafka_mark_write(&marks[i], bytes);
-		if (kafka_mark_read(slice_make(bytes, sizeof(bytes)), &m))
+		if (kafka_mark_read(slice_make(bytes, kafka_mark_write(&marks[i], bytes)), &m))
 			fail_msg("%zu", i);
 	}
 }

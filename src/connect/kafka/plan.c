@@ -90,10 +90,11 @@ static void remember(struct planning *p, const char *topic)
 
 /* ---- parts ---- */
 
-static bool add_part(struct planning *p, const char *topic, int32_t partition, int64_t next)
+/* `next` and `end`: -1001 (RD_KAFKA_OFFSET_INVALID) or less than 0: the beginning, and none. */
+static bool add_part(struct planning *p, const char *topic, int32_t partition, int64_t next, int64_t end)
 {
 	char name[300];
-	uint8_t bytes[KAFKA_MARK_BYTES];
+	uint8_t bytes[KAFKA_MARK_BYTES_MAX];
 	struct kafka_mark mark = KAFKA_MARK_INIT;
 	struct source_plan_part part = {0};
 	int n = snprintf(name, sizeof(name), "%s/%d", topic, partition);
@@ -101,9 +102,14 @@ static bool add_part(struct planning *p, const char *topic, int32_t partition, i
 	part.name = slice_make(name, (size_t)n);
 	if (next >= 0) {
 		mark.next = next;
-		kafka_mark_write(&mark, bytes);
+		if (end >= 0) {
+			mark.begin = next;
+			mark.end = end > next ? end : next;
+			part.total = (uint64_t)(mark.end - next);
+		}
 		part.checkpoint =
-			(struct source_checkpoint){slice_make(bytes, sizeof(bytes)), KAFKA_MARK_VERSION};
+			(struct source_checkpoint){slice_make(bytes, kafka_mark_write(&mark, bytes)),
+						   KAFKA_MARK_VERSION};
 	}
 	p->parts++;
 	return source_plan_add(p->plan, &part) == 0;
@@ -123,7 +129,7 @@ static bool is_known(const struct planning *p, const char *topic, int32_t partit
 static void keep_known(struct planning *p, const char *topic, int32_t from)
 {
 	for (int32_t i = from; is_known(p, topic, i); i++)
-		(void)add_part(p, topic, i, -1);
+		(void)add_part(p, topic, i, -1, -1);
 }
 
 static void wake_absent(struct kafka_source *s, const char *topic)
@@ -137,16 +143,17 @@ static void wake_absent(struct kafka_source *s, const char *topic)
 
 static void add_topic(struct planning *p, const struct rd_kafka_metadata_topic *t)
 {
-	bool first = p->first && !kafka_past_has(&p->past, slice_str(t->topic));
+	/* A run asks for the offsets of its window of all that it meets. */
+	bool first = p->s->setup.window || (p->first && !kafka_past_has(&p->past, slice_str(t->topic)));
 
 	for (int32_t i = 0; i < t->partition_cnt; i++) {
 		int32_t id = t->partitions[i].id;
 		if (is_known(p, t->topic, id))
-			(void)add_part(p, t->topic, id, -1);
+			(void)add_part(p, t->topic, id, -1, -1);
 		else if (first)
 			(void)rd_kafka_topic_partition_list_add(p->fresh, t->topic, id);
 		else
-			(void)add_part(p, t->topic, id, -1);
+			(void)add_part(p, t->topic, id, -1, -1);
 	}
 	keep_known(p, t->topic, t->partition_cnt);
 	remember(p, t->topic);
@@ -279,21 +286,50 @@ static bool ask_group(struct planning *p)
 }
 
 /* The first offset of a record at or after a time, or the end, of those that have none yet. */
-static bool ask_times(struct planning *p, int64_t at_ms)
+static bool ask_times(struct planning *p, rd_kafka_topic_partition_list_t *of, int64_t at_ms)
 {
-	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(p->fresh->cnt);
+	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(of->cnt);
 	bool good;
 
-	for (int i = 0; i < p->fresh->cnt; i++)
-		if (p->fresh->elems[i].offset < 0)
-			rd_kafka_topic_partition_list_add(list, p->fresh->elems[i].topic,
-							  p->fresh->elems[i].partition)
+	for (int i = 0; i < of->cnt; i++)
+		if (of->elems[i].offset < 0)
+			rd_kafka_topic_partition_list_add(list, of->elems[i].topic, of->elems[i].partition)
 				->offset = at_ms;
 	good = list->cnt == 0 || kafka_offsets(&p->ask, list, "asking for the offsets to begin at");
 	for (int i = 0; good && i < list->cnt; i++)
-		rd_kafka_topic_partition_list_find(p->fresh, list->elems[i].topic, list->elems[i].partition)
+		rd_kafka_topic_partition_list_find(of, list->elems[i].topic, list->elems[i].partition)
 			->offset = list->elems[i].offset;
 	rd_kafka_topic_partition_list_destroy(list);
+	return good;
+}
+
+/* One side of a window: by its time where it has one, and where no record is so late, by `other`. */
+static bool ask_side(struct planning *p, rd_kafka_topic_partition_list_t *of, bool timed, int64_t at_ms,
+		     int64_t other)
+{
+	for (int i = 0; i < of->cnt; i++)
+		of->elems[i].offset = RD_KAFKA_OFFSET_INVALID;
+	return (!timed || ask_times(p, of, at_ms)) && ask_times(p, of, timed ? RD_KAFKA_OFFSET_END : other);
+}
+
+/*
+ * A run's partitions: from the first record at or after its one time to the first at or after the other, or where the
+ * partition ends now. What is between them is read, as offsets have it, whatever the records' times are.
+ */
+static bool place_window(struct planning *p, const struct source_window *w)
+{
+	rd_kafka_topic_partition_list_t *ends;
+	bool good;
+
+	if (p->fresh->cnt == 0)
+		return true;
+	ends = rd_kafka_topic_partition_list_copy(p->fresh);
+	good = ask_side(p, p->fresh, w->from.ptr != NULL, w->from_ms, RD_KAFKA_OFFSET_BEGINNING) &&
+	       ask_side(p, ends, w->to.ptr != NULL, w->to_ms, RD_KAFKA_OFFSET_END);
+	for (int i = 0; good && i < p->fresh->cnt; i++)
+		(void)add_part(p, p->fresh->elems[i].topic, p->fresh->elems[i].partition,
+			       p->fresh->elems[i].offset, ends->elems[i].offset);
+	rd_kafka_topic_partition_list_destroy(ends);
 	return good;
 }
 
@@ -303,28 +339,30 @@ static bool place_fresh(struct planning *p)
 	int64_t at_ms = 0;
 	enum kafka_start start = kafka_start_of(o->start, &at_ms);
 
+	if (p->s->setup.window)
+		return place_window(p, p->s->setup.window);
 	for (int i = 0; i < p->fresh->cnt; i++)
 		p->fresh->elems[i].offset = RD_KAFKA_OFFSET_INVALID;
 	if (p->fresh->cnt == 0)
 		return true;
 	if (o->group && !ask_group(p))
 		return false;
-	if (start == KAFKA_TIME && !ask_times(p, at_ms))
+	if (start == KAFKA_TIME && !ask_times(p, p->fresh, at_ms))
 		return false;
-	if (start != KAFKA_EARLIEST && !ask_times(p, RD_KAFKA_OFFSET_END))
+	if (start != KAFKA_EARLIEST && !ask_times(p, p->fresh, RD_KAFKA_OFFSET_END))
 		return false;
 	for (int i = 0; i < p->fresh->cnt; i++)
 		(void)add_part(p, p->fresh->elems[i].topic, p->fresh->elems[i].partition,
-			       p->fresh->elems[i].offset);
+			       p->fresh->elems[i].offset, -1);
 	return true;
 }
 
 /* ---- the plan ---- */
 
-/* Memory is cut into as many shares as there are partitions: a client for many more of them is another one. */
+/* Memory is cut into as many shares as there are partitions: a client for more of them, or for far fewer, is another one. */
 static void fit_client(struct kafka_source *s, uint32_t parts)
 {
-	if (parts <= s->shares)
+	if (parts <= s->shares && parts > s->shares / 4)
 		return;
 	s->shares = parts + parts / 4;
 	for (struct feed *f = s->feeds; f; f = f->next)

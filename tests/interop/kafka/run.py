@@ -8,6 +8,7 @@ A client is a small program in its own language. It gets in its environment
     PREFIX      what its topics, groups and transactions are to begin with
     CHECKS      a word: only checks whose name has it (empty: all)
     SHORT       1: fewer records and codecs
+    TLS_BOOTSTRAP, TLS_DIR      of a real Kafka: where it speaks TLS and wants a certificate, and a folder with ca.pem, client.pem, client.key
 
 and prints `ok NAME`, `FAIL NAME: why` or `skip NAME: why`, a line a check. What a client cannot do from inside it asks
 for with a line, and reads a line in return, `yes` or `no: why`:
@@ -119,6 +120,8 @@ class Run:
             return self
         prefix = "%s-%x" % (self.name.replace(".", ""), int(time.time()))
         env = dict(os.environ, BOOTSTRAP=self.broker.bootstrap, PREFIX=prefix, CHECKS=self.args.k, SHORT="1" if self.args.short else "")
+        if getattr(self.broker, "tls_dir", None):
+            env.update(TLS_BOOTSTRAP=self.broker.tls_bootstrap, TLS_DIR=self.broker.tls_dir)
         scratch = tempfile.TemporaryDirectory(prefix="kafka-client-")
         env["SCRATCH"] = scratch.name
         with scratch:
@@ -219,7 +222,7 @@ def work(todo, args, counts, lock):
                 if broker is None or not broker.running() or args.server == "weir":
                     if broker is not None:
                         broker.discard()
-                    broker = server.SERVERS[args.server]()
+                    broker = server.Kafka(tls=True) if args.server == "kafka" else server.Weir()
                     broker.start()
                 begun = time.monotonic()
                 r = Run(name, broker, args).go()

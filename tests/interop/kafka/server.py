@@ -185,8 +185,48 @@ log4j.appender.stderr.layout.ConversionPattern=%d %p %m (%c)%n
 """
 
 
+# A second listener. Clients show certificates too; authorities and certificates are made by make_certificates.
+BROKER_TLS = """listeners=PLAINTEXT://127.0.0.1:%(port)d,CONTROLLER://127.0.0.1:%(controller)d,SSL://127.0.0.1:%(tls)d
+advertised.listeners=PLAINTEXT://127.0.0.1:%(port)d,SSL://127.0.0.1:%(tls)d
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SSL:SSL
+ssl.keystore.type=PEM
+ssl.keystore.location=%(dir)s/tls/broker.pem
+ssl.truststore.type=PEM
+ssl.truststore.location=%(dir)s/tls/ca.pem
+ssl.client.auth=required
+"""
+
+
+def openssl(*words):
+    subprocess.run(["openssl", *words], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def make_certificates(folder):
+    """ca.pem; broker.pem for 127.0.0.1, its key first, as Kafka takes it; client.pem and client.key; other.pem, of an authority that signed none."""
+    def at(name):
+        return os.path.join(folder, name)
+    os.makedirs(folder)
+    for name in ("ca", "other"):
+        openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30", "-subj", "/CN=" + name, "-keyout", at(name + ".key"),
+                "-out", at(name + ".pem"))
+    with open(at("names"), "w") as f:
+        f.write("subjectAltName=IP:127.0.0.1\n")
+    for name in ("broker", "client"):
+        openssl("req", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=" + name, "-keyout", at(name + ".key"), "-out", at(name + ".csr"))
+        openssl("x509", "-req", "-days", "30", "-in", at(name + ".csr"), "-CA", at("ca.pem"), "-CAkey", at("ca.key"), "-CAcreateserial",
+                "-extfile", at("names"), "-out", at(name + ".pem"))
+    with open(at("broker.key")) as key, open(at("broker.pem")) as cert:
+        both = key.read() + cert.read()
+    with open(at("broker.pem"), "w") as f:
+        f.write(both)
+
+
 class Kafka(Server):
-    """`settings`: lines of server.properties besides; `heap`: options of the JVM, Kafka's own default (kafka-server-start) unless told."""
+    """
+    `settings`: lines of server.properties besides; `heap`: options of the JVM, Kafka's own default (kafka-server-start) unless told;
+    `tls`: another listener, at self.tls_bootstrap, with the certificates in self.tls_dir.
+    """
+    tls_dir = None
     name = "kafka"
 
     def prepare(self):
@@ -195,7 +235,16 @@ class Kafka(Server):
         settings = self.options.pop("settings", BROKER_TESTS)
         self.heap = self.options.pop("heap", ["-Xmx1G", "-Xms1G"])
         with open(self.properties, "w") as f:
-            f.write(BROKER % {"dir": self.dir, "port": self.port, "controller": free_port()} + settings)
+            places = {"dir": self.dir, "port": self.port, "controller": free_port()}
+            text = BROKER % places
+            if self.options.pop("tls", False):
+                self.tls_dir = os.path.join(self.dir, "tls")
+                make_certificates(self.tls_dir)
+                places["tls"] = free_port()
+                self.tls_bootstrap = "127.0.0.1:%d" % places["tls"]
+                kept = [x for x in text.splitlines(True) if not x.startswith(("listeners=", "advertised.", "listener.security"))]
+                text = "".join(kept) + BROKER_TLS % places
+            f.write(text + settings)
         with open(os.path.join(self.dir, "log4j.properties"), "w") as f:
             f.write(LOG4J)
         cluster = self.java("kafka.tools.StorageTool", "random-uuid").strip().splitlines()[-1]

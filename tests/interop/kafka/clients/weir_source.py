@@ -10,7 +10,7 @@ import time
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from checks import BOOTSTRAP, CODECS, SHORT, ask, check, eq, name, run, until
+from checks import BOOTSTRAP, CODECS, SHORT, Skip, ask, check, eq, name, run, until
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../../e2e"))
 from harness import Weir  # noqa: E402
@@ -119,6 +119,69 @@ def _():
         create(topic)
         produce(topic, range(20, 23))
         eq([r["value"] for r in arrived(w, 17, 60)][14:], [20, 21, 22])
+
+
+def run_over(w, number=1, seconds=40):
+    until(lambda: w.get("/v1/sources/k/runs/%d" % number).json()["state"] != "running", "the end of the run", seconds)
+    r = w.get("/v1/sources/k/runs/%d" % number).json()
+    eq(r["state"], "done", json.dumps(r))
+    return r
+
+
+@check("a run by time reads what lies between, beside the schedule, markers of transactions at its end or not")
+def _():
+    topic = name("window")
+    create(topic, 3)
+    produce(topic, range(COUNT))
+    p = Producer({"bootstrap.servers": BOOTSTRAP, "transactional.id": name("w")})
+    p.init_transactions(30)
+    for n, commit in ((COUNT, True), (COUNT + 10, False)):
+        p.begin_transaction()
+        for i in range(10):
+            p.produce(topic, str(n + i), partition=1, timestamp=1700000000000 + n + i)
+        p.flush(20)
+        p.commit_transaction(30) if commit else p.abort_transaction(30)
+    with Weir(config("topics: [%s]\nstart: latest" % topic)) as w:
+        until(lambda: source(w)["parts"] == 3, "a plan")
+        eq(w.post("/v1/sources/k/runs", json.dumps({"from": "@%d" % (1700000000000 + 100), "to": "@%d" % (1700000000000 + 300)})).status, 201)
+        run_over(w)
+        eq(sorted(r["value"] for r in w.all("all")), list(range(100, 300)))
+        eq(w.post("/v1/sources/k/runs", json.dumps({"from": "@%d" % (1700000000000 + COUNT), "rate": 20})).status, 201)
+        w.restart(hard=True)
+        run_over(w, 2)
+        eq(sorted(r["value"] for r in w.all("all")), list(range(100, 300)) + list(range(COUNT, COUNT + 10)))
+        produce(topic, [COUNT + 20])
+        eq(arrived(w, 211)[-1]["value"], COUNT + 20)
+
+
+@check("TLS: certificates of both sides, and each way that they are wrong")
+def _():
+    if not os.environ.get("TLS_BOOTSTRAP"):
+        raise Skip("the broker has no TLS")
+    folder, topic = os.environ["TLS_DIR"], name("tls")
+    create(topic, 2)
+    produce(topic, range(COUNT))
+
+    def over_tls(ca, client=True, far=os.environ["TLS_BOOTSTRAP"]):
+        mine = ", cert: %s/client.pem, key: %s/client.key" % (folder, folder) if client else ""
+        text = config("topics: [%s]\ntls: { enabled: true, ca: %s/%s%s }" % (topic, folder, ca, mine))
+        return Weir(text.replace(BOOTSTRAP, far))
+    with over_tls("ca.pem") as w:
+        eq(sorted(r["value"] for r in arrived(w, COUNT)), list(range(COUNT)))
+        w.restart(hard=True)
+        produce(topic, [COUNT])
+        eq(arrived(w, COUNT + 1)[-1]["value"], COUNT)
+    with over_tls("other.pem") as w:
+        until(lambda: "certificate verify failed" in (source(w)["last_error"] or ""), "the authority to be refused: %s" % source(w))
+        eq(w.count_records("all"), 0)
+    with over_tls("ca.pem", far=os.environ["TLS_BOOTSTRAP"].replace("127.0.0.1", "localhost")) as w:
+        until(lambda: "certificate verify failed" in (source(w)["last_error"] or ""), "the name to be refused: %s" % source(w))
+    with over_tls("ca.pem", client=False) as w:
+        until(lambda: source(w)["last_error"], "the broker to want a certificate")
+        eq(w.count_records("all"), 0)
+    with Weir(config("topics: [%s]" % topic).replace(BOOTSTRAP, os.environ["TLS_BOOTSTRAP"])) as w:
+        until(lambda: source(w)["last_error"], "plain text to be refused")
+        eq(w.count_records("all"), 0)
 
 
 @check("kills of the broker and of weir: each record once, in order")
