@@ -4,35 +4,20 @@
  * of it. Redirects are followed here and not by libcurl: it would send
  * fields such as X-Api-Key to whatever origin an answer names, and POST bodies too.
  *
- * Addresses are shown to the guard twice: when a socket is made (which is after names were
- * resolved, so that a name that answers differently each time gains nothing), and before a
- * request is sent, since a reused connection makes no socket, and was perhaps made for a call with
- * another guard.
- *
- *	libcurl ── on_bytes ──┬─ unpacker ─ on_body      a pause stops here: what was taken and not
- *	                      └─ held                    unpacked is held (one read, 16 KiB), and
- *	                                                 libcurl is told to wait with the next piece
+ * fetcher_request.c makes libcurl's request of it, fetcher_body.c takes the answer.
  */
 #include "net/fetcher_inner.h"
 
-#include <arpa/inet.h>
-#include <unistd.h>
-
-#include "base/base64.h"
 #include "base/check.h"
 #include "base/hash.h"
 #include "base/mem.h"
 
 #define MS_NS 1000000LL
-#define URL_BYTES_MAX 16384u
-#define FIELD_BYTES_MAX 32768u
-#define DISCARD_BYTES_MAX 65536u
 #define HELD_BYTES_MAX (1u << 20)
 
 /* ---- what goes wrong ---- */
 
-/* The first reason counts: what follows is its consequence. */
-static void note(struct fetcher_call *c, int err, enum fetcher_class class, const char *why)
+void call_note(struct fetcher_call *c, int err, enum fetcher_class class, const char *why)
 {
 	if (c->fault.err)
 		return;
@@ -79,7 +64,7 @@ void fetcher_classify(CURLcode code, int *err, enum fetcher_class *class)
 	}
 }
 
-static int status_of(const struct fetcher_call *c)
+int call_status(const struct fetcher_call *c)
 {
 	long status = 0;
 
@@ -106,417 +91,6 @@ static void say_status(struct fetcher_call *c, int status, struct buf *out)
 				  (int)(location.len > 120 ? 120 : location.len), (const char *)location.ptr);
 	if (c->snippet_len > 0)
 		(void)buf_appendf(out, ": %.*s", (int)c->snippet_len, c->snippet);
-}
-
-/* ---- the head and the body of the answer ---- */
-
-struct slice fetcher_header(struct fetcher_call *c, const char *name, size_t index)
-{
-	struct curl_header *header;
-
-	if (curl_easy_header(c->easy, name, index, CURLH_HEADER, -1, &header) != CURLHE_OK)
-		return slice_null();
-	return slice_str(header->value);
-}
-
-static bool is_redirect(int status)
-{
-	return status == 301 || status == 302 || status == 303 || status == 307 || status == 308;
-}
-
-/* The first byte of the body, or its absence: how it is taken. 0, or an error that was noted. */
-static int begin_body(struct fetcher_call *c)
-{
-	struct unpack_limits limits = {.bytes_max = c->limits.bytes_max, .ratio_max = c->limits.ratio_max};
-	int status = status_of(c);
-	enum unpack_coding coding;
-	curl_off_t length = -1;
-	int rc = 0;
-
-	c->begun = true;
-	c->discard = (status < 200 || status >= 300) && (!c->bodies || is_redirect(status));
-	if (c->discard)
-		return 0;
-	(void)curl_easy_getinfo(c->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
-	if (length > 0 && (uint64_t)length > c->limits.bytes_max && strcmp(c->method, "HEAD") != 0) {
-		(void)fault_set(&c->fault, ERR_BODY_TOO_LARGE, "the body has %lld bytes, the limit is %llu",
-				(long long)length, (unsigned long long)c->limits.bytes_max);
-		c->class = FETCHER_FINAL;
-		return ERR_BODY_TOO_LARGE;
-	}
-	if (!unpack_coding_of(fetcher_header(c, "content-encoding", 0), &coding)) {
-		note(c, ERR_BAD_ENCODING, FETCHER_FINAL,
-		     "the body has a Content-Encoding that was not asked for; expected gzip, zstd or none");
-		return ERR_BAD_ENCODING;
-	}
-	if (coding != UNPACK_NONE)
-		rc = unpacker_new(coding, &limits, &c->unpacker);
-	if (rc < 0) {
-		note(c, rc, FETCHER_TRANSIENT, "there is no memory to unpack the body");
-		return rc;
-	}
-	if (c->handler->on_head)
-		c->handler->on_head(c->ctx, status);
-	return 0;
-}
-
-/* Printable bytes of a body that says why there is none. */
-static void discard(struct fetcher_call *c, struct slice piece)
-{
-	for (size_t i = 0; i < piece.len && c->snippet_len < sizeof(c->snippet); i++) {
-		bool blank = piece.ptr[i] <= ' ';
-
-		if (blank && (c->snippet_len == 0 || c->snippet[c->snippet_len - 1] == ' '))
-			continue;
-		c->snippet[c->snippet_len++] = blank ? ' ' : piece.ptr[i] < 0x7f ? (char)piece.ptr[i] : '?';
-	}
-	c->discarded += piece.len;
-}
-
-/* True while the owner takes more. */
-static bool is_open(const struct fetcher_call *c)
-{
-	return !c->paused && c->state != CALL_OVER;
-}
-
-/* Gives what can be given of *in (moves it on). 0, or an error that was noted. */
-static int deliver(struct fetcher_call *c, struct slice *in)
-{
-	struct fault why = {0};
-	int64_t n;
-
-	if (!c->unpacker) {
-		struct slice piece = *in;
-
-		*in = slice_from(*in, in->len);
-		c->plain_bytes += piece.len;
-		if (piece.len > 0)
-			c->handler->on_body(c->ctx, piece);
-		return 0;
-	}
-	while (is_open(c)) {
-		n = unpacker_next(c->unpacker, in, c->fetcher->scratch, FETCHER_SCRATCH_BYTES, &why);
-		if (n < 0) {
-			note(c, (int)n, n == ERR_BODY_TOO_LARGE ? FETCHER_FINAL : FETCHER_TRANSIENT,
-			     why.text);
-			return (int)n;
-		}
-		c->pending = n > 0;
-		if (n == 0)
-			return 0;
-		c->plain_bytes += (uint64_t)n;
-		c->handler->on_body(c->ctx, slice_make(c->fetcher->scratch, (size_t)n));
-	}
-	return 0;
-}
-
-/* Takes a piece that libcurl gives, all of it; 0 or an error that was noted. */
-static int take(struct fetcher_call *c, struct slice piece)
-{
-	int rc;
-
-	c->wire_bytes += piece.len;
-	if (!c->discard && c->wire_bytes > c->limits.bytes_max) {
-		(void)fault_set(&c->fault, ERR_BODY_TOO_LARGE, "the body is over the limit of %llu bytes",
-				(unsigned long long)c->limits.bytes_max);
-		c->class = FETCHER_FINAL;
-		return ERR_BODY_TOO_LARGE;
-	}
-	if (c->discard) {
-		discard(c, piece);
-		return c->discarded > DISCARD_BYTES_MAX ? ERR_LIMIT : 0;
-	}
-	rc = deliver(c, &piece);
-	if (rc == 0 && piece.len > 0 && c->state != CALL_OVER && buf_append_slice(&c->held, piece) < 0) {
-		note(c, ERR_NOMEM, FETCHER_TRANSIENT, "there is no memory to hold the body");
-		rc = ERR_NOMEM;
-	}
-	return rc;
-}
-
-static size_t on_bytes(char *bytes, size_t size, size_t count, void *ctx)
-{
-	struct fetcher_call *c = ctx;
-	size_t len = size * count;
-
-	if (c->state == CALL_OVER || c->fault.err)
-		return CURL_WRITEFUNC_ERROR;
-	if (c->paused || c->held.len > 0 || c->pending) {
-		c->stalled = true;
-		return CURL_WRITEFUNC_PAUSE;
-	}
-	if (!c->begun && begin_body(c) < 0)
-		return CURL_WRITEFUNC_ERROR;
-	if (c->paused) { /* in on_head */
-		c->stalled = true;
-		return CURL_WRITEFUNC_PAUSE;
-	}
-	if (c->state == CALL_OVER || take(c, slice_make(bytes, len)) < 0 || c->state == CALL_OVER)
-		return CURL_WRITEFUNC_ERROR;
-	return len;
-}
-
-static size_t on_head_line(char *bytes, size_t size, size_t count, void *ctx)
-{
-	struct fetcher_call *c = ctx;
-	size_t len = size * count;
-
-	(void)bytes;
-	if (len > c->limits.head_bytes_max - c->head_bytes) {
-		note(c, ERR_HEADER_TOO_LARGE, FETCHER_FINAL, "the head of the answer is over the limit");
-		return 0;
-	}
-	c->head_bytes += (uint32_t)len;
-	return len;
-}
-
-/* ---- addresses ---- */
-
-static bool is_allowed(struct fetcher_call *c, const uint8_t ip[16], uint16_t port)
-{
-	char text[64];
-
-	if (!c->guard || c->guard(c->guard_ctx, ip, port))
-		return true;
-	c->denied = true;
-	if (!c->fault.err) {
-		address_text(ip, port, text);
-		(void)fault_set(&c->fault, ERR_ADDRESS_FORBIDDEN, "the address %s may not be connected to",
-				text);
-		c->class = FETCHER_FINAL;
-	}
-	return false;
-}
-
-static curl_socket_t on_open(void *ctx, curlsocktype purpose, struct curl_sockaddr *address)
-{
-	struct fetcher_call *c = ctx;
-	uint8_t ip[16];
-	uint16_t port;
-	int fd;
-
-	(void)purpose;
-	if (address->family != AF_INET && address->family != AF_INET6)
-		return CURL_SOCKET_BAD;
-	address_unmap(&address->addr, ip, &port);
-	if (c->denied || !is_allowed(c, ip, port)) /* one bad address is enough, whichever would answer */
-		return CURL_SOCKET_BAD;
-	fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
-	if (fd < 0)
-		return CURL_SOCKET_BAD;
-	c->fetcher->sockets++;
-	return fd;
-}
-
-static int on_request(void *ctx, char *peer, char *local, int peer_port, int local_port)
-{
-	static const uint8_t prefix[12] = {[10] = 0xff, [11] = 0xff};
-	struct fetcher_call *c = ctx;
-	uint8_t ip[16];
-
-	(void)local;
-	(void)local_port;
-	if (!c->guard)
-		return CURL_PREREQFUNC_OK;
-	memcpy(ip, prefix, sizeof(prefix));
-	if (inet_pton(AF_INET, peer, ip + 12) != 1 && inet_pton(AF_INET6, peer, ip) != 1) {
-		note(c, ERR_ADDRESS_FORBIDDEN, FETCHER_FINAL,
-		     "the peer has no address that could be looked at");
-		return CURL_PREREQFUNC_ABORT;
-	}
-	return !c->denied && is_allowed(c, ip, (uint16_t)peer_port) ? CURL_PREREQFUNC_OK :
-								      CURL_PREREQFUNC_ABORT;
-}
-
-/* ---- the request ---- */
-
-/* Scheme, host and port of a URL, for comparison. "" for what is no http or https, or has credentials. */
-static void origin_of(const char *url, char out[512])
-{
-	CURLU *u = curl_url();
-	char *scheme = NULL, *host = NULL, *port = NULL, *user = NULL;
-
-	out[0] = '\0';
-	if (u && curl_url_set(u, CURLUPART_URL, url, 0) == CURLUE_OK &&
-	    curl_url_get(u, CURLUPART_SCHEME, &scheme, 0) == CURLUE_OK &&
-	    curl_url_get(u, CURLUPART_HOST, &host, 0) == CURLUE_OK &&
-	    curl_url_get(u, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT) == CURLUE_OK &&
-	    curl_url_get(u, CURLUPART_USER, &user, 0) == CURLUE_NO_USER &&
-	    (strcmp(scheme, "http") == 0 || strcmp(scheme, "https") == 0) && strlen(host) < 300)
-		(void)snprintf(out, 512, "%s://%s:%s", scheme, host, port);
-	for (char *p = out; *p; p++)
-		*p = *p >= 'A' && *p <= 'Z' ? (char)(*p + 32) : *p;
-	curl_free(scheme);
-	curl_free(host);
-	curl_free(port);
-	curl_free(user);
-	curl_url_cleanup(u);
-}
-
-int fetcher_resolve(const char *base, struct slice reference, struct buf *out, bool *same_origin)
-{
-	char *text = mem_strndup((const char *)reference.ptr, reference.len), *url = NULL, here[512],
-	     there[512] = "";
-	CURLU *u = curl_url();
-	int rc = text && u ? 0 : ERR_NOMEM;
-
-	if (rc == 0 && (reference.len > URL_BYTES_MAX || strlen(text) != reference.len))
-		rc = ERR_BAD_PARAMETER;
-	if (rc == 0 && (curl_url_set(u, CURLUPART_URL, base, 0) != CURLUE_OK ||
-			curl_url_set(u, CURLUPART_URL, text, 0) != CURLUE_OK ||
-			curl_url_get(u, CURLUPART_URL, &url, 0) != CURLUE_OK))
-		rc = ERR_BAD_PARAMETER;
-	if (rc == 0) {
-		origin_of(base, here);
-		origin_of(url, there);
-		rc = there[0] ? buf_append(out, url, strlen(url) + 1) : ERR_BAD_PARAMETER;
-	}
-	if (rc == 0) {
-		out->len--;
-		*same_origin = strcmp(here, there) == 0;
-	}
-	curl_free(url);
-	curl_url_cleanup(u);
-	mem_free(text);
-	return rc;
-}
-
-static bool append_line(struct curl_slist **list, const char *line)
-{
-	struct curl_slist *longer = curl_slist_append(*list, line);
-
-	if (longer)
-		*list = longer;
-	return longer != NULL;
-}
-
-static bool append_field(struct curl_slist **list, const struct fetcher_field *field)
-{
-	struct buf line;
-	bool ok;
-
-	buf_init(&line, FIELD_BYTES_MAX + 4);
-	(void)buf_append_slice(&line, field->name);
-	(void)buf_append_str(&line,
-			     field->value.len > 0 ? ": " : ";"); /* libcurl's way to send an empty one */
-	(void)buf_append_slice(&line, field->value);
-	ok = buf_append_byte(&line, 0) == 0 && append_line(list, (const char *)line.ptr);
-	buf_fini(&line);
-	return ok;
-}
-
-static bool has_field(const struct fetcher_call *c, struct slice name)
-{
-	for (uint32_t i = 0; i < c->field_count; i++)
-		if (slice_eq_nocase(c->fields[i].name, name))
-			return true;
-	return false;
-}
-
-/* The fields of this hop. False without memory. */
-static bool set_fields(struct fetcher_call *c)
-{
-	struct curl_slist *list = NULL;
-	bool ok = append_line(&list, "Expect:"); /* no 100-continue: it costs a round trip or a second */
-
-	if (c->has_body && !has_field(c, SLICE_LIT("content-type")))
-		ok = ok && append_line(&list, "Content-Type:"); /* libcurl would call it a form */
-	for (uint32_t i = 0; i < c->field_count && ok; i++)
-		if (!c->drop_secrets || !c->fields[i].secret)
-			ok = append_field(&list, &c->fields[i]);
-	if (!ok) {
-		curl_slist_free_all(list);
-		return false;
-	}
-	(void)curl_easy_setopt(c->easy, CURLOPT_HTTPHEADER, list);
-	curl_slist_free_all(c->list);
-	c->list = list;
-	return true;
-}
-
-static CURLcode set_method(struct fetcher_call *c, struct slice body)
-{
-	CURLcode rc = CURLE_OK;
-
-	if (strcmp(c->method, "HEAD") == 0)
-		return curl_easy_setopt(c->easy, CURLOPT_NOBODY, 1L);
-	if (body.ptr || strcmp(c->method, "POST") == 0) {
-		c->has_body = true;
-		rc = curl_easy_setopt(c->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)body.len);
-		if (rc == CURLE_OK)
-			rc = curl_easy_setopt(c->easy, CURLOPT_COPYPOSTFIELDS,
-					      body.ptr ? (const char *)body.ptr : "");
-	} else {
-		rc = curl_easy_setopt(c->easy, CURLOPT_HTTPGET, 1L);
-	}
-	return rc ? rc : curl_easy_setopt(c->easy, CURLOPT_CUSTOMREQUEST, c->method);
-}
-
-CURLcode fetcher_set_tls(CURL *easy, const struct fetcher_tls *tls)
-{
-	CURLcode rc = curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
-
-	if (!rc && tls->ca_file)
-		rc = curl_easy_setopt(easy, CURLOPT_CAINFO, tls->ca_file);
-	if (!rc && tls->ca_file)
-		rc = curl_easy_setopt(easy, CURLOPT_CAPATH, NULL);
-	if (!rc && tls->cert_file)
-		rc = curl_easy_setopt(easy, CURLOPT_SSLCERT, tls->cert_file);
-	if (!rc && tls->cert_file && tls->key_file)
-		rc = curl_easy_setopt(easy, CURLOPT_SSLKEY, tls->key_file);
-	if (!rc && tls->key_password)
-		rc = curl_easy_setopt(easy, CURLOPT_KEYPASSWD, tls->key_password);
-	if (!rc && tls->insecure) {
-		(void)curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 0L);
-		(void)curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 0L);
-	}
-	return rc;
-}
-
-/* What does not depend on the options. Proxies of the environment would hide the address from the guard. */
-static CURLcode set_always(struct fetcher_call *c)
-{
-	CURL *e = c->easy;
-
-	(void)curl_easy_setopt(e, CURLOPT_PRIVATE, c);
-	(void)curl_easy_setopt(e, CURLOPT_ERRORBUFFER, c->error);
-	(void)curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
-	(void)curl_easy_setopt(e, CURLOPT_QUICK_EXIT, 1L);
-	(void)curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
-	(void)curl_easy_setopt(e, CURLOPT_FOLLOWLOCATION, 0L);
-	(void)curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_bytes);
-	(void)curl_easy_setopt(e, CURLOPT_WRITEDATA, c);
-	(void)curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, on_head_line);
-	(void)curl_easy_setopt(e, CURLOPT_HEADERDATA, c);
-	(void)curl_easy_setopt(e, CURLOPT_OPENSOCKETFUNCTION, on_open);
-	(void)curl_easy_setopt(e, CURLOPT_OPENSOCKETDATA, c);
-	(void)curl_easy_setopt(e, CURLOPT_PREREQFUNCTION, on_request);
-	(void)curl_easy_setopt(e, CURLOPT_PREREQDATA, c);
-	(void)curl_easy_setopt(e, CURLOPT_MAXAGE_CONN, 60L);
-	(void)curl_easy_setopt(e, CURLOPT_USERAGENT, "weir/" WEIR_VERSION);
-	(void)curl_easy_setopt(e, CURLOPT_PROXY, "");
-	return curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https");
-}
-
-static CURLcode set_up(struct fetcher_call *c, const struct fetcher_options *options)
-{
-	CURLcode rc = set_always(c);
-
-	if (!rc)
-		rc = curl_easy_setopt(c->easy, CURLOPT_URL, c->url);
-	if (!rc)
-		rc = set_method(c, options->body);
-	if (!rc)
-		rc = fetcher_set_tls(c->easy, &options->tls);
-	if (!rc)
-		rc = curl_easy_setopt(c->easy, CURLOPT_CONNECTTIMEOUT_MS, (long)c->limits.connect_ms);
-	if (!rc)
-		rc = curl_easy_setopt(c->easy, CURLOPT_LOW_SPEED_LIMIT, (long)c->limits.slow_bytes);
-	if (!rc)
-		rc = curl_easy_setopt(c->easy, CURLOPT_LOW_SPEED_TIME, (long)c->limits.slow_seconds);
-	if (!rc && !set_fields(c))
-		rc = CURLE_OUT_OF_MEMORY;
-	return rc;
 }
 
 /* ---- hosts ---- */
@@ -599,117 +173,7 @@ static void leave_host(struct fetcher_call *c)
 	mem_free(h);
 }
 
-/* ---- options ---- */
-
-static bool is_token(struct slice s)
-{
-	for (size_t i = 0; i < s.len; i++)
-		if (s.ptr[i] <= ' ' || s.ptr[i] >= 0x7f || strchr("\"(),/:;<=>?@[\\]{}", s.ptr[i]))
-			return false;
-	return s.len > 0;
-}
-
-static bool is_value(struct slice s)
-{
-	for (size_t i = 0; i < s.len; i++)
-		if ((s.ptr[i] < ' ' && s.ptr[i] != '\t') || s.ptr[i] == 0x7f)
-			return false;
-	return true;
-}
-
-static int check_options(const struct fetcher_options *o, struct fault *fault)
-{
-	if (o->url.len > URL_BYTES_MAX || o->url.len == 0 || memchr(o->url.ptr, 0, o->url.len))
-		return fault_set(fault, ERR_BAD_PARAMETER,
-				 "the URL has %zu bytes; expected 1 to %u, none of them NUL", o->url.len,
-				 URL_BYTES_MAX);
-	for (size_t i = 0; i < o->url.len; i++)
-		if (o->url.ptr[i] <= ' ' || o->url.ptr[i] >= 0x7f)
-			return fault_set(
-				fault, ERR_BAD_PARAMETER,
-				"the URL has the byte 0x%02x at %zu, which is to be written as %%%02X",
-				o->url.ptr[i], i, o->url.ptr[i]);
-	if (o->method && !is_token(slice_str(o->method)))
-		return fault_set(fault, ERR_BAD_PARAMETER, "the method is not a token, such as GET or POST");
-	for (uint32_t i = 0; i < o->field_count; i++)
-		if (!is_token(o->fields[i].name) || !is_value(o->fields[i].value) ||
-		    o->fields[i].name.len + o->fields[i].value.len > FIELD_BYTES_MAX)
-			return fault_set(
-				fault, ERR_BAD_PARAMETER,
-				"the header '%.*s' has a line break, a control character, or is too long",
-				(int)(o->fields[i].name.len > 60 ? 60 : o->fields[i].name.len),
-				(const char *)o->fields[i].name.ptr);
-	return 0;
-}
-
-/* The value of Authorization; appended to the block of fields. */
-static int say_auth(const struct fetcher_options *o, struct buf *out)
-{
-	struct buf pair;
-	size_t len;
-	int rc;
-
-	if (o->auth == FETCHER_AUTH_BEARER) {
-		(void)buf_append_str(out, "Bearer ");
-		return buf_append_slice(out, o->secret);
-	}
-	buf_init(&pair, FIELD_BYTES_MAX);
-	(void)buf_append_slice(&pair, o->user);
-	(void)buf_append_byte(&pair, ':');
-	(void)buf_append_slice(&pair, o->secret);
-	(void)buf_append_str(out, "Basic ");
-	len = base64_encoded_len(BASE64_STANDARD, pair.len);
-	rc = buf_status(&pair) ? buf_status(&pair) : buf_reserve(out, len);
-	if (rc == 0)
-		out->len += base64_encode(BASE64_STANDARD, buf_slice(&pair), (char *)out->ptr + out->len);
-	buf_fini(&pair);
-	return rc;
-}
-
-/* Copies the fields, with what the options add to them, into c->fields and the bytes behind them. */
-static int copy_fields(struct fetcher_call *c, const struct fetcher_options *o)
-{
-	uint32_t count = o->field_count + (o->auth ? 1u : 0u) + (o->packed ? 1u : 0u), n = 0;
-	size_t bytes = 0;
-	struct buf auth;
-	uint8_t *at;
-	int rc = 0;
-
-	buf_init(&auth, FIELD_BYTES_MAX);
-	if (o->auth)
-		rc = say_auth(o, &auth);
-	for (uint32_t i = 0; i < o->field_count; i++)
-		bytes += o->fields[i].name.len + o->fields[i].value.len;
-	c->fields = rc ? NULL : mem_alloc(count * sizeof(*c->fields) + bytes + auth.len + 1);
-	if (!c->fields) {
-		buf_fini(&auth);
-		return rc ? rc : ERR_NOMEM;
-	}
-	at = (uint8_t *)&c->fields[count];
-	for (; n < o->field_count; n++) {
-		const struct fetcher_field *f = &o->fields[n];
-		struct slice name = slice_make(at, f->name.len),
-			     value = slice_make(at + f->name.len, f->value.len);
-
-		if (f->name.len)
-			memcpy(at, f->name.ptr, f->name.len);
-		if (f->value.len)
-			memcpy(at + f->name.len, f->value.ptr, f->value.len);
-		at += f->name.len + f->value.len;
-		c->fields[n] = (struct fetcher_field){name, value, f->secret};
-	}
-	if (o->packed)
-		c->fields[n++] =
-			(struct fetcher_field){SLICE_LIT("Accept-Encoding"), SLICE_LIT("gzip, zstd"), false};
-	if (o->auth) {
-		memcpy(at, auth.ptr, auth.len);
-		c->fields[n++] =
-			(struct fetcher_field){SLICE_LIT("Authorization"), slice_make(at, auth.len), true};
-	}
-	c->field_count = n;
-	buf_fini(&auth);
-	return 0;
-}
+/* ---- beginning ---- */
 
 static void set_limits(struct fetcher_limits *l, const struct fetcher_limits *given)
 {
@@ -740,20 +204,20 @@ static int fill_call(struct fetcher_call *c, const struct fetcher_options *o, st
 
 	c->method = mem_strndup(o->method ? o->method : "GET", o->method ? strlen(o->method) : 3);
 	c->url = mem_strndup((const char *)o->url.ptr, o->url.len);
-	if (!c->method || !c->url || copy_fields(c, o) < 0)
+	if (!c->method || !c->url || call_copy_fields(c, o) < 0)
 		return fault_set(fault, ERR_NOMEM, "there is no memory for the request");
 	for (uint32_t i = 0; i < c->field_count; i++)
-		if (!is_value(c->fields[i].value))
+		if (!call_is_value(c->fields[i].value))
 			return fault_set(fault, ERR_BAD_PARAMETER,
 					 "the credentials have a control character");
-	origin_of(c->url, origin);
+	call_origin(c->url, origin);
 	if (!origin[0])
 		return fault_set(
 			fault, ERR_BAD_PARAMETER,
 			"'%.100s' is not a URL for this; expected http:// or https://, a host, and no "
 			"user or password in it",
 			c->url);
-	code = join_host(c, origin) ? CURLE_OUT_OF_MEMORY : set_up(c, o);
+	code = join_host(c, origin) ? CURLE_OUT_OF_MEMORY : call_set_up(c, o);
 	if (code == CURLE_OUT_OF_MEMORY)
 		return fault_set(fault, ERR_NOMEM, "there is no memory for the request");
 	if (code != CURLE_OK)
@@ -764,7 +228,7 @@ static int fill_call(struct fetcher_call *c, const struct fetcher_options *o, st
 int call_new(struct fetcher *f, const struct fetcher_options *o, struct fetcher_call **out,
 	     struct fault *fault)
 {
-	int rc = check_options(o, fault);
+	int rc = call_check_options(o, fault);
 	struct fetcher_call *c;
 
 	if (rc < 0)
@@ -893,13 +357,13 @@ static void say_result(struct fetcher_call *c, CURLcode code, struct fetcher_res
 
 static void finish(struct fetcher_call *c, CURLcode code)
 {
-	struct fetcher_result r = {.status = status_of(c), .text = ""};
+	struct fetcher_result r = {.status = call_status(c), .text = ""};
 	struct buf text;
 
 	detach(c);
 	release_host(c);
 	buf_init(&text, 1024);
-	if (code == CURLE_OK && !c->fault.err && !c->begun && begin_body(c) < 0)
+	if (code == CURLE_OK && !c->fault.err && !c->begun && call_begin_body(c) < 0)
 		code = CURLE_WRITE_ERROR;
 	if (c->state == CALL_OVER) /* cancelled in on_head */
 		return;
@@ -916,7 +380,7 @@ static void finish(struct fetcher_call *c, CURLcode code)
 
 void call_fail(struct fetcher_call *c, int err, enum fetcher_class class, const char *why)
 {
-	note(c, err, class, why);
+	call_note(c, err, class, why);
 	c->begun = true;
 	finish(c, CURLE_WRITE_ERROR);
 }
@@ -929,7 +393,7 @@ static void note_away(struct fetcher_call *c, const char *origin)
 
 	(void)snprintf(why, sizeof(why), "it redirects to another origin, %.200s, which is not followed",
 		       origin);
-	note(c, ERR_REMOTE_STATUS, FETCHER_FINAL, why);
+	call_note(c, ERR_REMOTE_STATUS, FETCHER_FINAL, why);
 }
 
 /* Where this answer leads, or NULL: it is the last. What speaks against going there is noted. */
@@ -938,26 +402,26 @@ static const char *next_hop(struct fetcher_call *c, int status)
 	char *url = NULL, here[512], there[512];
 	bool same;
 
-	if (c->follow == FETCHER_FOLLOW_NONE || c->fault.err || !is_redirect(status))
+	if (c->follow == FETCHER_FOLLOW_NONE || c->fault.err || !call_is_redirect(status))
 		return NULL;
 	(void)curl_easy_getinfo(c->easy, CURLINFO_REDIRECT_URL, &url);
-	if (!url || strlen(url) > URL_BYTES_MAX)
+	if (!url || strlen(url) > FETCHER_URL_BYTES_MAX)
 		return NULL;
-	origin_of(c->url, here);
-	origin_of(url, there);
+	call_origin(c->url, here);
+	call_origin(url, there);
 	same = strcmp(here, there) == 0;
 	if (!there[0])
-		note(c, ERR_REMOTE_STATUS, FETCHER_FINAL,
-		     "it redirects to what is not http or https, or has credentials in it");
+		call_note(c, ERR_REMOTE_STATUS, FETCHER_FINAL,
+			  "it redirects to what is not http or https, or has credentials in it");
 	else if (c->redirects >= c->redirects_max)
-		note(c, ERR_REMOTE_STATUS, FETCHER_FINAL, "it redirects more often than is followed");
+		call_note(c, ERR_REMOTE_STATUS, FETCHER_FINAL, "it redirects more often than is followed");
 	else if (!same && c->follow == FETCHER_FOLLOW_SAME_ORIGIN)
 		note_away(c, there);
 	else if (strncmp(here, "https:", 6) == 0 && strncmp(there, "http:", 5) == 0)
-		note(c, ERR_REMOTE_STATUS, FETCHER_FINAL, "it redirects from https to http");
+		call_note(c, ERR_REMOTE_STATUS, FETCHER_FINAL, "it redirects from https to http");
 	else if (!same && c->has_body && (status == 307 || status == 308))
-		note(c, ERR_REMOTE_STATUS, FETCHER_FINAL,
-		     "it redirects a request with a body to another origin");
+		call_note(c, ERR_REMOTE_STATUS, FETCHER_FINAL,
+			  "it redirects a request with a body to another origin");
 	if (c->fault.err)
 		return NULL;
 	c->drop_secrets = c->drop_secrets || !same;
@@ -1002,7 +466,7 @@ static bool follow(struct fetcher_call *c, const char *to, int status)
 	c->snippet_len = 0;
 	c->error[0] = '\0';
 	if (!go_on_as_get(c, status) || curl_easy_setopt(c->easy, CURLOPT_URL, url) != CURLE_OK ||
-	    !set_fields(c))
+	    !call_set_fields(c))
 		return false;
 	c->added = curl_multi_add_handle(c->fetcher->multi.curl, c->easy) == CURLM_OK;
 	return c->added;
@@ -1012,7 +476,7 @@ static bool follow(struct fetcher_call *c, const char *to, int status)
 
 void call_ended(struct fetcher_call *c, CURLcode code)
 {
-	int status = status_of(c);
+	int status = call_status(c);
 	const char *to;
 
 	if (c->state == CALL_OVER)
@@ -1055,7 +519,7 @@ static void begin(struct fetcher_call *c)
 static void go_on(struct fetcher_call *c)
 {
 	struct slice held = buf_slice(&c->held);
-	int rc = c->held.len > 0 || c->pending ? deliver(c, &held) : 0;
+	int rc = c->held.len > 0 || c->pending ? call_deliver(c, &held) : 0;
 
 	if (c->state == CALL_OVER) /* cancelled meanwhile: its turn comes again */
 		return;

@@ -8,9 +8,10 @@
 #include "net/multi.h"
 #include "proto/coding/unpacker.h"
 
-/* What fetcher.c (libcurl and the loop) and fetcher_call.c (one request) share. */
+/* What fetcher.c (libcurl and the loop) and fetcher_call.c, fetcher_request.c, fetcher_body.c (one request) share. */
 
 #define FETCHER_SCRATCH_BYTES 65536u
+#define FETCHER_URL_BYTES_MAX 16384u
 
 /* As many calls to one host as it may have connections run; the rest wait here, and libcurl does not know of them. */
 #define FETCHER_HOST_CALLS_MAX 32u
@@ -117,5 +118,48 @@ void fetcher_queue(struct fetcher_call *c);
 /* A handle without options, from the spare ones; NULL without memory. */
 CURL *fetcher_take_handle(struct fetcher *f);
 void fetcher_give_handle(struct fetcher *f, CURL *easy);
+
+/* ---- a call's parts ---- */
+
+/* Why it fails. The first reason counts: what follows is its consequence. */
+void call_note(struct fetcher_call *c, int err, enum fetcher_class class, const char *why);
+
+/* Of the last answer; 0: there is none. */
+int call_status(const struct fetcher_call *c);
+
+static inline bool call_is_redirect(int status)
+{
+	return status == 301 || status == 302 || status == 303 || status == 307 || status == 308;
+}
+
+/* ---- fetcher_request.c ---- */
+
+int call_check_options(const struct fetcher_options *o, struct fault *fault);
+
+/* May it be the value of a field? */
+bool call_is_value(struct slice s);
+
+/* Copies the fields, with what the options add to them, into c->fields and the bytes behind them. */
+int call_copy_fields(struct fetcher_call *c, const struct fetcher_options *o);
+
+/* Scheme, host and port of a URL, for comparison. "" for what is no http or https, or has credentials. */
+void call_origin(const char *url, char out[512]);
+
+/* The fields of this hop. False without memory. */
+bool call_set_fields(struct fetcher_call *c);
+
+/* All of the request, as libcurl wants it. */
+CURLcode call_set_up(struct fetcher_call *c, const struct fetcher_options *options);
+
+/* ---- fetcher_body.c: libcurl's callbacks, and what is theirs ---- */
+
+size_t call_on_bytes(char *bytes, size_t size, size_t count, void *ctx);
+size_t call_on_head_line(char *bytes, size_t size, size_t count, void *ctx);
+
+/* The first byte of the body, or its absence: how it is taken. 0, or an error that was noted. */
+int call_begin_body(struct fetcher_call *c);
+
+/* Gives what can be given of *in (moves it on). 0, or an error that was noted. */
+int call_deliver(struct fetcher_call *c, struct slice *in);
 
 #endif
