@@ -27,26 +27,15 @@ def write(path, values):
 
 
 def source(w, name="s"):
-    return expect(w.get("/v1/sources/" + name), 200).json()
+    return w.source(name)
 
 
 def values(w, topic="t"):
-    got, cursor = [], ""
-    while True:
-        r = w.get("/v1/topics/%s/records?limit=10000%s" % (topic, cursor and "&cursor=" + cursor))
-        if r.status == 404:
-            return got
-        page = expect(r, 200).json()
-        got += [x["value"] for x in page["records"]]
-        cursor = page["cursor"]
-        if page["caught_up"]:
-            return got
+    return w.values_so_far(topic)
 
 
 def weir(w, *args, code=0):
-    p = subprocess.run([BIN, "source", *args, "--server", w.url], capture_output=True, timeout=60)
-    eq(p.returncode, code, "weir source %s: %r" % (args, p.stderr[-500:]))
-    return p.stdout
+    return w.says("source", *args, code=code)
 
 
 def started(tmp, batch=500):

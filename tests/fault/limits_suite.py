@@ -13,7 +13,7 @@ import tempfile
 import time
 
 from faults import CACHES, FREED, WHOLE, Disk, Sender, Shim, body_of, charged, check_memory
-from harness import (BIN, JSON, Failed, Later, Raw, Skip, Sse, Weir, Ws, check, eq, expect, test, until)
+from harness import (JSON, Failed, Later, Raw, Skip, Sse, Weir, check, eq, expect, test, until)
 
 GET = "GET /healthz HTTP/1.1\r\nHost: %s\r\n\r\n"
 

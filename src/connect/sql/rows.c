@@ -23,6 +23,7 @@ static int make_prefix(struct sql_writer *w, uint32_t i)
 	(void)buf_append_byte(&b, i ? ',' : '{');
 	json_put_string_lossy(&b, slice_str(w->columns[i].name));
 	(void)buf_append_byte(&b, ':');
+	w->fixed_bytes += b.len + 32;
 	w->prefixes[i] = buf_status(&b) ? slice_null() : arena_copy(&w->arena, buf_slice(&b));
 	buf_fini(&b);
 	return w->prefixes[i].ptr ? 0 : ERR_NOMEM;
@@ -33,7 +34,7 @@ int sql_writer_init(struct sql_writer *w, struct sql_source *s, const struct sql
 {
 	int rc = 0;
 
-	*w = (struct sql_writer){.source = s, .columns = columns, .shown = shown};
+	*w = (struct sql_writer){.source = s, .columns = columns, .shown = shown, .fixed_bytes = 16};
 	arena_init(&w->arena, 4096, 8u << 20);
 	w->prefixes = arena_zalloc(&w->arena, shown ? shown : 1, sizeof(*w->prefixes));
 	if (!w->prefixes)
@@ -61,11 +62,11 @@ void sql_writer_begin(struct sql_writer *w, struct source_batch *batch)
 /* What the object takes at most: every byte of a text may become six. */
 static size_t row_bound(const struct sql_writer *w, const struct sql_row *row)
 {
-	size_t n = 16;
+	size_t n = 0;
 
 	for (uint32_t i = 0; i < w->shown; i++)
-		n += w->prefixes[i].len + row->values[i].len * 6 + 32;
-	return n;
+		n += row->values[i].len;
+	return w->fixed_bytes + n * 6;
 }
 
 /* Room in the present block, or in a new one. A row that may be large gets a buffer of its own and is copied. */
@@ -87,7 +88,7 @@ static int put_object(struct sql_writer *w, struct buf *out, const struct sql_ro
 
 	for (uint32_t i = 0; i < w->shown; i++) {
 		int rc;
-		(void)buf_append_slice(out, w->prefixes[i]);
+		(void)buf_append(out, w->prefixes[i].ptr, w->prefixes[i].len);
 		rc = sql_put_value(out, row->kinds ? row->kinds[i] : w->columns[i].kind, &w->columns[i],
 				   row->values[i], numbers);
 		*bad = i;

@@ -117,6 +117,7 @@ struct sql_writer {
 	const struct sql_column *columns;
 	uint32_t shown;
 	struct slice *prefixes; /* `{"a":`, `,"b":` */
+	size_t fixed_bytes;     /* of an object at most, beside its values' */
 	struct arena arena;     /* of the prefixes */
 	uint8_t *block;         /* of the batch */
 	size_t used, room;
@@ -204,6 +205,7 @@ struct sql_reader {
 	bool has_place;
 	struct sql_point place;
 	struct buf place_memory;
+	uint32_t order[2 * SQL_KEY_MAX], order_count; /* of what is open: sql_order */
 };
 
 void sql_reader_init(struct sql_reader *r);
