@@ -263,7 +263,7 @@ const struct setting setting_table[] = {
 	{"idempotency.ttl", "7d", "How long an idempotency key is remembered.", .type = SETTING_DURATION,
 	 .min = SECONDS(1), .max = DAYS(366), IN_TOPIC(idempotency_ttl_ms)},
 	{"dead_letters.retention", "30d",
-	 "How long dead letters of the topic are kept: the retention that its topic of dead letters is made with.",
+	 "How long dead letters of the topic are kept: the retention of its topic of dead letters, which follows when this is changed.",
 	 .type = SETTING_DURATION, .word = "forever", .word_value = -1, .min = 1, .max = DAYS(36500),
 	 IN_TOPIC(dead_retention_ms)},
 	{"dead_letters.max_bytes", "1GiB",

@@ -239,7 +239,9 @@ int source_add_dead(struct source_batch *b, const struct source_dead *dead)
 	if (!at)
 		return note_error(in, rc ? rc : ERR_NOMEM);
 	item = &in->deads[b->dead_count++];
-	*item = (struct source_dead_item){.header_count = dead->header_count, .err = dead->err};
+	*item = (struct source_dead_item){.header_count = dead->header_count,
+					  .err = dead->err,
+					  .json = dead->json || dead->err == ERR_BAD_JSON};
 	item->headers = put_headers(at, dead->headers, dead->header_count);
 	at += encoded;
 	item->topic = put(&at, dead->topic);

@@ -55,6 +55,7 @@ struct source_dead_item {
 	const char *text;
 	uint32_t header_count;
 	int err;
+	bool json;
 };
 
 struct source_batch_inner {

@@ -29,6 +29,8 @@ struct runner_shared {
 	/* Runs `run(arg)` on a thread that may wait, then `done(arg)` on the loop. 0, or ERR_* with neither called. */
 	int (*run_blocking)(void *ctx, struct loop *loop, void (*run)(void *arg), void (*done)(void *arg),
 			    void *arg);
+	/* Letters of this topic are durable; on the loop. NULL: nobody wants to know. */
+	void (*on_dead)(void *ctx, struct slice topic);
 	void *ctx;
 	_Atomic int64_t *held_bytes; /* memory of batches is counted here; NULL: nowhere */
 	int64_t held_bytes_max;      /* past it no pull begins; 0: no bound */

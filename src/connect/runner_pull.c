@@ -508,6 +508,8 @@ static int letter_of_dead(struct box *b, const struct source_dead_item *item, co
 	d.place = item->path;
 	d.code = slice_str(err_row(item->err)->code);
 	d.text = slice_str(item->text);
+	if (item->json)
+		d.form = SLICE_LIT("application/json");
 	return put_letter(b, d.topic, &d);
 }
 
@@ -759,6 +761,14 @@ static void count_entered(struct runner *r, const struct box *b)
 	(void)pthread_mutex_unlock(&r->lock);
 }
 
+/* Each topic once, as far as letters of one stand together. */
+static void tell_dead(const struct runner *r, const struct ingest_rows *entry)
+{
+	for (uint32_t i = 0; r->shared->on_dead && i < entry->dead_count; i++)
+		if (i == 0 || !slice_eq(entry->deads[i].topic, entry->deads[i - 1].topic))
+			r->shared->on_dead(r->shared->ctx, entry->deads[i].topic);
+}
+
 static void take_results(struct box *b)
 {
 	struct part *p = b->part;
@@ -825,6 +835,7 @@ static void on_durable(struct ingest_rows *entry)
 	struct runner *r = p->runner;
 
 	p->entered--;
+	tell_dead(r, entry);
 	if (p->box == b && p->phase == PART_SETTLING) {
 		begin_settle(p, false);
 		return;

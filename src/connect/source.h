@@ -212,6 +212,7 @@ struct source_dead {
 	struct slice
 		path; /* where: "prices.csv:17", a JSON pointer, "public.orders id=4711". ptr NULL: unknown */
 	const char *text; /* what was wrong and what would be right */
+	bool json; /* records of the source are JSON: a redrive takes it only when it is (ERR_BAD_JSON says so by itself) */
 };
 
 struct source_batch {

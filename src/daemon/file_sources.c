@@ -35,6 +35,13 @@ static int run_blocking(void *ctx, struct loop *loop, void (*run)(void *arg), vo
 	return jobs ? jobs_ask(jobs, loop, run, done, arg) : ERR_NOMEM;
 }
 
+static void on_dead(void *ctx, struct slice topic)
+{
+	struct parts *p = ctx;
+
+	dead_watch_added(p->app.dead_watch, topic);
+}
+
 int sources_build(struct parts *p)
 {
 	struct runner_shared shared = {.sys = p->sys,
@@ -43,6 +50,7 @@ int sources_build(struct parts *p)
 				       .ingest = p->app.ingest,
 				       .kinds = source_kinds(),
 				       .run_blocking = run_blocking,
+				       .on_dead = on_dead,
 				       .ctx = p,
 				       .held_bytes = &p->budget.used,
 				       .held_bytes_max = p->conf->memory_bytes / 4 * 3};

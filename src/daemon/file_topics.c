@@ -6,6 +6,7 @@
 #include <pthread.h>
 
 #include "daemon/parts.h"
+#include "ingest/dead.h"
 #include "serve/topic_conf.h"
 
 struct waiting {
@@ -67,7 +68,7 @@ static int apply_one(struct parts *p, const struct conf_topic *wanted, const str
 		     struct waiting *w, struct fault *fault)
 {
 	struct topic *topic = topics_find(p->app.topics, slice_str(wanted->name));
-	struct topic_config config, now;
+	struct topic_config config, now = {.dead_retention_ms = INT64_MIN};
 	int rc;
 
 	topic_conf_to(wanted, &config);
@@ -82,6 +83,8 @@ static int apply_one(struct parts *p, const struct conf_topic *wanted, const str
 				   fault);
 	if (rc)
 		on_durable(w);
+	else if (config.dead_retention_ms != now.dead_retention_ms)
+		dead_follow(p->app.topics, slice_str(wanted->name));
 	return rc;
 }
 

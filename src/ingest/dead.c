@@ -307,3 +307,23 @@ int dead_partition(struct topics *topics, struct slice parent, struct partition 
 	*out = topic_partition(topic, 0);
 	return 0;
 }
+
+void dead_follow(struct topics *topics, struct slice parent)
+{
+	char name[TOPIC_NAME_MAX + 1];
+	struct topic_config wanted, now;
+	struct topic *dead;
+
+	if (parent.len + sizeof(DEAD_SUFFIX) > sizeof(name))
+		return;
+	(void)snprintf(name, sizeof(name), "%.*s" DEAD_SUFFIX, (int)parent.len, (const char *)parent.ptr);
+	dead = topics_find(topics, slice_str(name));
+	if (!dead || dead->from_file)
+		return;
+	config_of(topics, parent, &wanted);
+	topic_config(topics, dead, &now);
+	if (now.retention_ms == wanted.retention_ms)
+		return;
+	now.retention_ms = wanted.retention_ms;
+	(void)topics_change(topics, dead, &now, false, NULL, NULL);
+}

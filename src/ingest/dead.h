@@ -87,4 +87,11 @@ struct slice dead_topic_parent(struct slice name);
  */
 int dead_partition(struct topics *topics, struct slice topic, struct partition **out, struct fault *fault);
 
+/*
+ * The settings of a topic have become others: that of its dead letters, where there is one and the configuration file does not
+ * name it, keeps them for as long as they say now. Between log_enter_begin and log_enter_end; it enters with what
+ * changed the topic. What keeps it from being changed is only told by its retention staying what it was.
+ */
+void dead_follow(struct topics *topics, struct slice parent);
+
 #endif

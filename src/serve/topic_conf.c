@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "serve/topic_conf.h"
 
+#include "ingest/dead.h"
+
 void topic_conf_to(const struct conf_topic *from, struct topic_config *to)
 {
 	*to = (struct topic_config){
@@ -85,19 +87,27 @@ int topic_conf_create(struct topics *topics, struct slice name, const struct con
 	if (rc)
 		return rc;
 	topic_conf_to(settings, &config);
-	return topics_create(topics, name, &config, false, done, out, fault);
+	rc = topics_create(topics, name, &config, false, done, out, fault);
+	if (rc == 0)
+		dead_follow(topics, name);
+	return rc;
 }
 
 int topic_conf_change(struct topics *topics, struct topic *topic, const struct conf_topic *settings,
 		      const struct state_done *done, struct fault *fault)
 {
-	struct topic_config config;
+	struct topic_config config, before;
+	int rc;
 
 	if (topic->from_file)
 		return fault_set(fault, ERR_MANAGED_BY_FILE,
 				 "topic %s is in the configuration file: change it there", topic->name);
 	topic_conf_to(settings, &config);
-	return topics_change(topics, topic, &config, false, done, fault);
+	topic_config(topics, topic, &before);
+	rc = topics_change(topics, topic, &config, false, done, fault);
+	if (rc == 0 && config.dead_retention_ms != before.dead_retention_ms)
+		dead_follow(topics, slice_str(topic->name));
+	return rc;
 }
 
 int topic_conf_delete(struct topics *topics, struct topic *topic, const struct state_done *done,

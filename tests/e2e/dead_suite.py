@@ -2,7 +2,9 @@
 """Dead letters: set aside, listed, shown, edited, redriven, dropped; over HTTP and by the command line."""
 import base64
 import json
+import signal
 import subprocess
+import tempfile
 import threading
 
 from harness import BIN, NDJSON, Weir, check, eq, expect, query, test, until
@@ -223,6 +225,56 @@ def _():
         check(t in r.json()["components"]["dead_letters"]["reason"], r.text)
         eq(until(lambda: w.log().count("event=dead_letters_over_limit")), 1)
         check([o["over_limit"] for o in w.get("/v1/dead").json()["topics"]] == [True], "the overview does not say so")
+
+
+def retention(w, t):
+    return expect(w.get("/v1/topics/" + t), 200).json()["retention"]
+
+
+@test("a change of dead_letters.retention reaches the letters that are there: over the API, by the file, over a restart", own=True)
+def _():
+    text = "topics:\n  - { name: f, dead_letters: { retention: %s } }\n%s"
+    with Weir(config=text % ("10d", "")) as w:
+        t = w.topic(dead_letters={"retention": "2d"})
+        for name in (t, "f"):
+            w.push(name, b"x\n1\n", NDJSON, on_error="dead")
+        eq((retention(w, t + ".dead"), retention(w, "f.dead")), ("2d", "10d"))
+        expect(w.put("/v1/topics/" + t, json.dumps({"dead_letters": {"retention": "3h"}})), 200)
+        eq(retention(w, t + ".dead"), "3h")
+        expect(w.put("/v1/topics/%s.dead" % t, json.dumps({"retention": "5h"})), 200)
+        expect(w.put("/v1/topics/" + t, json.dumps({"dead_letters": {"retention": "3h"}, "retention": "9d"})), 200)
+        eq(retention(w, t + ".dead"), "5h", "what was set by hand stays while the setting is what it was")
+        w.write_config(text % ("11d", ""))
+        w.signal(signal.SIGHUP)
+        until(lambda: retention(w, "f.dead") == "11d", what="the file's change")
+        w.kill()
+        w.write_config(text % ("12d", ""))
+        w.start()
+        eq((retention(w, t + ".dead"), retention(w, "f.dead")), ("5h", "12d"))
+        w.write_config(text % ("13d", "  - { name: f.dead, retention: 1d }\n"))
+        w.signal(signal.SIGHUP)
+        until(lambda: retention(w, "f.dead") == "1d", what="the file's own word")
+        w.write_config(text % ("14d", "  - { name: f.dead, retention: 1d }\n"))
+        w.signal(signal.SIGHUP)
+        until(lambda: expect(w.get("/v1/topics/f"), 200).json()["dead_letters"]["retention"] == "14d", what="the next change")
+        eq(retention(w, "f.dead"), "1d", "what the file names belongs to the file")
+
+
+@test("letters of a source count like all others: they alert when they are too many, and are redriven only when they are records", own=True)
+def _():
+    with tempfile.TemporaryDirectory() as tmp:
+        with open(tmp + "/a.csv", "w") as f:
+            f.write("id,name\n1,a\n2\n3,b,c\n4,d\n")
+        with Weir("topics:\n  - { name: rows, dead_letters: { max_bytes: 300 } }\n"
+                  "sources:\n  - { name: in, type: files, topic: rows, every: 50ms, quiet: 0s, paths: ['%s/*.csv'] }\n" % tmp) as w:
+            until(lambda: len(w.values("rows")) == 2, what="the good rows")
+            eq(until(lambda: w.log().count("event=dead_letters_over_limit")), 1, "nobody had to ask for a metric")
+            check("over its limit" in weir(w, "list").decode(), "the overview of the command line")
+            eq([d["form"] for d in dead(w, "rows")["dead"]], ["application/json"] * 2)
+            eq(statuses(post(w, "rows", "redrive", ids="1")), {1: "failed"})
+            put(w, "rows", 1, {"value": {"id": 3, "name": "b,c"}})
+            eq(statuses(post(w, "rows", "redrive", all="true")), {0: "redriven", 2: "redriven"})
+            eq(w.values("rows")[-2:], [2, {"id": 3, "name": "b,c"}])
 
 
 @test("a topic of dead letters is a topic: others may write to it, and what they wrote can be redriven")

@@ -502,7 +502,7 @@ def _():
         while show(w, "big")["records"] < 2 and time.monotonic() < end:
             most = max(most, w.rss())
             time.sleep(0.01)
-        eq([r.get("value_text") for r in w.all("big")], ["first", "last"])
+        until(lambda: [r.get("value_text") for r in w.all("big")] == ["first", "last"], what="the lines around it, durable")
         letter = dead(w, "big")[0]
         eq((letter["code"], letter["place"]), ("record_too_large", tmp + "/a.log:2"))
         check("http.record_bytes_max" in letter["text"] and len(letter["record"]["value_text"]) == 65536, letter["text"])

@@ -33,6 +33,7 @@ static void add_dead(struct pulling *p, int err, uint64_t line, struct slice byt
 		bytes.len = DEAD_MAX;
 	(void)source_add_dead(p->batch, &(struct source_dead){.bytes = bytes,
 							      .err = err,
+							      .json = p->reading->format != FORMAT_LINES,
 							      .path = slice_make(path, (size_t)n),
 							      .text = text});
 }

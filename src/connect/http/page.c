@@ -279,6 +279,7 @@ static void add_dead(struct http_pull *p, struct slice row, int err, const char 
 	(void)source_add_dead(p->batch,
 			      &(struct source_dead){.bytes = row,
 						    .err = err,
+						    .json = s->format != HTTP_FORMAT_WHOLE,
 						    .path = slice_make(path, (size_t)n < sizeof(path) ?
 										     (size_t)n :
 										     sizeof(path) - 1),

@@ -154,7 +154,7 @@ static int set_aside(struct sql_writer *w, const struct sql_row *row, const uint
 		     uint32_t bad, int err)
 {
 	bool large = err == ERR_RECORD_TOO_LARGE;
-	struct source_dead dead = {.err = large ? err : ERR_BAD_RECORD};
+	struct source_dead dead = {.err = large ? err : ERR_BAD_RECORD, .json = true};
 	struct buf path, bytes, k;
 	int rc;
 
