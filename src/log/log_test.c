@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/wire.h"
+#include "log/frame.h"
 #include "log/log_world_test.h"
 #include "proto/batch/batch.h"
 #include "proto/batch/codec_vectors.h"
@@ -487,6 +488,61 @@ static void what_is_answered_is_read_after_a_kill(void **state)
 	}
 	remove_copy(&copy);
 	close_log(f);
+}
+
+static uint32_t folders_listed, heads_read;
+
+static int count_list(void *self, const char *path, sys_list_fn *fn, void *ctx)
+{
+	folders_listed += strstr(path, "/topics") != NULL;
+	return sys_kernel()->ops->list(self, path, fn, ctx);
+}
+
+static int64_t count_head(void *self, int fd, void *bytes, size_t n, uint64_t at)
+{
+	heads_read += n == FRAME_HEAD_BYTES;
+	return sys_kernel()->ops->pread(self, fd, bytes, n, at);
+}
+
+/* With ten thousand partitions and gigabytes of journal that is most of a start. */
+static void a_start_after_a_clean_stop_looks_for_nothing_left_over(void **state)
+{
+	struct fixture *f = *state, copy;
+	static struct sys_ops ops;
+	static struct sys sys;
+	struct partition *p;
+	char path[2 * TEST_DIR_BYTES];
+
+	ops = *sys_kernel()->ops;
+	sys = (struct sys){.ops = &ops, .self = sys_kernel()->self};
+	ops.list = count_list;
+	ops.pread = count_head;
+	f->options.sys = &sys;
+	for (uint32_t round = 0; round < 3; round++) {
+		folders_listed = heads_read = 0;
+		open_log(f);
+		if (round > 0) /* the first one finds nothing at all */
+			assert_int_equal(folders_listed + heads_read, 0);
+		(void)snprintf(path, sizeof(path), "%s/CLEAN", f->dir);
+		assert_int_equal(access(path, F_OK), -1);
+		assert_int_equal(partition_open(f->log, &topic_a, 0, &keep_all, &p), 0);
+		start_log(f);
+		append(f, p, round * 100, 100);
+		if (round == 1)
+			copy_dir(f, &copy);
+		close_log(f);
+		assert_int_equal(access(path, F_OK), 0);
+	}
+	/* And one that was killed, even with the word of the stop before it. */
+	(void)snprintf(path, sizeof(path), "echo 1 > %s/CLEAN", copy.dir);
+	assert_int_equal(system(path), 0);
+	open_log(&copy);
+	assert_true(folders_listed > 0);
+	assert_true(heads_read > 0);
+	assert_int_equal(partition_open(copy.log, &topic_a, 0, &keep_all, &p), 0);
+	assert_int_equal(check_all(p, 0), 200);
+	log_close(copy.log);
+	remove_copy(&copy);
 }
 
 /* The next write enters another record first, which is committed and moved with what is being moved. */
@@ -1156,6 +1212,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(what_is_answered_is_read_also_after_a_clean_stop),
 		TEST(what_is_answered_is_read_after_a_kill),
+		TEST(a_start_after_a_clean_stop_looks_for_nothing_left_over),
 		TEST(a_checkpoint_that_cannot_be_read_is_not_taken_for_none),
 		TEST(a_checkpoint_that_cannot_be_written_frees_nothing),
 		TEST(steps_do_what_threads_do),
