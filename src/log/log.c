@@ -332,6 +332,11 @@ static void free_partitions(struct log *l)
 			l->buckets[i] = next;
 		}
 	}
+	while (l->buried) {
+		struct partition *next = l->buried->next_hash;
+		partition_free(l->buried);
+		l->buried = next;
+	}
 }
 
 static void free_tail(struct log *l)

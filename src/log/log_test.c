@@ -1206,6 +1206,59 @@ static void watches_tell_a_loop_once(void **state)
 	close_log(f);
 }
 
+static uint32_t partition_count(struct fixture *f)
+{
+	struct log_stats stats;
+
+	log_stats(f->log, &stats);
+	return (uint32_t)stats.partitions;
+}
+
+/* Who still holds one is told that it is gone; checkpoints and looks at retention do not come by any more. */
+static void what_was_deleted_is_walked_over_no_more(void **state)
+{
+	enum { COUNT = 50 };
+	struct fixture *f = *state;
+	struct partition *p[COUNT], *kept;
+	struct partition_edges edges;
+	struct log_view view;
+	struct log_watch *w;
+	char path[2 * TEST_DIR_BYTES];
+	uint32_t before;
+
+	open_log(f);
+	assert_int_equal(partition_open(f->log, &topic_a, 0, &keep_all, &kept), 0);
+	start_log(f);
+	append(f, kept, 0, 1);
+	before = partition_count(f);
+	for (uint8_t round = 0; round < 3; round++) {
+		struct topic_id topic = {{2, round}};
+		for (uint32_t i = 0; i < COUNT; i++) {
+			assert_int_equal(partition_open(f->log, &topic, i, &keep_all, &p[i]), 0);
+			append(f, p[i], 0, 2);
+		}
+		assert_int_equal(partition_count(f), before + COUNT);
+		assert_int_equal(log_watch_start(f->port, p[0], on_ready, NULL, &w), 0);
+		for (uint32_t i = 0; i < COUNT; i++) {
+			log_enter_begin(f->log);
+			partition_close(p[i]);
+			log_enter_end(f->log);
+			partition_drop(p[i]);
+		}
+		assert_int_equal(log_checkpoint(f->log, &(struct fault){0}), 0);
+		assert_int_equal(log_checkpoint(f->log, &(struct fault){0}), 0);
+		assert_int_equal(partition_count(f), before);
+		assert_int_equal(partition_edges(p[0], &edges), ERR_UNKNOWN_TOPIC);
+		assert_int_equal(log_read(p[0], 0, 4096, &view), ERR_UNKNOWN_TOPIC);
+		log_watch_stop(w);
+	}
+	(void)snprintf(path, sizeof(path), "test $(ls %s/topics | wc -l) -le 2", f->dir);
+	assert_int_equal(system(path), 0); /* the internal one's, and of what is kept */
+	append(f, kept, 1, 1);
+	assert_int_equal(check_all(kept, 0), 2);
+	close_log(f);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -1234,6 +1287,7 @@ int main(void)
 		TEST(a_time_is_looked_for_past_what_is_gone_or_wrong),
 		TEST(times_are_found_in_compressed_batches_and_past_damage),
 		TEST(watches_tell_a_loop_once),
+		TEST(what_was_deleted_is_walked_over_no_more),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
