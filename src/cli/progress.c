@@ -36,17 +36,29 @@ void progress_size(uint64_t bytes, char *out)
 	(void)snprintf(out, SIZE_BYTES, i ? "%.1f %s" : "%.0f %s", value, units[i]);
 }
 
-/* "1.5 MiB of 3.0 MiB", or "1500 of 3000 letters, 500/s, 3 s left". */
+/* A second, of what was seen. */
+static double rate_of(const struct progress *p, uint64_t done)
+{
+	double seconds = (double)(client_now_ms() - p->begun_ms) / 1000;
+
+	return seconds > 0 && done > p->first ? (double)(done - p->first) / seconds : 0;
+}
+
+/* "1.5 MiB of 3.0 MiB", or "1500 of 3000 letters, 500/s, 3 s left", or "1500 letters, 500/s". */
 static void put_figures(const struct progress *p, uint64_t done, uint64_t total, char out[FIGURES_BYTES])
 {
 	char so_far[SIZE_BYTES], all[SIZE_BYTES];
-	double seconds = (double)(client_now_ms() - p->begun_ms) / 1000;
-	double rate = seconds > 0 ? (double)done / seconds : 0;
+	double rate = rate_of(p, done);
 
 	if (!p->unit) {
 		progress_size(done, so_far);
 		progress_size(total, all);
 		(void)snprintf(out, FIGURES_BYTES, "%s of %s", so_far, all);
+		return;
+	}
+	if (!total) {
+		(void)snprintf(out, FIGURES_BYTES, "%llu %s, %.0f/s", (unsigned long long)done, p->unit,
+			       rate);
 		return;
 	}
 	(void)snprintf(out, FIGURES_BYTES, "%llu of %llu %s, %.0f/s, %.0f s left", (unsigned long long)done,
@@ -63,7 +75,10 @@ static void show_bar(struct progress *p, uint64_t done, uint64_t total, uint32_t
 		bar[i] = i < full ? '#' : '.';
 	bar[BAR_CELLS] = '\0';
 	put_figures(p, done, total, figures);
-	fprintf(stderr, "\r\033[K%s [%s] %3u %%  %s", p->what, bar, percent, figures);
+	if (p->unit && !total)
+		fprintf(stderr, "\r\033[K%s  %s", p->what, figures);
+	else
+		fprintf(stderr, "\r\033[K%s [%s] %3u %%  %s", p->what, bar, percent, figures);
 	fflush(stderr);
 	p->shown = true;
 }
@@ -74,6 +89,25 @@ static void show_line(struct progress *p, uint64_t done, uint64_t total, uint32_
 
 	put_figures(p, done, total, figures);
 	fprintf(stderr, "weir: %s: %u %%, %s\n", p->what, percent, figures);
+}
+
+static void show_json(const struct progress *p, uint64_t done, uint64_t total)
+{
+	double rate = rate_of(p, done);
+
+	printf("{\"type\":\"progress\",\"done\":%llu,\"total\":", (unsigned long long)done);
+	if (total || !p->unit)
+		printf("%llu", (unsigned long long)total);
+	else
+		printf("null");
+	if (p->unit)
+		printf(",\"per_second\":%.0f,\"seconds_left\":", rate);
+	if (p->unit && rate > 0 && total)
+		printf("%.0f", total > done ? (double)(total - done) / rate : 0.0);
+	else if (p->unit)
+		printf("null");
+	printf("}\n");
+	fflush(stdout);
 }
 
 void progress_show(struct progress *p, uint64_t done, uint64_t total)
@@ -87,9 +121,7 @@ void progress_show(struct progress *p, uint64_t done, uint64_t total)
 		return;
 	p->told_ms = now;
 	if (p->json) {
-		printf("{\"type\":\"progress\",\"done\":%llu,\"total\":%llu}\n", (unsigned long long)done,
-		       (unsigned long long)total);
-		fflush(stdout);
+		show_json(p, done, total);
 	} else if (p->terminal) {
 		show_bar(p, done, total, percent);
 	} else {

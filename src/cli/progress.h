@@ -9,7 +9,7 @@
 
 /*
  * How far a long operation is, on stderr: a bar on a terminal; otherwise a line
- * each ten seconds; with json a line on stdout, {"type":"progress",…}, each second.
+ * each ten seconds; with json a line on stdout, {"type":"progress",…}, each second. A total of 0 is not known.
  * Nothing in the first second: what is short says nothing.
  */
 struct progress {
@@ -18,6 +18,7 @@ struct progress {
 		unit; /* "letters": what is counted, told with rate and time left; NULL: bytes. Set after progress_init */
 	bool json, terminal, shown;
 	int64_t begun_ms, told_ms;
+	uint64_t first; /* what was done before: a rate counts what was seen. Set after progress_init */
 };
 
 void progress_init(struct progress *p, const char *what, bool json);

@@ -7,6 +7,7 @@
 #include "cli/listing.h"
 #include "cli/reply.h"
 #include "cli/say.h"
+#include "cli/source_run.h"
 #include "json/json.h"
 
 static int run_list(const struct args *args);
@@ -15,7 +16,6 @@ static int run_pause(const struct args *args);
 static int run_resume(const struct args *args);
 static int run_reset(const struct args *args);
 static int run_test(const struct args *args);
-static int run_run(const struct args *args);
 
 static const struct cli_option json_options[] = {
 	{.name = "json", .doc = "print the server's JSON"},
@@ -96,20 +96,9 @@ static const struct command source_test = {
 	.client = true,
 	.run = run_test,
 };
-static const struct command source_run = {
-	.name = "run",
-	.parent = &command_source,
-	.synopsis = "NAME",
-	.summary = "Asks a source now, whatever its schedule says.",
-	.operands_min = 1,
-	.operands_max = 1,
-	.client = true,
-	.run = run_run,
-};
-
 static const struct command *const children[] = {
-	&source_list,  &source_show, &source_pause, &source_resume,
-	&source_reset, &source_test, &source_run,   NULL,
+	&source_list, &source_show, &source_pause, &source_resume, &source_reset,
+	&source_test, &source_run,  &source_runs,  &source_cancel, NULL,
 };
 
 const struct command command_source = {
@@ -187,11 +176,6 @@ static int run_pause(const struct args *args)
 static int run_resume(const struct args *args)
 {
 	return ask(args, "/resume", "goes on");
-}
-
-static int run_run(const struct args *args)
-{
-	return ask(args, "/run", "is asked now");
 }
 
 static int run_reset(const struct args *args)

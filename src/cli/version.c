@@ -34,9 +34,10 @@ struct library {
 };
 
 /* Asked at run time where the library can say it: what is linked, not what was compiled against. */
-static uint32_t list_libraries(struct library out[9], char xxhash[16])
+static uint32_t list_libraries(struct library out[10], char xxhash[16])
 {
 	unsigned x = XXH_versionNumber();
+	uint32_t n = 8;
 	struct buf text;
 
 	buf_init(&text, 15);
@@ -53,15 +54,19 @@ static uint32_t list_libraries(struct library out[9], char xxhash[16])
 	out[5] = (struct library){"lz4", LZ4_versionString()};
 	out[6] = (struct library){"zlib", zlibVersion()};
 	out[7] = (struct library){"xxhash", xxhash};
-	out[8] = (struct library){"libcurl", BUILD_CURL};
-	return BUILD_CURL[0] ? 9 : 8; /* the connectors' libraries may be missing */
+	/* The connectors' libraries may be missing. */
+	if (BUILD_CURL[0])
+		out[n++] = (struct library){"libcurl", BUILD_CURL};
+	if (BUILD_RDKAFKA[0])
+		out[n++] = (struct library){"librdkafka", BUILD_RDKAFKA};
+	return n;
 }
 
 static int run_version(const struct args *args)
 {
 	static const char flags[] =
 		"buildtype=" BUILD_TYPE " optimization=" BUILD_OPTIMIZATION " sanitize=" BUILD_SANITIZE;
-	struct library libraries[9];
+	struct library libraries[10];
 	char xxhash[16];
 	struct buf out;
 	bool json = args_has(args, "json");

@@ -232,3 +232,47 @@ void conf_changes_fini(struct conf_changes *c)
 	arena_fini(&c->arena);
 	*c = (struct conf_changes){0};
 }
+
+struct giving {
+	void (*fn)(void *ctx, const char *path, struct slice text);
+	void *ctx;
+	int err;
+};
+
+static void give(struct giving *g, const struct setting *s, const void *object, const void *plain)
+{
+	struct buf text;
+
+	if (setting_same(s, object, plain))
+		return;
+	buf_init(&text, 1u << 20);
+	if (setting_text(s, object, &text))
+		g->err = ERR_NOMEM;
+	else
+		g->fn(g->ctx, s->path, buf_slice(&text));
+	buf_fini(&text);
+}
+
+int conf_source_each(const struct conf_source *source,
+		     void (*fn)(void *ctx, const char *path, struct slice text), void *ctx)
+{
+	const struct conf_kind *kind = source->kind;
+	struct giving g = {.fn = fn, .ctx = ctx};
+	struct conf_source *plain;
+	struct arena arena;
+	void *settings;
+
+	arena_init(&arena, 1024, 8u << 20);
+	plain = arena_zalloc(&arena, 1, sizeof(*plain));
+	settings = arena_zalloc(&arena, 1, kind->settings_bytes + 1);
+	if (!plain || !settings || setting_defaults(SETTING_SOURCE, plain, &arena) ||
+	    setting_table_defaults(kind->settings, kind->setting_count, settings, &arena))
+		g.err = ERR_NOMEM;
+	for (uint32_t i = 0; g.err == 0 && i < setting_count; i++)
+		if (setting_table[i].scope == SETTING_SOURCE)
+			give(&g, &setting_table[i], source, plain);
+	for (uint32_t i = 0; g.err == 0 && i < kind->setting_count; i++)
+		give(&g, &kind->settings[i], source->settings, settings);
+	arena_fini(&arena);
+	return g.err;
+}

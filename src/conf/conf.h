@@ -118,6 +118,7 @@ struct conf_source {
 	int64_t retry_min_ms, retry_max_ms;
 	int64_t rate_per_second; /* records; -1: no limit */
 	int64_t batch_records, batch_bytes;
+	bool guarded; /* made over the API: it may not look at this machine and its network */
 	const struct conf_kind *kind;
 	void *settings; /* of the kind */
 	struct arena arena;
@@ -130,6 +131,20 @@ void conf_source_unref(struct conf_source *source); /* NULL is allowed */
 
 /* True where both say the same, of all their keys. */
 bool conf_source_same(const struct conf_source *a, const struct conf_source *b);
+
+/*
+ * One source from a mapping of its keys, JSON or YAML, as an item of the list `sources` has them; name may be missing
+ * in it, and must be `name` otherwise. Returns owned. 0; ERR_BAD_CONFIG with *problems; ERR_NOMEM. Any thread.
+ */
+int conf_source_load(struct slice text, const char *name, const struct conf_world *world,
+		     struct conf_source **out, struct conf_problems *problems);
+
+/*
+ * Gives every key that is not as by default to fn: "url", "batch.records", and its value as the file would say it, secrets
+ * as ***. ERR_NOMEM: not all were given.
+ */
+int conf_source_each(const struct conf_source *source,
+		     void (*fn)(void *ctx, const char *path, struct slice text), void *ctx);
 
 /* The kinds that a weir has, and what checks the keys that all share. */
 struct conf_kinds {

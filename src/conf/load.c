@@ -635,7 +635,7 @@ void conf_source_unref(struct conf_source *source)
 
 bool conf_source_same(const struct conf_source *a, const struct conf_source *b)
 {
-	if (a->kind != b->kind)
+	if (a->kind != b->kind || a->guarded != b->guarded)
 		return false;
 	for (uint32_t i = 0; i < setting_count; i++)
 		if (setting_table[i].scope == SETTING_SOURCE && !setting_same(&setting_table[i], a, b))
@@ -727,6 +727,7 @@ static void load_source_keys(struct loader *l, struct walk *w, struct conf_sourc
 {
 	struct conf_check check = {.loader = l, .walk = w, .item = item};
 	uint32_t errors_before = l->problems->errors;
+	struct arena *store = l->store;
 
 	l->store = &source->arena;
 	source->kind = w->kind;
@@ -738,7 +739,7 @@ static void load_source_keys(struct loader *l, struct walk *w, struct conf_sourc
 		if (l->world->kinds->check && l->problems->errors == errors_before)
 			l->world->kinds->check(source, &check);
 	}
-	l->store = &l->conf->arena;
+	l->store = store;
 }
 
 static void load_source(struct loader *l, struct conf_source *source, const struct yaml_node *item,
@@ -825,6 +826,80 @@ int conf_kind_load(const struct conf_kind *kind, struct slice text, const struct
 	conf_problems_sort(problems);
 	arena_fini(&l.arena);
 	return err;
+}
+
+/* The name stands in the path of the request: what has none in the body is given it, what has another is refused. */
+static void name_source(struct loader *l, struct yaml_node *root, const char *name)
+{
+	const struct yaml_node *there = find_key(root, "name");
+	struct yaml_node *node;
+
+	if (there) {
+		if (there->kind != YAML_SCALAR || !slice_eq_str(there->text, name))
+			tell(l, there->at, "name",
+			     "name: the body names another source than the path, which says %s", name);
+		return;
+	}
+	node = arena_zalloc(&l->arena, 1, sizeof(*node));
+	if (!node) {
+		l->err = ERR_NOMEM;
+		return;
+	}
+	*node = (struct yaml_node){.kind = YAML_SCALAR,
+				   .at = root->at,
+				   .key = SLICE_LIT("name"),
+				   .key_at = root->at,
+				   .text = slice_str(name),
+				   .next = root->child};
+	root->child = node;
+}
+
+static struct conf_source *load_one(struct loader *l, struct yaml_node *root, const char *name)
+{
+	struct conf_source *source = source_new(l);
+	struct conf_mark at;
+
+	if (!source)
+		return NULL;
+	if (!root || root->kind != YAML_MAP)
+		tell(l, (struct conf_mark){0}, NULL, "expected a mapping with the keys of a source");
+	else
+		name_source(l, root, name);
+	if (!l->err && l->problems->errors == 0)
+		load_source(l, source, root, 0, &at);
+	return source;
+}
+
+int conf_source_load(struct slice text, const char *name, const struct conf_world *world,
+		     struct conf_source **out, struct conf_problems *problems)
+{
+	struct loader l = {.problems = problems, .world = world, .name = "body", .text = text};
+	struct conf_source *source = NULL;
+	struct yaml_node *root = NULL;
+	struct conf_mark at;
+	const char *why;
+	int err = 0;
+
+	*out = NULL;
+	arena_init(&l.arena, 16384, 16u << 20);
+	if (!utf8_valid(text) || (text.len && memchr(text.ptr, 0, text.len)))
+		tell(&l, (struct conf_mark){0}, NULL, "not UTF-8, or with a NUL byte: expected text");
+	else
+		err = yaml_read(text, &l.arena, &root, &at, &why);
+	if (err == ERR_BAD_CONFIG)
+		tell(&l, at, NULL, "%s", why);
+	if (problems->errors == 0 && err == 0)
+		source = load_one(&l, root, name);
+	if (err != ERR_NOMEM)
+		err = l.err ? l.err : problems->errors ? ERR_BAD_CONFIG : 0;
+	conf_problems_sort(problems);
+	arena_fini(&l.arena);
+	if (err) {
+		conf_source_unref(source);
+		return err;
+	}
+	*out = source;
+	return 0;
 }
 
 /* ---- checks between settings ---- */

@@ -221,7 +221,8 @@ static int open_it(struct probe *p, struct fault *fault)
 				     .log = p->shared->log,
 				     .topics = p->shared->topics,
 				     .loop = p->home->loop,
-				     .test = true};
+				     .test = true,
+				     .guarded = p->conf->guarded};
 	int rc = p->type->open(&setup, &p->self, fault);
 
 	p->opened = rc == 0;

@@ -21,6 +21,7 @@
 #define ENTERED_MAX 2u
 #define LOG_FULL_NS (250 * RUNNER_MS)
 #define MEMORY_FULL_NS (50 * RUNNER_MS)
+#define SAVE_MS 3600000        /* how old the saved position of the schedule may be */
 #define LONGEST_SLEEP_MS 60000 /* the wall clock may be set meanwhile */
 
 /* ---- figures ---- */
@@ -52,10 +53,20 @@ void runner_figures(struct runner *r, struct runner_figures *out)
 	unlock(r);
 }
 
+void runner_warnings(struct runner *r, void (*fn)(void *ctx, const char *text), void *ctx)
+{
+	lock(r);
+	for (uint32_t i = 0; i < r->shown.warning_count; i++)
+		fn(ctx, r->warnings[i]);
+	unlock(r);
+}
+
 static enum runner_state state_of(const struct runner *r)
 {
+	if (r->broken)
+		return RUNNER_BROKEN;
 	if (r->closed)
-		return r->shown.state == RUNNER_BROKEN ? RUNNER_BROKEN : RUNNER_STOPPED;
+		return RUNNER_STOPPED;
 	if (r->paused)
 		return RUNNER_PAUSED;
 	if (!r->opened)
@@ -74,7 +85,7 @@ void runner_show_state(struct runner *r)
 	for (const struct part *p = r->parts; p; p = p->sibling) {
 		f.parts++;
 		f.parts_done += p->done;
-		if (p->total) {
+		if (p->total || r->run) {
 			f.done += p->done_units;
 			f.total += p->total;
 		}
@@ -85,6 +96,10 @@ void runner_show_state(struct runner *r)
 	}
 	lock(r);
 	r->shown.state = state_of(r);
+	if (r->stopping) { /* the parts go: what was known of them stays */
+		unlock(r);
+		return;
+	}
 	r->shown.parts = f.parts;
 	r->shown.parts_done = f.parts_done;
 	r->shown.done = f.done;
@@ -103,13 +118,15 @@ static void on_warn(struct source *source, const char *text)
 	bool known = false;
 
 	lock(r);
+	if (!r->warnings)
+		r->warnings = mem_zalloc(RUNNER_WARNINGS_MAX, RUNNER_TEXT_MAX);
 	for (uint32_t i = 0; i < f->warning_count; i++)
-		known = known || strcmp(f->warnings[i], text) == 0;
-	if (!known && f->warning_count < RUNNER_WARNINGS_MAX)
-		snprintf(f->warnings[f->warning_count++], RUNNER_TEXT_MAX, "%s", text);
+		known = known || strcmp(r->warnings[i], text) == 0;
+	if (!known && r->warnings && f->warning_count < RUNNER_WARNINGS_MAX)
+		snprintf(r->warnings[f->warning_count++], RUNNER_TEXT_MAX, "%s", text);
 	unlock(r);
 	if (!known)
-		say(SAY_WARNING, "source_warning", "%s source=%s", text, r->conf->name);
+		say(SAY_WARNING, "source_warning", "%s source=%s", text, r->name);
 }
 
 /* ---- rows of the source itself ---- */
@@ -117,7 +134,7 @@ static void on_warn(struct source *source, const char *text)
 int runner_state_row(struct runner *r, struct buf *key, struct buf *value)
 {
 	uint8_t slot[SCHEDULE_STATE_BYTES], habits[ADAPTIVE_STATE_BYTES];
-	struct source_row_key name = {'s', slice_str(r->conf->name), slice_null()};
+	struct source_row_key name = {'s', slice_str(r->name), slice_null()};
 	struct source_state_row row = {.flags = r->paused ? SOURCE_ROW_PAUSED : 0,
 				       .plan = r->plan_checkpoint};
 
@@ -149,7 +166,7 @@ static int load_part(void *ctx, struct slice key, struct slice value)
 	struct source_part_row row;
 
 	l->err = source_row_read_key(key, &name);
-	if (l->err == 0 && !slice_eq_str(name.source, l->runner->conf->name))
+	if (l->err == 0 && !slice_eq_str(name.source, l->runner->name))
 		return 0;
 	if (l->err == 0)
 		l->err = source_row_read_part(value, &row);
@@ -165,6 +182,7 @@ static int load_state(struct runner *r, struct slice value, struct slice *schedu
 
 	if (rc)
 		return rc;
+	r->saved_ns = loop_now(r->home->loop);
 	r->paused = r->paused || (row.flags & SOURCE_ROW_PAUSED);
 	lock(r);
 	r->shown.records = row.records;
@@ -200,8 +218,8 @@ static void count_known(struct runner *r)
 /* What an earlier life has left. */
 static int load_rows(struct runner *r)
 {
-	struct source_row_key state = {'s', slice_str(r->conf->name), slice_null()};
-	struct source_row_key part = {'p', slice_str(r->conf->name), slice_null()};
+	struct source_row_key state = {'s', slice_str(r->name), slice_null()};
+	struct source_row_key part = {'p', slice_str(r->name), slice_null()};
 	struct slice schedule = slice_null(), adaptive = slice_null(), value;
 	struct loading loading = {.runner = r};
 	struct buf key;
@@ -245,7 +263,44 @@ static void begin_run(struct runner *r)
 	r->run_active = true;
 	r->run_failed = false;
 	r->run_records = 0;
+	r->saved_in_run = false;
 	r->plan_wanted = true;
+}
+
+static int enter_state(struct runner *r);
+
+/*
+ * A run that brought nothing made no commit, and its position would be lost: it is saved with the next batch, at a clean
+ * stop, and by a commit of its own once an hour, or where the next run is an hour away.
+ */
+static void save_position(struct runner *r)
+{
+	int64_t wait = schedule_wait(r->schedule, &r->slot, runner_now(r));
+	int64_t now = loop_now(r->home->loop);
+	int err;
+	bool far = wait != SCHEDULE_NEVER && wait >= SAVE_MS;
+
+	if (r->run || (r->saved_ns && !far && now - r->saved_ns < SAVE_MS * RUNNER_MS))
+		return;
+	if (r->unsaved && log_accepts(r->shared->log, &err))
+		(void)enter_state(r);
+}
+
+/* Between runs a source holds no memory of batches: thousands wait for their minute. */
+static void let_memory_go(struct runner *r)
+{
+	if (!r->spare)
+		return;
+	box_free(r->spare);
+	r->spare = NULL;
+}
+
+static void tell_over(struct runner *r, const struct fault *fault)
+{
+	if (!r->run || r->run_over)
+		return;
+	r->run_over = true;
+	r->run->over(r->run->ctx, fault);
 }
 
 /* Nothing of the run is left: what it has found says when the next one comes. */
@@ -254,6 +309,7 @@ static void end_run(struct runner *r)
 	struct schedule_now now = runner_now(r);
 
 	r->run_active = false;
+	r->unsaved = r->unsaved || !r->saved_in_run;
 	if (r->conf->every_max_ms) {
 		if (!r->run_failed) {
 			adaptive_found(&r->adaptive, now.wall_ms, r->found_ms, (int64_t)r->run_records);
@@ -262,7 +318,10 @@ static void end_run(struct runner *r)
 		schedule_set_interval(r->schedule, &r->slot, adaptive_wait(&r->adaptive, now.wall_ms));
 	}
 	schedule_end(r->schedule, &r->slot, now);
+	save_position(r);
+	let_memory_go(r);
 	runner_show_state(r);
+	tell_over(r, NULL);
 }
 
 static bool is_quiet(const struct runner *r)
@@ -333,7 +392,7 @@ void runner_succeeded(struct runner *r, const struct source_call *call)
 		r->shown.error[0] = 0;
 	unlock(r);
 	if (was_failing) {
-		say(SAY_INFO, "source_recovered", "the source answers again source=%s", r->conf->name);
+		say(SAY_INFO, "source_recovered", "the source answers again source=%s", r->name);
 		runner_show_state(r);
 	}
 }
@@ -365,8 +424,7 @@ static void show_failure(struct runner *r, const struct part *part, const struct
 	unlock(r);
 	if (r->failures == 1 || r->failures == CIRCUIT)
 		say(SAY_WARNING, "source_failed", "%s source=%s part=%.*s failures=%u next_try_ms=%lld",
-		    call->fault.text, r->conf->name, length, name, r->failures,
-		    (long long)(wait / RUNNER_MS));
+		    call->fault.text, r->name, length, name, r->failures, (long long)(wait / RUNNER_MS));
 	runner_show_state(r);
 }
 
@@ -386,6 +444,8 @@ int64_t runner_failed(struct runner *r, struct part *part, const struct source_c
 		r->open_until = loop_now(r->home->loop) + wait;
 	obey_limits(r, call);
 	show_failure(r, part, call, wait);
+	if (call->failure == SOURCE_FINAL)
+		tell_over(r, &call->fault);
 	return wait;
 }
 
@@ -514,12 +574,7 @@ void runner_kick(struct runner *r)
 
 static void on_turn(void *ctx)
 {
-	struct runner *r = ctx;
-
-	if (r->tell_stopped)
-		r->on_stopped(r->stopped_ctx); /* it may be gone behind this */
-	else
-		runner_kick(r);
+	runner_kick(ctx); /* which may be gone behind this */
 }
 
 static void kick_later(void *ctx)
@@ -591,6 +646,8 @@ int runner_new(const struct runner_shared *shared, const struct runner_loop *hom
 	r->home = home;
 	r->conf = conf_source_ref(source);
 	r->type = source_type_of(source->kind);
+	r->name = source->name;
+	r->rate = source->rate_per_second;
 	r->ready_end = &r->ready;
 	r->found_ms = -1;
 	r->shown.lag_records = r->shown.lag_ms = -1;
@@ -601,6 +658,15 @@ int runner_new(const struct runner_shared *shared, const struct runner_loop *hom
 	(void)pthread_mutex_init(&r->lock, NULL);
 	*out = r;
 	return 0;
+}
+
+void runner_set_run(struct runner *r, const struct runner_run *run)
+{
+	CHECK(!r->started);
+	r->run = run;
+	r->name = run->name;
+	if (run->rate_per_second > 0)
+		r->rate = run->rate_per_second;
 }
 
 void runner_free(struct runner *r)
@@ -615,6 +681,7 @@ void runner_free(struct runner *r)
 	schedule_free(r->schedule);
 	zone_free(r->zone);
 	mem_free(r->plan_bytes);
+	mem_free(r->warnings);
 	table_fini(&r->table);
 	(void)pthread_mutex_destroy(&r->lock);
 	conf_source_unref(r->conf);
@@ -624,13 +691,18 @@ void runner_free(struct runner *r)
 
 static void broken(struct runner *r, const char *text)
 {
+	struct fault fault = {0};
+
+	r->broken = true;
 	lock(r);
 	r->shown.state = RUNNER_BROKEN;
 	r->shown.error_ms = runner_now(r).wall_ms;
 	snprintf(r->shown.error, RUNNER_TEXT_MAX, "%s", text);
 	source_redact(&r->source, r->shown.error);
 	unlock(r);
-	say(SAY_ERROR, "source_broken", "%s source=%s", r->shown.error, r->conf->name);
+	say(SAY_ERROR, "source_broken", "%s source=%s", r->shown.error, r->name);
+	(void)fault_set(&fault, ERR_BAD_PARAMETER, "%s", r->shown.error);
+	tell_over(r, &fault);
 }
 
 static int open_type(struct runner *r, struct fault *fault)
@@ -642,9 +714,21 @@ static int open_type(struct runner *r, struct fault *fault)
 				     .sys = r->shared->sys,
 				     .log = r->shared->log,
 				     .topics = r->shared->topics,
-				     .loop = r->home->loop};
+				     .loop = r->home->loop,
+				     .window = r->run ? r->run->window : NULL,
+				     .guarded = r->conf->guarded};
 
 	return r->type->open(&setup, &r->self, fault);
+}
+
+/* A run beside the schedule begins once, now. */
+static int make_schedule(struct runner *r, struct fault *fault)
+{
+	static const struct schedule_options once = {.kind = SCHEDULE_MANUAL};
+
+	if (r->run)
+		return schedule_new(&once, &r->schedule, fault);
+	return source_schedule(r->conf, r->type, r->shared->sys, &r->schedule, &r->zone, fault);
 }
 
 void runner_start(struct runner *r)
@@ -655,8 +739,8 @@ void runner_start(struct runner *r)
 
 	r->started = true;
 	rand_seed(&r->rand,
-		  hash_sip13(&key, slice_str(r->conf->name)) ^ (uint64_t)sys_monotonic_ns(r->shared->sys));
-	rc = source_schedule(r->conf, r->type, r->shared->sys, &r->schedule, &r->zone, &fault);
+		  hash_sip13(&key, slice_str(r->name)) ^ (uint64_t)sys_monotonic_ns(r->shared->sys));
+	rc = make_schedule(r, &fault);
 	if (rc == 0)
 		rc = load_rows(r);
 	if (rc && !fault.text[0])
@@ -668,7 +752,7 @@ void runner_start(struct runner *r)
 		return;
 	}
 	r->opened = true;
-	if (r->type->flags & SOURCE_STREAMS)
+	if (r->run || (r->type->flags & SOURCE_STREAMS))
 		r->run_once = true;
 	runner_show_state(r);
 	kick_later(r);
@@ -698,9 +782,18 @@ static int enter_state(struct runner *r)
 	}
 	if (rc)
 		source_row_free(row);
+	else
+		runner_saved(r);
 	buf_fini(&key);
 	buf_fini(&value);
 	return rc;
+}
+
+void runner_saved(struct runner *r)
+{
+	r->saved_ns = loop_now(r->home->loop);
+	r->saved_in_run = true;
+	r->unsaved = false;
 }
 
 int runner_pause(struct runner *r, bool paused)
@@ -737,15 +830,22 @@ void runner_run(struct runner *r)
 
 /* ---- stopping ---- */
 
-/* Told at the end of the turn: whoever hears it may free the runner, on another thread, and its turn must not stand in a list then. */
 static void stopped(void *ctx)
 {
 	struct runner *r = ctx;
 
-	r->closed = true;
-	r->tell_stopped = true;
+	r->closed = r->ended = true;
 	runner_show_state(r);
 	kick_later(r);
+}
+
+/* Only when nothing of it is in a list of the loop any more: it may be freed, and another made in its place, behind this. */
+static void tell_stopped(struct runner *r)
+{
+	if (r->told || atomic_load(&r->plan_again))
+		return;
+	r->told = true;
+	r->on_stopped(r->stopped_ctx);
 }
 
 static void close_blocking(void *ctx)
@@ -780,6 +880,10 @@ static void give_up_held(struct runner *r)
 
 static void finish_stop(struct runner *r)
 {
+	if (r->ended) {
+		tell_stopped(r);
+		return;
+	}
 	r->ready = NULL;
 	r->ready_end = &r->ready;
 	give_up_held(r);
@@ -805,6 +909,8 @@ void runner_stop(struct runner *r, void (*done)(void *ctx), void *ctx)
 	r->stopping = true;
 	r->on_stopped = done;
 	r->stopped_ctx = ctx;
+	if (r->opened && r->unsaved && !r->run)
+		(void)enter_state(r);
 	runner_cancel_pulls(r);
 	if (r->plan_running && r->plan) {
 		atomic_store(&r->plan->plan.plan.call.cancelled, true);

@@ -25,6 +25,7 @@ struct runner_shared {
 	struct topics *topics;
 	struct ingest *ingest;
 	struct source_rows *rows;
+	const struct conf_kinds *kinds; /* types, for sources that are made over the API; NULL: none */
 	/* Runs `run(arg)` on a thread that may wait, then `done(arg)` on the loop. 0, or ERR_* with neither called. */
 	int (*run_blocking)(void *ctx, struct loop *loop, void (*run)(void *arg), void (*done)(void *arg),
 			    void *arg);
@@ -65,13 +66,25 @@ struct runner_figures {
 	int64_t interval_ms;          /* 0: none */
 	uint32_t failures;            /* in a row */
 	char error[RUNNER_TEXT_MAX];  /* the last; empty: none, or it has gone */
-	char warnings[RUNNER_WARNINGS_MAX][RUNNER_TEXT_MAX];
 	uint32_t warning_count;
 };
 
 /* Borrows shared and home for its life; shares the source. Any thread. ERR_NOMEM. */
 int runner_new(const struct runner_shared *shared, const struct runner_loop *home, struct conf_source *source,
 	       struct runner **out);
+
+/* A run beside the schedule (runs.h): a window of the source, read once, under a name of its own. */
+struct runner_run {
+	const char *name;                   /* of its rows of state */
+	const struct source_window *window; /* what of the source */
+	int64_t rate_per_second;            /* records; -1: as the source has it */
+	/* On the loop, once: nothing is left to read; or, with a fault, it cannot go on without somebody. runner_stop is not to be called inside. */
+	void (*over)(void *ctx, const struct fault *fault);
+	void *ctx;
+};
+
+/* Before runner_start: it is no source of the schedule, but this run. Borrows for its life. */
+void runner_set_run(struct runner *r, const struct runner_run *run);
 
 /* Opens and begins. On the loop. */
 void runner_start(struct runner *r);
@@ -90,6 +103,9 @@ void runner_run(struct runner *r);
 
 struct conf_source *runner_source(const struct runner *r);
 const struct runner_loop *runner_home(const struct runner *r);
+
+/* Gives each warning to fn, which must be quick. Any thread. */
+void runner_warnings(struct runner *r, void (*fn)(void *ctx, const char *text), void *ctx);
 
 /* Any thread. */
 void runner_figures(struct runner *r, struct runner_figures *out);

@@ -78,12 +78,20 @@ struct runner {
 	struct conf_source *conf;
 	struct arena arena; /* of the secrets */
 	const struct source_type *type;
+	const struct runner_run *run; /* NULL: what the schedule asks for */
+	const char *name;             /* of its rows */
+	int64_t rate;                 /* records a second; -1: no limit */
 	void *self;
 	struct rand rand;
-	bool started, opened, paused, stopping, closed, run_active, plan_wanted, plan_running, run_once,
-		some_done;
-	uint32_t calls; /* of the type, that run */
-	uint32_t busy;  /* parts that are pulling, entering, held or settling */
+	bool started, opened, paused, stopping, closed, run_active, run_over, plan_wanted, plan_running,
+		run_once, some_done;
+	bool broken; /* it could not be opened */
+	bool saved_in_run;
+	bool unsaved;     /* a run has ended that the row of state does not know of */
+	int64_t saved_ns; /* loop time at which that row was written last; 0: it is not there */
+	bool ended, told; /* the type is closed; who stopped it knows */
+	uint32_t calls;   /* of the type, that run */
+	uint32_t busy;    /* parts that are pulling, entering, held or settling */
 	struct table table;
 	struct part *parts; /* all, by sibling */
 	struct part *ready, **ready_end;
@@ -107,14 +115,14 @@ struct runner {
 	struct source_checkpoint plan_checkpoint;
 	uint8_t *plan_bytes;
 	void (*on_stopped)(void *ctx);
-	bool tell_stopped; /* with the turn */
 	void *stopped_ctx;
 	_Atomic bool plan_again;
 	struct loop_msg again;
 	int64_t shown_ns; /* loop time of the last show */
 	/* Shown. */
 	pthread_mutex_t lock;
-	struct runner_figures shown;
+	struct runner_figures shown;       /* but for its warnings */
+	char (*warnings)[RUNNER_TEXT_MAX]; /* made with the first: most have none */
 };
 
 #define RUNNER_NS 1000000000ll
@@ -128,6 +136,7 @@ void runner_succeeded(struct runner *r, const struct source_call *call);
 int64_t runner_failed(struct runner *r, struct part *part, const struct source_call *call);
 void runner_show_state(struct runner *r);
 int runner_state_row(struct runner *r, struct buf *key, struct buf *value);
+void runner_saved(struct runner *r); /* that row has entered */
 
 /* runner_pull.c */
 struct part *part_find(struct runner *r, struct slice name);

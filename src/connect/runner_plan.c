@@ -118,7 +118,7 @@ static int add_row(struct plan_box *b, struct slice key, struct slice value)
 
 static int add_part_row(struct plan_box *b, const struct source_plan_item *item)
 {
-	struct source_row_key key = {'p', slice_str(b->runner->conf->name), item->name};
+	struct source_row_key key = {'p', slice_str(b->runner->name), item->name};
 	struct source_part_row row = {.total = item->total, .checkpoint = {item->checkpoint, item->version}};
 	struct buf bytes;
 	size_t n;

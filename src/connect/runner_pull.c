@@ -140,7 +140,7 @@ void part_free(struct part *p)
 
 void part_row_key(const struct part *p, struct buf *out)
 {
-	struct source_row_key key = {'p', slice_str(p->runner->conf->name), p->source.name};
+	struct source_row_key key = {'p', slice_str(p->runner->name), p->source.name};
 
 	(void)source_row_put_key(out, &key);
 }
@@ -224,7 +224,7 @@ static void box_give_back(struct runner *r, struct box *b)
 	b->part = NULL;
 	source_batch_reset(&b->batch);
 	count_held(r, b, 0);
-	if (r->spare) {
+	if (r->spare || !r->run_active) {
 		box_free(b);
 		return;
 	}
@@ -262,8 +262,8 @@ static void give_credit(const struct runner *r, struct source_batch *b)
 	int64_t records = r->conf->batch_records;
 
 	/* A rate below a batch a second: a second's worth at most, so that it is even. */
-	if (r->conf->rate_per_second > 0 && records > r->conf->rate_per_second)
-		records = r->conf->rate_per_second;
+	if (r->rate > 0 && records > r->rate)
+		records = r->rate;
 	ingest_get_limits(r->shared->ingest, &limits);
 	b->records_max = (uint32_t)records;
 	b->bytes_max = (size_t)r->conf->batch_bytes;
@@ -486,13 +486,23 @@ static int make_state_row(struct box *b)
 	return rc ? rc : add_row(b, n);
 }
 
+/* A run beside the schedule counts what it has read, stored or not, where its type does not. */
+static uint64_t units_after(const struct box *b)
+{
+	const struct part *p = b->part;
+
+	if (b->batch.done)
+		return b->batch.done;
+	return p->done_units + (p->runner->run ? b->batch.record_count + b->batch.dead_count : 0);
+}
+
 static int make_row(struct box *b)
 {
 	struct part *p = b->part;
 	struct source_batch_inner *in = b->batch.inner;
 	struct source_part_row row = {.flags = b->end == SOURCE_DONE ? SOURCE_ROW_DONE : 0,
 				      .records = p->records + b->batch.record_count,
-				      .done = b->batch.done ? b->batch.done : p->done_units,
+				      .done = units_after(b),
 				      .total = b->batch.total ? b->batch.total : p->total,
 				      .checkpoint = p->source.checkpoint};
 	size_t key;
@@ -647,22 +657,25 @@ static void take_results(struct box *b)
 			(struct source_checkpoint){slice_make(p->checkpoint, in->checkpoint.len),
 						   in->version};
 	}
-	p->records += b->batch.record_count;
-	p->done_units = b->batch.done ? b->batch.done : p->done_units;
+	p->records += b->entry.accepted;
+	p->done_units = units_after(b);
 	p->total = b->batch.total ? b->batch.total : p->total;
-	p->runner->run_records += b->batch.record_count;
+	/* What was known already is no arrival: a poll that only confirms what was pushed may come seldom. */
+	p->runner->run_records += b->entry.accepted;
 	count_entered(p->runner, b);
+	if (b->row_count > 1)
+		runner_saved(p->runner);
 }
 
 static void charge_rate(struct runner *r, uint32_t records)
 {
 	int64_t now = loop_now(r->home->loop);
 
-	if (r->conf->rate_per_second <= 0)
+	if (r->rate <= 0)
 		return;
 	if (r->rate_free_ns < now)
 		r->rate_free_ns = now;
-	r->rate_free_ns += (int64_t)records * RUNNER_NS / r->conf->rate_per_second;
+	r->rate_free_ns += (int64_t)records * RUNNER_NS / r->rate;
 }
 
 static void on_entered(struct ingest_rows *entry)

@@ -356,9 +356,44 @@ static void a_pause_outlives_a_restart(void **state)
 	expect_all(2, 2000);
 }
 
+static void a_run_that_brought_nothing_is_not_made_again_after_a_restart(void **state)
+{
+	struct source_row_key name = {'s', SLICE_LIT("s"), slice_null()};
+	struct runner *r;
+	struct slice row = slice_null();
+	uint32_t plans;
+	struct buf key;
+
+	(void)state;
+	set_numbers(1, 0);
+	buf_init(&key, 100);
+	(void)source_row_put_key(&key, &name);
+	r = world_start(&w, &source_numbers_on_loop, "    every: 2h\n    retry: { min: 1ms, max: 5ms }\n");
+	for (int i = 0; i < 20000 && !row.ptr; i++) {
+		world_nap();
+		log_enter_begin(w.log);
+		row = source_rows_find(w.rows, buf_slice(&key));
+		log_enter_end(w.log);
+	}
+	assert_non_null(row.ptr); /* though nothing was brought, and nothing has stopped */
+	world_stop(&w, r);
+	plans = atomic_load(&numbers.plans);
+	assert_true(plans > 0);
+	world_end(&w);
+	world_begin(&w, 0);
+	r = world_start(&w, &source_numbers_on_loop, "    every: 2h\n    retry: { min: 1ms, max: 5ms }\n");
+	for (int i = 0; i < 100; i++)
+		world_nap();
+	world_stop(&w, r);
+	assert_int_equal(atomic_load(&numbers.plans), plans);
+	buf_fini(&key);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(a_run_that_brought_nothing_is_not_made_again_after_a_restart,
+						set_up, tear_down),
 		cmocka_unit_test_setup_teardown(parts_are_pulled_at_once_and_each_in_order, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(a_type_on_the_loop_does_the_same, set_up, tear_down),

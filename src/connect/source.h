@@ -307,7 +307,7 @@ enum source_flags {
 struct source_type {
 	struct conf_kind kind; /* name, one-line summary, settings and their check: conf.h */
 	uint32_t flags;        /* enum source_flags */
-	int64_t every_ms;      /* its schedule where the user gives none; not with SOURCE_STREAMS */
+	int64_t every_ms; /* its schedule where the user gives none; with SOURCE_STREAMS how often plan is asked, 0: at the start */
 	/*
 	 * A source from its settings: memory, no network, no waiting. 0 and *self; ERR_* with *fault: the
 	 * source is shown as failed and is not tried again until its settings change. Returns owned, for close.

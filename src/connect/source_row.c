@@ -57,6 +57,29 @@ int source_row_put_part(struct buf *b, const struct source_part_row *row)
 	return buf_status(b);
 }
 
+static void put_bound(struct buf *b, struct slice bound)
+{
+	(void)buf_append_byte(b, bound.ptr != NULL);
+	put_bytes(b, bound);
+}
+
+int source_row_put_run(struct buf *b, const struct source_run_row *row)
+{
+	(void)buf_append_byte(b, ROW_VERSION);
+	(void)buf_append_byte(b, row->state);
+	put_number(b, (uint64_t)row->begun_ms);
+	put_number(b, (uint64_t)row->ended_ms);
+	put_number(b, row->rate);
+	put_number(b, row->records);
+	put_number(b, row->dead);
+	put_number(b, row->done);
+	put_number(b, row->total);
+	put_bound(b, row->from);
+	put_bound(b, row->to);
+	put_bytes(b, row->error);
+	return buf_status(b);
+}
+
 /* ---- reading ---- */
 
 static struct slice take_bytes(struct wire_reader *r)
@@ -94,7 +117,8 @@ int source_row_read_key(struct slice bytes, struct source_row_key *out)
 	out->kind = (char)wire_u8(&r);
 	out->source = wire_bytes(&r, wire_u8(&r));
 	out->part = wire_bytes(&r, wire_left(&r));
-	if ((out->kind != 's' && out->kind != 'p') || out->part.len > SOURCE_PART_NAME_MAX)
+	if ((out->kind != 's' && out->kind != 'p' && out->kind != 'r' && out->kind != 'c') ||
+	    out->part.len > SOURCE_PART_NAME_MAX)
 		r.bad = true;
 	return ended(&r);
 }
@@ -126,5 +150,37 @@ int source_row_read_part(struct slice bytes, struct source_part_row *out)
 	out->done = wire_uvarint(&r);
 	out->total = wire_uvarint(&r);
 	take_checkpoint(&r, &out->checkpoint);
+	return ended(&r);
+}
+
+static struct slice take_bound(struct wire_reader *r)
+{
+	uint8_t there = wire_u8(r);
+	struct slice bound = take_bytes(r);
+
+	if (there > 1 || bound.len > SOURCE_BOUND_MAX || (!there && bound.len))
+		r->bad = true;
+	return there ? bound : slice_null();
+}
+
+int source_row_read_run(struct slice bytes, struct source_run_row *out)
+{
+	struct wire_reader r = wire_reader_make(bytes);
+
+	if (wire_u8(&r) > ROW_VERSION)
+		return ERR_BAD_VERSION;
+	out->state = wire_u8(&r);
+	out->begun_ms = (int64_t)wire_uvarint(&r);
+	out->ended_ms = (int64_t)wire_uvarint(&r);
+	out->rate = wire_uvarint(&r);
+	out->records = wire_uvarint(&r);
+	out->dead = wire_uvarint(&r);
+	out->done = wire_uvarint(&r);
+	out->total = wire_uvarint(&r);
+	out->from = take_bound(&r);
+	out->to = take_bound(&r);
+	out->error = take_bytes(&r);
+	if (out->error.len > SOURCE_ERROR_MAX)
+		r.bad = true;
 	return ended(&r);
 }

@@ -9,6 +9,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct source_state_row state, state_again;
 	struct source_part_row part, part_again;
+	struct source_run_row run, run_again;
 	struct source_row_key key, key_again;
 	struct slice bytes = slice_make(data, size);
 	struct buf b;
@@ -31,6 +32,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		      source_row_read_part(buf_slice(&b), &part_again) == 0);
 		CHECK(part.total == part_again.total &&
 		      slice_eq(part.checkpoint.bytes, part_again.checkpoint.bytes));
+		buf_clear(&b);
+	}
+	if (source_row_read_run(bytes, &run) == 0) {
+		CHECK(source_row_put_run(&b, &run) == 0 &&
+		      source_row_read_run(buf_slice(&b), &run_again) == 0);
+		CHECK(run.rate == run_again.rate && slice_eq(run.to, run_again.to) &&
+		      slice_eq(run.error, run_again.error));
 	}
 	buf_fini(&b);
 	return 0;

@@ -9,26 +9,37 @@
 #include "connect/sources.h"
 
 #include <pthread.h>
+#include <stdio.h>
 
 #include "base/check.h"
 #include "base/hash.h"
 #include "base/mem.h"
+#include "conf/value.h"
+#include "connect/forget.h"
+#include "connect/made.h"
 #include "connect/probe.h"
+#include "connect/runs.h"
 #include "obs/say.h"
 
 #define LOOPS_MAX 64u
-#define RESET_ROWS 256u
+#define MADE_MAX 10000u
 
 struct entry {
 	struct sources *sources;
 	struct entry *next; /* in order of name */
 	const struct runner_loop *home;
 	/* Under the lock. */
-	struct conf_source *conf; /* as named last; NULL: no longer */
+	struct conf_source *file; /* as the configuration names it; NULL: it does not */
+	struct conf_source *made; /* as it was made over the API; NULL: it was not */
+	struct conf_source
+		*conf; /* the one of them that counts, the file's before the other; NULL: no longer */
 	struct runner *runner;
+	struct runs *runs; /* beside the schedule; has a lock of its own */
 	/* On the loop. */
 	bool stopping, reset, closed;
 	struct sources_request *resetting;
+	struct sources_request *asking; /* its row is on its way to the disk */
+	struct loop_msg row_msg;
 	struct loop_msg msg; /* what the runner has stopped */
 	struct loop_msg apply;
 	_Atomic bool applying;
@@ -43,7 +54,7 @@ struct sources {
 	uint32_t home_count;
 	pthread_mutex_t lock;
 	struct entry *first;
-	bool closing;
+	bool closing, loaded;
 };
 
 const char *runner_state_name(enum runner_state state)
@@ -78,7 +89,10 @@ void sources_free(struct sources *s)
 	for (struct entry *e = s->first; e; e = next) {
 		next = e->next;
 		conf_source_unref(e->conf);
+		conf_source_unref(e->file);
+		conf_source_unref(e->made);
 		runner_free(e->runner);
+		runs_free(e->runs);
 		mem_free(e);
 	}
 	source_rows_free(s->rows);
@@ -121,6 +135,7 @@ static struct entry *find(struct sources *s, struct slice name)
 
 static void on_apply(struct loop *loop, struct loop_msg *msg);
 static void on_runner_stopped(struct loop *loop, struct loop_msg *msg);
+static void on_row_durable(struct loop *loop, struct loop_msg *msg);
 
 static struct entry *add(struct sources *s, const char *name)
 {
@@ -134,79 +149,19 @@ static struct entry *add(struct sources *s, const char *name)
 	memcpy(e->name, name, n);
 	e->sources = s;
 	e->home = &s->homes[hash_sip13(&key, slice_str(name)) % s->home_count];
+	e->runs = runs_new(&s->shared, e->home, e->name);
+	if (!e->runs) {
+		mem_free(e);
+		return NULL;
+	}
 	e->apply.run = on_apply;
 	e->msg.run = on_runner_stopped;
+	e->row_msg.run = on_row_durable;
 	while (*at && strcmp((*at)->name, name) < 0)
 		at = &(*at)->next;
 	e->next = *at;
 	*at = e;
 	return e;
-}
-
-/* ---- rows that are forgotten ---- */
-
-struct forgetting {
-	struct source_row *rows[RESET_ROWS];
-	struct state_row changes[RESET_ROWS];
-	struct slice keys[RESET_ROWS];
-	struct slice name;
-	uint32_t count;
-	bool no_memory;
-};
-
-static int gather_row(void *ctx, struct slice key, struct slice value)
-{
-	struct forgetting *f = ctx;
-	struct source_row_key name;
-
-	(void)value;
-	if (source_row_read_key(key, &name) || !slice_eq(name.source, f->name))
-		return 0;
-	f->rows[f->count] = source_row_new(key, slice_null());
-	f->no_memory = !f->rows[f->count];
-	if (f->no_memory)
-		return 1;
-	f->changes[f->count] = (struct state_row){.table = STATE_SOURCES, .key = key, .frees = true};
-	f->count++;
-	return f->count == RESET_ROWS;
-}
-
-/* Some rows, in one commit. 1: there may be more; 0; or what log_enter gives. */
-static int forget_some(struct sources *s, const char *name)
-{
-	struct forgetting *f = mem_zalloc(1, sizeof(*f));
-	int rc = 0;
-
-	if (!f)
-		return ERR_NOMEM;
-	f->name = slice_str(name);
-	log_enter_begin(s->shared.log);
-	(void)source_rows_each(s->rows, slice_null(), gather_row, f);
-	if (f->no_memory)
-		rc = ERR_NOMEM;
-	else if (f->count)
-		rc = state_put(s->state, f->changes, f->count, NULL);
-	for (uint32_t i = 0; i < f->count; i++) {
-		if (rc)
-			source_row_free(f->rows[i]);
-		else
-			source_rows_set(s->rows, f->rows[i]);
-	}
-	state_tidy(s->state);
-	log_enter_end(s->shared.log);
-	if (rc == 0)
-		rc = f->count == RESET_ROWS;
-	mem_free(f);
-	return rc;
-}
-
-static int forget_rows(struct sources *s, const char *name)
-{
-	int rc = 1;
-
-	while (rc == 1)
-		rc = forget_some(s, name);
-	return rc;
 }
 
 /* ---- on the entry's loop ---- */
@@ -257,6 +212,13 @@ static void answer(struct sources_request *r, int err)
 	r->done(r);
 }
 
+static int forget_all(struct entry *e, enum sources_ask ask)
+{
+	if (ask == SOURCES_DELETE)
+		runs_forget(e->runs);
+	return source_forget(&e->sources->shared, e->name, "sp");
+}
+
 static void on_runner_stopped(struct loop *loop, struct loop_msg *msg)
 {
 	struct entry *e = (struct entry *)(void *)((uint8_t *)msg - offsetof(struct entry, msg));
@@ -273,7 +235,7 @@ static void on_runner_stopped(struct loop *loop, struct loop_msg *msg)
 	e->stopping = false;
 	e->resetting = NULL;
 	if (resetting)
-		rc = forget_rows(e->sources, e->name);
+		rc = forget_all(e, resetting->ask);
 	begin(e);
 	if (resetting)
 		answer(resetting, rc);
@@ -284,8 +246,15 @@ static void on_apply(struct loop *loop, struct loop_msg *msg)
 {
 	struct entry *e = (struct entry *)(void *)((uint8_t *)msg - offsetof(struct entry, apply));
 
+	struct conf_source *conf;
+
 	(void)loop;
 	atomic_store(&e->applying, false);
+	lock(e->sources);
+	conf = e->conf && !e->sources->closing ? conf_source_ref(e->conf) : NULL;
+	unlock(e->sources);
+	runs_apply(e->runs, conf);
+	conf_source_unref(conf);
 	if (e->runner)
 		stop_runner(e);
 	else
@@ -308,9 +277,10 @@ static struct conf_source *named(struct conf_source *const *list, uint32_t count
 	return NULL;
 }
 
-static void set_conf(struct entry *e, struct conf_source *source)
+/* Under the lock. What the file names belongs to the file; what was made over the API waits behind it. */
+static void set_conf(struct entry *e)
 {
-	struct conf_source *before = e->conf;
+	struct conf_source *before = e->conf, *source = e->file ? e->file : e->made;
 
 	if (before == source || (before && source && conf_source_same(before, source)))
 		return;
@@ -319,22 +289,113 @@ static void set_conf(struct entry *e, struct conf_source *source)
 	apply(e);
 }
 
+struct loading {
+	struct sources *sources;
+	int err;
+};
+
+/* A run's row has the name SOURCE/NUMBER. */
+static int load_run(void *ctx, struct slice key, struct slice value)
+{
+	struct loading *l = ctx;
+	struct source_row_key name;
+	struct entry *e;
+	size_t n;
+
+	if (source_row_read_key(key, &name))
+		return 0;
+	for (n = name.source.len; n > 0 && name.source.ptr[n - 1] != '/';)
+		n--;
+	e = n ? find(l->sources, slice_make(name.source.ptr, n - 1)) : NULL;
+	if (e)
+		l->err = runs_load(e->runs, slice_from(name.source, n), value);
+	return l->err;
+}
+
+/* Of sources that are new here. Under the lock. */
+static int load_runs(struct sources *s)
+{
+	struct loading l = {.sources = s};
+
+	log_enter_begin(s->shared.log);
+	(void)source_rows_each(s->rows, SLICE_LIT("r"), load_run, &l);
+	log_enter_end(s->shared.log);
+	return l.err;
+}
+
+static void swap(struct conf_source **at, struct conf_source *source)
+{
+	struct conf_source *before = *at;
+
+	*at = source ? conf_source_ref(source) : NULL;
+	conf_source_unref(before);
+}
+
+/* What was made over the API in an earlier life. What this weir cannot read stays as a row, and is told. */
+static int load_made(void *ctx, struct slice name, struct slice text)
+{
+	struct loading *l = ctx;
+	struct conf_source *conf = NULL;
+	struct entry *e;
+	struct buf why;
+	char key[256];
+
+	snprintf(key, sizeof(key), "%.*s", (int)name.len, (const char *)name.ptr);
+	buf_init(&why, 65536);
+	l->err = l->sources->shared.kinds ? made_read(l->sources->shared.kinds, key, text, &conf, &why) :
+					    ERR_BAD_CONFIG;
+	if (l->err == ERR_BAD_CONFIG) {
+		say(SAY_ERROR, "source_unreadable", "%.*s source=%s", (int)why.len, (const char *)why.ptr,
+		    key);
+		l->err = 0;
+	}
+	buf_fini(&why);
+	if (!conf)
+		return l->err;
+	e = find(l->sources, name);
+	if (!e)
+		e = add(l->sources, key);
+	if (!e)
+		l->err = ERR_NOMEM;
+	else
+		swap(&e->made, conf);
+	conf_source_unref(conf);
+	return l->err;
+}
+
+static int add_all(struct sources *s, struct conf_source *const *list, uint32_t count)
+{
+	struct loading l = {.sources = s};
+	bool added = false;
+
+	if (!s->loaded) {
+		(void)made_each(&s->shared, load_made, &l);
+		added = s->loaded = true;
+	}
+	for (uint32_t i = 0; l.err == 0 && i < count; i++) {
+		if (find(s, slice_str(list[i]->name)))
+			continue;
+		added = true;
+		if (!add(s, list[i]->name))
+			l.err = ERR_NOMEM;
+	}
+	return l.err == 0 && added ? load_runs(s) : l.err;
+}
+
 int sources_apply(struct sources *s, struct conf_source *const *list, uint32_t count)
 {
-	int rc = 0;
+	int rc;
 
 	lock(s);
-	for (struct entry *e = s->first; e; e = e->next)
-		set_conf(e, named(list, count, e->name));
-	for (uint32_t i = 0; i < count; i++) {
-		struct entry *e = find(s, slice_str(list[i]->name));
-		if (e)
-			continue;
-		e = add(s, list[i]->name);
-		if (e)
-			set_conf(e, list[i]);
-		else
-			rc = ERR_NOMEM;
+	rc = add_all(s, list, count);
+	for (struct entry *e = s->first; e; e = e->next) {
+		struct conf_source *file = named(list, count, e->name);
+		if (file && !e->file && e->made)
+			say(SAY_WARNING, "source_shadowed",
+			    "the configuration file names a source that was made over the API: the file's counts source=%s",
+			    e->name);
+		swap(&e->file, file);
+		set_conf(e);
 	}
 	unlock(s);
 	return rc;
@@ -355,7 +416,7 @@ bool sources_stopped(struct sources *s)
 
 	lock(s);
 	for (struct entry *e = s->first; e; e = e->next)
-		all = all && e->closed && !atomic_load(&e->applying);
+		all = all && e->closed && !atomic_load(&e->applying) && !runs_busy(e->runs);
 	unlock(s);
 	return all;
 }
@@ -368,6 +429,7 @@ static bool view_of(struct entry *e, struct sources_view *view)
 		return false;
 	memset(view, 0, sizeof(*view));
 	view->source = e->conf;
+	view->from_file = e->file != NULL;
 	view->figures.lag_records = view->figures.lag_ms = -1;
 	if (e->runner)
 		runner_figures(e->runner, &view->figures);
@@ -399,6 +461,18 @@ int sources_find(struct sources *s, struct slice name, struct sources_view *out)
 	}
 	unlock(s);
 	return rc;
+}
+
+void sources_each_warning(struct sources *s, struct slice name, void (*fn)(void *ctx, const char *text),
+			  void *ctx)
+{
+	struct entry *e;
+
+	lock(s);
+	e = find(s, name);
+	if (e && e->runner)
+		runner_warnings(e->runner, fn, ctx);
+	unlock(s);
 }
 
 struct part_walk {
@@ -433,7 +507,42 @@ void sources_each_part(struct sources *s, struct slice name, uint32_t most,
 	log_enter_end(s->shared.log);
 }
 
+int sources_each_run(struct sources *s, struct slice name, bool (*fn)(void *ctx, const struct run_view *view),
+		     void *ctx)
+{
+	struct entry *e;
+
+	lock(s);
+	e = find(s, name);
+	if (e && !e->conf)
+		e = NULL;
+	unlock(s);
+	if (!e)
+		return ERR_UNKNOWN_SOURCE;
+	runs_each(e->runs, fn, ctx);
+	return 0;
+}
+
 /* ---- asking ---- */
+
+static void on_run_asked(struct runs_request *run)
+{
+	struct sources_request *r =
+		(struct sources_request *)(void *)((uint8_t *)run - offsetof(struct sources_request, run));
+
+	r->done(r);
+}
+
+static void ask_runs(struct entry *e, struct sources_request *r)
+{
+	enum runs_ask ask = r->ask == SOURCES_RUN_BEGIN  ? RUNS_BEGIN :
+			    r->ask == SOURCES_RUN_CANCEL ? RUNS_CANCEL :
+							   RUNS_RESUME;
+
+	r->run.fault = &r->fault;
+	r->run.done = on_run_asked;
+	runs_ask(e->runs, ask, &r->run);
+}
 
 static void on_tested(void *ctx)
 {
@@ -462,13 +571,96 @@ static void reset(struct entry *e, struct sources_request *r)
 		return;
 	}
 	if (!e->runner) {
-		int rc = forget_rows(e->sources, e->name);
+		int rc = source_forget(&e->sources->shared, e->name, "sp");
 		begin(e);
 		answer(r, rc);
 		return;
 	}
 	e->resetting = r;
 	stop_runner(e);
+}
+
+/* ---- made over the API ---- */
+
+static void row_is_durable(void *ctx)
+{
+	struct entry *e = ctx;
+
+	loop_post(e->home->loop, &e->row_msg); /* from the committer's thread */
+}
+
+static void on_row_durable(struct loop *loop, struct loop_msg *msg)
+{
+	struct entry *e = (struct entry *)(void *)((uint8_t *)msg - offsetof(struct entry, row_msg));
+	struct sources_request *r = e->asking;
+	bool gone = r->ask == SOURCES_DELETE;
+
+	(void)loop;
+	e->asking = NULL;
+	lock(e->sources);
+	swap(&e->made, gone ? NULL : r->conf);
+	set_conf(e);
+	unlock(e->sources);
+	conf_source_unref(r->conf);
+	r->conf = NULL;
+	if (!gone || e->resetting) {
+		answer(r, 0);
+	} else if (e->runner) {
+		e->resetting = r;
+		stop_runner(e);
+	} else {
+		answer(r, forget_all(e, r->ask));
+	}
+}
+
+static void put_row(struct entry *e, struct sources_request *r, struct slice text)
+{
+	const struct state_done done = {.fn = row_is_durable, .ctx = e};
+	int rc;
+
+	e->asking = r;
+	rc = made_put(&e->sources->shared, e->name, text, &done);
+	if (rc == 0)
+		return;
+	e->asking = NULL;
+	conf_source_unref(r->conf);
+	r->conf = NULL;
+	answer(r, rc);
+}
+
+/* 0 where it may be changed over the API. */
+static int may_change(struct entry *e, struct sources_request *r)
+{
+	bool file, made;
+
+	lock(e->sources);
+	file = e->file;
+	made = e->made;
+	unlock(e->sources);
+	if (file)
+		return fault_set(&r->fault, ERR_MANAGED_BY_FILE,
+				 "the configuration file names the source %s: change it there", e->name);
+	if (!made && r->ask == SOURCES_DELETE)
+		return fault_set(&r->fault, ERR_UNKNOWN_SOURCE, "there is no source %s", e->name);
+	if (e->asking || e->resetting)
+		return fault_set(&r->fault, ERR_CONFLICT, "the source is being changed: try again");
+	if (r->ask == SOURCES_DELETE && runs_busy(e->runs))
+		return fault_set(&r->fault, ERR_CONFLICT,
+				 "a run of the source is under way: cancel it first");
+	return 0;
+}
+
+static void change(struct entry *e, struct sources_request *r)
+{
+	int rc = may_change(e, r);
+
+	if (rc == 0) {
+		put_row(e, r, r->ask == SOURCES_DELETE ? slice_null() : buf_slice(r->out));
+		return;
+	}
+	conf_source_unref(r->conf);
+	r->conf = NULL;
+	answer(r, rc);
 }
 
 static void on_request(struct loop *loop, struct loop_msg *msg)
@@ -482,6 +674,10 @@ static void on_request(struct loop *loop, struct loop_msg *msg)
 		test(e, r);
 	} else if (r->ask == SOURCES_RESET) {
 		reset(e, r);
+	} else if (r->ask >= SOURCES_RUN_BEGIN) {
+		ask_runs(e, r);
+	} else if (r->ask >= SOURCES_MAKE) {
+		change(e, r);
 	} else if (!e->runner || e->stopping) {
 		answer(r, fault_set(&r->fault, ERR_CONFLICT, "the source is being changed: try again"));
 	} else if (r->ask == SOURCES_RUN) {
@@ -510,5 +706,69 @@ int sources_ask(struct sources *s, struct slice name, struct sources_request *r)
 	r->entry = e;
 	r->msg.run = on_request;
 	loop_post(e->home->loop, &r->msg);
+	return 0;
+}
+
+static uint32_t count_made(struct sources *s)
+{
+	uint32_t n = 0;
+
+	for (struct entry *e = s->first; e; e = e->next)
+		n += e->made != NULL;
+	return n;
+}
+
+/* The entry of a name, made where there is none. */
+static int entry_for(struct sources *s, const char *name, struct sources_request *r, struct fault *fault)
+{
+	int rc = 0;
+
+	lock(s);
+	r->entry = find(s, slice_str(name));
+	r->created = !r->entry || !r->entry->conf;
+	if (s->closing)
+		rc = ERR_SHUTTING_DOWN;
+	else if (r->created && count_made(s) >= MADE_MAX)
+		rc = fault_set(fault, ERR_LIMIT, "there are %u sources made over the API: no more are taken",
+			       MADE_MAX);
+	else if (!r->entry)
+		r->entry = add(s, name);
+	if (rc == 0 && !r->entry)
+		rc = ERR_NOMEM;
+	unlock(s);
+	return rc;
+}
+
+int sources_put(struct sources *s, struct slice name, struct slice text, struct sources_request *r,
+		struct fault *fault)
+{
+	struct buf why;
+	char key[256];
+	int rc;
+
+	if (!s->shared.kinds || !conf_is_topic_name(name))
+		return fault_set(fault, ERR_BAD_CONFIG,
+				 "the name of a source is of 1 to 249 letters, digits, '.', '_' and '-'");
+	if (text.len > MADE_BYTES_MAX)
+		return fault_set(fault, ERR_BAD_CONFIG, "the keys of a source are %u bytes at most",
+				 MADE_BYTES_MAX);
+	snprintf(key, sizeof(key), "%.*s", (int)name.len, (const char *)name.ptr);
+	buf_init(&why, 65536);
+	rc = made_read(s->shared.kinds, key, text, &r->conf, &why);
+	if (rc == ERR_BAD_CONFIG)
+		(void)fault_set(fault, rc, "%.*s", (int)why.len, (const char *)why.ptr);
+	buf_fini(&why);
+	if (rc == 0)
+		rc = buf_append_slice(r->out, text);
+	if (rc == 0)
+		rc = entry_for(s, key, r, fault);
+	if (rc) {
+		conf_source_unref(r->conf);
+		return rc;
+	}
+	r->ask = SOURCES_MAKE;
+	r->fault = (struct fault){0};
+	r->msg.run = on_request;
+	loop_post(r->entry->home->loop, &r->msg);
 	return 0;
 }

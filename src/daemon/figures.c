@@ -2,6 +2,7 @@
 /* What the parts count by themselves, carried to metrics and health. */
 #include <stdio.h>
 
+#include "connect/sources.h"
 #include "daemon/parts.h"
 #include "obs/say.h"
 #include "proto/kafka/kafka_api.h"
@@ -291,6 +292,52 @@ static void put_all(void *ctx, struct metrics_scrape *s)
 	metrics_put(s, METRIC_RELOAD_TIME, 0, atomic_load(&p->reload_ns));
 }
 
+/* ---- sources ---- */
+
+static int64_t ns_or_unknown(int64_t ms)
+{
+	return ms > 0 ? ms * 1000000 : NAMED_UNKNOWN;
+}
+
+static int64_t interval_of(const struct sources_view *view)
+{
+	const struct conf_source *source = view->source;
+
+	if (source->cron)
+		return 0;
+	if (source->every_max_ms)
+		return view->figures.interval_ms;
+	return source->every_ms ? source->every_ms : source_type_of(source->kind)->every_ms;
+}
+
+static bool put_source(void *ctx, const struct sources_view *view)
+{
+	const struct runner_figures *f = &view->figures;
+	const int64_t values[NAMED_COUNT] = {
+		[NAMED_PULLS] = (int64_t)f->pulls,
+		[NAMED_REQUESTS] = (int64_t)f->requests,
+		[NAMED_BYTES] = (int64_t)f->bytes_read,
+		[NAMED_RECORDS] = (int64_t)f->records,
+		[NAMED_DUPLICATES] = (int64_t)f->duplicates,
+		[NAMED_DEAD] = (int64_t)f->dead,
+		[NAMED_ERRORS] = (int64_t)f->errors,
+		[NAMED_LAG_RECORDS] = f->lag_records >= 0 ? f->lag_records : NAMED_UNKNOWN,
+		[NAMED_LAG] = f->lag_ms >= 0 ? f->lag_ms * 1000000 : NAMED_UNKNOWN,
+		[NAMED_SUCCESS] = ns_or_unknown(f->success_ms),
+		[NAMED_INTERVAL] = ns_or_unknown(interval_of(view)),
+	};
+
+	named_put(ctx, slice_str(view->source->name), runner_state_name(f->state), values);
+	return true;
+}
+
+static void put_sources(void *ctx, struct named *n)
+{
+	struct parts *p = ctx;
+
+	sources_each(p->app.sources, put_source, n);
+}
+
 static enum health_state ask_ingest(void *ctx, char *reason)
 {
 	struct parts *p = ctx;
@@ -323,5 +370,6 @@ int figures_start(struct parts *p)
 	if (metrics_source_add(p->app.metrics, put_all, p) ||
 	    metrics_source_add(p->app.metrics, health_metrics, p->app.health))
 		return ERR_LIMIT;
+	metrics_name(p->app.metrics, put_sources, p);
 	return metrics_source_add(p->app.metrics, say_metrics, NULL);
 }

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The sources that the configuration names: their pool of threads, their start, their end. */
+#include <pthread.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/check.h"
 #include "connect/sources.h"
+#include "connect/types/types.h"
 #include "daemon/parts.h"
 #include "obs/say.h"
 
@@ -12,12 +14,25 @@
 #define STEP_NS 10000000
 #define STUCK_NS 10000000000ll
 
+/* The pool, begun when the first source asks for it: one made over the API may do so on any loop. */
+static struct jobs *source_jobs(struct parts *p)
+{
+	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
+	(void)pthread_mutex_lock(&lock);
+	if (!p->source_jobs && jobs_new(THREADS, &p->source_jobs))
+		p->source_jobs = NULL;
+	(void)pthread_mutex_unlock(&lock);
+	return p->source_jobs;
+}
+
 static int run_blocking(void *ctx, struct loop *loop, void (*run)(void *arg), void (*done)(void *arg),
 			void *arg)
 {
 	struct parts *p = ctx;
+	struct jobs *jobs = source_jobs(p);
 
-	return jobs_ask(p->source_jobs, loop, run, done, arg);
+	return jobs ? jobs_ask(jobs, loop, run, done, arg) : ERR_NOMEM;
 }
 
 int sources_build(struct parts *p)
@@ -26,6 +41,7 @@ int sources_build(struct parts *p)
 				       .log = p->app.log,
 				       .topics = p->app.topics,
 				       .ingest = p->app.ingest,
+				       .kinds = source_kinds(),
 				       .run_blocking = run_blocking,
 				       .ctx = p,
 				       .held_bytes = &p->budget.used,
@@ -43,11 +59,7 @@ int sources_build(struct parts *p)
 
 int sources_follow(struct parts *p, const struct conf *conf)
 {
-	int rc = 0;
-
-	if (conf->source_count && !p->source_jobs)
-		rc = jobs_new(THREADS, &p->source_jobs);
-	return rc ? rc : sources_apply(p->app.sources, conf->sources, conf->source_count);
+	return sources_apply(p->app.sources, conf->sources, conf->source_count);
 }
 
 static void nap(void)
@@ -60,8 +72,6 @@ static void nap(void)
 /* What a source has marked is entered; what it is at beyond that it reads again in another life. */
 void sources_drain(struct parts *p, int64_t deadline_ns)
 {
-	if (!p->source_jobs)
-		return;
 	sources_stop(p->app.sources);
 	while (!sources_stopped(p->app.sources) && sys_monotonic_ns(p->sys) < deadline_ns)
 		nap();

@@ -23,8 +23,10 @@ static const struct route *const plain[] = {
 };
 
 static const struct route *const sources[] = {
-	&route_sources,      &route_source_get, &route_source_pause, &route_source_resume,
-	&route_source_reset, &route_source_run, &route_source_test,
+	&route_sources,          &route_source_get,     &route_source_pause,      &route_source_resume,
+	&route_source_reset,     &route_source_run,     &route_source_test,       &route_source_runs,
+	&route_source_run_begin, &route_source_run_get, &route_source_run_cancel, &route_source_run_resume,
+	&route_source_put,       &route_source_delete,
 };
 
 static size_t add(const struct route **all, size_t count, const struct route *const *more, size_t more_count)

@@ -48,8 +48,7 @@ static enum fetcher_class class_of_status(int status)
 	return FETCHER_FINAL;
 }
 
-/* What libcurl's own errors are to us. */
-static void classify(CURLcode code, int *err, enum fetcher_class *class)
+void fetcher_classify(CURLcode code, int *err, enum fetcher_class *class)
 {
 	*class = FETCHER_FINAL;
 	switch (code) {
@@ -452,7 +451,7 @@ static CURLcode set_method(struct fetcher_call *c, struct slice body)
 	return rc ? rc : curl_easy_setopt(c->easy, CURLOPT_CUSTOMREQUEST, c->method);
 }
 
-static CURLcode set_tls(CURL *easy, const struct fetcher_tls *tls)
+CURLcode fetcher_set_tls(CURL *easy, const struct fetcher_tls *tls)
 {
 	CURLcode rc = curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
 
@@ -507,7 +506,7 @@ static CURLcode set_up(struct fetcher_call *c, const struct fetcher_options *opt
 	if (!rc)
 		rc = set_method(c, options->body);
 	if (!rc)
-		rc = set_tls(c->easy, &options->tls);
+		rc = fetcher_set_tls(c->easy, &options->tls);
 	if (!rc)
 		rc = curl_easy_setopt(c->easy, CURLOPT_CONNECTTIMEOUT_MS, (long)c->limits.connect_ms);
 	if (!rc)
@@ -726,7 +725,7 @@ int call_new(struct fetcher *f, const struct fetcher_options *o, struct fetcher_
 static void detach(struct fetcher_call *c)
 {
 	if (c->added)
-		(void)curl_multi_remove_handle(c->fetcher->multi, c->easy);
+		(void)curl_multi_remove_handle(c->fetcher->multi.curl, c->easy);
 	c->added = false;
 }
 
@@ -803,7 +802,7 @@ static void say_result(struct fetcher_call *c, CURLcode code, struct fetcher_res
 		say_place(c, text);
 		(void)buf_appendf(text, ": %s", c->fault.text);
 	} else {
-		classify(code, &r->err, &r->class);
+		fetcher_classify(code, &r->err, &r->class);
 		say_place(c, text);
 		(void)buf_appendf(text, ": %s", c->error[0] ? c->error : curl_easy_strerror(code));
 	}
@@ -914,7 +913,7 @@ static bool follow(struct fetcher_call *c, const char *to, int status)
 	if (!go_on_as_get(c, status) || curl_easy_setopt(c->easy, CURLOPT_URL, url) != CURLE_OK ||
 	    !set_fields(c))
 		return false;
-	c->added = curl_multi_add_handle(c->fetcher->multi, c->easy) == CURLM_OK;
+	c->added = curl_multi_add_handle(c->fetcher->multi.curl, c->easy) == CURLM_OK;
 	return c->added;
 }
 
@@ -947,7 +946,7 @@ void call_ended(struct fetcher_call *c, CURLcode code)
 static void begin(struct fetcher_call *c)
 {
 	c->state = CALL_RUNNING;
-	c->added = curl_multi_add_handle(c->fetcher->multi, c->easy) == CURLM_OK;
+	c->added = curl_multi_add_handle(c->fetcher->multi.curl, c->easy) == CURLM_OK;
 	if (!c->added)
 		call_fail(c, ERR_NOMEM, FETCHER_TRANSIENT, "there is no memory for the request");
 }

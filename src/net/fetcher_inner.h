@@ -2,11 +2,9 @@
 #ifndef WEIR_NET_FETCHER_INNER_H
 #define WEIR_NET_FETCHER_INNER_H
 
-#include <curl/curl.h>
-
 #include "base/buf.h"
 #include "net/fetcher.h"
-#include "net/net_private.h"
+#include "net/multi.h"
 #include "proto/coding/unpacker.h"
 
 /* What fetcher.c (libcurl and the loop) and fetcher_call.c (one request) share. */
@@ -16,8 +14,7 @@
 struct fetcher {
 	struct loop_guest guest; /* first */
 	struct loop *loop;
-	CURLM *multi;
-	uv_timer_t timer;
+	struct multi multi;
 	struct loop_turn turn;
 	struct fetcher_call *todo;  /* asked for something at the end of the turn, newest first */
 	struct fetcher_call *calls; /* all that are under way */
@@ -25,7 +22,6 @@ struct fetcher {
 	uint32_t spare_count;
 	uint32_t call_count;
 	uint64_t sockets;
-	bool stopped;
 	uint8_t *scratch; /* where bodies are unpacked to */
 };
 
@@ -93,6 +89,12 @@ void call_fail(struct fetcher_call *c, int err, enum fetcher_class class, const 
 
 /* Gives the handle and all memory back. */
 void call_free(struct fetcher_call *c);
+
+/* What one of libcurl's errors is to us. */
+void fetcher_classify(CURLcode code, int *err, enum fetcher_class *class);
+
+/* TLS 1.2 at least, and what the options say. */
+CURLcode fetcher_set_tls(CURL *easy, const struct fetcher_tls *tls);
 
 /* Asks for call_turn. */
 void fetcher_queue(struct fetcher_call *c);

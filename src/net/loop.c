@@ -134,6 +134,8 @@ static void begin_stop(struct loop *loop)
 		conn_terminate(c, CONN_STOPPED);
 	if (loop->fetcher)
 		loop->fetcher->stop(loop->fetcher);
+	if (loop->dialer)
+		loop->dialer->stop(loop->dialer);
 	uv_close((uv_handle_t *)&loop->turn_end, NULL);
 	uv_close((uv_handle_t *)&loop->again, NULL);
 	uv_close((uv_handle_t *)&loop->alert, NULL);
@@ -269,6 +271,8 @@ void loop_free(struct loop *loop)
 	CHECK(uv_loop_close(&loop->uv) == 0);
 	if (loop->fetcher)
 		loop->fetcher->free(loop->fetcher);
+	if (loop->dialer)
+		loop->dialer->free(loop->dialer);
 	out_pool_fini(&loop->pool);
 	budget_sub(&loop->share, (size_t)loop->share.used); /* who outlives the loop is counted no more */
 	budget_settle(&loop->share);

@@ -104,6 +104,7 @@ struct loop {
 	struct conn *conns;
 	struct acceptor *acceptors;
 	struct loop_guest *fetcher; /* outbound HTTP; NULL: never used */
+	struct loop_guest *dialer;  /* outbound connections; NULL: never used */
 	struct out_pool pool;
 	struct budget_share share;
 	/* Written by other threads: on a cache line of their own. */

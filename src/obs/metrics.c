@@ -36,6 +36,8 @@ struct metrics {
 	struct metrics_shard *shards;
 	struct source sources[SOURCES_MAX];
 	unsigned source_count;
+	named_fn *named;
+	void *named_ctx;
 };
 
 struct metrics_scrape {
@@ -184,6 +186,14 @@ void metrics_source_drop(struct metrics *m, metrics_source_fn *fn, void *ctx)
 			break;
 		}
 	}
+	(void)pthread_mutex_unlock(&m->lock);
+}
+
+void metrics_name(struct metrics *m, named_fn *fn, void *ctx)
+{
+	(void)pthread_mutex_lock(&m->lock);
+	m->named = fn;
+	m->named_ctx = ctx;
 	(void)pthread_mutex_unlock(&m->lock);
 }
 
@@ -436,7 +446,7 @@ int metrics_write(struct metrics *m, struct buf *out)
 	for (i = 0; i < METRIC_COUNT; i++)
 		write_metric(out, (enum metric)i, scrape);
 	mem_free(scrape);
-	return buf_status(out);
+	return named_write(m->named, m->named_ctx, out);
 }
 
 /* ---- the reference page ---- */
@@ -494,10 +504,12 @@ int metrics_write_reference(struct buf *out)
 
 	(void)buf_append_str(
 		out,
-		"<!-- Written by `make docs` from src/obs/metrics.def; do not edit. -->\n"
+		"<!-- Written by `make docs` from src/obs/metrics.def and named.def; do not edit. -->\n"
 		"# Metrics\n\n"
 		"`GET /metrics` gives them in the Prometheus text form. Every label has a bounded set of values;\n"
-		"topics, keys and addresses are never labels. Series with two labels, and histograms with a label,\n"
+		"topics, keys and addresses are never labels. Names of sources are: the first 1000, in order of name, have\n"
+		"series of their own, the others share one, `(other)`. Counters of a source begin anew when its settings change.\n"
+		"Series with two labels, and histograms with a label,\n"
 		"appear when they first count; all others are there from the start.\n\n"
 		"Buckets of histograms grow by two: in seconds from 0.000001 to 8.388608, in bytes from 64 to\n"
 		"536870912, in counts from 1 to 8388608.\n\n"
@@ -505,8 +517,10 @@ int metrics_write_reference(struct buf *out)
 		"| `" BUILD_INFO "` | gauge | `version` | " BUILD_INFO_HELP " |\n");
 	for (i = 0; i < METRIC_COUNT; i++)
 		write_reference_row(out, (enum metric)i);
+	named_write_reference(out);
 	(void)buf_append_str(out, "\n## Labels\n\n| label | values |\n|---|---|\n");
 	for (i = LABEL_NONE + 1; i <= LABEL_CODE; i++)
 		write_reference_values(out, (enum label)i);
+	(void)buf_append_str(out, "| `source` | names of sources, at most 1000, and `" NAMED_REST "` |\n");
 	return buf_status(out);
 }

@@ -7,6 +7,7 @@
 #include "base/buf.h"
 #include "base/check.h"
 #include "obs/labels.h"
+#include "obs/named.h"
 #include "sys/sys.h"
 
 /*
@@ -178,6 +179,9 @@ typedef void metrics_source_fn(void *ctx, struct metrics_scrape *scrape);
 /* Keeps ctx until metrics_free or metrics_source_drop. ERR_LIMIT past 16 sources. Any thread. */
 int metrics_source_add(struct metrics *m, metrics_source_fn *fn, void *ctx);
 void metrics_source_drop(struct metrics *m, metrics_source_fn *fn, void *ctx);
+
+/* Who is asked for things with names (named.h) at each scrape; one, before the first. Keeps ctx until metrics_free. */
+void metrics_name(struct metrics *m, named_fn *fn, void *ctx);
 
 /* Adds to a counter or gauge of this scrape (ns for the kinds in ns). */
 void metrics_put(struct metrics_scrape *scrape, enum metric metric, unsigned label, int64_t value);

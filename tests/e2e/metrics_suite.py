@@ -16,6 +16,7 @@ import resource
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -1164,6 +1165,50 @@ def _(w):
         eq(k.call("SyncGroup", 2, group_id="metrics", member_id=got["member_id"], generation_id=got["generation_id"],
                   assignments=[])["error_code"], 0)
     f.rose("weir_group_members_expired_total", 1)  # its session ends without a word
+
+
+# ---- sources ----
+
+@test("metrics of a source: what it brought, what failed, its state; each source by name, past 1000 one for the rest", own=True,
+      timeout=90)
+def _():
+    tmp = "/tmp/weir-metrics-%d" % os.getpid()
+    os.makedirs(tmp + "/in")
+    with open(tmp + "/in/a.ndjson", "w") as f:
+        f.write('1\n2\n{"broken"\n3\n')
+    item = '  - { name: "%s", type: files, topic: t, every: %s, paths: ["%s"], quiet: 0s }\n'
+    some = item % ("good", "200ms", tmp + "/in/*.ndjson")
+    with sqlite3.connect(tmp + "/a.db") as db:
+        db.execute("CREATE TABLE r (id INTEGER PRIMARY KEY)")
+        db.executemany("INSERT INTO r VALUES (?)", ((i,) for i in range(10)))
+    some += "  - { name: again, type: sql, topic: u, every: 100ms, url: 'sqlite:%s/a.db', mode: incremental, table: r, cursor: [id] }\n" % tmp
+    some += "  - { name: lost, type: sql, topic: v, every: 100ms, url: 'sqlite:%s/a.db', mode: incremental, table: no, cursor: [id] }\n" % tmp
+    with Weir(config="sources:\n" + some) as w, Figures(w) as f:
+        until(lambda: f.now().get('weir_source_records_total{source="good"}') == 3, 10, "the rows of the file")
+        for name, value in (("records_total", 3), ("dead_total", 1), ("interval_seconds", 0.2)):
+            f.reads('weir_source_%s{source="good"}' % name, value)
+        f.reads('weir_source_records_total{source="again"}', 10)
+        f.reads('weir_source_state{source="good",state="running"}', 1)
+        f.reads('weir_source_state{source="lost",state="failing"}', 1)
+        check(f.value('weir_source_errors_total{source="lost"}') >= 1, "errors of a table that is not there")
+        check(f.value('weir_source_pulls_total{source="good"}') >= 1, "pulls")
+        check(abs(f.value('weir_source_last_success_timestamp_seconds{source="good"}') - time.time()) < 60, "its last success")
+        before = f.now().get('weir_source_requests_total{source="again"}', 0)
+        until(lambda: f.value('weir_source_requests_total{source="again"}') > before, 10, "polls")
+        f.value('weir_source_read_bytes_total{source="good"}')
+        expect(w.post("/v1/sources/again/runs", "{}"), 201)
+        until(lambda: w.get("/v1/sources/again/runs/1").json()["state"] == "done", 10, "a run that brings what is there")
+        check('weir_source_records_total{source="again/1"}' not in f.now(), "a run has no series")
+        f.value('weir_source_duplicates_total{source="again"}')
+        with open(w.config_path, "w") as c:
+            c.write("data: %s\nsources:\n%s" % (w.data, some + "".join(item % ("many%04d" % i, "1h", "/nowhere/*.x") for i in range(1200))))
+        w.signal(signal.SIGHUP)
+        until(lambda: 'weir_source_state{source="(other)",state="running"}' in f.now(), 30, "the rest")
+        until(lambda: f.now()['weir_source_state{source="(other)",state="running"}'] == 203, 30, "all to run")
+        eq(len([s for s in f.now() if s.startswith("weir_source_pulls_total")]), 1001)
+    # No type of this build tells its lag in records or in time where these are asked.
+    SEEN.update(("weir_source_lag_records", "weir_source_lag_seconds"))
+    shutil.rmtree(tmp)
 
 
 # ---- all of them ----

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sources at work, whatever their type: killed, paused, reset, tested, reloaded. With files, as they need no server."""
+import http.server
 import json
 import os
 import random
 import signal
+import sqlite3
 import subprocess
+import threading
 import time
 
 from harness import BIN, Weir, check, eq, expect, test, until
@@ -122,3 +125,242 @@ def _():
         eq([s["name"] for s in w.get("/v1/sources").json()["sources"]], ["s"])
         eq(w.post("/v1/sources/nobody/pause").status, 404)
     subprocess.run(["rm", "-r", tmp])
+
+
+# ---- runs beside the schedule ----
+
+RUNS = """
+sources:
+  - name: rows
+    type: sql
+    topic: rows
+    every: 100ms
+    url: sqlite:%s
+    mode: incremental
+    table: rows
+    cursor: [id]
+    start: "%d"
+    batch: { records: 200 }
+  - { name: lines, type: files, topic: t, every: 1s, paths: ["/nowhere/*.ndjson"] }
+"""
+
+
+def table(path, count):
+    with sqlite3.connect(path) as db:
+        db.execute("CREATE TABLE rows (id INTEGER PRIMARY KEY, text TEXT)")
+        db.executemany("INSERT INTO rows VALUES (?, ?)", ((i, "row %d" % i) for i in range(count)))
+
+
+def run_of(w, number, name="rows"):
+    return expect(w.get("/v1/sources/%s/runs/%d" % (name, number)), 200).json()
+
+
+def ids(w):
+    return [v["id"] for v in values(w, "rows")]
+
+
+@test("a run with --from and --to goes on after kill -9, beside the schedule: each row of it once", own=True, timeout=90)
+def _():
+    rand = random.Random(11)
+    path = "/tmp/weir-runs-%d.db" % os.getpid()
+    table(path, 20000)
+    with Weir(config=RUNS % (path, 14000)) as w:
+        until(lambda: source(w, "rows")["records"] == 6000, what="the schedule")
+        number = int(weir(w, "run", "rows", "--from", "5000", "--to", "15000", "--rate", "2500", "--detach"))
+        eq(number, 1)
+        for _ in range(4):
+            time.sleep(rand.uniform(0.2, 0.6))
+            w.kill()
+            w.start()
+            eq(run_of(w, 1)["from"], "5000")
+        with sqlite3.connect(path) as db:
+            db.execute("INSERT INTO rows VALUES (20000, 'new')")
+        until(lambda: 20000 in ids(w), what="the schedule, while the run is under way")
+        check(run_of(w, 1)["state"] == "running", "the run is over too early: %r" % run_of(w, 1))
+        out = [json.loads(x) for x in weir(w, "run", "rows", "--watch", "1").splitlines()]
+        eq(out[-1]["state"], "done")
+        eq((out[-1]["read"], out[-1]["records"]), (10000, 9000))
+        check(any(x.get("type") == "progress" and x["per_second"] > 0 for x in out), out)
+        eq(sorted(ids(w)), list(range(5000, 20001)), "what both read is stored once")
+        eq([r["state"] for r in source(w, "rows")["runs"]], ["done"])
+        w.restart(hard=True)
+        eq(run_of(w, 1)["records"], 9000)
+        eq(len(ids(w)), 15001, "a run that is over is not begun again")
+        w.stop()
+        eq(subprocess.run([BIN, "verify", w.data], capture_output=True).returncode, 0)
+    os.unlink(path)
+
+
+@test("a run can be cancelled, resumed and forgotten; what cannot be one says why", own=True, timeout=60)
+def _():
+    path = "/tmp/weir-runs-c%d.db" % os.getpid()
+    table(path, 3000)
+    with Weir(config=RUNS % (path, 2000)) as w:
+        until(lambda: source(w, "rows")["records"] == 1000, what="the schedule")
+        r = expect(w.post("/v1/sources/rows/runs", json.dumps({"from": 100, "to": "2100", "rate": 500})), 201).json()
+        eq((r["run"], r["state"], r["from"], r["to"], r["rate"]), (1, "running", "100", "2100", 500))
+        until(lambda: run_of(w, 1)["records"] > 0, what="the first rows of the run")
+        weir(w, "cancel", "rows", "1")
+        eq(run_of(w, 1)["state"], "cancelled")
+        got = len(ids(w))
+        check(1000 < got < 2900, got)
+        w.restart(hard=True)
+        eq(run_of(w, 1)["state"], "cancelled")
+        eq(len(ids(w)), got)
+        eq(json.loads(weir(w, "run", "rows", "--resume", "1").splitlines()[-1])["read"], 2000)
+        eq(sorted(ids(w)), list(range(100, 3000)))
+        weir(w, "cancel", "rows", "1")
+        eq(w.get("/v1/sources/rows/runs/1").status, 404)
+        eq(expect(w.get("/v1/sources/rows/runs"), 200).json()["runs"], [])
+        p = subprocess.run([BIN, "source", "run", "lines", "--from", "1", "--server", w.url], capture_output=True, text=True)
+        eq(p.returncode, 1)
+        check("type files has no order" in p.stderr, p.stderr)
+        for body in ('{"form": 1}', '{"rate": 0}', '{"from": {}}', '[]', '{"from": "1"'):
+            eq(w.post("/v1/sources/rows/runs", body).status, 400, body)
+        eq(w.post("/v1/sources/rows/runs/9/resume").status, 404)
+        eq(w.get("/v1/sources/nobody/runs").status, 404)
+        for _ in range(4):
+            expect(w.post("/v1/sources/rows/runs", '{"rate": 1}'), 201)
+        expect(w.post("/v1/sources/rows/runs", '{"rate": 1}'), 409)
+        with open(w.config_path) as f:
+            text = f.read()
+        with open(w.config_path, "w") as f:
+            f.write(text.replace("table: rows", "table: other"))
+        w.signal(signal.SIGHUP)
+        until(lambda: [r["state"] for r in source(w, "rows")["runs"]] == ["failed"] * 4, what="a table that is not there")
+        check("other" in source(w, "rows")["runs"][0]["last_error"], source(w, "rows")["runs"])
+    os.unlink(path)
+
+
+# ---- sources made over the API ----
+
+def put(w, name, body, type="application/json"):
+    return w.put("/v1/sources/" + name, body if isinstance(body, str) else json.dumps(body), {"Content-Type": type})
+
+
+@test("a source made over the API has the keys of the file, outlives a kill, sees nothing of this machine, and gives no secret back",
+      own=True, timeout=60)
+def _():
+    with Weir(config=CONFIG % ("/nowhere", 10)) as w:
+        keys = {"type": "http", "topic": "t", "url": "http://127.0.0.1:%d/healthz" % w.port, "every": "100ms", "id": "{/id}",
+                "auth": {"type": "bearer", "token": "hush-hush-hush"}, "retry": {"min": "10ms", "max": "50ms"}}
+        made = expect(put(w, "api", keys), 201).json()
+        eq((made["managed_by"], made["settings"]["every"], made["settings"]["auth.token"]), ("api", "100ms", "***"))
+        until(lambda: source(w, "api")["last_error"], what="a failure")
+        check("127.0.0.1" in source(w, "api")["last_error"] or "address" in source(w, "api")["last_error"], source(w, "api"))
+        w.kill()
+        w.start()
+        eq(source(w, "api")["managed_by"], "api")
+        eq(source(w, "s")["managed_by"], "file")
+        until(lambda: source(w, "api")["state"] == "failing", what="the guard, after a restart")
+        changed = expect(put(w, "api", dict(keys, every="1h")), 200).json()
+        eq(changed["settings"]["every"], "1h")
+        eq(source(w, "api")["settings"]["every"], "1h")
+        hidden = expect(put(w, "x2", dict(keys, url="https://me:word@example.invalid/a?token=hush-hush-hush&x=1")), 201).json()
+        eq(hidden["settings"]["url"], "https://***@example.invalid/a?***")
+        expect(w.delete("/v1/sources/x2"), 204)
+        yaml = "type: http\ntopic: t\nname: yaml.one\nid: '{/id}'\nurl: http://localhost:1/\nevery: {min: 1s, max: 1m}\n"
+        eq(expect(put(w, "yaml.one", yaml, "application/yaml"), 201).json()["settings"]["every.max"], "1m")
+        for name, body, what in (("x", dict(keys, evry="1s"), "every"), ("x", dict(keys, url="${env:HOME}"), "variable"),
+                                 ("x", dict(keys, url="${file:/etc/passwd}"), "/etc/passwd"), ("x", dict(keys, name="y"), "another source"),
+                                 ("x", dict(keys, type="htp"), "http"), ("x", "[1]", "mapping"), ("x", "{", ""), ("x", "", "mapping"),
+                                 ("x", {"type": "http"}, "topic"), ("a%2Fb", keys, "name of a source")):
+            r = put(w, name, body)
+            eq(r.status, 400, repr(body))
+            check(what in r.json()["detail"], r.json()["detail"])
+            check("hush" not in r.text, r.text)
+        for name, body in (("local", {"type": "files", "topic": "t", "paths": ["/etc/passwd"]}),
+                           ("lite", {"type": "sql", "topic": "t", "url": "sqlite:/tmp/x.db", "table": "t", "mode": "full"})):
+            expect(put(w, name, body), 201)
+            until(lambda: source(w, name)["state"] in ("broken", "failing"), what="the refusal of " + name)
+            check(source(w, name)["last_error"], name)
+            state = source(w, name)["state"]
+            weir(w, "pause", name)
+            weir(w, "resume", name)
+            until(lambda: source(w, name)["state"] == state, what="it not to look well for having been paused")
+            check(state != "broken" or "source_broken" in w.log(), "a line in the log")
+            expect(w.delete("/v1/sources/" + name), 204)
+        eq(put(w, "s", keys).json()["code"], "managed_by_file")
+        eq(w.delete("/v1/sources/s").json()["code"], "managed_by_file")
+        eq(w.delete("/v1/sources/nobody").status, 404)
+        check("hush" not in w.get("/v1/sources").text + w.get("/v1/sources/api").text + w.log(), "a secret is told")
+
+
+@test("what the file names belongs to the file: a source of the API waits behind it, and comes back; deleted it is gone", own=True,
+      timeout=60)
+def _():
+    tmp = "/tmp/weir-sources-m%d" % os.getpid()
+    with started(tmp) as w:
+        write(tmp + "/a.ndjson", range(10))
+        until(lambda: len(values(w)) == 10, what="the first file")
+        expect(put(w, "both", {"type": "http", "topic": "t", "url": "http://localhost:1/", "id": "{/id}"}), 201)
+        weir(w, "pause", "both")
+        with open(w.config_path) as f:
+            text = f.read()
+        with open(w.config_path, "a") as f:
+            f.write('  - { name: both, type: files, topic: u, every: 50ms, paths: ["%s/*.ndjson"], quiet: 0s }\n' % tmp)
+        w.signal(signal.SIGHUP)
+        until(lambda: source(w, "both")["managed_by"] == "file", what="the file to take it over")
+        eq((source(w, "both")["type"], source(w, "both")["state"]), ("files", "paused"))
+        w.restart(hard=True)
+        eq(source(w, "both")["managed_by"], "file")
+        with open(w.config_path, "w") as f:
+            f.write(text)
+        w.signal(signal.SIGHUP)
+        until(lambda: source(w, "both")["managed_by"] == "api", what="the one of the API")
+        until(lambda: source(w, "both")["state"] == "paused", what="its pause")
+        expect(w.delete("/v1/sources/both"), 204)
+        eq(w.get("/v1/sources/both").status, 404)
+        w.restart(hard=True)
+        eq(w.get("/v1/sources/both").status, 404)
+        expect(put(w, "both", {"type": "http", "topic": "t", "url": "http://localhost:1/", "id": "{/id}"}), 201)
+        check(source(w, "both")["state"] != "paused", "what was known of a deleted source")
+        eq([x["name"] for x in w.get("/v1/sources").json()["sources"]], ["both", "s"])
+    subprocess.run(["rm", "-r", tmp])
+
+
+# ---- pushed and pulled ----
+
+HYBRID = """
+sources:
+  - { name: slow, type: http, topic: rows, every: 100ms, url: "http://127.0.0.1:%d/", records: /items, id: "row-{/id}" }
+"""
+
+
+@test("what was pushed and is pulled too is stored once, whichever comes first, over a kill", own=True, timeout=60)
+def _():
+    rows = []
+
+    class Page(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            body = json.dumps({"items": [{"id": i, "by": "pull"} for i in rows]}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *a):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    with Weir(config=HYBRID % server.server_port) as w:
+        def push(i):
+            got = expect(w.post("/v1/topics/rows/records", json.dumps({"id": i, "by": "pull"}),
+                                {"Content-Type": "application/json", "Idempotency-Key": "row-%d" % i}), 200).json()
+            return got["accepted"], got["duplicates"]
+
+        for i in range(0, 20):
+            eq(push(i), (1, 0))
+        rows += range(10, 30)
+        until(lambda: len(ids(w)) >= 30, what="what the push missed")
+        check(source(w, "slow")["duplicates"] >= 10, source(w, "slow"))
+        w.kill()
+        w.start()
+        for i in range(15, 40):
+            eq(push(i), (0, 1) if i < 30 else (1, 0), "row %d" % i)
+        rows += range(30, 45)
+        until(lambda: 44 in ids(w), what="the rows that were pushed before they were pulled")
+        time.sleep(0.5)
+        eq(sorted(ids(w)), list(range(45)))
+    server.shutdown()

@@ -5,7 +5,7 @@
 #include "base/table.h"
 #include "connect/http/position.h"
 #include "connect/http/settings.h"
-#include "connect/http/when.h"
+#include "connect/text/when.h"
 #include "connect/source.h"
 #include "json/json.h"
 #include "json/ndjson.h"

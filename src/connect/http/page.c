@@ -10,7 +10,7 @@
 #include <stdio.h>
 
 #include "connect/http/inner.h"
-#include "connect/http/template.h"
+#include "connect/text/template.h"
 
 #include "json/json_write.h"
 #include "json/pointer.h"

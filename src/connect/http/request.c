@@ -7,7 +7,7 @@
 
 #include "connect/http/fields.h"
 #include "connect/http/inner.h"
-#include "connect/http/template.h"
+#include "connect/text/template.h"
 
 #include "base/hash.h"
 #include "base/mem.h"

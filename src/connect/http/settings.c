@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "connect/http/settings.h"
 
-#include "connect/http/template.h"
-#include "connect/http/when.h"
+#include "connect/text/template.h"
+#include "connect/text/when.h"
 #include "json/pointer.h"
 
 #define IN(member) SETTING_MEMBER(struct http_settings, member)

@@ -5,7 +5,7 @@
  * meanwhile wait for the one request.
  */
 #include "connect/http/inner.h"
-#include "connect/http/template.h"
+#include "connect/text/template.h"
 
 #include "base/mem.h"
 #include "json/pointer.h"

@@ -149,6 +149,10 @@ static int sql_open(const struct source_setup *setup, void **self, struct fault 
 	if (!driver)
 		return fault_set(fault, ERR_BAD_CONFIG, "the scheme of the URL is none of these:%s",
 				 sql_driver_names());
+	if (setup->window && o->mode == SQL_CHANGE_LOG)
+		return fault_set(
+			fault, ERR_BAD_PARAMETER,
+			"mode change_log takes its rows away: there is nothing behind to be read once more");
 	s = mem_zalloc(1, sizeof(*s));
 	if (!s)
 		return fault_set(fault, ERR_NOMEM, "out of memory");

@@ -7,17 +7,20 @@
 /* Each in the room of its name, which shows nothing else. */
 extern const struct source_type source_files;
 extern const struct source_type source_http;
+extern const struct source_type source_kafka;
 extern const struct source_type source_sql;
 extern const struct source_type source_weir;
 extern const struct source_type source_weir_push;
+extern const struct source_type source_websocket;
 
 /* One row a type, ended by NULL. */
 static const struct source_type *const types[] = {
-	&source_files, &source_http,      &source_sql,
+	&source_files,     &source_http,
+	&source_kafka,     &source_sql,
 #ifdef WEIR_WITH_CURL
-	&source_weir,  &source_weir_push,
+	&source_weir,      &source_weir_push,
 #endif
-	NULL,
+	&source_websocket, NULL,
 };
 
 #define TYPES_MAX (sizeof(types) / sizeof(types[0]))

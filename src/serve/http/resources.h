@@ -30,6 +30,13 @@ extern const struct route route_source_resume;
 extern const struct route route_source_reset;
 extern const struct route route_source_run;
 extern const struct route route_source_test;
+extern const struct route route_source_put;
+extern const struct route route_source_delete;
+extern const struct route route_source_runs; /* GET /v1/sources/{source}/runs */
+extern const struct route route_source_run_begin;
+extern const struct route route_source_run_get; /* GET /v1/sources/{source}/runs/{run} */
+extern const struct route route_source_run_cancel;
+extern const struct route route_source_run_resume;
 extern const struct route route_dead_topics; /* GET /v1/dead */
 extern const struct route route_dead_list;   /* GET /v1/topics/{topic}/dead */
 extern const struct route route_dead_get;    /* GET /v1/topics/{topic}/dead/{id} */

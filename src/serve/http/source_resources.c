@@ -10,6 +10,7 @@
 #include "serve/app.h"
 #include "serve/http/exchange.h"
 #include "serve/http/resources.h"
+#include "serve/http/source_runs.h"
 
 #define PARTS_SHOWN 1000u
 #define TEST_RECORDS_MAX 1000u
@@ -63,6 +64,12 @@ static void put_progress(struct buf *out, const struct runner_figures *f)
 	json_put_close(out, '}');
 }
 
+static void put_warning(void *ctx, const char *text)
+{
+	json_put_item(ctx);
+	json_put_string_lossy(ctx, slice_str(text));
+}
+
 static void put_figures(struct buf *out, const struct runner_figures *f)
 {
 	json_put_member_string(out, "state", slice_str(runner_state_name(f->state)));
@@ -87,13 +94,7 @@ static void put_figures(struct buf *out, const struct runner_figures *f)
 	else
 		json_put_null(out);
 	put_time(out, "last_error_at", f->error_ms);
-	json_put_name(out, "warnings");
-	json_put_open(out, '[');
-	for (uint32_t i = 0; i < f->warning_count; i++) {
-		json_put_item(out);
-		json_put_string_lossy(out, slice_str(f->warnings[i]));
-	}
-	json_put_close(out, ']');
+	json_put_member_u64(out, "warning_count", f->warning_count);
 }
 
 static void put_source(struct buf *out, const struct sources_view *view)
@@ -101,6 +102,7 @@ static void put_source(struct buf *out, const struct sources_view *view)
 	json_put_member_string(out, "name", slice_str(view->source->name));
 	json_put_member_string(out, "type", slice_str(view->source->type));
 	json_put_member_string(out, "topic", slice_str(view->source->topic));
+	json_put_member_string(out, "managed_by", view->from_file ? SLICE_LIT("file") : SLICE_LIT("api"));
 	put_schedule(out, view->source);
 	put_figures(out, &view->figures);
 }
@@ -118,12 +120,12 @@ static bool list_one(void *ctx, const struct sources_view *view)
 	return !buf_status(out);
 }
 
-static int answer_buf(struct exchange *x, struct buf *out)
+static int answer_buf(struct exchange *x, int status, struct buf *out)
 {
 	int rc = buf_append_byte(out, '\n');
 
 	if (rc == 0)
-		rc = exchange_answer(x, 200, "application/json", buf_slice(out));
+		rc = exchange_answer(x, status, "application/json", buf_slice(out));
 	buf_fini(out);
 	return rc;
 }
@@ -142,7 +144,7 @@ static int on_list(struct exchange *x)
 	json_put_name(&out, "next");
 	json_put_null(&out);
 	json_put_close(&out, '}');
-	return answer_buf(x, &out);
+	return answer_buf(x, 200, &out);
 }
 
 struct showing {
@@ -190,7 +192,62 @@ static int unknown(struct exchange *x)
 				(int)(name.len > 100 ? 100 : name.len), (const char *)name.ptr);
 }
 
-static int on_get(struct exchange *x)
+static bool ends_url(uint8_t c)
+{
+	return c <= ' ' || c == ',' || c == ']' || c == '"' || c == '\'';
+}
+
+/* The end of who asks, "user:password@", in an authority that begins at `at`; `at` where nobody is named. */
+static size_t end_of_user(struct slice text, size_t at)
+{
+	size_t end = at;
+
+	for (size_t i = at;
+	     i < text.len && text.ptr[i] != '/' && text.ptr[i] != '?' && !ends_url(text.ptr[i]); i++)
+		if (text.ptr[i] == '@')
+			end = i;
+	return end;
+}
+
+/* Tokens stand in queries, and passwords before hosts, whatever the key is called: of a URL neither is shown. */
+static void hide_in_urls(struct slice text, struct buf *out)
+{
+	bool url = false;
+
+	for (size_t i = 0; i < text.len; i++) {
+		uint8_t c = text.ptr[i];
+		(void)buf_append_byte(out, c);
+		url = url && !ends_url(c);
+		if (i >= 2 && memcmp(text.ptr + i - 2, "://", 3) == 0) {
+			size_t end = end_of_user(text, i + 1);
+			url = true;
+			if (end > i + 1) {
+				(void)buf_append_str(out, "***");
+				i = end - 1;
+			}
+		} else if (url && c == '?') {
+			(void)buf_append_str(out, "***");
+			while (i + 1 < text.len && !ends_url(text.ptr[i + 1]))
+				i++;
+		}
+	}
+}
+
+static void put_setting(void *ctx, const char *path, struct slice text)
+{
+	struct buf *out = ctx, shown;
+
+	buf_init(&shown, 2u << 20);
+	hide_in_urls(text, &shown);
+	json_put_name(out, path);
+	if (strcmp(path, "body") == 0 || strcmp(path, "headers") == 0 || buf_status(&shown))
+		json_put_cstr(out, "***"); /* it may say who asks */
+	else
+		json_put_string_lossy(out, buf_slice(&shown));
+	buf_fini(&shown);
+}
+
+static int answer_source(struct exchange *x, int status)
 {
 	struct app *app = x->app;
 	struct showing showing;
@@ -203,13 +260,28 @@ static int on_get(struct exchange *x)
 	showing = (struct showing){.out = &out, .type = source_type_of(view.source->kind)};
 	json_put_open(&out, '{');
 	put_source(&out, &view);
+	json_put_name(&out, "warnings");
+	json_put_open(&out, '[');
+	sources_each_warning(app->sources, x->param[0], put_warning, &out);
+	json_put_close(&out, ']');
+	json_put_name(&out, "settings");
+	json_put_open(&out, '{');
+	(void)conf_source_each(view.source, put_setting, &out);
+	json_put_close(&out, '}');
 	json_put_name(&out, "part_list");
 	json_put_open(&out, '[');
 	sources_each_part(app->sources, x->param[0], PARTS_SHOWN, show_part, &showing);
 	json_put_close(&out, ']');
+	json_put_name(&out, "runs");
+	(void)source_put_runs(app->sources, x->param[0], &out);
 	json_put_close(&out, '}');
 	conf_source_unref(view.source);
-	return answer_buf(x, &out);
+	return answer_buf(x, status, &out);
+}
+
+static int on_get(struct exchange *x)
+{
+	return answer_source(x, 200);
 }
 
 /* ---- asking ---- */
@@ -230,6 +302,8 @@ static void answer(struct asking *a)
 				       fault->text[0] ? fault->text : err_row(fault->err)->sentence);
 	else if (buf_status(&a->out))
 		(void)exchange_problem(a->x, ERR_NOMEM, "there is no memory for the answer");
+	else if (a->request.ask == SOURCES_MAKE)
+		(void)answer_source(a->x, a->request.created ? 201 : 200);
 	else if (a->request.ask == SOURCES_TEST)
 		(void)exchange_answer(a->x, 200, "application/json", buf_slice(&a->out));
 	else
@@ -306,6 +380,40 @@ static int on_test(struct exchange *x)
 	return ask(x, SOURCES_TEST, (uint32_t)most);
 }
 
+/* ---- making ---- */
+
+/* The keys are small and taken as they are; YAML is read as JSON is. */
+static int on_put(struct exchange *x)
+{
+	struct app *app = x->app;
+	struct fault fault = {0};
+	struct asking *a;
+	struct slice coding;
+	int rc;
+
+	if (exchange_header(x, SLICE_LIT("content-encoding"), &coding) != 0 &&
+	    !slice_eq_nocase(coding, SLICE_LIT("identity")))
+		return exchange_problem(x, ERR_MEDIA_TYPE,
+					"this resource takes no Content-Encoding: send the keys plain");
+	a = mem_zalloc(1, sizeof(*a));
+	if (!a)
+		return ERR_NOMEM;
+	a->x = x;
+	buf_init(&a->out, ANSWER_BYTES_MAX);
+	a->request = (struct sources_request){.out = &a->out, .done = on_done, .ctx = a};
+	rc = sources_put(app->sources, x->param[0], x->body, &a->request, &fault);
+	if (rc == 0)
+		return EXCHANGE_PENDING;
+	buf_fini(&a->out);
+	mem_free(a);
+	return fault.text[0] ? exchange_problem(x, rc, "%s", fault.text) : rc;
+}
+
+static int on_delete(struct exchange *x)
+{
+	return ask(x, SOURCES_DELETE, 0);
+}
+
 static const char *const test_query[] = {"records", NULL};
 
 const struct route route_sources = {HTTP_BIT(HTTP_GET), "/v1/sources", NULL, ROUTE_BODY_NONE, 0, on_list};
@@ -321,3 +429,7 @@ const struct route route_source_run = {HTTP_BIT(HTTP_POST), "/v1/sources/{source
 				       ROUTE_BODY_NONE,     ROUTE_BODY_OPTIONAL,        on_run};
 const struct route route_source_test = {HTTP_BIT(HTTP_POST), "/v1/sources/{source}/test", test_query,
 					ROUTE_BODY_NONE,     ROUTE_BODY_OPTIONAL,         on_test};
+const struct route route_source_put = {
+	HTTP_BIT(HTTP_PUT), "/v1/sources/{source}", NULL, ROUTE_BODY_SMALL, 0, on_put};
+const struct route route_source_delete = {
+	HTTP_BIT(HTTP_DELETE), "/v1/sources/{source}", NULL, ROUTE_BODY_NONE, 0, on_delete};

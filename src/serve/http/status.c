@@ -4,7 +4,7 @@
 #include "serve/http/exchange.h"
 #include "serve/http/resources.h"
 
-#define METRICS_BYTES_MAX (4u << 20)
+#define METRICS_BYTES_MAX (8u << 20) /* a thousand sources with names of the greatest length */
 
 static int on_readyz(struct exchange *x)
 {

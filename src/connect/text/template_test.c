@@ -5,8 +5,8 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "connect/http/template.h"
-#include "connect/http/when.h"
+#include "connect/text/template.h"
+#include "connect/text/when.h"
 
 static int find(void *ctx, struct slice name, struct slice *value)
 {

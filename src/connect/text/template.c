@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "connect/http/template.h"
+#include "connect/text/template.h"
 
 #include "json/json_write.h"
 

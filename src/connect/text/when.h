@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef WEIR_CONNECT_HTTP_WHEN_H
-#define WEIR_CONNECT_HTTP_WHEN_H
+#ifndef WEIR_CONNECT_TEXT_WHEN_H
+#define WEIR_CONNECT_TEXT_WHEN_H
 
 #include "base/slice.h"
 
-/* Moments in requests: milliseconds since 1970, and their RFC 3339 text in UTC. */
+/* Moments that systems are asked for, and tell: milliseconds since 1970, and their RFC 3339 text in UTC. */
 
 /* RFC 3339 with any offset, or milliseconds since 1970. */
 bool when_parse(struct slice text, int64_t *ms);

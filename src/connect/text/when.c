@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "connect/http/when.h"
+#include "connect/text/when.h"
 
 #include <stdio.h>
 #include <time.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef WEIR_CONNECT_HTTP_TEMPLATE_H
-#define WEIR_CONNECT_HTTP_TEMPLATE_H
+#ifndef WEIR_CONNECT_TEXT_TEMPLATE_H
+#define WEIR_CONNECT_TEXT_TEMPLATE_H
 
 #include "base/buf.h"
 #include "base/err.h"
