@@ -52,6 +52,34 @@ def http_idle():
     return verdict("share of a core", share, 0.10, at_most=True, form="%.3f")
 
 
+def settled(weir):
+    """Seconds of processor time, once there is as good as no more of it."""
+    before = -1.0
+    while weir.cpu() - before > 0.02:
+        before = weir.cpu()
+        time.sleep(1)
+    return weir.cpu()
+
+
+def sources_start():
+    """a start with 10 000 sources of type http that have been polled before, none of them due: seconds of processor time until idle"""
+    body = json.dumps({"items": [{"id": 1}]})
+    folder = scratch("start")
+    source = "\n  - { name: s%d, type: http, topic: polled, every: 7d, at_start: %s, url: '%s/%d', records: /items, id: '{/id}' }"
+    with Nginx(folder, CLIENT_CORE, "default_type application/json; return 200 '%s';" % body) as server:
+        sources = "".join(source % (n, "%s", server.url, n) for n in range(HTTP_SOURCES))
+        with Weir(folder, topics="[{ name: polled }]", sources=sources.replace("%s", "true")) as weir:
+            while weir.metrics().get("weir_ingest_requests_total") < HTTP_SOURCES:
+                time.sleep(1)
+            settled(weir)
+        with Weir(folder, topics="[{ name: polled }]", sources=sources.replace("%s", "false")) as weir:
+            spent = settled(weir)
+            ready, memory = weir.ready_seconds, weir.rss_kib()
+    remove(folder)
+    say("  ready after %.2f s, memory %.1f MiB" % (ready, memory / 1024))
+    return verdict("processor seconds", spent, 2, at_most=True, form="%.2f")
+
+
 # ---- whole tables ----
 
 SQL_ROWS = 5000000
@@ -128,6 +156,6 @@ def files_ndjson():
     return verdict("records/s", min(r["rate"] for r in results["weir"]), 700000, form="%.0f")
 
 
-ROWS = {"adaptive": adaptive, "http-idle": http_idle, "sql-postgresql": sql_postgresql, "sql-mariadb": sql_mariadb,
+ROWS = {"adaptive": adaptive, "http-idle": http_idle, "sources-start": sources_start, "sql-postgresql": sql_postgresql, "sql-mariadb": sql_mariadb,
         "files-ndjson": files_ndjson}
 TOOLS = {}

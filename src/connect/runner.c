@@ -21,6 +21,7 @@
 #define ENTERED_MAX 2u
 #define LOG_FULL_NS (250 * RUNNER_MS)
 #define MEMORY_FULL_NS (50 * RUNNER_MS)
+#define LOG_LAGS_NS (2 * RUNNER_MS)
 #define SAVE_MS 3600000        /* how old the saved position of the schedule may be */
 #define LONGEST_SLEEP_MS 60000 /* the wall clock may be set meanwhile */
 
@@ -131,12 +132,12 @@ static void on_warn(struct source *source, const char *text)
 
 /* ---- rows of the source itself ---- */
 
-int runner_state_row(struct runner *r, struct buf *key, struct buf *value)
+int runner_state_row(struct runner *r, const struct source_checkpoint *plan, struct buf *key,
+		     struct buf *value)
 {
 	uint8_t slot[SCHEDULE_STATE_BYTES], habits[ADAPTIVE_STATE_BYTES];
 	struct source_row_key name = {'s', slice_str(r->name), slice_null()};
-	struct source_state_row row = {.flags = r->paused ? SOURCE_ROW_PAUSED : 0,
-				       .plan = r->plan_checkpoint};
+	struct source_state_row row = {.flags = r->paused ? SOURCE_ROW_PAUSED : 0, .plan = *plan};
 
 	schedule_save(r->schedule, &r->slot, slot);
 	row.schedule = slice_make(slot, sizeof(slot));
@@ -166,8 +167,6 @@ static int load_part(void *ctx, struct slice key, struct slice value)
 	struct source_part_row row;
 
 	l->err = source_row_read_key(key, &name);
-	if (l->err == 0 && !slice_eq_str(name.source, l->runner->name))
-		return 0;
 	if (l->err == 0)
 		l->err = source_row_read_part(value, &row);
 	if (l->err == 0 && !part_new(l->runner, name.part, name.part, &row))
@@ -226,12 +225,13 @@ static int load_rows(struct runner *r)
 
 	buf_init(&key, 1024);
 	log_enter_begin(r->shared->log);
-	(void)source_row_put_key(&key, &state);
-	value = source_rows_find(r->shared->rows, buf_slice(&key));
+	loading.err = source_row_put_key(&key, &state); /* without memory no row would be found */
+	value = loading.err ? slice_null() : source_rows_find(r->shared->rows, buf_slice(&key));
 	if (value.ptr)
 		loading.err = load_state(r, value, &schedule, &adaptive);
 	buf_clear(&key);
-	(void)source_row_put_key(&key, &part);
+	if (loading.err == 0)
+		loading.err = source_row_put_key(&key, &part);
 	if (loading.err == 0)
 		(void)source_rows_each(r->shared->rows, buf_slice(&key), load_part, &loading);
 	count_known(r);
@@ -289,10 +289,13 @@ static void save_position(struct runner *r)
 /* Between runs a source holds no memory of batches: thousands wait for their minute. */
 static void let_memory_go(struct runner *r)
 {
-	if (!r->spare)
-		return;
-	box_free(r->spare);
-	r->spare = NULL;
+	while (r->spare) {
+		struct box *b = r->spare;
+
+		r->spare = b->next;
+		box_free(b);
+	}
+	r->spare_count = 0;
 }
 
 static void tell_over(struct runner *r, const struct fault *fault)
@@ -479,10 +482,18 @@ static int64_t must_wait(struct runner *r)
 		return r->rate_free_ns - now;
 	if (!log_accepts(r->shared->log, &err))
 		return LOG_FULL_NS + (int64_t)rand_below(&r->rand, LOG_FULL_NS);
+	if (log_lags(r->shared->log)) /* what is read faster than segments are written only fills memory */
+		return LOG_LAGS_NS;
 	if (r->shared->held_bytes && r->shared->held_bytes_max &&
 	    atomic_load(r->shared->held_bytes) > r->shared->held_bytes_max)
 		return MEMORY_FULL_NS;
 	return 0;
+}
+
+/* Of a type whose parts hold connections no other part begins while as many are under way. */
+static bool may_begin(const struct runner *r, const struct part *p)
+{
+	return !(r->type->flags & SOURCE_HOLDS) || p->begun || r->begun < parallel(r);
 }
 
 static void begin_pulls(struct runner *r)
@@ -490,8 +501,13 @@ static void begin_pulls(struct runner *r)
 	struct part *later = NULL, **end = &later;
 	int64_t wait = 0;
 
-	while (r->ready && r->busy < parallel(r) && (wait = must_wait(r)) == 0) {
+	while (r->ready && r->busy < parallel(r) && may_begin(r, r->ready) && (wait = must_wait(r)) == 0) {
 		struct part *p = take_ready(r);
+		if (p->gone) { /* since it was ready a plan has left it out: its row has gone, too */
+			p->phase = PART_RESTS;
+			part_drop(p);
+			continue;
+		}
 		if (p->entered < ENTERED_MAX) {
 			part_pull(p);
 			continue;
@@ -511,9 +527,14 @@ static void begin_pulls(struct runner *r)
 		loop_timer_set(r->home->loop, &r->hold, wait);
 }
 
+/*
+ * Not while a batch is on its way into the log: its rows say what was before the plan, and would take back what the plan
+ * has removed and marked.
+ */
 static bool plan_may_begin(const struct runner *r)
 {
-	return r->plan_wanted && !r->plan && r->calls == 0 && loop_now(r->home->loop) >= r->plan_retry_at;
+	return r->plan_wanted && !r->plan && r->calls == 0 && r->busy == 0 &&
+	       loop_now(r->home->loop) >= r->plan_retry_at;
 }
 
 /* All parts are done: there may be others behind them, once. */
@@ -676,8 +697,7 @@ void runner_free(struct runner *r)
 	CHECK(!r->started || r->closed);
 	while (r->parts)
 		part_free(r->parts);
-	if (r->spare)
-		box_free(r->spare);
+	let_memory_go(r);
 	schedule_free(r->schedule);
 	zone_free(r->zone);
 	mem_free(r->plan_bytes);
@@ -718,7 +738,7 @@ static int open_type(struct runner *r, struct fault *fault)
 				     .window = r->run ? r->run->window : NULL,
 				     .guarded = r->conf->guarded};
 
-	return r->type->open(&setup, &r->self, fault);
+	return source_open(r->type, &setup, &r->self, fault);
 }
 
 /* A run beside the schedule begins once, now. */
@@ -767,7 +787,7 @@ static int enter_state(struct runner *r)
 
 	buf_init(&key, 1024);
 	buf_init(&value, STATE_ROW_BYTES_MAX);
-	rc = runner_state_row(r, &key, &value);
+	rc = runner_state_row(r, &r->plan_checkpoint, &key, &value);
 	if (rc == 0) {
 		struct state_row change = {.table = STATE_SOURCES,
 					   .key = buf_slice(&key),
@@ -783,17 +803,19 @@ static int enter_state(struct runner *r)
 	if (rc)
 		source_row_free(row);
 	else
-		runner_saved(r);
+		runner_saved(r, r->paused);
 	buf_fini(&key);
 	buf_fini(&value);
 	return rc;
 }
 
-void runner_saved(struct runner *r)
+void runner_saved(struct runner *r, bool paused)
 {
 	r->saved_ns = loop_now(r->home->loop);
 	r->saved_in_run = true;
-	r->unsaved = false;
+	r->unsaved = paused != r->paused;
+	if (r->unsaved) /* somebody paused or resumed it meanwhile, and was told so */
+		(void)enter_state(r);
 }
 
 int runner_pause(struct runner *r, bool paused)

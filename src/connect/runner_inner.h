@@ -29,6 +29,7 @@ struct box {
 	/* Of the part, and of the source: to be set, and what the commit points to. */
 	struct source_row *row[2], *copy[2];
 	uint32_t row_count;
+	bool paused; /* as the row of the source says */
 	struct log_record more[2];
 	struct buf scratch;
 	uint8_t *checkpoint; /* of the part from now on; its bytes are those that were marked */
@@ -50,7 +51,8 @@ struct part {
 	uint32_t entered;               /* boxes on their way to the disk */
 	uint32_t failures;              /* in a row */
 	bool done, gone, waits, wanted; /* wanted: asked for while it was busy */
-	bool opened_settle;             /* settle is due for what was found at the start */
+	bool begun; /* of a type with SOURCE_HOLDS: from its first pull until it has given another end than SOURCE_MORE */
+	bool opened_settle; /* settle is due for what was found at the start */
 	_Atomic bool woken;
 	struct loop_msg wake; /* posted while woken */
 	struct loop_timer timer;
@@ -69,6 +71,10 @@ struct plan_box {
 	struct log_record *more;
 	struct source_row **rows, **copies;
 	uint32_t row_count;
+	/* What it has marked: the source's own once the plan has entered. */
+	uint8_t *mark_bytes;
+	struct source_checkpoint mark;
+	bool paused; /* as its row of the source says */
 };
 
 struct runner {
@@ -92,10 +98,12 @@ struct runner {
 	bool ended, told; /* the type is closed; who stopped it knows */
 	uint32_t calls;   /* of the type, that run */
 	uint32_t busy;    /* parts that are pulling, entering, held or settling */
+	uint32_t begun;   /* parts that are */
 	struct table table;
 	struct part *parts; /* all, by sibling */
 	struct part *ready, **ready_end;
-	struct box *spare;
+	struct box *spare; /* used last first */
+	uint32_t spare_count;
 	struct plan_box *plan;
 	struct loop_turn turn;   /* kick, at the end of the turn */
 	struct loop_timer timer; /* of the schedule, of a plan that failed, of the hold */
@@ -135,8 +143,10 @@ void runner_succeeded(struct runner *r, const struct source_call *call);
 /* Gives how long to wait before the next try, ns. */
 int64_t runner_failed(struct runner *r, struct part *part, const struct source_call *call);
 void runner_show_state(struct runner *r);
-int runner_state_row(struct runner *r, struct buf *key, struct buf *value);
-void runner_saved(struct runner *r); /* that row has entered */
+int runner_state_row(struct runner *r, const struct source_checkpoint *plan, struct buf *key,
+		     struct buf *value);
+/* That row has entered; paused: as it says, which may have changed since it was made. */
+void runner_saved(struct runner *r, bool paused);
 
 /* runner_pull.c */
 struct part *part_find(struct runner *r, struct slice name);

@@ -121,6 +121,14 @@ struct part *part_new(struct runner *r, struct slice name, struct slice title,
 	return p;
 }
 
+static void set_begun(struct part *p, bool begun)
+{
+	if (p->begun == begun)
+		return;
+	p->begun = begun;
+	p->runner->begun += begun ? 1 : -1u;
+}
+
 /* Off every list but that of siblings. */
 void part_free(struct part *p)
 {
@@ -128,6 +136,7 @@ void part_free(struct part *p)
 	struct part **at = &r->parts;
 
 	CHECK(!p->box && p->entered == 0);
+	set_begun(p, false);
 	while (*at != p)
 		at = &(*at)->sibling;
 	*at = p->sibling;
@@ -145,6 +154,19 @@ void part_row_key(const struct part *p, struct buf *out)
 	(void)source_row_put_key(out, &key);
 }
 
+/* Those that have begun stand in front, so that as few as may be hold something at the source. */
+static void queue_ready(struct runner *r, struct part *p)
+{
+	if (p->begun && r->ready) {
+		p->next = r->ready;
+		r->ready = p;
+		return;
+	}
+	p->next = NULL;
+	*r->ready_end = p;
+	r->ready_end = &p->next;
+}
+
 void part_want(struct part *p)
 {
 	struct runner *r = p->runner;
@@ -157,9 +179,7 @@ void part_want(struct part *p)
 	}
 	p->waits = false;
 	p->phase = PART_READY;
-	p->next = NULL;
-	*r->ready_end = p;
-	r->ready_end = &p->next;
+	queue_ready(r, p);
 	loop_at_turn_end(r->home->loop, &r->turn);
 }
 
@@ -174,6 +194,7 @@ static struct box *box_new(struct runner *r)
 
 	if (b) {
 		r->spare = b->next;
+		r->spare_count--;
 		return b;
 	}
 	b = mem_zalloc(1, sizeof(*b));
@@ -215,7 +236,7 @@ void box_free(struct box *b)
 	mem_free(b);
 }
 
-/* One is kept for the next pull. */
+/* As many are kept for the next pulls as parts may be at it. */
 static void box_give_back(struct runner *r, struct box *b)
 {
 	forget_rows(b);
@@ -224,12 +245,13 @@ static void box_give_back(struct runner *r, struct box *b)
 	b->part = NULL;
 	source_batch_reset(&b->batch);
 	count_held(r, b, 0);
-	if (r->spare || !r->run_active) {
+	if (r->spare_count >= (uint32_t)r->conf->parallel || !r->run_active) {
 		box_free(b);
 		return;
 	}
-	b->next = NULL;
+	b->next = r->spare;
 	r->spare = b;
+	r->spare_count++;
 }
 
 /* ---- pulling ---- */
@@ -291,6 +313,7 @@ void part_pull(struct part *p)
 	p->phase = PART_PULLING;
 	p->wanted = false;
 	p->box = b;
+	set_begun(p, r->type->flags & SOURCE_HOLDS);
 	b->part = p;
 	b->began_ns = loop_now(r->home->loop);
 	source_call_init(&b->batch.call, &r->source, on_call_done);
@@ -466,6 +489,7 @@ static int add_row(struct box *b, size_t key)
 /* Where the schedule stands goes with the last batch of a part in a run: no commit is made for it alone. */
 static int make_state_row(struct box *b)
 {
+	struct runner *r = b->part->runner;
 	struct buf key;
 	size_t n;
 	int rc;
@@ -474,7 +498,8 @@ static int make_state_row(struct box *b)
 		return 0;
 	buf_init(&key, STATE_ROW_BYTES_MAX);
 	buf_clear(&b->scratch);
-	rc = runner_state_row(b->part->runner, &key, &b->scratch);
+	rc = runner_state_row(r, &r->plan_checkpoint, &key, &b->scratch);
+	b->paused = r->paused;
 	n = key.len;
 	/* Value first, then the key: turned round. */
 	if (rc == 0)
@@ -536,8 +561,7 @@ static int make_commit(struct box *b)
 
 	if (rc)
 		return rc;
-	ingest_rows_fini(&b->entry);
-	ingest_rows_init(&b->entry, on_entered, on_durable, b);
+	ingest_rows_again(&b->entry, on_entered, on_durable, b);
 	b->entry.under_lock = under_lock;
 	fill_rows(b, r->conf->topic);
 	b->entry.rows = b->rows;
@@ -664,7 +688,7 @@ static void take_results(struct box *b)
 	p->runner->run_records += b->entry.accepted;
 	count_entered(p->runner, b);
 	if (b->row_count > 1)
-		runner_saved(p->runner);
+		runner_saved(p->runner, b->paused);
 }
 
 static void charge_rate(struct runner *r, uint32_t records)
@@ -731,6 +755,8 @@ static void part_goes_on(struct part *p, enum source_end end, const struct box *
 	bool empty = !has_something(b);
 
 	p->phase = PART_RESTS;
+	if (end != SOURCE_MORE)
+		set_begun(p, false);
 	if (end == SOURCE_FAILED) {
 		int64_t wait = runner_failed(r, p, &b->batch.call);
 		if (!r->stopping)
@@ -849,7 +875,7 @@ static void begin_settle(struct part *p, bool again)
 			loop_timer_set(r->home->loop, &p->timer, HELD_NS);
 			return;
 		}
-		ingest_rows_init(&b->entry, on_entered, on_durable, b);
+		ingest_rows_again(&b->entry, on_entered, on_durable, b);
 		b->part = p;
 		b->end = SOURCE_IDLE;
 		p->box = b;
@@ -868,6 +894,7 @@ static void dropped(struct part *p)
 
 	p->phase = PART_RESTS;
 	p->source.state = NULL;
+	set_begun(p, false);
 	/* A wake may still be on its way: what it points to stays until it has come. */
 	if (p->gone && p->entered == 0 && !atomic_load(&p->woken))
 		part_free(p);
