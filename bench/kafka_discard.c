@@ -7,8 +7,8 @@
  * into it is the client's own limit. One thread; each connection is served in turn.
  *
  * With BYTES it also answers every Fetch at once, with one batch of records of so many bytes, as large as librdkafka's
- * producer makes them, which sendfile takes out of a file that was made with so many records: what a client gets
- * out of it is the limit of that client, the kernel's TCP and copy of the page cache, and the machine's scheduler.
+ * producer makes them, which sendfile takes out of a file that was made with so many records: what client and
+ * kernel make of the page cache where a broker does nothing besides.
  */
 #include <arpa/inet.h>
 #include <fcntl.h>

@@ -167,7 +167,7 @@ AHEAD = 150000  # records that librdkafka asks for before the program has taken 
 
 
 class Bare(Server):
-    """A broker that only sends a file: what a client takes from it is the limit of client, kernel and machine."""
+    """A broker that only sends a file, as the kernel thinks best. No limit: Kafka was quicker than it, with a small send buffer."""
 
     def __init__(self, partitions, size, count):
         self.port = free_port()
@@ -204,11 +204,11 @@ def consume_row(brokers, partitions, size):
             owns[what] = pair_ratio(results, "weir", "bare", "rate")
             costs[what] = pair_ratio(results, "weir", "kafka", "cpu_us")
             bares[what] = pair_ratio(results, "weir", "bare", "cpu_us")
-    good = any(ratios[what] >= 1.5 or owns[what] >= 0.9 for what in ratios)
+    good = max(ratios.values()) >= 1.5
     for what in ratios:
         say("  %s: %.2f of Kafka's rate, %.2f of what it takes from a bare sendfile, CPU a record %.2f of Kafka's, %.2f of the bare one's" % (
             what, ratios[what], owns[what], costs[what], bares[what]))
-    say("  rate: wanted 1.5 of Kafka's, or 0.9 of that limit, with either: %s" % ("reached" if good else "NOT REACHED"))
+    say("  rate: wanted 1.5 of Kafka's, with either (what the client cannot take is not the server's): %s" % ("reached" if good else "NOT REACHED"))
     return good
 
 

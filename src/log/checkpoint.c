@@ -278,6 +278,17 @@ static void finish(struct writer *w, int rc)
 	buf_fini(&w->out);
 }
 
+/* Nothing comes after that: its topic was closed before it was dropped. What has not been moved yet comes next time. */
+static bool is_empty(struct partition *p)
+{
+	bool empty;
+
+	(void)pthread_mutex_lock(&p->lock);
+	empty = p->segment_count == 0 && p->moved == p->ring_count && p->producers.count == 0;
+	(void)pthread_mutex_unlock(&p->lock);
+	return empty;
+}
+
 /* Files of a deleted topic go once a checkpoint that does not name them is on disk. */
 static int drop_if_dead(void *ctx, struct partition *p)
 {
@@ -304,6 +315,8 @@ static int drop_if_dead(void *ctx, struct partition *p)
 	(void)sys->ops->rmdir(sys->self, path);
 	(void)snprintf(path, sizeof(path), "%s/%s", p->log->topics_dir, id);
 	(void)sys->ops->rmdir(sys->self, path);
+	if (is_empty(p))
+		partition_bury(p);
 	return 0;
 }
 

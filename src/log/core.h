@@ -147,6 +147,8 @@ struct log {
 	struct partition **buckets;
 	uint32_t bucket_count;
 	_Atomic uint32_t partition_count;
+	struct partition *
+		buried; /* of deleted topics, without a file, out of the table: who holds one may still look at it */
 	struct hash_key table_key;
 
 	pthread_mutex_t tail_lock;
@@ -256,6 +258,11 @@ void core_wait(pthread_cond_t *cond, pthread_mutex_t *lock, int64_t ms);
 int partition_get(struct log *l, const struct topic_id *topic, uint32_t number, bool make,
 		  struct partition **out);
 void partition_free(struct partition *p);
+/*
+ * Of a deleted topic, when its last file has gone: nobody finds it any more, and nothing walks over it. What it holds is given back but
+ * for the partition itself, which readers may still ask: it stays until the log closes.
+ */
+void partition_bury(struct partition *p);
 /* Adds a durable batch to the ring. ERR_NOMEM. Under p->lock. */
 int partition_push(struct partition *p, const struct tail_ref *ref);
 /* Moves the log start to the first segment that is kept; under p->lock. Gives segments taken off, owned by the caller. */
@@ -376,6 +383,11 @@ void recompress_forget(struct log *l, const struct partition *p);
 
 /* recover.c */
 int recover(struct log *l, struct fault *fault);
+/*
+ * The file CLEAN, the last thing that a stop writes: all there is has its place in the checkpoint of that number, and no
+ * file is there that it does not know. The start that finds it takes it away, durably, before it does anything else.
+ */
+void recover_note_clean(struct log *l);
 
 /* maintain.c */
 /* Rewrites of this partition (NULL: all) are given up. */

@@ -409,7 +409,8 @@ static int scan_file(struct scanner *s, journal_group_fn *fn, void *ctx, struct 
 	}
 	if (rc < 0)
 		return rc;
-	if (at + FRAME_HEAD_BYTES <= s->file->bytes)
+	rc = 0;
+	if (at + FRAME_HEAD_BYTES <= s->file->bytes && (!out->ended || out->groups))
 		rc = look_behind(s, at, &torn_bytes);
 	if (torn_bytes == 0 && (s->file->bytes == 0 || s->file->bytes % FRAME_ALIGN))
 		torn_bytes = FRAME_ALIGN - s->file->bytes % FRAME_ALIGN; /* no file is made so: it was cut */
@@ -436,7 +437,7 @@ int journal_scan(struct journal *j, uint64_t after, journal_group_fn *fn, void *
 	struct scanner s = {.j = j, .cap = HEAD_READ, .expect = after + 1, .fault = fault};
 	int rc = 0;
 
-	*out = (struct journal_scan){0};
+	*out = (struct journal_scan){.ended = out->ended};
 	s.bytes = mem_alloc(s.cap);
 	if (!s.bytes)
 		return fault_set(fault, ERR_NOMEM, "no memory to read the journal");

@@ -43,8 +43,10 @@ uint64_t journal_unmarked_to(const struct journal *j);
  * order; `frame` is borrowed. A group that was not written whole ends the scan
  * where nothing later proves it durable; otherwise ERR_CORRUPT names file and
  * position. Groups that follow without a break but begin above after + 1: ERR_CORRUPT.
+ * `out` is zeroed but for `ended`. Where that is set and groups are found all the same, they count as ever.
  */
 struct journal_scan {
+	bool ended; /* in: a clean stop has told that nothing stands behind `after`; then nothing is looked for there */
 	uint64_t groups;
 	uint64_t bytes;
 	uint64_t last_sequence; /* 0: none */

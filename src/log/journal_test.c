@@ -85,7 +85,7 @@ static int scan(struct fixture *f, uint64_t after, struct journal_scan *out, str
 static int set_up(void **state)
 {
 	struct fixture *f = calloc(1, sizeof(*f));
-	struct journal_scan out;
+	struct journal_scan out = {0};
 	struct fault fault = {0};
 
 	(void)snprintf(f->dir, sizeof(f->dir), "/tmp/weir-journal-test-XXXXXX");
@@ -134,7 +134,7 @@ static void damage(const struct fixture *f, uint64_t generation, off_t at, const
 static void what_a_used_again_file_held_is_not_taken_for_groups(void **state)
 {
 	struct fixture *f = *state;
-	struct journal_scan out;
+	struct journal_scan out = {0};
 	struct fault fault;
 
 	/* Two files full of groups of generation 3, with the sequence that will be the fifth. */
@@ -158,7 +158,7 @@ static void what_a_used_again_file_held_is_not_taken_for_groups(void **state)
 static void a_torn_group_that_holds_groups_is_torn_and_no_damage(void **state)
 {
 	struct fixture *f = *state;
-	struct journal_scan out;
+	struct journal_scan out = {0};
 	struct fault fault;
 	uint8_t zeros[512] = {0};
 
@@ -180,7 +180,7 @@ static void a_torn_group_that_holds_groups_is_torn_and_no_damage(void **state)
 static void groups_of_another_key_are_refused_and_not_lost(void **state)
 {
 	struct fixture *f = *state;
-	struct journal_scan out;
+	struct journal_scan out = {0};
 	struct fault fault;
 
 	append(f, FRAME_HEAD_BYTES + 100);
@@ -194,7 +194,7 @@ static void groups_of_another_key_are_refused_and_not_lost(void **state)
 static void files_of_version_1_are_read_without_tags_and_later_ones_are_not(void **state)
 {
 	struct fixture *f = *state;
-	struct journal_scan out;
+	struct journal_scan out = {0};
 	struct fault fault;
 
 	append(f, FRAME_HEAD_BYTES + 100);
@@ -222,7 +222,7 @@ static void files_of_version_1_are_read_without_tags_and_later_ones_are_not(void
 static void each_place_where_a_missing_group_may_have_stood_is_named(void **state)
 {
 	struct fixture *f = *state;
-	struct journal_scan out;
+	struct journal_scan out = {0};
 	struct fault fault;
 	struct slice last = slice_make(f->group, FRAME_HEAD_BYTES + 100);
 
@@ -257,7 +257,7 @@ static int64_t third_group_cannot_be_read(void *self, int fd, void *bytes, size_
 static void a_later_group_that_cannot_be_read_is_not_taken_for_none(void **state)
 {
 	struct fixture *f = *state;
-	struct journal_scan out;
+	struct journal_scan out = {0};
 	struct fault fault;
 	static struct sys_ops ops; /* the journal is closed later */
 	static struct sys sys;
@@ -295,7 +295,7 @@ static int note_write(void *self, int fd, const struct iovec *iov, int count, ui
 static void on_a_full_disk_a_copy_of_the_last_group_is_settled_too(void **state)
 {
 	struct fixture *f = *state;
-	struct journal_scan out;
+	struct journal_scan out = {0};
 	struct fault fault;
 	struct slice last = slice_make(f->group, FRAME_HEAD_BYTES + 100);
 	static struct sys_ops ops; /* the journal is closed later */
@@ -396,7 +396,7 @@ static void a_large_group_in_pages_is_written_past_the_cache_as_it_stands(void *
 	uint8_t *pages = aligned_alloc(FRAME_ALIGN, GROUP_BYTES + FRAME_ALIGN), *apart = f->group;
 	uint8_t *got = calloc(1, 2 * GROUP_BYTES), zeros[FRAME_ALIGN] = {0};
 	uint32_t bytes = GROUP_BYTES - FRAME_ALIGN - 100;
-	struct journal_scan out;
+	struct journal_scan out = {0};
 	struct fault fault = {0};
 	char path[128];
 	int fd;

@@ -332,6 +332,11 @@ static void free_partitions(struct log *l)
 			l->buckets[i] = next;
 		}
 	}
+	while (l->buried) {
+		struct partition *next = l->buried->next_hash;
+		partition_free(l->buried);
+		l->buried = next;
+	}
 }
 
 static void free_tail(struct log *l)
@@ -501,12 +506,17 @@ static void refuse_entry(struct log *l)
 
 static int stop_by_steps(struct log *l, struct fault *fault)
 {
+	int rc;
+
 	refuse_entry(l);
 	while (committer_step(l))
 		;
 	while (reads_step(l))
 		;
-	return log_checkpoint(l, fault);
+	rc = log_checkpoint(l, fault);
+	if (rc == 0)
+		recover_note_clean(l);
+	return rc;
 }
 
 int log_stop(struct log *l, struct fault *fault)
@@ -526,6 +536,8 @@ int log_stop(struct log *l, struct fault *fault)
 	stop_mover(l);
 	stop_readers(l);
 	l->started = false;
+	if (rc == 0)
+		recover_note_clean(l);
 	return rc;
 }
 

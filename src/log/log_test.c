@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/wire.h"
+#include "log/frame.h"
 #include "log/log_world_test.h"
 #include "proto/batch/batch.h"
 #include "proto/batch/codec_vectors.h"
@@ -487,6 +488,61 @@ static void what_is_answered_is_read_after_a_kill(void **state)
 	}
 	remove_copy(&copy);
 	close_log(f);
+}
+
+static uint32_t folders_listed, heads_read;
+
+static int count_list(void *self, const char *path, sys_list_fn *fn, void *ctx)
+{
+	folders_listed += strstr(path, "/topics") != NULL;
+	return sys_kernel()->ops->list(self, path, fn, ctx);
+}
+
+static int64_t count_head(void *self, int fd, void *bytes, size_t n, uint64_t at)
+{
+	heads_read += n == FRAME_HEAD_BYTES;
+	return sys_kernel()->ops->pread(self, fd, bytes, n, at);
+}
+
+/* With ten thousand partitions and gigabytes of journal that is most of a start. */
+static void a_start_after_a_clean_stop_looks_for_nothing_left_over(void **state)
+{
+	struct fixture *f = *state, copy;
+	static struct sys_ops ops;
+	static struct sys sys;
+	struct partition *p;
+	char path[2 * TEST_DIR_BYTES];
+
+	ops = *sys_kernel()->ops;
+	sys = (struct sys){.ops = &ops, .self = sys_kernel()->self};
+	ops.list = count_list;
+	ops.pread = count_head;
+	f->options.sys = &sys;
+	for (uint32_t round = 0; round < 3; round++) {
+		folders_listed = heads_read = 0;
+		open_log(f);
+		if (round > 0) /* the first one finds nothing at all */
+			assert_int_equal(folders_listed + heads_read, 0);
+		(void)snprintf(path, sizeof(path), "%s/CLEAN", f->dir);
+		assert_int_equal(access(path, F_OK), -1);
+		assert_int_equal(partition_open(f->log, &topic_a, 0, &keep_all, &p), 0);
+		start_log(f);
+		append(f, p, round * 100, 100);
+		if (round == 1)
+			copy_dir(f, &copy);
+		close_log(f);
+		assert_int_equal(access(path, F_OK), 0);
+	}
+	/* And one that was killed, even with the word of the stop before it. */
+	(void)snprintf(path, sizeof(path), "echo 1 > %s/CLEAN", copy.dir);
+	assert_int_equal(system(path), 0);
+	open_log(&copy);
+	assert_true(folders_listed > 0);
+	assert_true(heads_read > 0);
+	assert_int_equal(partition_open(copy.log, &topic_a, 0, &keep_all, &p), 0);
+	assert_int_equal(check_all(p, 0), 200);
+	log_close(copy.log);
+	remove_copy(&copy);
 }
 
 /* The next write enters another record first, which is committed and moved with what is being moved. */
@@ -1150,12 +1206,66 @@ static void watches_tell_a_loop_once(void **state)
 	close_log(f);
 }
 
+static uint32_t partition_count(struct fixture *f)
+{
+	struct log_stats stats;
+
+	log_stats(f->log, &stats);
+	return (uint32_t)stats.partitions;
+}
+
+/* Who still holds one is told that it is gone; checkpoints and looks at retention do not come by any more. */
+static void what_was_deleted_is_walked_over_no_more(void **state)
+{
+	enum { COUNT = 50 };
+	struct fixture *f = *state;
+	struct partition *p[COUNT], *kept;
+	struct partition_edges edges;
+	struct log_view view;
+	struct log_watch *w;
+	char path[2 * TEST_DIR_BYTES];
+	uint32_t before;
+
+	open_log(f);
+	assert_int_equal(partition_open(f->log, &topic_a, 0, &keep_all, &kept), 0);
+	start_log(f);
+	append(f, kept, 0, 1);
+	before = partition_count(f);
+	for (uint8_t round = 0; round < 3; round++) {
+		struct topic_id topic = {{2, round}};
+		for (uint32_t i = 0; i < COUNT; i++) {
+			assert_int_equal(partition_open(f->log, &topic, i, &keep_all, &p[i]), 0);
+			append(f, p[i], 0, 2);
+		}
+		assert_int_equal(partition_count(f), before + COUNT);
+		assert_int_equal(log_watch_start(f->port, p[0], on_ready, NULL, &w), 0);
+		for (uint32_t i = 0; i < COUNT; i++) {
+			log_enter_begin(f->log);
+			partition_close(p[i]);
+			log_enter_end(f->log);
+			partition_drop(p[i]);
+		}
+		assert_int_equal(log_checkpoint(f->log, &(struct fault){0}), 0);
+		assert_int_equal(log_checkpoint(f->log, &(struct fault){0}), 0);
+		assert_int_equal(partition_count(f), before);
+		assert_int_equal(partition_edges(p[0], &edges), ERR_UNKNOWN_TOPIC);
+		assert_int_equal(log_read(p[0], 0, 4096, &view), ERR_UNKNOWN_TOPIC);
+		log_watch_stop(w);
+	}
+	(void)snprintf(path, sizeof(path), "test $(ls %s/topics | wc -l) -le 2", f->dir);
+	assert_int_equal(system(path), 0); /* the internal one's, and of what is kept */
+	append(f, kept, 1, 1);
+	assert_int_equal(check_all(kept, 0), 2);
+	close_log(f);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
 		TEST(what_is_answered_is_read_also_after_a_clean_stop),
 		TEST(what_is_answered_is_read_after_a_kill),
+		TEST(a_start_after_a_clean_stop_looks_for_nothing_left_over),
 		TEST(a_checkpoint_that_cannot_be_read_is_not_taken_for_none),
 		TEST(a_checkpoint_that_cannot_be_written_frees_nothing),
 		TEST(steps_do_what_threads_do),
@@ -1177,6 +1287,7 @@ int main(void)
 		TEST(a_time_is_looked_for_past_what_is_gone_or_wrong),
 		TEST(times_are_found_in_compressed_batches_and_past_damage),
 		TEST(watches_tell_a_loop_once),
+		TEST(what_was_deleted_is_walked_over_no_more),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

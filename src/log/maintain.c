@@ -327,13 +327,18 @@ static bool sleep_for(struct log *l, int64_t ms)
 	return !stop;
 }
 
-/* What a burst took of memory is not kept for ever. */
-static void give_back(struct log *l, int64_t *last_ns)
+/*
+ * What a burst took of memory is not kept for ever. Where it is too early for that it is owed: *wait_ms is cut short, since
+ * behind the end of the burst nothing else may wake us for a long time.
+ */
+static void give_back(struct log *l, int64_t *last_ns, int64_t *wait_ms)
 {
-	int64_t now = sys_monotonic_ns(l->sys);
+	int64_t now = sys_monotonic_ns(l->sys), early_ns = *last_ns + GIVE_BACK_NS - now;
 
-	if (now - *last_ns < GIVE_BACK_NS)
+	if (*last_ns && early_ns > 0) {
+		*wait_ms = least(*wait_ms, early_ns / 1000000 + 1);
 		return;
+	}
 	*last_ns = now;
 	blob_pool_trim(l->blobs);
 	mem_trim();
@@ -351,7 +356,7 @@ void *maintain_main(void *arg)
 			;
 		if (wait_ms <= 0)
 			wait_ms = LOOK_MS;
-		give_back(l, &given_back_ns);
+		give_back(l, &given_back_ns, &wait_ms);
 	} while (sleep_for(l, wait_ms));
 	run_call(l, true);
 	return NULL;

@@ -101,6 +101,32 @@ void partition_free(struct partition *p)
 	mem_free(p);
 }
 
+static void take_out_of_table(struct partition *p)
+{
+	struct log *l = p->log;
+	struct partition **at;
+
+	(void)pthread_mutex_lock(&l->table);
+	for (at = &l->buckets[bucket_of(l, &p->topic, p->number)]; *at != p;)
+		at = &(*at)->next_hash;
+	*at = p->next_hash;
+	p->next_hash = l->buried;
+	l->buried = p;
+	l->partition_count--;
+	(void)pthread_mutex_unlock(&l->table);
+}
+
+void partition_bury(struct partition *p)
+{
+	take_out_of_table(p);
+	(void)pthread_mutex_lock(&p->lock);
+	CHECK(p->segment_count == 0 && p->moved == p->ring_count);
+	mem_free(p->segments);
+	p->segments = NULL;
+	p->segment_cap = 0;
+	(void)pthread_mutex_unlock(&p->lock);
+}
+
 /* Partitions are never freed while the log is open, so a snapshot of pointers is safe to walk. */
 int partitions_each(struct log *l, int (*fn)(void *ctx, struct partition *p), void *ctx)
 {

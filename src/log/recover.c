@@ -6,6 +6,7 @@
  */
 #include "log/core.h"
 
+#include <errno.h>
 #include <stdio.h>
 
 #include "base/check.h"
@@ -54,6 +55,54 @@ static int replay_group(void *ctx, const struct frame_head *head, struct slice f
 	if (rc)
 		return fault_set(r->fault, rc, "cannot write segments while recovering in %s", l->dir);
 	return keep_last(r, frame);
+}
+
+/* ---- a clean stop ---- */
+
+static int has_files_of_the_dead(void *ctx, struct partition *p)
+{
+	(void)ctx;
+	return atomic_load(&p->dropped) && p->segment_count > 0;
+}
+
+static bool is_all_settled(struct log *l)
+{
+	return atomic_load(&l->durable) == l->checkpoint_sequence && l->expired_count == 0 &&
+	       !l->compaction && !l->recompression && !atomic_load(&l->held) &&
+	       partitions_each(l, has_files_of_the_dead, NULL) == 0;
+}
+
+void recover_note_clean(struct log *l)
+{
+	char text[32];
+	int n = snprintf(text, sizeof(text), "%llu\n", (unsigned long long)l->checkpoint_number);
+
+	if (is_all_settled(l))
+		(void)files_put(l->sys, l->dir, "CLEAN", slice_make(text, (size_t)n));
+}
+
+/* The number of the checkpoint in *number, 0: there was none. */
+static int take_clean(struct log *l, uint64_t *number, struct fault *fault)
+{
+	const struct sys *sys = l->sys;
+	char path[SEGMENT_PATH_BYTES], text[32];
+	int64_t got;
+	int fd, rc;
+
+	*number = 0;
+	(void)snprintf(path, sizeof(path), "%s/CLEAN", l->dir);
+	fd = sys->ops->open(sys->self, path, SYS_READ);
+	if (fd == -ENOENT)
+		return 0;
+	got = fd < 0 ? fd : sys->ops->pread(sys->self, fd, text, sizeof(text), 0);
+	if (fd >= 0)
+		sys->ops->close(sys->self, fd);
+	if (got < 2 || text[got - 1] != '\n' || !slice_to_u64(slice_make(text, (size_t)got - 1), number))
+		*number = 0;
+	rc = sys->ops->unlink(sys->self, path);
+	if (rc == 0)
+		rc = sys->ops->sync_dir(sys->self, l->dir);
+	return rc ? fault_set(fault, ERR_IO, "cannot remove %s: %s", path, sys_error_text(rc)) : 0;
 }
 
 /* ---- files nobody knows ---- */
@@ -192,13 +241,15 @@ static int cut_rest(void *ctx, struct partition *p)
 }
 
 /* Files are shortened, and removed, only when everything has been read. */
-static int clear_away(struct log *l, struct fault *fault)
+static int clear_away(struct log *l, bool clean, struct fault *fault)
 {
 	struct cutting c = {.fault = fault};
 	int rc = partitions_each(l, cut_rest, &c);
 
 	if (rc)
 		return fault->err ? fault->err : fault_set(fault, rc, "no memory to recover");
+	if (clean)
+		return 0;
 	/* Only now: files that a broken checkpoint does not know are still somebody's records. */
 	(void)l->sys->ops->list(l->sys->self, l->topics_dir, sweep_topic, l);
 	return 0;
@@ -226,13 +277,16 @@ int recover(struct log *l, struct fault *fault)
 	struct replay r = {.l = l, .fault = fault};
 	struct journal_scan scan;
 	int64_t began = sys_monotonic_ns(l->sys);
-	uint64_t sequence = 0;
+	uint64_t sequence = 0, clean;
 	bool none;
-	int rc = checkpoint_load(l, &sequence, fault);
+	int rc = take_clean(l, &clean, fault);
 
+	if (rc == 0)
+		rc = checkpoint_load(l, &sequence, fault);
 	if (rc < 0)
 		return rc;
 	none = rc == 1;
+	scan = (struct journal_scan){.ended = !none && clean && clean == l->checkpoint_number};
 	l->sequence = sequence;
 	atomic_store(&l->durable, sequence);
 	l->recovering = true;
@@ -246,7 +300,7 @@ int recover(struct log *l, struct fault *fault)
 		rc = producers_loaded(l, fault);
 	}
 	if (rc == 0) {
-		rc = clear_away(l, fault);
+		rc = clear_away(l, scan.ended && scan.groups == 0, fault);
 	}
 	if (rc == 0) {
 		if (!l->checkpoint_alone)
