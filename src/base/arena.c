@@ -35,42 +35,72 @@ static void tell_change(struct arena *a, size_t before)
 		budget_sub(a->share, before - a->bytes);
 }
 
-void arena_fini(struct arena *a)
+static void free_chunks(struct arena_chunk *chunk)
 {
-	struct arena_chunk *chunk = a->chunks;
-	size_t before = a->bytes;
-
 	while (chunk) {
 		struct arena_chunk *next = chunk->next;
 		mem_free(chunk);
 		chunk = next;
 	}
-	a->chunks = NULL;
+}
+
+void arena_fini(struct arena *a)
+{
+	size_t before = a->bytes;
+
+	free_chunks(a->chunks);
+	free_chunks(a->spare);
+	a->chunks = a->spare = NULL;
 	a->used = 0;
 	a->bytes = 0;
 	tell_change(a, before);
 }
 
-void arena_reset(struct arena *a)
+/* Those of usual size, as many as there is room for; the rest is freed. */
+static void keep_chunks(struct arena *a, struct arena_chunk *chunk, size_t bytes)
 {
-	struct arena_chunk *chunk = a->chunks;
-	struct arena_chunk *kept = NULL;
-	size_t before = a->bytes;
-
 	while (chunk) {
 		struct arena_chunk *next = chunk->next;
-		if (!kept && chunk->cap == a->chunk_bytes)
-			kept = chunk;
-		else
+		if (chunk->cap == a->chunk_bytes && (!a->bytes || a->bytes + chunk->cap <= bytes)) {
+			chunk->next = a->spare;
+			a->spare = chunk;
+			a->bytes += chunk->cap;
+		} else {
 			mem_free(chunk);
+		}
 		chunk = next;
 	}
-	if (kept)
-		kept->next = NULL;
-	a->chunks = kept;
+}
+
+void arena_reset_keep(struct arena *a, size_t bytes)
+{
+	struct arena_chunk *used = a->chunks, *spare = a->spare;
+	size_t before = a->bytes;
+
+	a->chunks = a->spare = NULL;
 	a->used = 0;
-	a->bytes = kept ? kept->cap : 0;
+	a->bytes = 0;
+	keep_chunks(a, used, bytes);
+	keep_chunks(a, spare, bytes);
 	tell_change(a, before);
+}
+
+void arena_reset(struct arena *a)
+{
+	arena_reset_keep(a, 0);
+}
+
+static bool use_spare(struct arena *a, size_t n)
+{
+	struct arena_chunk *chunk = a->spare;
+
+	if (!chunk || n > chunk->cap)
+		return false;
+	a->spare = chunk->next;
+	chunk->next = a->chunks;
+	a->chunks = chunk;
+	a->used = 0;
+	return true;
 }
 
 static bool add_chunk(struct arena *a, size_t n)
@@ -78,6 +108,8 @@ static bool add_chunk(struct arena *a, size_t n)
 	size_t cap = n > a->chunk_bytes ? n : a->chunk_bytes;
 	struct arena_chunk *chunk;
 
+	if (use_spare(a, n))
+		return true;
 	if (cap > a->bytes_max || a->bytes > a->bytes_max - cap)
 		cap = n;
 	if (cap > a->bytes_max || a->bytes > a->bytes_max - cap)

@@ -14,9 +14,10 @@ struct arena_chunk;
 
 struct arena {
 	struct arena_chunk *chunks; /* newest first */
+	struct arena_chunk *spare;  /* of usual size, kept for the next ones */
 	size_t used;                /* of the newest chunk */
 	size_t chunk_bytes;         /* size of a usual chunk */
-	size_t bytes;               /* held in all chunks */
+	size_t bytes;               /* held in all chunks, spare ones too */
 	size_t bytes_max;
 	struct budget_share *share; /* told of what is held; NULL: nobody */
 };
@@ -32,6 +33,9 @@ void arena_fini(struct arena *a);
 
 /* Forgets everything, keeps one chunk of usual size. */
 void arena_reset(struct arena *a);
+
+/* The same, but keeps chunks of usual size up to so many bytes, one at least: for who fills much of it again and again. */
+void arena_reset_keep(struct arena *a, size_t bytes);
 
 /* n bytes aligned to 16, uninitialised, or NULL past bytes_max or without memory. */
 void *arena_alloc(struct arena *a, size_t n);

@@ -46,7 +46,7 @@ static void free_all(struct blob *list)
 	while (list) {
 		struct blob *next = list->next;
 
-		mem_free(block_of(list));
+		mem_free_pages(block_of(list), BLOB_PAGE + list->cap);
 		list = next;
 	}
 }
@@ -71,15 +71,27 @@ static struct blob *take_kept(struct blob_pool *pool, size_t cap)
 	return b;
 }
 
+/*
+ * Few sizes, four to eight to each doubling: what one has given back fits the next. Pages behind what is used are never touched.
+ */
+static size_t round_up(size_t cap)
+{
+	size_t step = BLOB_PAGE;
+
+	while (step * 8 <= cap)
+		step *= 2;
+	return (cap + step - 1) & ~(step - 1);
+}
+
 static struct blob *make(size_t cap)
 {
 	uint8_t *block;
 	struct blob *b;
 
-	if (cap > SIZE_MAX - 2 * (size_t)BLOB_PAGE)
+	if (cap > SIZE_MAX / 2)
 		return NULL;
-	cap = (cap + BLOB_PAGE - 1) & ~(size_t)(BLOB_PAGE - 1);
-	block = mem_aligned(BLOB_PAGE, BLOB_PAGE + cap);
+	cap = round_up(cap);
+	block = mem_pages(BLOB_PAGE + cap);
 	if (!block)
 		return NULL;
 	b = (struct blob *)(void *)(block + BLOB_PAGE - sizeof(*b));

@@ -9,6 +9,7 @@
 
 #include "base/arena.h"
 #include "base/blob.h"
+#include "base/mem.h"
 #include "base/rand.h"
 
 enum { MAX = 1 << 20, SHARES = 4 };
@@ -127,6 +128,33 @@ static void an_arena_tells_what_it_holds(void **state)
 	arena_fini(&a);
 }
 
+static void an_arena_that_is_filled_again_and_again_asks_for_nothing(void **state)
+{
+	uint64_t calls = 0;
+	struct arena a;
+
+	(void)state;
+	arena_init(&a, 1000, MAX);
+	for (int round = 0; round < 3; round++) {
+		calls = mem_calls();
+		for (int i = 0; i < 8; i++)
+			memset(arena_alloc(&a, 900), round, 900);
+		assert_int_equal(a.bytes, 8000);
+		arena_reset_keep(&a, 8500);
+		assert_int_equal(a.bytes, 8000);
+	}
+	assert_int_equal(mem_calls(), calls);
+	assert_non_null(arena_alloc(&a, 5000)); /* which no spare one has room for */
+	assert_non_null(arena_alloc(&a, 900));
+	assert_int_equal(a.bytes, 8000 + 5008);
+	arena_reset_keep(&a, 3000);
+	assert_int_equal(a.bytes, 3000);
+	arena_reset(&a);
+	assert_int_equal(a.bytes, 1000);
+	arena_fini(&a);
+	assert_int_equal(a.bytes, 0);
+}
+
 static void *drop(void *blob)
 {
 	blob_unref(blob);
@@ -158,6 +186,7 @@ int main(void)
 		cmocka_unit_test(what_was_begun_goes_on_past_the_bound_and_nothing_new_begins),
 		cmocka_unit_test(credits_come_to_a_halt_at_half),
 		cmocka_unit_test(an_arena_tells_what_it_holds),
+		cmocka_unit_test(an_arena_that_is_filled_again_and_again_asks_for_nothing),
 		cmocka_unit_test(a_blob_counts_once_and_until_the_last_has_let_go),
 	};
 

@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #define BLOCK_BYTES \
 	(4 << 20) /* below it a block is used again as it is: fresh pages cost more than the copy into them */
@@ -71,6 +72,43 @@ void mem_free(void *ptr)
 {
 	free(ptr);
 }
+
+#if defined(__SANITIZE_ADDRESS__)
+#define SANITIZED
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define SANITIZED
+#endif
+#endif
+
+#ifdef SANITIZED /* which watches the ends of what comes from the allocator alone */
+void *mem_pages(size_t n)
+{
+	return mem_aligned(4096, n);
+}
+
+void mem_free_pages(void *ptr, size_t n)
+{
+	(void)n;
+	mem_free(ptr);
+}
+#else
+void *mem_pages(size_t n)
+{
+	const int access = PROT_READ | PROT_WRITE, kind = MAP_PRIVATE | MAP_ANONYMOUS;
+	void *ptr = MAP_FAILED;
+
+	if (!must_fail())
+		ptr = mmap(NULL, n, access, kind, -1, 0); /* banned-ok: memory and no file */
+	return ptr == MAP_FAILED ? NULL : ptr;
+}
+
+void mem_free_pages(void *ptr, size_t n)
+{
+	if (ptr)
+		(void)munmap(ptr, n);
+}
+#endif
 
 char *mem_strndup(const void *text, size_t n)
 {

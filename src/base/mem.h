@@ -26,6 +26,12 @@ void *mem_aligned(size_t align, size_t n) __attribute__((malloc, warn_unused_res
 /* Takes; NULL is allowed. */
 void mem_free(void *ptr);
 
+/* Returns owned whole pages, uninitialised, straight from the kernel, for what is large and comes and goes: it leaves no gaps in a heap. NULL as above. */
+void *mem_pages(size_t n) __attribute__((malloc, warn_unused_result));
+
+/* Takes what mem_pages gave, with its n. NULL is allowed. */
+void mem_free_pages(void *ptr, size_t n);
+
 /* Returns an owned NUL-terminated copy of n bytes. */
 char *mem_strndup(const void *text, size_t n) __attribute__((warn_unused_result));
 
@@ -45,7 +51,7 @@ void mem_trim(void);
 /* For tests: fails the n-th call from now (1 = the next), 0 switches off. */
 void mem_fail_at(uint64_t nth);
 
-/* For tests: calls of mem_alloc, mem_zalloc, mem_realloc and mem_aligned so far. */
+/* For tests: calls of mem_alloc, mem_zalloc, mem_realloc, mem_aligned and mem_pages so far. */
 uint64_t mem_calls(void);
 
 #endif

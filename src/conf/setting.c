@@ -310,7 +310,7 @@ const struct setting setting_table[] = {
 	 .type = SETTING_DURATION, .min = 1, .max = DAYS(7), IN_SOURCE(retry_max_ms)},
 	{"rate_limit", "unlimited", "Records taken a second, on average.", .type = SETTING_INT,
 	 .word = "unlimited", .word_value = -1, .min = 1, .max = 10000000, IN_SOURCE(rate_per_second)},
-	{"batch.records", "10000", "Records that are stored in one commit.", .type = SETTING_INT, .min = 1,
+	{"batch.records", "2000", "Records that are stored in one commit.", .type = SETTING_INT, .min = 1,
 	 .max = 100000, IN_SOURCE(batch_records)},
 	{"batch.bytes", "4MiB", "Bytes that are stored in one commit.", .type = SETTING_SIZE, .min = KIB(1),
 	 .max = MIB(16), IN_SOURCE(batch_bytes)},

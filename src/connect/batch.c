@@ -15,6 +15,8 @@
 
 #define CHUNK_BYTES ((size_t)256 << 10)
 #define ARENA_BYTES_MAX ((size_t)64 << 20)
+#define KEPT_BYTES \
+	((size_t)4 << 20) /* for the next pull: new pages cost more than what is written into them */
 /* What a record costs the log besides its bytes, about. */
 #define RECORD_OVERHEAD 16u
 
@@ -50,7 +52,7 @@ void source_batch_reset(struct source_batch *b)
 {
 	struct source_batch_inner *in = b->inner;
 
-	arena_reset(&in->arena);
+	arena_reset_keep(&in->arena, KEPT_BYTES);
 	buf_clear(&in->checkpoint);
 	in->marked = false;
 	in->marked_records = in->marked_deads = 0;

@@ -30,6 +30,14 @@ void source_call_init(struct source_call *call, struct source *source,
 	call->on_done = on_done;
 }
 
+int source_open(const struct source_type *type, const struct source_setup *setup, void **self,
+		struct fault *fault)
+{
+	if (type->absent)
+		return fault_set(fault, ERR_NOT_IMPLEMENTED, "this weir was built without %s", type->absent);
+	return type->open(setup, self, fault);
+}
+
 enum source_end source_fail(struct source_call *call, enum source_failure failure, const char *format, ...)
 {
 	va_list args;

@@ -29,6 +29,10 @@ struct source {
 /* Takes what may not be shown out of a text (redact.h), in place. */
 void source_redact(const struct source *source, char *text);
 
+/* Opens a source of the type, or says why none of it can be opened: which library is absent. As source_type.open. */
+int source_open(const struct source_type *type, const struct source_setup *setup, void **self,
+		struct fault *fault);
+
 /* A call begins: everything as if never made. */
 void source_call_init(struct source_call *call, struct source *source,
 		      void (*on_done)(struct source_call *call, enum source_end end));

@@ -237,7 +237,7 @@ static int open_it(struct probe *p, struct fault *fault)
 				     .loop = p->home->loop,
 				     .test = true,
 				     .guarded = p->conf->guarded};
-	int rc = p->type->open(&setup, &p->self, fault);
+	int rc = source_open(p->type, &setup, &p->self, fault);
 
 	p->opened = rc == 0;
 	return rc;

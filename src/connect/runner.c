@@ -23,6 +23,7 @@
 #define LOG_FULL_NS (250 * RUNNER_MS)
 #define MEMORY_FULL_NS (50 * RUNNER_MS)
 #define CROWDED_NS (1000 * RUNNER_MS)
+#define LOG_LAGS_NS (2 * RUNNER_MS)
 #define SAVE_MS 3600000        /* how old the saved position of the schedule may be */
 #define LONGEST_SLEEP_MS 60000 /* the wall clock may be set meanwhile */
 
@@ -290,11 +291,13 @@ static void save_position(struct runner *r)
 /* Between runs a source holds no memory of batches: thousands wait for their minute. */
 static void let_memory_go(struct runner *r)
 {
-	struct box *b = r->spare;
+	while (r->spare) {
+		struct box *b = r->spare;
 
-	r->spare = NULL;
-	if (b)
+		r->spare = b->next;
 		box_keep(r, b);
+	}
+	r->spare_count = 0;
 }
 
 static void tell_over(struct runner *r, const struct fault *fault)
@@ -481,6 +484,8 @@ static int64_t must_wait(struct runner *r)
 		return r->rate_free_ns - now;
 	if (!log_accepts(r->shared->log, &err))
 		return LOG_FULL_NS + (int64_t)rand_below(&r->rand, LOG_FULL_NS);
+	if (log_lags(r->shared->log)) /* what is read faster than segments are written only fills memory */
+		return LOG_LAGS_NS;
 	if (r->shared->held_bytes && r->shared->held_bytes_max &&
 	    atomic_load(r->shared->held_bytes) > r->shared->held_bytes_max)
 		return MEMORY_FULL_NS;
@@ -489,12 +494,18 @@ static int64_t must_wait(struct runner *r)
 	return 0;
 }
 
+/* Of a type whose parts hold connections no other part begins while as many are under way. */
+static bool may_begin(const struct runner *r, const struct part *p)
+{
+	return !(r->type->flags & SOURCE_HOLDS) || p->begun || r->begun < parallel(r);
+}
+
 static void begin_pulls(struct runner *r)
 {
 	struct part *later = NULL, **end = &later;
 	int64_t wait = 0;
 
-	while (r->ready && r->busy < parallel(r) && (wait = must_wait(r)) == 0) {
+	while (r->ready && r->busy < parallel(r) && may_begin(r, r->ready) && (wait = must_wait(r)) == 0) {
 		struct part *p = take_ready(r);
 		if (p->gone) { /* since it was ready a plan has left it out: its row has gone, too */
 			p->phase = PART_RESTS;
@@ -690,8 +701,7 @@ void runner_free(struct runner *r)
 	CHECK(!r->started || r->closed);
 	while (r->parts)
 		part_free(r->parts);
-	if (r->spare)
-		box_free(r->spare);
+	let_memory_go(r);
 	schedule_free(r->schedule);
 	zone_free(r->zone);
 	mem_free(r->plan_bytes);
@@ -732,7 +742,7 @@ static int open_type(struct runner *r, struct fault *fault)
 				     .window = r->run ? r->run->window : NULL,
 				     .guarded = r->conf->guarded};
 
-	return r->type->open(&setup, &r->self, fault);
+	return source_open(r->type, &setup, &r->self, fault);
 }
 
 /* A run beside the schedule begins once, now. */

@@ -51,7 +51,8 @@ struct part {
 	uint32_t entered;               /* boxes on their way to the disk */
 	uint32_t failures;              /* in a row */
 	bool done, gone, waits, wanted; /* wanted: asked for while it was busy */
-	bool opened_settle;             /* settle is due for what was found at the start */
+	bool begun; /* of a type with SOURCE_HOLDS: from its first pull until it has given another end than SOURCE_MORE */
+	bool opened_settle; /* settle is due for what was found at the start */
 	_Atomic bool woken;
 	struct loop_msg wake; /* posted while woken */
 	struct loop_timer timer;
@@ -97,10 +98,12 @@ struct runner {
 	bool ended, told; /* the type is closed; who stopped it knows */
 	uint32_t calls;   /* of the type, that run */
 	uint32_t busy;    /* parts that are pulling, entering, held or settling */
+	uint32_t begun;   /* parts that are */
 	struct table table;
 	struct part *parts; /* all, by sibling */
 	struct part *ready, **ready_end;
-	struct box *spare;
+	struct box *spare; /* used last first */
+	uint32_t spare_count;
 	struct plan_box *plan;
 	struct loop_turn turn;   /* kick, at the end of the turn */
 	struct loop_timer timer; /* of the schedule, of a plan that failed, of the hold */

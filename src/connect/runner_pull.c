@@ -125,6 +125,14 @@ struct part *part_new(struct runner *r, struct slice name, struct slice title,
 	return p;
 }
 
+static void set_begun(struct part *p, bool begun)
+{
+	if (p->begun == begun)
+		return;
+	p->begun = begun;
+	p->runner->begun += begun ? 1 : -1u;
+}
+
 /* Off every list but that of siblings. */
 void part_free(struct part *p)
 {
@@ -132,6 +140,7 @@ void part_free(struct part *p)
 	struct part **at = &r->parts;
 
 	CHECK(!p->box && p->entered == 0);
+	set_begun(p, false);
 	while (*at != p)
 		at = &(*at)->sibling;
 	*at = p->sibling;
@@ -149,6 +158,19 @@ void part_row_key(const struct part *p, struct buf *out)
 	(void)source_row_put_key(out, &key);
 }
 
+/* Those that have begun stand in front, so that as few as may be hold something at the source. */
+static void queue_ready(struct runner *r, struct part *p)
+{
+	if (p->begun && r->ready) {
+		p->next = r->ready;
+		r->ready = p;
+		return;
+	}
+	p->next = NULL;
+	*r->ready_end = p;
+	r->ready_end = &p->next;
+}
+
 void part_want(struct part *p)
 {
 	struct runner *r = p->runner;
@@ -161,9 +183,7 @@ void part_want(struct part *p)
 	}
 	p->waits = false;
 	p->phase = PART_READY;
-	p->next = NULL;
-	*r->ready_end = p;
-	r->ready_end = &p->next;
+	queue_ready(r, p);
 	loop_at_turn_end(r->home->loop, &r->turn);
 }
 
@@ -251,6 +271,7 @@ static struct box *take_kept(struct runner *r)
 
 	if (b) {
 		r->spare = b->next;
+		r->spare_count--;
 	} else if (boxes && boxes->first) {
 		b = boxes->first;
 		boxes->first = b->next;
@@ -304,7 +325,7 @@ void box_free(struct box *b)
 	mem_free(b);
 }
 
-/* One is kept for the next pull of the run. */
+/* As many are kept for the next pulls of the run as parts may be at it. */
 static void box_give_back(struct runner *r, struct box *b)
 {
 	forget_rows(b);
@@ -313,12 +334,13 @@ static void box_give_back(struct runner *r, struct box *b)
 	b->part = NULL;
 	source_batch_reset(&b->batch);
 	count_held(r, b, 0);
-	if (r->spare || !r->run_active) {
+	if (r->spare_count >= (uint32_t)r->conf->parallel || !r->run_active) {
 		box_keep(r, b);
 		return;
 	}
-	b->next = NULL;
+	b->next = r->spare;
 	r->spare = b;
+	r->spare_count++;
 }
 
 /* ---- pulling ---- */
@@ -380,6 +402,7 @@ void part_pull(struct part *p)
 	p->phase = PART_PULLING;
 	p->wanted = false;
 	p->box = b;
+	set_begun(p, r->type->flags & SOURCE_HOLDS);
 	b->part = p;
 	b->began_ns = loop_now(r->home->loop);
 	count_begun(r);
@@ -648,8 +671,7 @@ static int make_commit(struct box *b)
 
 	if (rc)
 		return rc;
-	ingest_rows_fini(&b->entry);
-	ingest_rows_init(&b->entry, on_entered, on_durable, b);
+	ingest_rows_again(&b->entry, on_entered, on_durable, b);
 	b->entry.under_lock = under_lock;
 	fill_rows(b, r->conf->topic);
 	b->entry.rows = b->rows;
@@ -839,6 +861,8 @@ static void part_goes_on(struct part *p, enum source_end end, const struct box *
 	bool empty = !has_something(b);
 
 	p->phase = PART_RESTS;
+	if (end != SOURCE_MORE)
+		set_begun(p, false);
 	if (end == SOURCE_FAILED) {
 		int64_t wait = runner_failed(r, p, &b->batch.call);
 		if (!r->stopping)
@@ -957,8 +981,7 @@ static void begin_settle(struct part *p, bool again)
 			loop_timer_set(r->home->loop, &p->timer, HELD_NS);
 			return;
 		}
-		ingest_rows_fini(&b->entry); /* a box that was used keeps memory of its entry */
-		ingest_rows_init(&b->entry, on_entered, on_durable, b);
+		ingest_rows_again(&b->entry, on_entered, on_durable, b);
 		b->part = p;
 		b->end = SOURCE_IDLE;
 		p->box = b;
@@ -977,6 +1000,7 @@ static void dropped(struct part *p)
 
 	p->phase = PART_RESTS;
 	p->source.state = NULL;
+	set_begun(p, false);
 	/* A wake may still be on its way: what it points to stays until it has come. */
 	if (p->gone && p->entered == 0 && !atomic_load(&p->woken))
 		part_free(p);

@@ -35,7 +35,8 @@ static struct {
 	_Atomic bool unsettled_pull; /* a part was pulled before its batch was settled */
 	_Atomic uint32_t bad_one_in;
 	_Atomic bool keyed, settle, transient;
-	_Atomic int64_t waiting; /* parts that gave WAIT */
+	_Atomic int64_t waiting;                    /* parts that gave WAIT */
+	_Atomic uint32_t under_way, most_under_way; /* parts that were begun and are not done */
 	struct source_part *_Atomic part;
 } numbers;
 
@@ -92,9 +93,20 @@ static void add_number(struct source_part *part, struct source_batch *batch, uin
 	source_add(batch, &r);
 }
 
+static void count_under_way(bool first, bool last)
+{
+	uint32_t now = first ? atomic_fetch_add(&numbers.under_way, 1) + 1 : 0;
+	uint32_t most = atomic_load(&numbers.most_under_way);
+
+	while (now > most && !atomic_compare_exchange_weak(&numbers.most_under_way, &most, now))
+		;
+	if (last)
+		atomic_fetch_sub(&numbers.under_way, 1);
+}
+
 static enum source_end numbers_pull(void *self, struct source_part *part, struct source_batch *batch)
 {
-	uint64_t n = next_number(part);
+	uint64_t n = next_number(part), first = n;
 	uint8_t place[8];
 	uint32_t fail = atomic_load(&numbers.fail_one_in);
 
@@ -116,6 +128,7 @@ static enum source_end numbers_pull(void *self, struct source_part *part, struct
 	batch->done = n;
 	batch->settle = atomic_load(&numbers.settle);
 	part->state = batch->settle ? &numbers : NULL;
+	count_under_way(first == 0, n == atomic_load(&numbers.limit));
 	return n < atomic_load(&numbers.limit) ? SOURCE_MORE : SOURCE_DONE;
 }
 
@@ -139,6 +152,7 @@ static const struct setting no_settings[1];
 
 static const struct source_type source_numbers = NUMBERS(SOURCE_BLOCKS);
 static const struct source_type source_numbers_on_loop = NUMBERS(0);
+static const struct source_type source_numbers_held = NUMBERS(SOURCE_BLOCKS | SOURCE_HOLDS);
 
 static void set_numbers(uint32_t parts, uint32_t limit)
 {
@@ -198,6 +212,42 @@ static void parts_are_pulled_at_once_and_each_in_order(void **state)
 	assert_int_equal(f.records, 9000);
 	world_stop(&w, r);
 	expect_all(9, 1000);
+}
+
+static void parts_that_hold_connections_are_finished_before_others_begin(void **state)
+{
+	struct runner *r;
+
+	(void)state;
+	set_numbers(12, 500);
+	r = world_start(&w, &source_numbers_held, "    batch: { records: 50 }\n    parallel: 3\n");
+	world_await(r, 6000);
+	world_stop(&w, r);
+	expect_all(12, 500);
+	assert_in_range(atomic_load(&numbers.most_under_way), 1, 3);
+}
+
+static void those_that_failed_leave_their_place_to_others(void **state)
+{
+	struct runner_figures f;
+	struct runner *r;
+
+	(void)state;
+	set_numbers(6, 300);
+	atomic_store(&numbers.fail_one_in, 40);
+	r = world_start(&w, &source_numbers_held,
+			"    batch: { records: 50 }\n    parallel: 2\n    retry: { min: 1ms, max: 5ms }\n");
+	for (int i = 0; i < 20000; i++) {
+		runner_figures(r, &f);
+		if (f.records > 300)
+			break;
+		world_nap();
+	}
+	assert_true(f.errors > 0);
+	atomic_store(&numbers.fail_one_in, 0);
+	world_await(r, 1800);
+	world_stop(&w, r);
+	expect_all(6, 300);
 }
 
 static void a_type_on_the_loop_does_the_same(void **state)
@@ -395,6 +445,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_run_that_brought_nothing_is_not_made_again_after_a_restart,
 						set_up, tear_down),
 		cmocka_unit_test_setup_teardown(parts_are_pulled_at_once_and_each_in_order, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(parts_that_hold_connections_are_finished_before_others_begin,
+						set_up, tear_down),
+		cmocka_unit_test_setup_teardown(those_that_failed_leave_their_place_to_others, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(a_type_on_the_loop_does_the_same, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(

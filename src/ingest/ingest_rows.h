@@ -48,6 +48,7 @@ struct ingest_row_dead {
 };
 
 struct ingest_rows {
+	struct fifo_node node; /* ingest's; first, for fifo.h */
 	/* The caller's. */
 	struct ingest_row *rows;
 	uint32_t count;
@@ -72,7 +73,6 @@ struct ingest_rows {
 
 	/* Ingest's from here on. */
 	struct ingest_queue *queue;
-	struct ingest_rows *next;
 	struct log_commit commit;
 	struct log_waiter waiter;
 	struct log_record *records;
@@ -86,6 +86,9 @@ struct ingest_rows {
 
 /* A zeroed one is right too. Borrows nothing. */
 void ingest_rows_init(struct ingest_rows *r, ingest_rows_fn *on_entered, ingest_rows_fn *on_done, void *ctx);
+
+/* The same for one that was used: keeps its memory. Nothing may be in flight. */
+void ingest_rows_again(struct ingest_rows *r, ingest_rows_fn *on_entered, ingest_rows_fn *on_done, void *ctx);
 
 /* Gives back what it keeps for the next time. Nothing may be in flight. */
 void ingest_rows_fini(struct ingest_rows *r);

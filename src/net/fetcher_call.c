@@ -923,6 +923,15 @@ void call_fail(struct fetcher_call *c, int err, enum fetcher_class class, const 
 
 /* ---- redirects ---- */
 
+static void note_away(struct fetcher_call *c, const char *origin)
+{
+	char why[300];
+
+	(void)snprintf(why, sizeof(why), "it redirects to another origin, %.200s, which is not followed",
+		       origin);
+	note(c, ERR_REMOTE_STATUS, FETCHER_FINAL, why);
+}
+
 /* Where this answer leads, or NULL: it is the last. What speaks against going there is noted. */
 static const char *next_hop(struct fetcher_call *c, int status)
 {
@@ -943,8 +952,7 @@ static const char *next_hop(struct fetcher_call *c, int status)
 	else if (c->redirects >= c->redirects_max)
 		note(c, ERR_REMOTE_STATUS, FETCHER_FINAL, "it redirects more often than is followed");
 	else if (!same && c->follow == FETCHER_FOLLOW_SAME_ORIGIN)
-		note(c, ERR_REMOTE_STATUS, FETCHER_FINAL,
-		     "it redirects to another origin, which is not followed");
+		note_away(c, there);
 	else if (strncmp(here, "https:", 6) == 0 && strncmp(there, "http:", 5) == 0)
 		note(c, ERR_REMOTE_STATUS, FETCHER_FINAL, "it redirects from https to http");
 	else if (!same && c->has_body && (status == 307 || status == 308))

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import textwrap
 
 from harness import BIN, ROOT, SLOW, Skip, Weir, check, test, weir
 
@@ -15,10 +16,10 @@ for_a_second() { timeout -s INT 1 "$@" || [ $? = 124 ]; }
 """
 
 
-def blocks(page):
+def blocks(page, languages="sh|python"):
     with open(os.path.join(ROOT, page), encoding="utf-8") as f:
         text = f.read()
-    for m in re.finditer(r"^```(sh|python)\n(.*?)^```", text, re.M | re.S):
+    for m in re.finditer(r"^```(%s)\n(.*?)^```" % languages, text, re.M | re.S):
         yield text.count("\n", 0, m.start()) + 1, m.group(1), m.group(2)
 
 
@@ -69,3 +70,25 @@ def _():
         raise Skip("this weir was built without libcurl")
     with Weir() as w:
         type_in(w, "docs/guide/sources-http.md")
+
+
+@test("each source that README.md and the guide show as YAML is one that weir takes", own=True)
+def _():
+    if "libcurl" not in weir("version")[1]:
+        raise Skip("this weir was built without libcurl")
+    pages = ["README.md"] + ["docs/guide/" + name for name in sorted(os.listdir(os.path.join(ROOT, "docs/guide")))]
+    count = 0
+    for page in pages:
+        for line, _, body in blocks(page, "yaml"):
+            if re.match(r"\s*- name: \S+\n\s+type:", body):
+                body = "sources:\n" + textwrap.indent(textwrap.dedent(body), "  ")
+            elif not re.search(r"^sources:", body, re.M):
+                continue
+            env = dict(os.environ, **{name: "x" for name in re.findall(r"\$\{env:(\w+)\}", body)})
+            with tempfile.NamedTemporaryFile("w", suffix=".yaml") as f:
+                f.write(re.sub(r"\$\{file:[^}]*\}", "x", body))
+                f.flush()
+                code, out, err = weir("check", f.name, env=env)
+            check(code == 0, "%s:%d: exit %d\n%s%s" % (page, line, code, out, err))
+            count += 1
+    check(count >= 10, "only %d blocks" % count)

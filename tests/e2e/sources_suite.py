@@ -27,26 +27,15 @@ def write(path, values):
 
 
 def source(w, name="s"):
-    return expect(w.get("/v1/sources/" + name), 200).json()
+    return w.source(name)
 
 
 def values(w, topic="t"):
-    got, cursor = [], ""
-    while True:
-        r = w.get("/v1/topics/%s/records?limit=10000%s" % (topic, cursor and "&cursor=" + cursor))
-        if r.status == 404:
-            return got
-        page = expect(r, 200).json()
-        got += [x["value"] for x in page["records"]]
-        cursor = page["cursor"]
-        if page["caught_up"]:
-            return got
+    return w.values_so_far(topic)
 
 
 def weir(w, *args, code=0):
-    p = subprocess.run([BIN, "source", *args, "--server", w.url], capture_output=True, timeout=60)
-    eq(p.returncode, code, "weir source %s: %r" % (args, p.stderr[-500:]))
-    return p.stdout
+    return w.says("source", *args, code=code)
 
 
 def started(tmp, batch=500):
@@ -124,6 +113,82 @@ def _():
         until(lambda: w.get("/v1/sources/more").status == 404, what="the source that was taken out")
         eq([s["name"] for s in w.get("/v1/sources").json()["sources"]], ["s"])
         eq(w.post("/v1/sources/nobody/pause").status, 404)
+    subprocess.run(["rm", "-r", tmp])
+
+
+# ---- following ----
+
+FOLLOW = """
+sources:
+  - { name: s, type: files, topic: t, every: %s, at_start: true, follow: true, paths: ["%s/*.log"], format: lines%s }
+"""
+
+
+@test("a file that is followed is read when it grows, whatever the schedule says: appended, rotated, cut, new; and silence costs nothing",
+      own=True, timeout=60)
+def _():
+    tmp = "/tmp/weir-sources-f%d" % os.getpid()
+    os.makedirs(tmp, exist_ok=True)
+    lines = []
+
+    def texts():
+        return [r.get("value_text", r.get("value")) for r in w.all("t")] if w.get("/v1/topics/t").status == 200 else []
+
+    def say(name, text, mode="a"):
+        with open(os.path.join(tmp, name), mode) as f:
+            f.write(text)
+
+    with Weir(config=FOLLOW % ("1h", tmp, "")) as w:
+        def arrives(what):
+            until(lambda: sorted(map(str, texts())) == sorted(lines), what=what)
+
+        say("a.log", "first line of a\n")
+        lines.append("first line of a")
+        arrives("a file that came")
+        for i in range(20):
+            say("a.log", "line %d of a\n" % i)
+            lines.append("line %d of a" % i)
+            arrives("what was appended")
+        os.rename(tmp + "/a.log", tmp + "/a.1")
+        say("a.1", "late line of a\n")
+        say("a.log", "second a\n")
+        lines += ["late line of a", "second a"]
+        arrives("what was rotated, and its successor")
+        say("a.log", "", "w")
+        say("a.log", "cut\n")
+        lines.append("cut")
+        arrives("what was emptied and written anew")
+        say("b.log", "half a ")
+        say("b.log", "line\n")
+        lines.append("half a line")
+        arrives("a second file")
+        time.sleep(0.3)
+        before = w.ticks()
+        time.sleep(1.5)
+        check(w.ticks() - before <= 3, "idle, and %d ticks in 1.5 s" % (w.ticks() - before))
+        w.restart(hard=True)
+        say("b.log", "after a kill\n")
+        lines.append("after a kill")
+        arrives("what came after a kill")
+        eq(source(w)["warnings"] if "warnings" in source(w) else [], [])
+    subprocess.run(["rm", "-r", tmp])
+
+
+@test("a writer that never stops is read in batches, not write by write", own=True, timeout=60)
+def _():
+    tmp = "/tmp/weir-sources-w%d" % os.getpid()
+    os.makedirs(tmp, exist_ok=True)
+    with Weir(config=FOLLOW % ("1h", tmp, "")) as w:
+        count = 0
+        with open(tmp + "/a.log", "w", buffering=1) as f:
+            end = time.monotonic() + 2
+            while time.monotonic() < end:
+                f.write("line %d\n" % count)
+                count += 1
+        until(lambda: source(w)["records"] == count, what="every line")
+        check(count > 5000, "the writer is slow: %d lines" % count)
+        pulls = w.metrics()['weir_source_pulls_total{source="s"}']
+        check(pulls < 1000, "%d pulls for %d lines" % (pulls, count))
     subprocess.run(["rm", "-r", tmp])
 
 

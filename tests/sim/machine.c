@@ -78,6 +78,17 @@ void *mem_aligned(size_t align, size_t n)
 	return new_block(align, n, false);
 }
 
+void *mem_pages(size_t n)
+{
+	return new_block(4096, n, false);
+}
+
+void mem_free_pages(void *ptr, size_t n)
+{
+	(void)n;
+	mem_free(ptr);
+}
+
 void mem_trim(void)
 {
 }

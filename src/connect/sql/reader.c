@@ -48,9 +48,11 @@ int sql_reader_open(struct sql_source *s, struct sql_reader *r, struct buf *text
 					"the statement is too long");
 
 	r->open = !rc;
+	r->order_count = sql_order(&s->table, r->order);
 	if (!rc && !r->writer_ready) {
 		rc = sql_writer_init(&r->writer, s, s->table.columns, s->table.shown);
 		r->writer_ready = !rc;
+		r->generation = s->generation;
 		if (rc)
 			(void)sql_failed(why, rc, SOURCE_TRANSIENT, false, "", "out of memory");
 	}
@@ -59,13 +61,11 @@ int sql_reader_open(struct sql_source *s, struct sql_reader *r, struct buf *text
 
 static int keep_place(struct sql_source *s, struct sql_reader *r, const struct sql_row *row)
 {
-	uint32_t columns[2 * SQL_KEY_MAX], n = sql_order(&s->table, columns);
-
-	if (!n)
+	if (!r->order_count)
 		return 0;
-	r->place = (struct sql_point){0};
-	for (uint32_t i = 0; i < n; i++)
-		sql_point_add(&r->place, row, s->table.columns, columns[i]);
+	r->place.count = 0;
+	for (uint32_t i = 0; i < r->order_count; i++)
+		sql_point_add(&r->place, row, s->table.columns, r->order[i]);
 	r->has_place = true;
 	return sql_point_keep(&r->place, &r->place_memory);
 }

@@ -7,6 +7,7 @@
 
 #include "connect/sql/value.h"
 #include "json/json.h"
+#include "json/json_write.h"
 
 static struct buf out;
 
@@ -107,10 +108,36 @@ static int tear_down(void **state)
 	return 0;
 }
 
+/* Whatever byte a text has and wherever it stands, it is written as JSON writes strings. */
+static void texts_are_json_whatever_stands_in_them(void **state)
+{
+	struct sql_column c = {.kind = SQL_TEXT};
+	uint8_t text[80];
+
+	(void)state;
+	for (uint32_t byte = 0; byte < 0x80; byte++) {
+		for (size_t at = 0; at < sizeof(text); at++) {
+			struct buf got, want;
+			buf_init(&got, 1000);
+			buf_init(&want, 1000);
+			memset(text, 'a', sizeof(text));
+			text[at] = (uint8_t)byte;
+			json_put_string(&want, slice_make(text, sizeof(text)));
+			assert_int_equal(sql_put_value(&got, SQL_TEXT, &c, slice_make(text, sizeof(text)),
+						       false),
+					 0);
+			assert_true(slice_eq(buf_slice(&got), buf_slice(&want)));
+			buf_fini(&got);
+			buf_fini(&want);
+		}
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(each_kind_as_json),
+		cmocka_unit_test(texts_are_json_whatever_stands_in_them),
 		cmocka_unit_test(arrays),
 		cmocka_unit_test(what_is_no_value_is_refused),
 	};
