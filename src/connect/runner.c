@@ -19,11 +19,12 @@
 #include "obs/say.h"
 
 #define CIRCUIT 5u
+#define SAID_NS (600 * RUNNER_NS) /* how often the log is told of a failure that goes on */
 #define ENTERED_MAX 2u
 #define LOG_FULL_NS (250 * RUNNER_MS)
 #define MEMORY_FULL_NS (50 * RUNNER_MS)
-#define CROWDED_NS (1000 * RUNNER_MS)
 #define LOG_LAGS_NS (2 * RUNNER_MS)
+#define CROWDED_NS (1000 * RUNNER_MS)
 #define SAVE_MS 3600000        /* how old the saved position of the schedule may be */
 #define LONGEST_SLEEP_MS 60000 /* the wall clock may be set meanwhile */
 
@@ -414,6 +415,20 @@ static int64_t backoff(struct runner *r, uint32_t failures, enum source_failure 
 	return (1 + (int64_t)rand_below(&r->rand, (uint64_t)bound)) * RUNNER_MS;
 }
 
+/* The first, the one that opens the circuit, another reason than before, and again at times while it goes on. */
+static bool is_worth_a_line(struct runner *r, const char *text)
+{
+	static const struct hash_key key = {.k0 = 0x73616964, .k1 = 0x74657874};
+	uint64_t hash = hash_sip13(&key, slice_str(text));
+	int64_t now = loop_now(r->home->loop);
+
+	if (r->failures != 1 && r->failures != CIRCUIT && hash == r->said_hash && now - r->said_ns < SAID_NS)
+		return false;
+	r->said_hash = hash;
+	r->said_ns = now;
+	return true;
+}
+
 static void show_failure(struct runner *r, const struct part *part, const struct source_call *call,
 			 int64_t wait)
 {
@@ -427,7 +442,7 @@ static void show_failure(struct runner *r, const struct part *part, const struct
 	snprintf(r->shown.error, RUNNER_TEXT_MAX, "%.*s%s%.400s", length > 90 ? 90 : length, name,
 		 length ? ": " : "", call->fault.text);
 	unlock(r);
-	if (r->failures == 1 || r->failures == CIRCUIT)
+	if (is_worth_a_line(r, call->fault.text))
 		say(SAY_WARNING, "source_failed", "%s source=%s part=%.*s failures=%u next_try_ms=%lld",
 		    call->fault.text, r->name, length, name, r->failures, (long long)(wait / RUNNER_MS));
 	runner_show_state(r);

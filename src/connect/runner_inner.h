@@ -119,7 +119,9 @@ struct runner {
 	int64_t plan_retry_at; /* loop time; 0: none */
 	int64_t open_until;    /* loop time: the circuit is open till then; 0: closed */
 	uint32_t failures;     /* calls in a row */
-	int64_t rate_free_ns;  /* loop time at which the rate allows the next record */
+	uint64_t said_hash;    /* of the failure that the log was told last, and when */
+	int64_t said_ns;
+	int64_t rate_free_ns; /* loop time at which the rate allows the next record */
 	struct source_checkpoint plan_checkpoint;
 	uint8_t *plan_bytes;
 	void (*on_stopped)(void *ctx);

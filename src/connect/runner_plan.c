@@ -273,6 +273,14 @@ static void plan_failed(struct plan_box *b)
 	plan_is_over(b);
 }
 
+static bool has_failing_part(const struct runner *r)
+{
+	for (const struct part *p = r->parts; p; p = p->sibling)
+		if (p->failures && !p->done && !p->gone)
+			return true;
+	return false;
+}
+
 static void plan_ended(struct plan_box *b, enum source_end end)
 {
 	struct runner *r = b->runner;
@@ -286,7 +294,9 @@ static void plan_ended(struct plan_box *b, enum source_end end)
 		return;
 	}
 	r->plan_retry_at = 0;
-	runner_succeeded(r, &b->plan.plan.call);
+	/* Most plans ask the source nothing: while a part fails its next pull tells whether it recovered. */
+	if (!has_failing_part(r))
+		runner_succeeded(r, &b->plan.plan.call);
 	if (b->row_count == 0) {
 		take_plan(b);
 		plan_is_over(b);

@@ -151,9 +151,13 @@ static const char *advice(const struct sql_failure *why)
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		const char *at = why->state[0] ? strstr(rows[i].states, why->state) : NULL;
-		if ((at && strcspn(at, " ") == strlen(why->state)) ||
-		    (rows[i].words && strstr(why->text, rows[i].words)))
+		for (const char *at = rows[i].states; *at; at += strspn(at, " ")) {
+			size_t n = strcspn(at, " ");
+			if (n == strlen(why->state) && memcmp(at, why->state, n) == 0)
+				return rows[i].text;
+			at += n;
+		}
+		if (rows[i].words && strstr(why->text, rows[i].words))
 			return rows[i].text;
 	}
 	return NULL;
