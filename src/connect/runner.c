@@ -135,8 +135,8 @@ static void on_warn(struct source *source, const char *text)
 
 /* ---- rows of the source itself ---- */
 
-int runner_state_row(struct runner *r, const struct source_checkpoint *plan, struct buf *key,
-		     struct buf *value)
+int runner_state_row(struct runner *r, const struct source_checkpoint *plan, const struct ingest_rows *added,
+		     struct buf *key, struct buf *value)
 {
 	uint8_t slot[SCHEDULE_STATE_BYTES], habits[ADAPTIVE_STATE_BYTES];
 	struct source_row_key name = {'s', slice_str(r->name), slice_null()};
@@ -149,8 +149,8 @@ int runner_state_row(struct runner *r, const struct source_checkpoint *plan, str
 		row.adaptive = slice_make(habits, sizeof(habits));
 	}
 	lock(r);
-	row.records = r->shown.records;
-	row.dead = r->shown.dead;
+	row.records = r->shown.records + (added ? added->accepted : 0);
+	row.dead = r->shown.dead + (added ? added->dead_count : 0);
 	row.success_ms = r->shown.success_ms;
 	unlock(r);
 	(void)source_row_put_key(key, &name);
@@ -811,7 +811,7 @@ static int enter_state(struct runner *r)
 
 	buf_init(&key, 1024);
 	buf_init(&value, STATE_ROW_BYTES_MAX);
-	rc = runner_state_row(r, &r->plan_checkpoint, &key, &value);
+	rc = runner_state_row(r, &r->plan_checkpoint, NULL, &key, &value);
 	if (rc == 0) {
 		struct state_row change = {.table = STATE_SOURCES,
 					   .key = buf_slice(&key),

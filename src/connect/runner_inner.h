@@ -145,8 +145,9 @@ void runner_succeeded(struct runner *r, const struct source_call *call);
 /* Gives how long to wait before the next try, ns. */
 int64_t runner_failed(struct runner *r, struct part *part, const struct source_call *call);
 void runner_show_state(struct runner *r);
-int runner_state_row(struct runner *r, const struct source_checkpoint *plan, struct buf *key,
-		     struct buf *value);
+/* added: the batch that enters with it, which is not counted yet; NULL: none. */
+int runner_state_row(struct runner *r, const struct source_checkpoint *plan, const struct ingest_rows *added,
+		     struct buf *key, struct buf *value);
 /* That row has entered; paused: as it says, which may have changed since it was made. */
 void runner_saved(struct runner *r, bool paused);
 

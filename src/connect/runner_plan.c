@@ -169,7 +169,7 @@ static int add_state_row(struct plan_box *b)
 
 	buf_init(&key, 2048);
 	buf_init(&value, STATE_ROW_BYTES_MAX);
-	rc = runner_state_row(b->runner, &b->mark, &key, &value);
+	rc = runner_state_row(b->runner, &b->mark, NULL, &key, &value);
 	b->paused = b->runner->paused;
 	if (rc == 0)
 		rc = add_row(b, buf_slice(&key), buf_slice(&value));

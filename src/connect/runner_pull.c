@@ -590,7 +590,7 @@ static int make_state_row(struct box *b)
 		return 0;
 	buf_init(&key, STATE_ROW_BYTES_MAX);
 	buf_clear(&b->scratch);
-	rc = runner_state_row(r, &r->plan_checkpoint, &key, &b->scratch);
+	rc = runner_state_row(r, &r->plan_checkpoint, &b->entry, &key, &b->scratch);
 	b->paused = r->paused;
 	n = key.len;
 	/* Value first, then the key: turned round. */
@@ -618,7 +618,7 @@ static int make_row(struct box *b)
 	struct part *p = b->part;
 	struct source_batch_inner *in = b->batch.inner;
 	struct source_part_row row = {.flags = b->end == SOURCE_DONE ? SOURCE_ROW_DONE : 0,
-				      .records = p->records + b->batch.record_count,
+				      .records = p->records + b->entry.accepted,
 				      .done = units_after(b),
 				      .total = b->batch.total ? b->batch.total : p->total,
 				      .checkpoint = p->source.checkpoint};
@@ -645,6 +645,26 @@ static int make_row(struct box *b)
 
 static void box_finished(struct box *b);
 
+/* The rows of state, which say how many records are stored: all of the batch, as far as is known. */
+static int make_state(struct box *b)
+{
+	int rc;
+
+	forget_rows(b);
+	rc = make_row(b);
+	if (rc == 0)
+		rc = make_state_row(b);
+	b->entry.more = b->more;
+	b->entry.more_count = b->row_count;
+	return rc;
+}
+
+/* Some were stored already, which is known only now. */
+static int on_counted(struct ingest_rows *entry)
+{
+	return entry->duplicates ? make_state(entry->ctx) : 0;
+}
+
 /* Everything that the commit needs; again before each try, as topics and limits may have changed. */
 static int make_commit(struct box *b)
 {
@@ -658,15 +678,10 @@ static int make_commit(struct box *b)
 	fill_rows(b, r->conf->topic);
 	b->entry.rows = b->rows;
 	b->entry.count = b->batch.record_count;
+	b->entry.counted = on_counted;
 	rc = set_aside(b);
-	forget_rows(b);
-	if (rc == 0)
-		rc = make_row(b);
-	if (rc == 0)
-		rc = make_state_row(b);
-	b->entry.more = b->more;
-	b->entry.more_count = b->row_count;
-	return rc;
+	b->entry.accepted = b->entry.count;
+	return rc ? rc : make_state(b);
 }
 
 static void hold(struct box *b, int err)

@@ -336,6 +336,11 @@ static int fill(struct ingest_rows *r)
 		r->bytes += row->key.len + row->value.len + row->headers.len;
 	}
 	r->accepted = n;
+	if (r->counted) {
+		int rc = r->counted(r);
+		if (rc)
+			return rc;
+	}
 	for (uint32_t i = 0; i < r->dead_count; i++)
 		r->records[n++] = r->deads[i].record;
 	if (r->more_count)

@@ -58,6 +58,11 @@ struct ingest_rows {
 	uint32_t more_count;
 	ingest_rows_fn *
 		under_lock; /* it has entered; still under the entry lock: for tables in memory. May be NULL */
+	/*
+	 * Under that lock, right before it enters: accepted and duplicates are known, and `more` may be changed to tell of them. 0, or
+	 * why it is refused. May be NULL.
+	 */
+	int (*counted)(struct ingest_rows *r);
 	ingest_rows_fn *on_entered;
 	ingest_rows_fn *on_done;
 	void *ctx;

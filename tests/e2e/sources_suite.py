@@ -487,10 +487,10 @@ def _():
         def lines_of():  # what is told of the configuration itself shows its lines as they are
             return "\n".join(line for line in w.log().split("\n") if line.startswith("ts="))
         shown = {"log": lines_of(), "metrics": w.get("/metrics").text, "list": w.get("/v1/sources").text,
-                 "command list": weir(w, "list").decode()}
+                 "command list": weir(w, "list")}
         for name in names:
             shown["/v1/sources/" + name] = w.get("/v1/sources/" + name).text
-            shown["show " + name] = weir(w, "show", name).decode()
+            shown["show " + name] = weir(w, "show", name)
         tests = [subprocess.Popen([BIN, "source", "test", name, "--server", w.url], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
                  for name in names]
         for name, process in zip(names, tests):

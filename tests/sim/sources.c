@@ -664,6 +664,9 @@ static void check_part(uint32_t number)
 	if (f->at > o->pulled)
 		model_fail("the checkpoint of part %u is at %u, and nothing was marked past %u", number,
 			   f->at, o->pulled);
+	if (f->row && f->records != f->stored)
+		model_fail("part %u says that %" PRIu64 " records are stored, and %" PRIu64 " are", number,
+			   f->records, f->stored);
 	for (uint32_t i = 0; i < STREAMS; i++)
 		if (next_row(number, i, f->next[i], f->at) != f->at)
 			model_fail("row %u of part %u is lost, and the checkpoint is at %u",
