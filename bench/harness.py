@@ -28,6 +28,7 @@ class Options:
     other = None  # a second one, to compare builds
     dir = None
     keep = False
+    sql_rows = 5000000
 
 
 options = Options()
