@@ -1,28 +1,42 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * kafka_discard PORT PARTITIONS
+ * kafka_discard PORT PARTITIONS [BYTES FILE COUNT]
  *
  * A broker that stores nothing: it tells any topic that is asked for, with so many
  * partitions, gives out producer ids, and answers every Produce at once. What a client sends
  * into it is the client's own limit. One thread; each connection is served in turn.
+ *
+ * With BYTES it also answers every Fetch at once, with one batch of records of so many bytes, as large as librdkafka's
+ * producer makes them, which sendfile takes out of a file that was made with so many records: what a client gets
+ * out of it is the limit of that client, the kernel's TCP and copy of the page cache, and the machine's scheduler.
  */
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "client.h"
+#include "proto/batch/batch.h"
 #include "proto/kafka/kafka_api.h"
 #include "proto/kafka/kafka_frame.h"
 
 #define FRAME_MAX (128u << 20)
 
+#define BATCH_BYTES_MAX 1000000 /* librdkafka's batch.size */
+#define BATCH_RECORDS_MAX 10000 /* and batch.num.messages */
+
 static int port, partitions;
+static int file = -1; /* batches, all of one length and with one count of records; -1: no Fetch is answered */
+static size_t batch_bytes;
+static int64_t batch_records;
 
 struct peer {
 	int fd;
@@ -36,6 +50,18 @@ static void *array(struct arena *arena, const struct kafka_layout *layout, size_
 	if (!list)
 		die("no memory");
 	return list;
+}
+
+/* A peer that has gone is noticed by the next read. */
+static void give(int fd, const uint8_t *at, size_t n)
+{
+	while (n) {
+		ssize_t sent = send(fd, at, n, MSG_NOSIGNAL);
+		if (sent <= 0)
+			return;
+		at += sent;
+		n -= (size_t)sent;
+	}
 }
 
 static void answer_metadata(const struct kafka_metadata_request *q, struct kafka_metadata_response *r,
@@ -92,6 +118,123 @@ static void answer_produce(const struct kafka_produce_request *q, struct kafka_p
 	}
 }
 
+static void answer_offsets(const struct kafka_list_offsets_request *q, struct kafka_list_offsets_response *r,
+			   struct arena *arena)
+{
+	struct kafka_list_offsets_response_topic *topics =
+		array(arena, &kafka_list_offsets_response_topic_layout, q->topics_count);
+
+	r->topics = topics;
+	r->topics_count = q->topics_count;
+	for (size_t i = 0; i < q->topics_count; i++) {
+		size_t count = q->topics[i].partitions_count;
+		struct kafka_list_offsets_response_partition *list =
+			array(arena, &kafka_list_offsets_response_partition_layout, count);
+		for (size_t p = 0; p < count; p++) {
+			list[p].partition_index = q->topics[i].partitions[p].partition_index;
+			list[p].offset = 0;
+		}
+		topics[i].name = q->topics[i].name;
+		topics[i].partitions = list;
+		topics[i].partitions_count = count;
+	}
+}
+
+/* One batch a partition, whatever the limits say. */
+static void answer_fetch(const struct kafka_fetch_request *q, struct kafka_fetch_response *r,
+			 struct arena *arena)
+{
+	struct kafka_fetch_response_topic *topics =
+		array(arena, &kafka_fetch_response_topic_layout, q->topics_count);
+
+	r->responses = topics;
+	r->responses_count = q->topics_count;
+	for (size_t i = 0; i < q->topics_count; i++) {
+		size_t count = q->topics[i].partitions_count;
+		struct kafka_fetch_response_partition *list =
+			array(arena, &kafka_fetch_response_partition_layout, count);
+		for (size_t p = 0; p < count; p++) {
+			off_t *at = arena_alloc(arena, sizeof(*at));
+			if (!at)
+				die("no memory");
+			*at = (off_t)(q->topics[i].partitions[p].fetch_offset / batch_records) *
+			      (off_t)batch_bytes;
+			list[p].partition_index = q->topics[i].partitions[p].partition;
+			list[p].high_watermark = list[p].last_stable_offset = INT64_MAX / 2;
+			list[p].log_start_offset = 0;
+			list[p].records.len = batch_bytes;
+			list[p].records.source = at;
+		}
+		topics[i].topic = q->topics[i].topic;
+		topics[i].partitions = list;
+		topics[i].partitions_count = count;
+	}
+}
+
+static void send_fetched(int fd, const struct buf *out, const struct kafka_cuts *cuts)
+{
+	size_t at = 0;
+
+	for (size_t i = 0; i < cuts->count; i++) {
+		off_t from = *(const off_t *)cuts->list[i].records->source, end = from + (off_t)batch_bytes;
+		if (send(fd, out->ptr + at, cuts->list[i].at - at, MSG_MORE | MSG_NOSIGNAL) < 0)
+			return;
+		while (from < end) {
+			ssize_t sent = sendfile(fd, file, &from, (size_t)(end - from));
+			if (sent == 0)
+				die("kafka_discard: asked for more than there is");
+			if (sent < 0)
+				return;
+		}
+		at = cuts->list[i].at;
+	}
+	if (at < out->len)
+		give(fd, out->ptr + at, out->len - at);
+}
+
+static void serve_fetch(struct peer *peer, const struct kafka_header *h, const struct kafka_fetch_request *q,
+			struct kafka_fetch_response *r, struct arena *arena, struct buf *out)
+{
+	struct kafka_cuts cuts = {.count_max = 0};
+
+	answer_fetch(q, r, arena);
+	for (size_t i = 0; i < q->topics_count; i++)
+		cuts.count_max += q->topics[i].partitions_count;
+	cuts.list = arena_alloc(arena, (cuts.count_max + 1) * sizeof(*cuts.list));
+	if (!cuts.list || kafka_response_write(h, r, out, &cuts))
+		die("kafka_discard: an answer that cannot be written");
+	send_fetched(peer->fd, out, &cuts);
+	buf_clear(out);
+}
+
+/* As many batches as have so many records, and one more; they are in the page cache then. */
+static void make_file(const char *path, size_t bytes, int64_t count)
+{
+	uint8_t *room = malloc(BATCH_BYTES_MAX + 1024), *value = malloc(bytes);
+	struct batch_record record = {.timestamp = 1700000000000, .value = slice_make(value, bytes)};
+	size_t each = batch_record_bytes_max(0, bytes, 0);
+	struct batch_build b;
+
+	file = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	if (!room || !value || file < 0 || each > BATCH_BYTES_MAX)
+		die("kafka_discard: no file");
+	for (size_t i = 0; i < bytes; i++)
+		value[i] = (uint8_t)('a' + (i * 7 + i / 13) % 26);
+	batch_build_start(&b, room, 0);
+	do
+		batch_build_put(&b, &record);
+	while (b.count < BATCH_RECORDS_MAX && (size_t)(b.at - b.begin) + each < BATCH_BYTES_MAX);
+	batch_records = b.count;
+	batch_bytes = batch_build_finish(&b).len;
+	for (int64_t base = 0; base <= count; base += batch_records) {
+		batch_place(room, base);
+		if (write(file, room, batch_bytes) != (ssize_t)batch_bytes)
+			die("kafka_discard: cannot write its file");
+	}
+	free(value);
+	free(room);
+}
+
 static void serve(struct peer *peer, struct slice frame, struct arena *arena, struct buf *out)
 {
 	union {
@@ -99,12 +242,18 @@ static void serve(struct peer *peer, struct slice frame, struct arena *arena, st
 		struct kafka_metadata_request metadata;
 		struct kafka_api_versions_request versions;
 		struct kafka_init_producer_id_request init;
+		struct kafka_list_offsets_request offsets;
+		struct kafka_fetch_request fetch;
+		struct kafka_find_coordinator_request coordinator;
 	} q;
 	union {
 		struct kafka_produce_response produce;
 		struct kafka_metadata_response metadata;
 		struct kafka_api_versions_response versions;
 		struct kafka_init_producer_id_response init;
+		struct kafka_list_offsets_response offsets;
+		struct kafka_fetch_response fetch;
+		struct kafka_find_coordinator_response coordinator;
 	} r;
 	struct kafka_header h;
 	struct slice body;
@@ -120,7 +269,9 @@ static void serve(struct peer *peer, struct slice frame, struct arena *arena, st
 		kafka_versions_answer(&r.versions);
 		error = kafka_response_write(&h, &r, out, NULL);
 	} else {
-		if (h.key != KAFKA_PRODUCE && h.key != KAFKA_METADATA && h.key != KAFKA_INIT_PRODUCER_ID)
+		if (h.key != KAFKA_PRODUCE && h.key != KAFKA_METADATA && h.key != KAFKA_INIT_PRODUCER_ID &&
+		    (file < 0 || (h.key != KAFKA_FETCH && h.key != KAFKA_LIST_OFFSETS &&
+				  h.key != KAFKA_FIND_COORDINATOR)))
 			die("kafka_discard: a request that it does not answer");
 		if (kafka_request_read(&h, body, arena, &q))
 			die("kafka_discard: a request that it cannot read");
@@ -129,7 +280,14 @@ static void serve(struct peer *peer, struct slice frame, struct arena *arena, st
 			answer_metadata(&q.metadata, &r.metadata, arena);
 		else if (h.key == KAFKA_PRODUCE)
 			answer_produce(&q.produce, &r.produce, arena);
-		else
+		else if (h.key == KAFKA_LIST_OFFSETS)
+			answer_offsets(&q.offsets, &r.offsets, arena);
+		else if (h.key == KAFKA_FIND_COORDINATOR)
+			r.coordinator.error_code = 15; /* not available: nobody needs one */
+		else if (h.key == KAFKA_FETCH) {
+			serve_fetch(peer, &h, &q.fetch, &r.fetch, arena, out);
+			return;
+		} else
 			r.init.producer_id = ++ids;
 		if (h.key == KAFKA_PRODUCE && q.produce.acks == 0)
 			return;
@@ -137,7 +295,7 @@ static void serve(struct peer *peer, struct slice frame, struct arena *arena, st
 	}
 	if (error)
 		die("kafka_discard: an answer that cannot be written");
-	send_all(peer->fd, out->ptr, out->len);
+	give(peer->fd, out->ptr, out->len);
 	buf_clear(out);
 }
 
@@ -172,8 +330,11 @@ int main(int argc, char **argv)
 	struct arena arena;
 	struct buf out;
 
-	if (argc != 3)
-		die("kafka_discard PORT PARTITIONS");
+	if (argc != 3 && argc != 6)
+		die("kafka_discard PORT PARTITIONS [BYTES FILE COUNT]");
+	if (argc == 6)
+		make_file(argv[4], (size_t)atol(argv[3]), atol(argv[5]));
+	(void)signal(SIGPIPE, SIG_IGN); /* sendfile knows no MSG_NOSIGNAL */
 	port = atoi(argv[1]);
 	partitions = atoi(argv[2]);
 	at.sin_port = htons((uint16_t)port);

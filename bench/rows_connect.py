@@ -29,22 +29,59 @@ def adaptive():
 HTTP_SOURCES = 10000
 
 
-def http_idle():
-    """10 000 sources of type http at one poll a minute each, answered 200 with 1 KiB that is the same each time: share of a core"""
+def polled(name, more):
     body = json.dumps({"items": [{"id": n, "text": "x" * 80} for n in range(10)]})
-    folder = scratch("http")
-    sources = "".join("\n  - { name: s%d, type: http, topic: polled, every: 60s, url: '%%s/%d', records: /items, id: '{/id}' }"
-                      % (n, n) for n in range(HTTP_SOURCES))
+    folder = scratch(name)
+    sources = "".join("\n  - { name: s%d, type: http, topic: polled, every: 60s%s, url: '%%s/%d', records: /items, id: '{/id}' }"
+                      % (n, more, n) for n in range(HTTP_SOURCES))
     with Nginx(folder, CLIENT_CORE, "default_type application/json; return 200 '%s';" % body) as server:
         with Weir(folder, topics="[{ name: polled }]", sources=sources.replace("%s", server.url)) as weir:
             time.sleep(125)  # every source has polled once, and connections are open
-            memory = weir.rss_kib()
             before, begun = weir.cpu(), time.monotonic()
             time.sleep(max(options.seconds, 60))
             share = (weir.cpu() - before) / (time.monotonic() - begun)
+            memory = weir.rss_kib() / 1024
     remove(folder)
-    say("  memory %.1f MiB" % (memory / 1024))
-    return verdict("share of a core", share, 0.10, at_most=True, form="%.3f")
+    good = verdict("share of a core", share, 0.10, at_most=True, form="%.3f")
+    return verdict("memory MiB", memory, 110, at_most=True, form="%.0f") and good
+
+
+def http_idle():
+    """10 000 sources of type http at one poll a minute each, answered 200 with 1 KiB that is the same each time: share of a core, memory"""
+    return polled("http", "")
+
+
+def http_jitter():
+    """the same, each poll up to a minute later by chance"""
+    return polled("jitter", ", jitter: 60s")
+
+
+def settled(weir):
+    """Seconds of processor time, once there is as good as no more of it."""
+    before = -1.0
+    while weir.cpu() - before > 0.02:
+        before = weir.cpu()
+        time.sleep(1)
+    return weir.cpu()
+
+
+def sources_start():
+    """a start with 10 000 sources of type http that have been polled before, none of them due: seconds of processor time until idle"""
+    body = json.dumps({"items": [{"id": 1}]})
+    folder = scratch("start")
+    source = "\n  - { name: s%d, type: http, topic: polled, every: 7d, at_start: %s, url: '%s/%d', records: /items, id: '{/id}' }"
+    with Nginx(folder, CLIENT_CORE, "default_type application/json; return 200 '%s';" % body) as server:
+        sources = "".join(source % (n, "%s", server.url, n) for n in range(HTTP_SOURCES))
+        with Weir(folder, topics="[{ name: polled }]", sources=sources.replace("%s", "true")) as weir:
+            while weir.metrics().get("weir_ingest_requests_total") < HTTP_SOURCES:
+                time.sleep(1)
+            settled(weir)
+        with Weir(folder, topics="[{ name: polled }]", sources=sources.replace("%s", "false")) as weir:
+            spent = settled(weir)
+            ready, memory = weir.ready_seconds, weir.rss_kib()
+    remove(folder)
+    say("  ready after %.2f s, memory %.1f MiB" % (ready, memory / 1024))
+    return verdict("processor seconds", spent, 2, at_most=True, form="%.2f")
 
 
 # ---- files ----
@@ -88,5 +125,6 @@ def files_ndjson():
     return verdict("records/s", min(r["rate"] for r in results["weir"]), 700000, form="%.0f")
 
 
-ROWS = {"adaptive": adaptive, "http-idle": http_idle, "files-ndjson": files_ndjson}
+ROWS = {"adaptive": adaptive, "http-idle": http_idle, "http-jitter": http_jitter, "sources-start": sources_start,
+        "files-ndjson": files_ndjson}
 TOOLS = {}

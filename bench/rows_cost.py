@@ -7,7 +7,7 @@ import signal
 import subprocess
 import time
 
-from harness import CLIENT_CORE, POST, Weir, options, pinned, remove, say, scratch, write_script, wrk
+from harness import POST, Weir, options, remove, say, scratch, write_script, wrk
 from rows_ingest import LOG, RECORDS
 
 

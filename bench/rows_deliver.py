@@ -5,7 +5,7 @@ import time
 
 from rows_ingest import SMALL_LOG
 from harness import (CLIENT_CORE, Redis, Weir, describe_log, median, options, pair_ratio, pinned, remove, rounds,
-                     run_json, say, scratch, table, tool, verdict)
+                     run_json, scratch, table, tool, verdict)
 
 
 def ws_latency():

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 
-from harness import CLIENT_CORE, POST, ROOT, Weir, median, options, pair_ratio, remove, rounds, scratch, say, table, verdict, write_script, wrk
+from harness import CLIENT_CORE, POST, ROOT, Weir, options, pair_ratio, remove, rounds, scratch, table, verdict, write_script, wrk
 from rows_ingest import RECORDS
 
 DRIBBLERS = 10000  # connections

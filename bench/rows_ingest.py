@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 """Figures of the door in."""
-import os
 import re
 import subprocess
 

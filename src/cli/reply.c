@@ -8,6 +8,7 @@
 #include "cli/say.h"
 #include "json/json.h"
 
+#define PLAIN_BYTES 2000
 #define ANSWER_BYTES_MAX (64u << 20)
 
 int reply_call(const struct args *args, enum http_method method, struct slice target, struct slice body,
@@ -74,6 +75,22 @@ struct slice reply_bare(struct json_value v)
 	return quoted ? slice_make(v.raw.ptr + 1, v.raw.len - 2) : v.raw;
 }
 
+struct slice reply_plain(struct slice bare, char *room, size_t n)
+{
+	size_t used = 0;
+
+	if (bare.len < 2 || bare.ptr[0] != '"')
+		return bare;
+	for (size_t i = 1; i + 1 < bare.len && used < n; i++) {
+		if (bare.ptr[i] == '\\' && memchr("\"\\/", bare.ptr[i + 1], 3))
+			i++;
+		else if (bare.ptr[i] == '\\' && used + 1 < n)
+			room[used++] = (char)bare.ptr[i++];
+		room[used++] = (char)bare.ptr[i];
+	}
+	return slice_make(room, used);
+}
+
 void reply_members(struct json_cursor *c, const char *const *names, struct slice *text)
 {
 	struct json_value value;
@@ -101,13 +118,14 @@ static void print_item(struct json_cursor *c, const char *path)
 	struct json_value value;
 	struct slice name;
 	const char *joint = "";
+	char room[PLAIN_BYTES];
 
 	printf("%s: ", path);
 	json_object_begin(c);
 	while (json_object_next(c, &name)) {
 		if (json_take(c, &value) != 0)
 			break;
-		struct slice text = reply_bare(value);
+		struct slice text = reply_plain(reply_bare(value), room, sizeof(room));
 		printf("%s%.*s %.*s", joint, (int)name.len - 2, (const char *)name.ptr + 1, (int)text.len,
 		       (const char *)text.ptr);
 		joint = ", ";
@@ -119,7 +137,7 @@ static void print_item(struct json_cursor *c, const char *path)
 static void print_value(struct json_cursor *c, const char *path)
 {
 	struct json_value value;
-	char inner[300];
+	char inner[300], room[PLAIN_BYTES];
 	uint32_t i = 0;
 
 	if (json_peek(c) == JSON_OBJECT) {
@@ -134,7 +152,7 @@ static void print_value(struct json_cursor *c, const char *path)
 				print_value(c, inner);
 		}
 	} else if (json_take(c, &value) == 0) {
-		struct slice text = reply_bare(value);
+		struct slice text = reply_plain(reply_bare(value), room, sizeof(room));
 		printf("%s: %.*s\n", path, (int)text.len, (const char *)text.ptr);
 	}
 }

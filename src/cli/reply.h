@@ -18,6 +18,12 @@ int reply_print(const struct args *args, struct slice content);
 struct slice reply_bare(struct json_value v);
 
 /*
+ * What reply_bare gave, for a person: quotes and backslashes as they were meant; what a terminal might obey stays escaped.
+ * In `room` where there was anything to change; the rest is cut there.
+ */
+struct slice reply_plain(struct slice bare, char *room, size_t n);
+
+/*
  * Takes the object that is next: the members of these names (ended by NULL) as text, in their order: "?" for
  * one that is not there, "-" for one that is a list or an object.
  */

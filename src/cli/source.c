@@ -114,8 +114,10 @@ static void print_row(struct json_cursor *c)
 {
 	static const char *const names[] = {"name", "type", "state", "records", "dead", "last_error", NULL};
 	struct slice t[6];
+	char room[2000];
 
 	reply_members(c, names, t);
+	t[5] = reply_plain(t[5], room, sizeof(room));
 	printf("%-24.*s %-10.*s %-9.*s %12.*s %8.*s  %.*s\n", (int)t[0].len, (const char *)t[0].ptr,
 	       (int)t[1].len, (const char *)t[1].ptr, (int)t[2].len, (const char *)t[2].ptr, (int)t[3].len,
 	       (const char *)t[3].ptr, (int)t[4].len, (const char *)t[4].ptr,
@@ -197,6 +199,14 @@ static void print_items(struct json_cursor *c)
 		printf("%.*s\n", (int)item.raw.len, (const char *)item.raw.ptr);
 }
 
+static void say_plain(const char *before, struct json_value value)
+{
+	char room[2000];
+	struct slice text = reply_plain(reply_bare(value), room, sizeof(room));
+
+	cli_say("%s%.*s", before, (int)text.len, (const char *)text.ptr);
+}
+
 /* Records go to stdout; what is to be known besides to stderr. */
 static int print_test(struct slice content)
 {
@@ -213,11 +223,10 @@ static int print_test(struct slice content)
 		} else if (json_name_is(name, "warnings")) {
 			json_array_begin(&c);
 			while (json_array_next(&c) && json_take(&c, &value) == 0)
-				cli_say("warning: %.*s", (int)reply_bare(value).len,
-					(const char *)reply_bare(value).ptr);
+				say_plain("warning: ", value);
 		} else if (json_name_is(name, "error") && json_take(&c, &value) == 0) {
 			failed = true;
-			cli_say("%.*s", (int)reply_bare(value).len, (const char *)reply_bare(value).ptr);
+			say_plain("", value);
 		} else if (!json_name_is(name, "error")) {
 			json_skip(&c);
 		}

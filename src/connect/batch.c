@@ -10,6 +10,7 @@
 #include "base/check.h"
 #include "base/mem.h"
 #include "connect/inner.h"
+#include "connect/redact.h"
 #include "proto/batch/batch.h"
 
 #define CHUNK_BYTES ((size_t)256 << 10)
@@ -213,6 +214,14 @@ int source_add(struct source_batch *b, const struct source_record *r)
 	return 0;
 }
 
+/* In place, in the batch's memory; gives what is left. */
+static size_t redact(const struct source *source, struct slice text)
+{
+	return text.ptr && source ? redact_text(source->secrets, source->secret_count,
+						(char *)(uintptr_t)text.ptr, text.len) :
+				    text.len;
+}
+
 int source_add_dead(struct source_batch *b, const struct source_dead *dead)
 {
 	struct source_batch_inner *in = b->inner;
@@ -237,9 +246,11 @@ int source_add_dead(struct source_batch *b, const struct source_dead *dead)
 	item->bytes = put(&at, dead->bytes);
 	item->key = put(&at, dead->key);
 	item->path = put(&at, dead->path);
+	item->path.len = redact(b->call.source, item->path);
 	item->text = (const char *)at;
-	(void)put(&at, text);
-	*at = 0;
+	text = put(&at, text);
+	at[0] = 0;
+	((char *)(uintptr_t)item->text)[redact(b->call.source, text)] = 0;
 	b->bytes += bytes;
 	return 0;
 }

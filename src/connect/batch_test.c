@@ -146,6 +146,8 @@ static const struct source_type source_script = {.kind = SCRIPT_KIND,
 						 .plan = script_do_plan,
 						 .pull = script_pull};
 
+static const struct source_type source_absent = {.kind = SCRIPT_KIND, .absent = "libscript"};
+
 static const struct source_type source_later = {.kind = SCRIPT_KIND,
 						.open = later_open,
 						.close = script_close,
@@ -154,6 +156,17 @@ static const struct source_type source_later = {.kind = SCRIPT_KIND,
 static void one_part(struct source_plan *plan)
 {
 	source_plan_add(plan, &(struct source_plan_part){.name = SLICE_LIT("p")});
+}
+
+/* A source with the part "p", planned, whose pulls do what the script says and end so. */
+static void open_script(struct source_test *t, void (*does)(struct source_part *, struct source_batch *),
+			enum source_end end, const char *yaml)
+{
+	script = does;
+	script_end = end;
+	script_plan = one_part;
+	source_test_open(t, &source_script, yaml);
+	source_test_plan(t);
 }
 
 /* ---- batches ---- */
@@ -182,11 +195,7 @@ static void what_stands_behind_the_last_mark_of_a_failed_pull_is_not_entered(voi
 	struct source_test t;
 
 	(void)state;
-	script = two_of_three_are_marked;
-	script_end = SOURCE_FAILED;
-	script_plan = one_part;
-	source_test_open(&t, &source_script, "secret: hunter22\n");
-	source_test_plan(&t);
+	open_script(&t, two_of_three_are_marked, SOURCE_FAILED, "secret: hunter22\n");
 	assert_int_equal(source_test_pull(&t, "p", 0), SOURCE_FAILED);
 	assert_int_equal(t.record_count, 2);
 	assert_int_equal(t.parts[0]->part.checkpoint.version, 4);
@@ -211,6 +220,19 @@ static void a_type_on_a_loop_ends_its_calls_later(void **state)
 	assert_int_equal(source_test_pull(&t, "", 0), SOURCE_MORE);
 	assert_int_equal(t.record_count, 3);
 	source_test_close(&t);
+}
+
+static void a_type_without_its_library_says_so_when_it_is_opened(void **state)
+{
+	struct source_setup setup = {.name = "s"};
+	struct fault fault = {0};
+	void *self = NULL;
+
+	(void)state;
+	assert_int_equal(source_open(&source_absent, &setup, &self, &fault), ERR_NOT_IMPLEMENTED);
+	assert_string_equal(fault.text, "this weir was built without libscript");
+	assert_null(self);
+	assert_int_equal(source_open(&source_script, &setup, &self, &fault), 0);
 }
 
 static void a_full_record(struct source_part *part, struct source_batch *b)
@@ -251,10 +273,7 @@ static void records_are_copied_whole_unless_they_stay(void **state)
 	struct slice name, value, rest;
 
 	(void)state;
-	script = a_full_record;
-	script_end = SOURCE_IDLE;
-	script_plan = one_part;
-	source_test_open(&t, &source_script, "");
+	open_script(&t, a_full_record, SOURCE_IDLE, "");
 	source_test_run(&t);
 	assert_int_equal(t.record_count, 2);
 	assert_string_equal(source_test_value(&t, 0), "value");
@@ -302,11 +321,7 @@ static void a_batch_that_does_not_fit_is_entered_up_to_its_mark(void **state)
 	struct source_test t;
 
 	(void)state;
-	script = too_much;
-	script_end = SOURCE_IDLE;
-	script_plan = one_part;
-	source_test_open(&t, &source_script, "");
-	source_test_plan(&t);
+	open_script(&t, too_much, SOURCE_IDLE, "");
 	assert_int_equal(source_test_pull(&t, "p", 0), SOURCE_FAILED);
 	assert_int_equal(t.record_count, 1);
 	assert_true(slice_eq_str(t.parts[0]->part.checkpoint.bytes, "one"));
@@ -368,6 +383,7 @@ int main(void)
 		cmocka_unit_test(settings_of_a_type_are_checked_like_all_others),
 		cmocka_unit_test(what_stands_behind_the_last_mark_of_a_failed_pull_is_not_entered),
 		cmocka_unit_test(a_type_on_a_loop_ends_its_calls_later),
+		cmocka_unit_test(a_type_without_its_library_says_so_when_it_is_opened),
 		cmocka_unit_test(records_are_copied_whole_unless_they_stay),
 		cmocka_unit_test(a_batch_that_does_not_fit_is_entered_up_to_its_mark),
 		cmocka_unit_test(plans_add_and_drop_parts),

@@ -8,8 +8,6 @@
 struct forgetting {
 	struct source_row *rows[ROWS_A_COMMIT];
 	struct state_row changes[ROWS_A_COMMIT];
-	struct slice name;
-	const char *kinds;
 	uint32_t count;
 	bool no_memory;
 };
@@ -17,12 +15,8 @@ struct forgetting {
 static int gather_row(void *ctx, struct slice key, struct slice value)
 {
 	struct forgetting *f = ctx;
-	struct source_row_key name;
 
 	(void)value;
-	if (source_row_read_key(key, &name) || !strchr(f->kinds, name.kind) ||
-	    !slice_eq(name.source, f->name))
-		return 0;
 	f->rows[f->count] = source_row_new(key, slice_null());
 	f->no_memory = !f->rows[f->count];
 	if (f->no_memory)
@@ -30,6 +24,26 @@ static int gather_row(void *ctx, struct slice key, struct slice value)
 	f->changes[f->count] = (struct state_row){.table = STATE_SOURCES, .key = key, .frees = true};
 	f->count++;
 	return f->count == ROWS_A_COMMIT;
+}
+
+/* Rows of the name, of every kind, until they are enough for a commit. */
+static int gather(const struct runner_shared *s, const char *name, const char *kinds, struct forgetting *f)
+{
+	struct buf prefix;
+	int rc = 0;
+
+	buf_init(&prefix, 1024);
+	for (; *kinds && rc == 0 && f->count < ROWS_A_COMMIT; kinds++) {
+		struct source_row_key key = {*kinds, slice_str(name), slice_null()};
+		buf_clear(&prefix);
+		rc = source_row_put_key(&prefix, &key);
+		if (rc == 0)
+			(void)source_rows_each(s->rows, buf_slice(&prefix), gather_row, f);
+		if (f->no_memory)
+			rc = ERR_NOMEM;
+	}
+	buf_fini(&prefix);
+	return rc;
 }
 
 /* Some rows, in one commit. 1: there may be more; 0; or what log_enter gives. */
@@ -40,13 +54,9 @@ static int forget_some(const struct runner_shared *s, const char *name, const ch
 
 	if (!f)
 		return ERR_NOMEM;
-	f->name = slice_str(name);
-	f->kinds = kinds;
 	log_enter_begin(s->log);
-	(void)source_rows_each(s->rows, slice_null(), gather_row, f);
-	if (f->no_memory)
-		rc = ERR_NOMEM;
-	else if (f->count)
+	rc = gather(s, name, kinds, f);
+	if (rc == 0 && f->count)
 		rc = state_put(s->state, f->changes, f->count, NULL);
 	for (uint32_t i = 0; i < f->count; i++) {
 		if (rc)

@@ -22,16 +22,16 @@ struct source_ops {
 /* The first member of whatever stands for a source. */
 struct source {
 	const struct source_ops *ops;
-	const char *const *secrets; /* that never stand in a text: NUL terminated */
+	const char *const *secrets; /* of redact_secrets: they never stand in a text */
 	uint32_t secret_count;
 };
 
-/* Every value of a secret row of the settings, for struct source. In the arena. ERR_NOMEM. */
-int source_secrets(const struct conf_kind *kind, const void *settings, struct arena *arena,
-		   const char *const **secrets, uint32_t *count);
-
-/* Replaces the source's secrets in a text by ***, in place. Those shorter than 4 bytes stand for themselves. */
+/* Takes what may not be shown out of a text (redact.h), in place. */
 void source_redact(const struct source *source, char *text);
+
+/* Opens a source of the type, or says why none of it can be opened: which library is absent. As source_type.open. */
+int source_open(const struct source_type *type, const struct source_setup *setup, void **self,
+		struct fault *fault);
 
 /* A call begins: everything as if never made. */
 void source_call_init(struct source_call *call, struct source *source,

@@ -14,7 +14,7 @@ static const struct hash_key name_key = {.k0 = 0x736f75726365, .k1 = 0x70617274}
 int source_plan_init(struct source_plan_inner *p)
 {
 	memset(p, 0, sizeof(*p));
-	arena_init(&p->arena, 16384, PLAN_BYTES_MAX);
+	arena_init(&p->arena, 4096, PLAN_BYTES_MAX);
 	return table_init(&p->table);
 }
 

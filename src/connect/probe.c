@@ -10,6 +10,7 @@
 
 #include "base/base64.h"
 #include "base/mem.h"
+#include "connect/redact.h"
 #include "base/utf8.h"
 #include "json/json.h"
 #include "json/json_write.h"
@@ -116,6 +117,19 @@ static void put_headers(struct buf *out, struct slice headers)
 	json_put_close(out, '}');
 }
 
+static void put_text(struct buf *out, const char *name, struct slice text);
+
+/* Titles of parts may be URLs. */
+static void put_hidden(struct probe *p, const char *name, struct slice text)
+{
+	char copy[1024];
+	size_t n = text.len < sizeof(copy) ? text.len : sizeof(copy);
+
+	memcpy(copy, text.ptr, n);
+	n = redact_text(p->source.secrets, p->source.secret_count, copy, n);
+	put_text(p->out, name, slice_make(copy, n));
+}
+
 static void put_text(struct buf *out, const char *name, struct slice text)
 {
 	json_put_name(out, name);
@@ -167,7 +181,7 @@ static void put_parts(struct probe *p)
 	for (uint32_t i = 0; i < p->plan.count && i < PARTS_SHOWN; i++) {
 		json_put_item(p->out);
 		json_put_open(p->out, '{');
-		put_text(p->out, "part", p->plan.items[i]->title);
+		put_hidden(p, "part", p->plan.items[i]->title);
 		if (p->plan.items[i]->total)
 			json_put_member_u64(p->out, "total", p->plan.items[i]->total);
 		json_put_close(p->out, '}');
@@ -223,7 +237,7 @@ static int open_it(struct probe *p, struct fault *fault)
 				     .loop = p->home->loop,
 				     .test = true,
 				     .guarded = p->conf->guarded};
-	int rc = p->type->open(&setup, &p->self, fault);
+	int rc = source_open(p->type, &setup, &p->self, fault);
 
 	p->opened = rc == 0;
 	return rc;
@@ -410,7 +424,7 @@ int probe_start(const struct runner_shared *shared, const struct runner_loop *ho
 	buf_init(&p->warnings, 1u << 20);
 	buf_append_byte(&p->dead, '[');
 	buf_append_byte(&p->warnings, '[');
-	rc = source_secrets(source->kind, source->settings, &p->arena, &secrets, &p->source.secret_count);
+	rc = redact_secrets(source->kind, source->settings, &p->arena, &secrets, &p->source.secret_count);
 	p->source.secrets = secrets;
 	if (rc == 0)
 		rc = source_batch_init(&p->batch);

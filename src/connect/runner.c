@@ -15,13 +15,16 @@
 #include "base/check.h"
 #include "base/hash.h"
 #include "base/mem.h"
+#include "connect/redact.h"
 #include "obs/say.h"
 
 #define CIRCUIT 5u
+#define SAID_NS (600 * RUNNER_NS) /* how often the log is told of a failure that goes on */
 #define ENTERED_MAX 2u
 #define LOG_FULL_NS (250 * RUNNER_MS)
 #define MEMORY_FULL_NS (50 * RUNNER_MS)
 #define LOG_LAGS_NS (2 * RUNNER_MS)
+#define CROWDED_NS (1000 * RUNNER_MS)
 #define SAVE_MS 3600000        /* how old the saved position of the schedule may be */
 #define LONGEST_SLEEP_MS 60000 /* the wall clock may be set meanwhile */
 
@@ -132,12 +135,12 @@ static void on_warn(struct source *source, const char *text)
 
 /* ---- rows of the source itself ---- */
 
-int runner_state_row(struct runner *r, struct buf *key, struct buf *value)
+int runner_state_row(struct runner *r, const struct source_checkpoint *plan, struct buf *key,
+		     struct buf *value)
 {
 	uint8_t slot[SCHEDULE_STATE_BYTES], habits[ADAPTIVE_STATE_BYTES];
 	struct source_row_key name = {'s', slice_str(r->name), slice_null()};
-	struct source_state_row row = {.flags = r->paused ? SOURCE_ROW_PAUSED : 0,
-				       .plan = r->plan_checkpoint};
+	struct source_state_row row = {.flags = r->paused ? SOURCE_ROW_PAUSED : 0, .plan = *plan};
 
 	schedule_save(r->schedule, &r->slot, slot);
 	row.schedule = slice_make(slot, sizeof(slot));
@@ -167,8 +170,6 @@ static int load_part(void *ctx, struct slice key, struct slice value)
 	struct source_part_row row;
 
 	l->err = source_row_read_key(key, &name);
-	if (l->err == 0 && !slice_eq_str(name.source, l->runner->name))
-		return 0;
 	if (l->err == 0)
 		l->err = source_row_read_part(value, &row);
 	if (l->err == 0 && !part_new(l->runner, name.part, name.part, &row))
@@ -227,12 +228,13 @@ static int load_rows(struct runner *r)
 
 	buf_init(&key, 1024);
 	log_enter_begin(r->shared->log);
-	(void)source_row_put_key(&key, &state);
-	value = source_rows_find(r->shared->rows, buf_slice(&key));
+	loading.err = source_row_put_key(&key, &state); /* without memory no row would be found */
+	value = loading.err ? slice_null() : source_rows_find(r->shared->rows, buf_slice(&key));
 	if (value.ptr)
 		loading.err = load_state(r, value, &schedule, &adaptive);
 	buf_clear(&key);
-	(void)source_row_put_key(&key, &part);
+	if (loading.err == 0)
+		loading.err = source_row_put_key(&key, &part);
 	if (loading.err == 0)
 		(void)source_rows_each(r->shared->rows, buf_slice(&key), load_part, &loading);
 	count_known(r);
@@ -294,7 +296,7 @@ static void let_memory_go(struct runner *r)
 		struct box *b = r->spare;
 
 		r->spare = b->next;
-		box_free(b);
+		box_keep(r, b);
 	}
 	r->spare_count = 0;
 }
@@ -413,6 +415,20 @@ static int64_t backoff(struct runner *r, uint32_t failures, enum source_failure 
 	return (1 + (int64_t)rand_below(&r->rand, (uint64_t)bound)) * RUNNER_MS;
 }
 
+/* The first, the one that opens the circuit, another reason than before, and again at times while it goes on. */
+static bool is_worth_a_line(struct runner *r, const char *text)
+{
+	static const struct hash_key key = {.k0 = 0x73616964, .k1 = 0x74657874};
+	uint64_t hash = hash_sip13(&key, slice_str(text));
+	int64_t now = loop_now(r->home->loop);
+
+	if (r->failures != 1 && r->failures != CIRCUIT && hash == r->said_hash && now - r->said_ns < SAID_NS)
+		return false;
+	r->said_hash = hash;
+	r->said_ns = now;
+	return true;
+}
+
 static void show_failure(struct runner *r, const struct part *part, const struct source_call *call,
 			 int64_t wait)
 {
@@ -426,7 +442,7 @@ static void show_failure(struct runner *r, const struct part *part, const struct
 	snprintf(r->shown.error, RUNNER_TEXT_MAX, "%.*s%s%.400s", length > 90 ? 90 : length, name,
 		 length ? ": " : "", call->fault.text);
 	unlock(r);
-	if (r->failures == 1 || r->failures == CIRCUIT)
+	if (is_worth_a_line(r, call->fault.text))
 		say(SAY_WARNING, "source_failed", "%s source=%s part=%.*s failures=%u next_try_ms=%lld",
 		    call->fault.text, r->name, length, name, r->failures, (long long)(wait / RUNNER_MS));
 	runner_show_state(r);
@@ -488,6 +504,8 @@ static int64_t must_wait(struct runner *r)
 	if (r->shared->held_bytes && r->shared->held_bytes_max &&
 	    atomic_load(r->shared->held_bytes) > r->shared->held_bytes_max)
 		return MEMORY_FULL_NS;
+	if (runner_is_crowded(r))
+		return 1 + (int64_t)rand_below(&r->rand, CROWDED_NS);
 	return 0;
 }
 
@@ -504,6 +522,11 @@ static void begin_pulls(struct runner *r)
 
 	while (r->ready && r->busy < parallel(r) && may_begin(r, r->ready) && (wait = must_wait(r)) == 0) {
 		struct part *p = take_ready(r);
+		if (p->gone) { /* since it was ready a plan has left it out: its row has gone, too */
+			p->phase = PART_RESTS;
+			part_drop(p);
+			continue;
+		}
 		if (p->entered < ENTERED_MAX) {
 			part_pull(p);
 			continue;
@@ -523,9 +546,14 @@ static void begin_pulls(struct runner *r)
 		loop_timer_set(r->home->loop, &r->hold, wait);
 }
 
+/*
+ * Not while a batch is on its way into the log: its rows say what was before the plan, and would take back what the plan
+ * has removed and marked.
+ */
 static bool plan_may_begin(const struct runner *r)
 {
-	return r->plan_wanted && !r->plan && r->calls == 0 && loop_now(r->home->loop) >= r->plan_retry_at;
+	return r->plan_wanted && !r->plan && r->calls == 0 && r->busy == 0 &&
+	       loop_now(r->home->loop) >= r->plan_retry_at;
 }
 
 /* All parts are done: there may be others behind them, once. */
@@ -646,7 +674,7 @@ int runner_new(const struct runner_shared *shared, const struct runner_loop *hom
 		return ERR_NOMEM;
 	arena_init(&r->arena, 256, 1u << 20);
 	if (table_init(&r->table) ||
-	    source_secrets(source->kind, source->settings, &r->arena, &secrets, &r->source.secret_count)) {
+	    redact_secrets(source->kind, source->settings, &r->arena, &secrets, &r->source.secret_count)) {
 		table_fini(&r->table);
 		arena_fini(&r->arena);
 		mem_free(r);
@@ -729,7 +757,7 @@ static int open_type(struct runner *r, struct fault *fault)
 				     .window = r->run ? r->run->window : NULL,
 				     .guarded = r->conf->guarded};
 
-	return r->type->open(&setup, &r->self, fault);
+	return source_open(r->type, &setup, &r->self, fault);
 }
 
 /* A run beside the schedule begins once, now. */
@@ -778,7 +806,7 @@ static int enter_state(struct runner *r)
 
 	buf_init(&key, 1024);
 	buf_init(&value, STATE_ROW_BYTES_MAX);
-	rc = runner_state_row(r, &key, &value);
+	rc = runner_state_row(r, &r->plan_checkpoint, &key, &value);
 	if (rc == 0) {
 		struct state_row change = {.table = STATE_SOURCES,
 					   .key = buf_slice(&key),
@@ -794,17 +822,19 @@ static int enter_state(struct runner *r)
 	if (rc)
 		source_row_free(row);
 	else
-		runner_saved(r);
+		runner_saved(r, r->paused);
 	buf_fini(&key);
 	buf_fini(&value);
 	return rc;
 }
 
-void runner_saved(struct runner *r)
+void runner_saved(struct runner *r, bool paused)
 {
 	r->saved_ns = loop_now(r->home->loop);
 	r->saved_in_run = true;
-	r->unsaved = false;
+	r->unsaved = paused != r->paused;
+	if (r->unsaved) /* somebody paused or resumed it meanwhile, and was told so */
+		(void)enter_state(r);
 }
 
 int runner_pause(struct runner *r, bool paused)

@@ -34,10 +34,19 @@ struct runner_shared {
 	int64_t held_bytes_max;      /* past it no pull begins; 0: no bound */
 };
 
+/*
+ * Memory of batches that was used and is kept for the next pull, of whichever source of the loop: thousands that are polled
+ * once a minute each share a few. Made anywhere, then the loop's alone; freed when all runners are.
+ */
+struct runner_boxes;
+struct runner_boxes *runner_boxes_new(void); /* NULL: no memory */
+void runner_boxes_free(struct runner_boxes *boxes);
+
 /* What belongs to a loop. */
 struct runner_loop {
 	struct loop *loop;
 	struct ingest_queue *queue;
+	struct runner_boxes *boxes;  /* NULL: nothing is kept between runs */
 	struct metrics_shard *shard; /* may be NULL */
 };
 

@@ -29,6 +29,7 @@ struct box {
 	/* Of the part, and of the source: to be set, and what the commit points to. */
 	struct source_row *row[2], *copy[2];
 	uint32_t row_count;
+	bool paused; /* as the row of the source says */
 	struct log_record more[2];
 	struct buf scratch;
 	uint8_t *checkpoint; /* of the part from now on; its bytes are those that were marked */
@@ -70,6 +71,10 @@ struct plan_box {
 	struct log_record *more;
 	struct source_row **rows, **copies;
 	uint32_t row_count;
+	/* What it has marked: the source's own once the plan has entered. */
+	uint8_t *mark_bytes;
+	struct source_checkpoint mark;
+	bool paused; /* as its row of the source says */
 };
 
 struct runner {
@@ -114,7 +119,9 @@ struct runner {
 	int64_t plan_retry_at; /* loop time; 0: none */
 	int64_t open_until;    /* loop time: the circuit is open till then; 0: closed */
 	uint32_t failures;     /* calls in a row */
-	int64_t rate_free_ns;  /* loop time at which the rate allows the next record */
+	uint64_t said_hash;    /* of the failure that the log was told last, and when */
+	int64_t said_ns;
+	int64_t rate_free_ns; /* loop time at which the rate allows the next record */
 	struct source_checkpoint plan_checkpoint;
 	uint8_t *plan_bytes;
 	void (*on_stopped)(void *ctx);
@@ -138,8 +145,10 @@ void runner_succeeded(struct runner *r, const struct source_call *call);
 /* Gives how long to wait before the next try, ns. */
 int64_t runner_failed(struct runner *r, struct part *part, const struct source_call *call);
 void runner_show_state(struct runner *r);
-int runner_state_row(struct runner *r, struct buf *key, struct buf *value);
-void runner_saved(struct runner *r); /* that row has entered */
+int runner_state_row(struct runner *r, const struct source_checkpoint *plan, struct buf *key,
+		     struct buf *value);
+/* That row has entered; paused: as it says, which may have changed since it was made. */
+void runner_saved(struct runner *r, bool paused);
 
 /* runner_pull.c */
 struct part *part_find(struct runner *r, struct slice name);
@@ -154,7 +163,10 @@ void part_try_again(struct part *p); /* a held batch */
 void part_drop(struct part *p);      /* its state; and itself where it is gone */
 void part_row_key(const struct part *p, struct buf *out);
 void runner_cancel_pulls(struct runner *r);
+/* Too many pulls of the loop have just begun and not ended: each of them holds memory. */
+bool runner_is_crowded(struct runner *r);
 void box_free(struct box *b);
+void box_keep(struct runner *r, struct box *b); /* for other sources of the loop, or it is freed */
 
 /* runner_plan.c */
 void runner_plan(struct runner *r);

@@ -20,6 +20,7 @@ void plan_box_free(struct plan_box *b)
 	mem_free(b->rows);
 	mem_free(b->copies);
 	mem_free(b->more);
+	mem_free(b->mark_bytes);
 	ingest_rows_fini(&b->entry);
 	source_plan_fini(&b->plan);
 	mem_free(b);
@@ -67,27 +68,39 @@ static void add_named(struct runner *r, const struct source_plan_item *item)
 		p->total = item->total;
 }
 
-static int keep_mark(struct runner *r, const struct source_plan_inner *plan)
+/* Taken before it enters: nothing may fail then. */
+static int copy_mark(struct plan_box *b)
 {
-	uint8_t *copy;
+	const struct source_plan_inner *plan = &b->plan;
 
 	if (!plan->marked)
 		return 0;
-	copy = mem_alloc(plan->checkpoint.len + 1);
-	if (!copy)
+	b->mark_bytes = mem_alloc(plan->checkpoint.len + 1);
+	if (!b->mark_bytes)
 		return ERR_NOMEM;
-	memcpy(copy, plan->checkpoint.ptr, plan->checkpoint.len);
-	mem_free(r->plan_bytes);
-	r->plan_bytes = copy;
-	r->plan_checkpoint =
-		(struct source_checkpoint){slice_make(copy, plan->checkpoint.len), plan->version};
+	memcpy(b->mark_bytes, plan->checkpoint.ptr, plan->checkpoint.len);
+	b->mark = (struct source_checkpoint){slice_make(b->mark_bytes, plan->checkpoint.len), plan->version};
 	return 0;
+}
+
+static void take_mark(struct plan_box *b)
+{
+	struct runner *r = b->runner;
+
+	if (!b->mark_bytes)
+		return;
+	mem_free(r->plan_bytes);
+	r->plan_bytes = b->mark_bytes;
+	r->plan_checkpoint = b->mark;
+	b->mark_bytes = NULL;
+	runner_saved(r, b->paused);
 }
 
 static void take_plan(struct plan_box *b)
 {
 	struct runner *r = b->runner;
 
+	take_mark(b);
 	if (!b->plan.plan.keep_others)
 		drop_unnamed(r, &b->plan);
 	for (uint32_t i = 0; i < b->plan.count; i++)
@@ -156,7 +169,8 @@ static int add_state_row(struct plan_box *b)
 
 	buf_init(&key, 2048);
 	buf_init(&value, STATE_ROW_BYTES_MAX);
-	rc = runner_state_row(b->runner, &key, &value);
+	rc = runner_state_row(b->runner, &b->mark, &key, &value);
+	b->paused = b->runner->paused;
 	if (rc == 0)
 		rc = add_row(b, buf_slice(&key), buf_slice(&value));
 	buf_fini(&key);
@@ -259,20 +273,30 @@ static void plan_failed(struct plan_box *b)
 	plan_is_over(b);
 }
 
+static bool has_failing_part(const struct runner *r)
+{
+	for (const struct part *p = r->parts; p; p = p->sibling)
+		if (p->failures && !p->done && !p->gone)
+			return true;
+	return false;
+}
+
 static void plan_ended(struct plan_box *b, enum source_end end)
 {
 	struct runner *r = b->runner;
 
 	r->calls--;
 	b->end = source_plan_close(&b->plan, end);
-	if (b->end != SOURCE_FAILED && (keep_mark(r, &b->plan) || make_rows(b)))
+	if (b->end != SOURCE_FAILED && (copy_mark(b) || make_rows(b)))
 		b->end = source_fail(&b->plan.plan.call, SOURCE_TRANSIENT, "no memory for the plan");
 	if (b->end == SOURCE_FAILED) {
 		plan_failed(b);
 		return;
 	}
 	r->plan_retry_at = 0;
-	runner_succeeded(r, &b->plan.plan.call);
+	/* Most plans ask the source nothing: while a part fails its next pull tells whether it recovered. */
+	if (!has_failing_part(r))
+		runner_succeeded(r, &b->plan.plan.call);
 	if (b->row_count == 0) {
 		take_plan(b);
 		plan_is_over(b);

@@ -13,6 +13,7 @@
 #include "base/check.h"
 #include "base/hash.h"
 #include "base/mem.h"
+#include "connect/redact.h"
 #include "connect/runner_inner.h"
 #include "ingest/dead.h"
 
@@ -85,7 +86,10 @@ static int name_part(struct part *p, struct slice name, struct slice title)
 	if (title.len)
 		memcpy(p->names + name.len, title.ptr, title.len);
 	p->source.name = slice_make(p->names, name.len);
-	p->source.title = slice_make(p->names + name.len, title.len);
+	/* Titles are shown, and may be URLs. */
+	p->source.title = slice_make(p->names + name.len,
+				     redact_text(p->runner->source.secrets, p->runner->source.secret_count,
+						 p->names + name.len, title.len));
 	return 0;
 }
 
@@ -188,15 +192,100 @@ void part_want(struct part *p)
 static void on_call_done(struct source_call *call, enum source_end end);
 static ingest_rows_fn on_entered, on_durable, under_lock;
 
-static struct box *box_new(struct runner *r)
+/* Few, as only those are taken out that are being filled or are on their way to the disk; large ones are not kept. */
+#define BOXES_MAX 4u
+#define BOX_KEPT_BYTES ((size_t)1 << 20)
+
+/*
+ * Thousands of sources may be due at once: at a start, after an outage. So many calls may have begun within a second and not
+ * ended; others wait a little. Those that take longer count no more, so that a host that hangs holds up nobody.
+ */
+#define CROWD_MAX 256u
+#define CROWD_NS RUNNER_NS
+
+struct runner_boxes {
+	struct box *first;
+	uint32_t count;
+	uint32_t begun; /* since then, and not ended */
+	int64_t since_ns;
+};
+
+bool runner_is_crowded(struct runner *r)
 {
+	struct runner_boxes *boxes = r->home->boxes;
+	int64_t now = loop_now(r->home->loop);
+
+	if (boxes && now - boxes->since_ns >= CROWD_NS) {
+		boxes->since_ns = now;
+		boxes->begun = 0;
+	}
+	return boxes && boxes->begun >= CROWD_MAX;
+}
+
+static void count_begun(struct runner *r)
+{
+	if (r->home->boxes)
+		r->home->boxes->begun++;
+}
+
+static void count_ended(struct runner *r, const struct box *b)
+{
+	struct runner_boxes *boxes = r->home->boxes;
+
+	if (boxes && boxes->begun && b->began_ns >= boxes->since_ns)
+		boxes->begun--;
+}
+
+struct runner_boxes *runner_boxes_new(void)
+{
+	return mem_zalloc(1, sizeof(struct runner_boxes));
+}
+
+void runner_boxes_free(struct runner_boxes *boxes)
+{
+	while (boxes && boxes->first) {
+		struct box *b = boxes->first;
+		boxes->first = b->next;
+		box_free(b);
+	}
+	mem_free(boxes);
+}
+
+void box_keep(struct runner *r, struct box *b)
+{
+	struct runner_boxes *boxes = r->home->boxes;
+
+	if (!boxes || boxes->count == BOXES_MAX || source_batch_held(&b->batch) > BOX_KEPT_BYTES) {
+		box_free(b);
+		return;
+	}
+	b->next = boxes->first;
+	boxes->first = b;
+	boxes->count++;
+}
+
+static struct box *take_kept(struct runner *r)
+{
+	struct runner_boxes *boxes = r->home->boxes;
 	struct box *b = r->spare;
 
 	if (b) {
 		r->spare = b->next;
 		r->spare_count--;
-		return b;
+	} else if (boxes && boxes->first) {
+		b = boxes->first;
+		boxes->first = b->next;
+		boxes->count--;
 	}
+	return b;
+}
+
+static struct box *box_new(struct runner *r)
+{
+	struct box *b = take_kept(r);
+
+	if (b)
+		return b;
 	b = mem_zalloc(1, sizeof(*b));
 	if (!b)
 		return NULL;
@@ -236,7 +325,7 @@ void box_free(struct box *b)
 	mem_free(b);
 }
 
-/* As many are kept for the next pulls as parts may be at it. */
+/* As many are kept for the next pulls of the run as parts may be at it. */
 static void box_give_back(struct runner *r, struct box *b)
 {
 	forget_rows(b);
@@ -246,7 +335,7 @@ static void box_give_back(struct runner *r, struct box *b)
 	source_batch_reset(&b->batch);
 	count_held(r, b, 0);
 	if (r->spare_count >= (uint32_t)r->conf->parallel || !r->run_active) {
-		box_free(b);
+		box_keep(r, b);
 		return;
 	}
 	b->next = r->spare;
@@ -316,6 +405,7 @@ void part_pull(struct part *p)
 	set_begun(p, r->type->flags & SOURCE_HOLDS);
 	b->part = p;
 	b->began_ns = loop_now(r->home->loop);
+	count_begun(r);
 	source_call_init(&b->batch.call, &r->source, on_call_done);
 	give_credit(r, &b->batch);
 	r->busy++;
@@ -489,6 +579,7 @@ static int add_row(struct box *b, size_t key)
 /* Where the schedule stands goes with the last batch of a part in a run: no commit is made for it alone. */
 static int make_state_row(struct box *b)
 {
+	struct runner *r = b->part->runner;
 	struct buf key;
 	size_t n;
 	int rc;
@@ -497,7 +588,8 @@ static int make_state_row(struct box *b)
 		return 0;
 	buf_init(&key, STATE_ROW_BYTES_MAX);
 	buf_clear(&b->scratch);
-	rc = runner_state_row(b->part->runner, &key, &b->scratch);
+	rc = runner_state_row(r, &r->plan_checkpoint, &key, &b->scratch);
+	b->paused = r->paused;
 	n = key.len;
 	/* Value first, then the key: turned round. */
 	if (rc == 0)
@@ -643,6 +735,7 @@ static void pull_ended(struct box *b, enum source_end end)
 
 	b->end = source_batch_close(&b->batch, end);
 	r->calls--;
+	count_ended(r, b);
 	count_held(r, b, source_batch_held(&b->batch));
 	count_pull(r, b);
 	p->lag_records = b->batch.lag_records;
@@ -686,7 +779,7 @@ static void take_results(struct box *b)
 	p->runner->run_records += b->entry.accepted;
 	count_entered(p->runner, b);
 	if (b->row_count > 1)
-		runner_saved(p->runner);
+		runner_saved(p->runner, b->paused);
 }
 
 static void charge_rate(struct runner *r, uint32_t records)

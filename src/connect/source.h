@@ -309,6 +309,12 @@ enum source_flags {
 struct source_type {
 	struct conf_kind kind; /* name, one-line summary, settings and their check: conf.h */
 	uint32_t flags;        /* enum source_flags */
+	/*
+	 * Of a type whose library this weir was built without: which, and what to do about it. Its settings are known
+	 * and checked all the same, so that one file is right or wrong everywhere; a source of it is not opened and
+	 * says this, so that no function below is called. NULL: the type is whole.
+	 */
+	const char *absent;
 	int64_t every_ms; /* its schedule where the user gives none; with SOURCE_STREAMS how often plan is asked, 0: at the start */
 	/*
 	 * A source from its settings: memory, no network, no waiting. 0 and *self; ERR_* with *fault: the

@@ -41,7 +41,9 @@ int source_schedule(const struct conf_source *source, const struct source_type *
 	options.zone = *zone;
 	if (rc == 0)
 		rc = schedule_new(&options, out, fault);
-	if (rc)
+	if (rc) {
 		zone_free(*zone);
+		*zone = NULL;
+	}
 	return rc;
 }

@@ -33,6 +33,7 @@
 
 #include "base/mem.h"
 #include "connect/inner.h"
+#include "connect/redact.h"
 #include "conf/world.h"
 
 #define SOURCE_TEST_PARTS 256u
@@ -259,7 +260,7 @@ static inline int source_test_try(struct source_test *t, const struct source_typ
 	}
 	conf_problems_fini(&problems);
 	assert_int_equal(rc, 0);
-	assert_int_equal(source_secrets(&type->kind, t->settings, &t->arena, &t->source.secrets,
+	assert_int_equal(redact_secrets(&type->kind, t->settings, &t->arena, &t->source.secrets,
 					&t->source.secret_count),
 			 0);
 	assert_int_equal(source_batch_init(&t->batch), 0);

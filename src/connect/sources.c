@@ -27,6 +27,8 @@
 struct entry {
 	struct sources *sources;
 	struct entry *next; /* in order of name */
+	struct table_node named;
+	struct conf_source *listed; /* by the configuration that is being applied */
 	const struct runner_loop *home;
 	/* Under the lock. */
 	struct conf_source *file; /* as the configuration names it; NULL: it does not */
@@ -54,6 +56,7 @@ struct sources {
 	uint32_t home_count;
 	pthread_mutex_t lock;
 	struct entry *first;
+	struct table names; /* entries */
 	bool closing, loaded;
 };
 
@@ -68,9 +71,13 @@ const char *runner_state_name(enum runner_state state)
 int sources_new(struct state *state, struct sources **out)
 {
 	struct sources *s = mem_zalloc(1, sizeof(*s));
-	int rc = s ? source_rows_new(state, &s->rows) : ERR_NOMEM;
+	int rc = s ? table_init(&s->names) : ERR_NOMEM;
 
+	if (rc == 0)
+		rc = source_rows_new(state, &s->rows);
 	if (rc) {
+		if (s)
+			table_fini(&s->names);
 		mem_free(s);
 		return rc;
 	}
@@ -95,6 +102,9 @@ void sources_free(struct sources *s)
 		runs_free(e->runs);
 		mem_free(e);
 	}
+	for (uint32_t i = 0; i < s->home_count; i++)
+		runner_boxes_free(s->homes[i].boxes);
+	table_fini(&s->names);
 	source_rows_free(s->rows);
 	(void)pthread_mutex_destroy(&s->lock);
 	mem_free(s);
@@ -109,6 +119,11 @@ int sources_begin(struct sources *s, const struct runner_shared *shared, const s
 	s->shared.rows = s->rows;
 	memcpy(s->homes, home, loops * sizeof(*home));
 	s->home_count = loops;
+	for (uint32_t i = 0; i < loops; i++) {
+		s->homes[i].boxes = runner_boxes_new();
+		if (!s->homes[i].boxes)
+			return ERR_NOMEM;
+	}
 	return 0;
 }
 
@@ -124,25 +139,72 @@ static void unlock(struct sources *s)
 	(void)pthread_mutex_unlock(&s->lock);
 }
 
+/* Names come from the configuration and from users who may make sources. */
+static uint64_t hash_of(struct slice name)
+{
+	static const struct hash_key key = {.k0 = 0x736f75726365, .k1 = 0x6e616d65};
+
+	return hash_sip13(&key, name);
+}
+
 static struct entry *find(struct sources *s, struct slice name)
 {
-	struct entry *e = s->first;
+	struct table_node *node = table_first(&s->names, hash_of(name));
 
-	while (e && !slice_eq_str(name, e->name))
-		e = e->next;
-	return e;
+	for (; node; node = table_next(node)) {
+		struct entry *e = (struct entry *)(void *)((uint8_t *)node - offsetof(struct entry, named));
+		if (slice_eq_str(name, e->name))
+			return e;
+	}
+	return NULL;
+}
+
+/* Merges two lists that are in order of their names. */
+static struct entry *merge(struct entry *a, struct entry *b)
+{
+	struct entry *first = NULL, **end = &first;
+
+	while (a && b) {
+		struct entry **from = strcmp(a->name, b->name) <= 0 ? &a : &b;
+		*end = *from;
+		end = &(*from)->next;
+		*from = *end;
+	}
+	*end = a ? a : b;
+	return first;
+}
+
+/* In runs of 1, 2, 4 …: one list is there for each bit of the number that was taken. */
+static struct entry *in_order(struct entry *list)
+{
+	struct entry *runs[32] = {NULL}, *next, *sorted = NULL;
+	uint32_t i;
+
+	for (; list; list = next) {
+		struct entry *run = list;
+		next = list->next;
+		run->next = NULL;
+		for (i = 0; runs[i]; i++) {
+			run = merge(runs[i], run);
+			runs[i] = NULL;
+		}
+		runs[i] = run;
+	}
+	for (i = 0; i < 32; i++)
+		sorted = merge(runs[i], sorted);
+	return sorted;
 }
 
 static void on_apply(struct loop *loop, struct loop_msg *msg);
 static void on_runner_stopped(struct loop *loop, struct loop_msg *msg);
 static void on_row_durable(struct loop *loop, struct loop_msg *msg);
 
+/* At the front: who has added all puts them in_order. */
 static struct entry *add(struct sources *s, const char *name)
 {
 	static const struct hash_key key = {.k0 = 0x736f75726365, .k1 = 0x6c6f6f70};
 	size_t n = strlen(name) + 1;
 	struct entry *e = mem_zalloc(1, sizeof(*e) + n);
-	struct entry **at = &s->first;
 
 	if (!e)
 		return NULL;
@@ -157,10 +219,9 @@ static struct entry *add(struct sources *s, const char *name)
 	e->apply.run = on_apply;
 	e->msg.run = on_runner_stopped;
 	e->row_msg.run = on_row_durable;
-	while (*at && strcmp((*at)->name, name) < 0)
-		at = &(*at)->next;
-	e->next = *at;
-	*at = e;
+	table_add(&s->names, &e->named, hash_of(slice_str(name)));
+	e->next = s->first;
+	s->first = e;
 	return e;
 }
 
@@ -269,14 +330,6 @@ static void apply(struct entry *e)
 
 /* ---- the configuration ---- */
 
-static struct conf_source *named(struct conf_source *const *list, uint32_t count, const char *name)
-{
-	for (uint32_t i = 0; i < count; i++)
-		if (strcmp(list[i]->name, name) == 0)
-			return list[i];
-	return NULL;
-}
-
 /* Under the lock. What the file names belongs to the file; what was made over the API waits behind it. */
 static void set_conf(struct entry *e)
 {
@@ -372,13 +425,17 @@ static int add_all(struct sources *s, struct conf_source *const *list, uint32_t 
 		(void)made_each(&s->shared, load_made, &l);
 		added = s->loaded = true;
 	}
-	for (uint32_t i = 0; l.err == 0 && i < count; i++) {
-		if (find(s, slice_str(list[i]->name)))
-			continue;
-		added = true;
-		if (!add(s, list[i]->name))
+	for (uint32_t i = 0; i < count; i++) {
+		struct entry *e = find(s, slice_str(list[i]->name));
+		added = added || !e;
+		if (!e)
+			e = add(s, list[i]->name);
+		if (e)
+			e->listed = list[i];
+		else
 			l.err = ERR_NOMEM;
 	}
+	s->first = in_order(s->first);
 	return l.err == 0 && added ? load_runs(s) : l.err;
 }
 
@@ -389,7 +446,8 @@ int sources_apply(struct sources *s, struct conf_source *const *list, uint32_t c
 	lock(s);
 	rc = add_all(s, list, count);
 	for (struct entry *e = s->first; e; e = e->next) {
-		struct conf_source *file = named(list, count, e->name);
+		struct conf_source *file = e->listed;
+		e->listed = NULL;
 		if (file && !e->file && e->made)
 			say(SAY_WARNING, "source_shadowed",
 			    "the configuration file names a source that was made over the API: the file's counts source=%s",
@@ -476,7 +534,6 @@ void sources_each_warning(struct sources *s, struct slice name, void (*fn)(void 
 }
 
 struct part_walk {
-	struct slice name;
 	uint32_t left;
 	bool (*fn)(void *ctx, struct slice part, const struct source_part_row *row);
 	void *ctx;
@@ -488,8 +545,7 @@ static int walk_row(void *ctx, struct slice key, struct slice value)
 	struct source_row_key name;
 	struct source_part_row row;
 
-	if (source_row_read_key(key, &name) || name.kind != 'p' || !slice_eq(name.source, w->name) ||
-	    source_row_read_part(value, &row))
+	if (source_row_read_key(key, &name) || source_row_read_part(value, &row))
 		return 0;
 	if (w->left == 0 || !w->fn(w->ctx, name.part, &row))
 		return 1;
@@ -500,11 +556,17 @@ static int walk_row(void *ctx, struct slice key, struct slice value)
 void sources_each_part(struct sources *s, struct slice name, uint32_t most,
 		       bool (*fn)(void *ctx, struct slice part, const struct source_part_row *row), void *ctx)
 {
-	struct part_walk w = {.name = name, .left = most, .fn = fn, .ctx = ctx};
+	struct part_walk w = {.left = most, .fn = fn, .ctx = ctx};
+	struct source_row_key key = {'p', name, slice_null()};
+	struct buf prefix;
 
-	log_enter_begin(s->shared.log);
-	(void)source_rows_each(s->rows, slice_null(), walk_row, &w);
-	log_enter_end(s->shared.log);
+	buf_init(&prefix, 1024);
+	if (source_row_put_key(&prefix, &key) == 0) {
+		log_enter_begin(s->shared.log);
+		(void)source_rows_each(s->rows, buf_slice(&prefix), walk_row, &w);
+		log_enter_end(s->shared.log);
+	}
+	buf_fini(&prefix);
 }
 
 int sources_each_run(struct sources *s, struct slice name, bool (*fn)(void *ctx, const struct run_view *view),
@@ -733,6 +795,7 @@ static int entry_for(struct sources *s, const char *name, struct sources_request
 			       MADE_MAX);
 	else if (!r->entry)
 		r->entry = add(s, name);
+	s->first = in_order(s->first);
 	if (rc == 0 && !r->entry)
 		rc = ERR_NOMEM;
 	unlock(s);

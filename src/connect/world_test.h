@@ -142,7 +142,7 @@ static inline void world_begin(struct world *w, uint64_t entered_max)
 	queue.port = w->port;
 	assert_int_equal(ingest_queue_new(&queue, &w->queue), 0);
 	w->flush = (struct loop_turn){.run = world_flush, .ctx = w};
-	w->home = (struct runner_loop){.loop = w->loop, .queue = w->queue};
+	w->home = (struct runner_loop){.loop = w->loop, .queue = w->queue, .boxes = runner_boxes_new()};
 	w->shared = (struct runner_shared){.sys = sys_kernel(),
 					   .log = w->log,
 					   .state = w->state,
@@ -172,6 +172,7 @@ static inline void world_end(struct world *w)
 	loop_free(w->loop);
 	topics_free(w->topics);
 	state_free(w->state);
+	runner_boxes_free(w->home.boxes);
 	source_rows_free(w->rows);
 	log_close(w->log);
 }

@@ -86,31 +86,6 @@ void ingest_free(struct ingest *in)
 
 /* ---- queues ---- */
 
-static void list_init(struct request_list *list)
-{
-	list->first = NULL;
-	list->end = &list->first;
-}
-
-static void list_append(struct request_list *list, struct ingest_request *r)
-{
-	r->next = NULL;
-	*list->end = r;
-	list->end = &r->next;
-}
-
-static struct ingest_request *list_take(struct request_list *list)
-{
-	struct ingest_request *r = list->first;
-
-	if (r) {
-		list->first = r->next;
-		if (!list->first)
-			list->end = &list->first;
-	}
-	return r;
-}
-
 int ingest_queue_new(const struct ingest_queue_options *options, struct ingest_queue **out)
 {
 	struct ingest_queue *q = mem_zalloc(1, sizeof(*q));
@@ -132,14 +107,14 @@ int ingest_queue_new(const struct ingest_queue_options *options, struct ingest_q
 	q->ctx = options->ctx;
 	q->shard = options->shard;
 	q->share = options->share;
-	list_init(&q->queued);
-	list_init(&q->decided);
-	list_init(&q->to_read);
-	batches_list_init(&q->batches);
-	batches_list_init(&q->batches_decided);
-	rows_list_init(&q->rows);
-	rows_list_init(&q->rows_decided);
-	rows_list_init(&q->rows_to_read);
+	fifo_init(&q->queued);
+	fifo_init(&q->decided);
+	fifo_init(&q->to_read);
+	fifo_init(&q->batches);
+	fifo_init(&q->batches_decided);
+	fifo_init(&q->rows);
+	fifo_init(&q->rows_decided);
+	fifo_init(&q->rows_to_read);
 	buf_init(&q->plain, 0);
 	atomic_fetch_add(&in->queue_count, 1);
 	*out = q;
@@ -168,7 +143,7 @@ uint32_t ingest_in_flight(const struct ingest_queue *q)
 /* Somebody must flush: the caller's turn end, or nobody where tests flush by hand. */
 static void queue_again(struct ingest_queue *q, struct ingest_request *r)
 {
-	list_append(&q->queued, r);
+	fifo_put(&q->queued, &r->node);
 	if (q->want_flush)
 		q->want_flush(q->ctx);
 }
@@ -460,7 +435,7 @@ static void enter_one(struct ingest_queue *q, struct ingest_request *r)
 			return;
 		}
 		if (rc == SEEN_READ) {
-			list_append(&q->to_read, r);
+			fifo_put(&q->to_read, &r->node);
 			return;
 		}
 	}
@@ -469,7 +444,7 @@ static void enter_one(struct ingest_queue *q, struct ingest_request *r)
 	if (rc)
 		claim_release(q, r, &q->woken);
 	if (!r->entered || r->ack == INGEST_ACK_NONE)
-		list_append(&q->decided, r);
+		fifo_put(&q->decided, &r->node);
 }
 
 /* ---- after the lock ---- */
@@ -550,7 +525,7 @@ static void start_reads(struct ingest_queue *q)
 {
 	struct ingest_request *r;
 
-	while ((r = list_take(&q->to_read)) != NULL) {
+	while ((r = fifo_take(&q->to_read)) != NULL) {
 		int rc = 0;
 		if (q->run_blocking) {
 			rc = q->run_blocking(q->ctx, read_keys, on_keys_read, r);
@@ -567,18 +542,15 @@ static void start_reads(struct ingest_queue *q)
 
 void ingest_flush(struct ingest_queue *q)
 {
-	struct request_list batch;
+	struct fifo batch;
 	struct ingest_request *r;
 	struct seen_waiter *woken;
 
 	if (!q->queued.first && !q->batches.first && !q->rows.first)
 		return;
-	batch = q->queued;
-	if (batch.end == &q->queued.first)
-		batch.end = &batch.first;
-	list_init(&q->queued);
+	fifo_move(&batch, &q->queued);
 	log_enter_begin(q->ingest->log);
-	while ((r = list_take(&batch)) != NULL)
+	while ((r = fifo_take(&batch)) != NULL)
 		enter_one(q, r);
 	batches_enter(q);
 	rows_enter(q);
@@ -588,7 +560,7 @@ void ingest_flush(struct ingest_queue *q)
 	log_wake_waiters(woken);
 	start_reads(q);
 	/* Callbacks may start and flush again: each pass takes from the front. */
-	while ((r = list_take(&q->decided)) != NULL)
+	while ((r = fifo_take(&q->decided)) != NULL)
 		finish(q, r);
 	batches_finish(q);
 	rows_finish(q);
@@ -630,6 +602,6 @@ int ingest_start(struct ingest_queue *q, struct ingest_request *r)
 		return rc;
 	}
 	count_in_flight(q, r->entry, 1);
-	list_append(&q->queued, r);
+	fifo_put(&q->queued, &r->node);
 	return 0;
 }

@@ -4,6 +4,7 @@
 
 #include "base/arena.h"
 #include "base/buf.h"
+#include "base/fifo.h"
 #include "log/log.h"
 #include "obs/metrics.h"
 #include "state/topics.h"
@@ -152,6 +153,7 @@ struct ingest_rider {
 };
 
 struct ingest_request {
+	struct fifo_node node; /* ingest's; first, for fifo.h */
 	/* The caller's: set by ingest_request_init and then field by field. Slices are
 	 * borrowed until ingest_start returns, but for those that say more. */
 	struct slice topic;
@@ -184,7 +186,6 @@ struct ingest_request {
 
 	/* Ingest's from here on. */
 	struct ingest_queue *queue;
-	struct ingest_request *next;
 	struct log_commit commit;
 	struct log_waiter waiter;
 	struct topic *topic_found; /* NULL: to be made when it enters */

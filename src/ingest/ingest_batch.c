@@ -267,33 +267,10 @@ static void count_results(struct ingest_queue *q, const struct ingest_batches *r
 
 /* ---- the queue ---- */
 
-void batches_list_init(struct batches_list *list)
-{
-	list->first = NULL;
-	list->end = &list->first;
-}
-
-static void list_append(struct batches_list *list, struct ingest_batches *r)
-{
-	r->next = NULL;
-	*list->end = r;
-	list->end = &r->next;
-}
-
-static struct ingest_batches *list_take(struct batches_list *list)
-{
-	struct ingest_batches *r = list->first;
-
-	list->first = r->next;
-	if (!list->first)
-		list->end = &list->first;
-	return r;
-}
-
 static void enqueue(struct ingest_queue *q, struct ingest_batches *r)
 {
 	r->queued = true;
-	list_append(&q->batches, r);
+	fifo_put(&q->batches, &r->node);
 }
 
 void ingest_batches_init(struct ingest_batches *r, struct ingest_batch *items, uint32_t item_count,
@@ -549,7 +526,9 @@ static int enter_request(struct ingest_queue *q, struct ingest_batches *r)
  */
 static bool holds_back(const struct ingest_queue *q)
 {
-	return q->batches.first && may_hold(q, q->batches.first, ERR_OVERLOADED) && log_lags(q->ingest->log);
+	const struct ingest_batches *first = (const struct ingest_batches *)q->batches.first;
+
+	return first && may_hold(q, first, ERR_OVERLOADED) && log_lags(q->ingest->log);
 }
 
 void batches_enter(struct ingest_queue *q)
@@ -558,15 +537,15 @@ void batches_enter(struct ingest_queue *q)
 	if (q->batches_held)
 		return;
 	while (q->batches.first) {
-		struct ingest_batches *r = q->batches.first;
+		struct ingest_batches *r = (struct ingest_batches *)q->batches.first;
 		if (enter_request(q, r)) {
 			q->batches_held = true;
 			return;
 		}
-		(void)list_take(&q->batches);
+		(void)fifo_take(&q->batches);
 		r->queued = false;
 		if (r->undecided == 0)
-			list_append(&q->batches_decided, r);
+			fifo_put(&q->batches_decided, &r->node);
 	}
 }
 
@@ -590,7 +569,7 @@ static void finish(struct ingest_queue *q, struct ingest_batches *r)
 void batches_finish(struct ingest_queue *q)
 {
 	while (q->batches_decided.first)
-		finish(q, list_take(&q->batches_decided));
+		finish(q, fifo_take(&q->batches_decided));
 	if (q->batches_held)
 		q->want_flush_later(q->ctx);
 }

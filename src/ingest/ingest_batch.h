@@ -60,6 +60,7 @@ typedef void ingest_batches_fn(struct ingest_batches *r);
 struct batch_commit;
 
 struct ingest_batches {
+	struct fifo_node node; /* ingest's; first, for fifo.h */
 	/* The caller's: set by ingest_batches_init and then field by field. */
 	struct ingest_batch *items;
 	uint32_t count;
@@ -70,7 +71,6 @@ struct ingest_batches {
 
 	/* Ingest's from here on. */
 	struct ingest_queue *queue;
-	struct ingest_batches *next;
 	struct log_record *records; /* one an item at most, in order of entering */
 	struct batch_commit *open;  /* while it is filled */
 	uint32_t record_count;

@@ -23,18 +23,6 @@ struct ingest {
 	const void *may_write_ctx;
 };
 
-struct request_list {
-	struct ingest_request *first, **end;
-};
-
-struct batches_list {
-	struct ingest_batches *first, **end;
-};
-
-struct rows_list {
-	struct ingest_rows *first, **end;
-};
-
 struct ingest_queue {
 	struct ingest *ingest;
 	struct log_port *port;
@@ -47,18 +35,17 @@ struct ingest_queue {
 	struct budget_share *share;
 	struct inflater *inflater;
 	struct headers headers; /* scratch of the record being read */
-	struct request_list queued;
-	struct request_list decided; /* by the flush that runs */
-	struct request_list to_read;
+	struct fifo queued;     /* of struct ingest_request */
+	struct fifo decided;    /* by the flush that runs */
+	struct fifo to_read;
 	struct seen_waiter *woken;
 	uint32_t in_flight;
-	/* record batches (ingest_batch.c) */
-	struct batches_list batches;
-	struct batches_list batches_decided; /* by the flush that runs */
-	bool batches_held;                   /* the first of them waits for room in the log */
-	struct rows_list rows;               /* ingest_rows.c */
-	struct rows_list rows_decided;       /* by the flush that runs */
-	struct rows_list rows_to_read;
+	struct fifo batches; /* of struct ingest_batches (ingest_batch.c) */
+	struct fifo batches_decided;
+	bool batches_held; /* the first of them waits for room in the log */
+	struct fifo rows;  /* of struct ingest_rows (ingest_rows.c) */
+	struct fifo rows_decided;
+	struct fifo rows_to_read;
 	struct codec *codec;
 	struct buf plain; /* scratch: the records of a batch, inflated */
 	size_t plain_charged;
@@ -112,8 +99,6 @@ int ingest_fill_result(struct ingest_request *r);
 
 /* ---- record batches ---- */
 
-void batches_list_init(struct batches_list *list);
-
 /* Under the entry lock: enters what is queued, in order, until there is no room. */
 void batches_enter(struct ingest_queue *q);
 
@@ -121,8 +106,6 @@ void batches_enter(struct ingest_queue *q);
 void batches_finish(struct ingest_queue *q);
 
 /* ---- rows of sources ---- */
-
-void rows_list_init(struct rows_list *list);
 
 /* Under the entry lock: enters what is queued, or decides that it must wait or is refused. */
 void rows_enter(struct ingest_queue *q);

@@ -21,33 +21,6 @@
 #include "ingest/ingest_inner.h"
 #include "ingest/key.h"
 
-/* ---- lists ---- */
-
-void rows_list_init(struct rows_list *list)
-{
-	list->first = NULL;
-	list->end = &list->first;
-}
-
-static void list_append(struct rows_list *list, struct ingest_rows *r)
-{
-	r->next = NULL;
-	*list->end = r;
-	list->end = &r->next;
-}
-
-static struct ingest_rows *list_take(struct rows_list *list)
-{
-	struct ingest_rows *r = list->first;
-
-	if (r) {
-		list->first = r->next;
-		if (!list->first)
-			list->end = &list->first;
-	}
-	return r;
-}
-
 void ingest_rows_init(struct ingest_rows *r, ingest_rows_fn *on_entered, ingest_rows_fn *on_done, void *ctx)
 {
 	memset(r, 0, sizeof(*r));
@@ -410,7 +383,7 @@ static int enter_one(struct ingest_queue *q, struct ingest_rows *r)
 	if (verdict == SEEN_IN_FLIGHT)
 		return 1;
 	if (verdict == SEEN_READ) {
-		list_append(&q->rows_to_read, r);
+		fifo_put(&q->rows_to_read, &r->node);
 		return 1;
 	}
 	rc = enter_commit(q, r);
@@ -425,12 +398,12 @@ void rows_enter(struct ingest_queue *q)
 {
 	struct ingest_rows *r;
 
-	while ((r = list_take(&q->rows)) != NULL) {
+	while ((r = fifo_take(&q->rows)) != NULL) {
 		int rc = enter_one(q, r);
 		if (rc == 1)
 			continue;
 		r->err = rc;
-		list_append(&q->rows_decided, r);
+		fifo_put(&q->rows_decided, &r->node);
 	}
 }
 
@@ -483,7 +456,7 @@ static void on_committed(struct log_commit *commit)
 
 static void queue_again(struct ingest_queue *q, struct ingest_rows *r)
 {
-	list_append(&q->rows, r);
+	fifo_put(&q->rows, &r->node);
 	if (q->want_flush)
 		q->want_flush(q->ctx);
 }
@@ -523,7 +496,7 @@ static void start_reads(struct ingest_queue *q)
 {
 	struct ingest_rows *r;
 
-	while ((r = list_take(&q->rows_to_read)) != NULL) {
+	while ((r = fifo_take(&q->rows_to_read)) != NULL) {
 		int rc = 0;
 		if (q->run_blocking) {
 			rc = q->run_blocking(q->ctx, read_keys, on_keys_read, r);
@@ -543,7 +516,7 @@ void rows_finish(struct ingest_queue *q)
 	struct ingest_rows *r;
 
 	start_reads(q);
-	while ((r = list_take(&q->rows_decided)) != NULL)
+	while ((r = fifo_take(&q->rows_decided)) != NULL)
 		tell(q, r);
 }
 

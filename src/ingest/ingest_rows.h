@@ -48,6 +48,7 @@ struct ingest_row_dead {
 };
 
 struct ingest_rows {
+	struct fifo_node node; /* ingest's; first, for fifo.h */
 	/* The caller's. */
 	struct ingest_row *rows;
 	uint32_t count;
@@ -67,7 +68,6 @@ struct ingest_rows {
 
 	/* Ingest's from here on. */
 	struct ingest_queue *queue;
-	struct ingest_rows *next;
 	struct log_commit commit;
 	struct log_waiter waiter;
 	struct log_record *records;

@@ -201,3 +201,21 @@ void json_put_member_bool(struct buf *b, const char *name, bool value)
 	json_put_name(b, name);
 	json_put_bool(b, value);
 }
+
+void json_put_member_known(struct buf *b, const char *name, int64_t value)
+{
+	json_put_name(b, name);
+	if (value >= 0)
+		json_put_i64(b, value);
+	else
+		json_put_null(b);
+}
+
+void json_put_member_text(struct buf *b, const char *name, struct slice text)
+{
+	json_put_name(b, name);
+	if (text.ptr)
+		json_put_string_lossy(b, text);
+	else
+		json_put_null(b);
+}

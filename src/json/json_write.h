@@ -56,4 +56,8 @@ void json_put_member_i64(struct buf *b, const char *name, int64_t value);
 void json_put_member_u64(struct buf *b, const char *name, uint64_t value);
 void json_put_member_bool(struct buf *b, const char *name, bool value);
 
+/* Those that may be unknown, and are null then: a negative number; text of any bytes (as json_put_string_lossy) with ptr NULL. */
+void json_put_member_known(struct buf *b, const char *name, int64_t value);
+void json_put_member_text(struct buf *b, const char *name, struct slice text);
+
 #endif

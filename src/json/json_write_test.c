@@ -22,6 +22,10 @@ static void places_commas(void **state)
 	json_put_member_i64(&b, "n", -3);
 	json_put_member_u64(&b, "m", UINT64_MAX);
 	json_put_member_bool(&b, "ok", true);
+	json_put_member_known(&b, "lag", 0);
+	json_put_member_known(&b, "never", -1);
+	json_put_member_text(&b, "text", SLICE_LIT(""));
+	json_put_member_text(&b, "none", slice_null());
 	json_put_name(&b, "empty");
 	json_put_open(&b, '[');
 	json_put_close(&b, ']');
@@ -41,10 +45,10 @@ static void places_commas(void **state)
 	json_put_close(&b, ']');
 	json_put_close(&b, '}');
 	assert_int_equal(buf_status(&b), 0);
-	assert_true(slice_eq_str(
-		buf_slice(&b),
-		"{\"topic\":\"t,{[\",\"n\":-3,\"m\":18446744073709551615,\"ok\":true,\"empty\":[],"
-		"\"a\\\"b\":[{\"x\":null,\"y\":[1, 2]},{\"x\":null,\"y\":[1, 2]},\"s\"]}"));
+	assert_true(slice_eq_str(buf_slice(&b),
+				 "{\"topic\":\"t,{[\",\"n\":-3,\"m\":18446744073709551615,\"ok\":true,"
+				 "\"lag\":0,\"never\":null,\"text\":\"\",\"none\":null,\"empty\":[],"
+				 "\"a\\\"b\":[{\"x\":null,\"y\":[1, 2]},{\"x\":null,\"y\":[1, 2]},\"s\"]}"));
 	assert_int_equal(json_valid(buf_slice(&b), NULL), 0);
 	buf_fini(&b);
 }

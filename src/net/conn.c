@@ -760,6 +760,13 @@ void conn_set_output_max(struct conn *c, size_t bytes)
 	c->output_max = bound(bytes, OUTPUT_MAX);
 }
 
+void conn_set_send_buffer(struct conn *c, uint32_t bytes)
+{
+	int value = bytes < INT32_MAX ? (int)bytes : INT32_MAX;
+
+	(void)setsockopt(c->fd, SOL_SOCKET, SO_SNDBUF, &value, sizeof(value));
+}
+
 void conn_close(struct conn *c, int64_t linger_ns)
 {
 	int64_t ms = (linger_ns + 999999) / 1000000;

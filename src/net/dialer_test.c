@@ -1,20 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Dials on a loop against a server of one thread: what is written comes back, or as it is told. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "net/web_test.h"
 
-#include <arpa/inet.h>
-#include <poll.h>
-#include <pthread.h>
 #include <semaphore.h>
-#include <stdatomic.h>
 #include <stdio.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include "net/dialer.h"
 
@@ -223,19 +212,13 @@ static void *run_loop(void *loop)
 
 static int setup(void **state)
 {
-	struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	struct loop_options options = {.sys = sys_kernel()};
 	static struct client c;
 	static char url[64];
-	socklen_t len = sizeof(at);
 
 	memset(&c, 0, sizeof(c));
 	memset(&web, 0, sizeof(web));
-	web.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	assert_int_equal(bind(web.fd, (struct sockaddr *)&at, sizeof(at)), 0);
-	assert_int_equal(listen(web.fd, 10), 0);
-	assert_int_equal(getsockname(web.fd, (struct sockaddr *)&at, &len), 0);
-	web.port = ntohs(at.sin_port);
+	web.fd = web_test_listen(&web.port);
 	assert_int_equal(pthread_create(&web.thread, NULL, serve, NULL), 0);
 	(void)snprintf(url, sizeof(url), "http://127.0.0.1:%u/path?x", web.port);
 	c.url = slice_str(url);

@@ -18,7 +18,7 @@
  * rest of its requests wait for them until their deadline.
  */
 #define SOCKETS_MAX 1024L
-#define SOCKETS_HOST_MAX 32L
+#define SOCKETS_HOST_MAX ((long)FETCHER_HOST_CALLS_MAX)
 #define SOCKETS_KEPT_MAX 256L
 
 const char *fetcher_version(void)
@@ -111,6 +111,7 @@ static void free_fetcher(struct loop_guest *guest)
 {
 	struct fetcher *f = (struct fetcher *)guest;
 
+	table_fini(&f->hosts);
 	mem_free(f->scratch);
 	mem_free(f);
 }
@@ -129,7 +130,7 @@ static int make_fetcher(struct loop *loop, struct fetcher **out)
 	if (!f)
 		return ERR_NOMEM;
 	f->scratch = mem_alloc(FETCHER_SCRATCH_BYTES);
-	if (!f->scratch || multi_init(&f->multi, loop, on_ended)) {
+	if (!f->scratch || table_init(&f->hosts) || multi_init(&f->multi, loop, on_ended)) {
 		free_fetcher(&f->guest);
 		return ERR_NOMEM;
 	}

@@ -3,6 +3,7 @@
 #define WEIR_NET_FETCHER_INNER_H
 
 #include "base/buf.h"
+#include "base/table.h"
 #include "net/fetcher.h"
 #include "net/multi.h"
 #include "proto/coding/unpacker.h"
@@ -11,6 +12,16 @@
 
 #define FETCHER_SCRATCH_BYTES 65536u
 
+/* As many calls to one host as it may have connections run; the rest wait here, and libcurl does not know of them. */
+#define FETCHER_HOST_CALLS_MAX 32u
+
+struct fetcher_host {
+	struct table_node node; /* first */
+	uint32_t calls, running;
+	struct fetcher_call *waiting, **waiting_end;
+	char origin[];
+};
+
 struct fetcher {
 	struct loop_guest guest; /* first */
 	struct loop *loop;
@@ -18,6 +29,7 @@ struct fetcher {
 	struct loop_turn turn;
 	struct fetcher_call *todo;  /* asked for something at the end of the turn, newest first */
 	struct fetcher_call *calls; /* all that are under way */
+	struct table hosts;         /* of the calls under way */
 	CURL *spare[16];            /* handles to be used again */
 	uint32_t spare_count;
 	uint32_t call_count;
@@ -26,7 +38,7 @@ struct fetcher {
 };
 
 enum call_state {
-	CALL_WAITING,  /* for the end of the turn, to begin */
+	CALL_WAITING,  /* for the end of the turn, to begin, or for its host */
 	CALL_RUNNING,  /* libcurl has it */
 	CALL_DRAINING, /* libcurl is done, the rest of the body waits for a resume */
 	CALL_OVER,     /* on_done was called, or will not be */
@@ -36,6 +48,9 @@ struct fetcher_call {
 	struct fetcher *fetcher;
 	struct fetcher_call *next, **prev; /* of fetcher->calls */
 	struct fetcher_call *todo_next;
+	struct fetcher_host *host;                         /* of its first URL */
+	struct fetcher_call *waiting_next, **waiting_prev; /* prev NULL: it does not wait for the host */
+	bool holds;                                        /* one of those that run */
 	CURL *easy;
 	struct curl_slist *list; /* the fields as libcurl has them */
 	const struct fetcher_handler *handler;

@@ -211,6 +211,13 @@ void conn_set_input_max(struct conn *c, size_t bytes);
 void conn_set_output_max(struct conn *c, size_t bytes);
 
 /*
+ * The kernel's buffer of what was sent and not acknowledged: so many bytes (it counts twice as much) in place of what it
+ * thinks right for the way. For a peer on this machine alone, whose way is short: with less in flight each page is
+ * copied while it is still near the processor, and no side works for long while the other waits.
+ */
+void conn_set_send_buffer(struct conn *c, uint32_t bytes);
+
+/*
  * Closes once what was written has left, then shuts the sending side and
  * discards what the peer still sends for up to linger_ns (0: not at all). A
  * peer that takes nothing for 30 s is cut. conn_abort closes at once. on_closed

@@ -222,6 +222,12 @@ void conn_set_output_max(struct conn *c, size_t bytes)
 	(void)c, (void)bytes;
 }
 
+void conn_set_send_buffer(struct conn *c, uint32_t bytes)
+{
+	(void)c;
+	(void)bytes;
+}
+
 void conn_close(struct conn *c, int64_t linger_ns)
 {
 	CHECK(!c->closing && linger_ns >= 0);

@@ -5,16 +5,21 @@
 #include "base/mem.h"
 #include "base/table.h"
 
-/* One block: the node, the table's byte, the key, the value. */
+/*
+ * One block: the node, the table's byte, the key, the value. Rows of one name are a list, whose first stands in a table of
+ * its own: so nothing is allocated for a list, and a change of rows cannot fail.
+ */
 struct source_row {
 	struct table_node node;
+	struct table_node named;        /* of the first of a list */
+	struct source_row *next, *prev; /* prev NULL: the first */
 	uint32_t key_bytes, value_bytes;
 	bool gone;
 	uint8_t bytes[]; /* number of the table, key, value */
 };
 
 struct source_rows {
-	struct table table;
+	struct table table, names;
 };
 
 /* Names come from the configuration and from sources: no peer of weir chooses them to collide. */
@@ -41,6 +46,59 @@ static struct source_row *find(struct source_rows *rows, struct slice key)
 	}
 	return NULL;
 }
+
+/* ---- rows of one name ---- */
+
+/* What all of them begin with: byte, length, name. Not whole: ptr NULL. */
+static struct slice name_of(struct slice key)
+{
+	if (key.len < 2 || key.len < 2u + key.ptr[1])
+		return slice_null();
+	return slice_make(key.ptr, 2u + key.ptr[1]);
+}
+
+static struct source_row *first_of(struct source_rows *rows, struct slice name)
+{
+	struct table_node *node = table_first(&rows->names, hash_sip13(&row_key, name));
+
+	for (; node; node = table_next(node)) {
+		struct source_row *row =
+			(struct source_row *)(void *)((uint8_t *)node - offsetof(struct source_row, named));
+		if (slice_eq(name_of(key_of(row)), name))
+			return row;
+	}
+	return NULL;
+}
+
+static void join_name(struct source_rows *rows, struct source_row *row)
+{
+	struct slice name = name_of(key_of(row));
+	struct source_row *first = first_of(rows, name);
+
+	row->prev = first;
+	row->next = first ? first->next : NULL;
+	if (row->next)
+		row->next->prev = row;
+	if (first)
+		first->next = row;
+	else
+		table_add(&rows->names, &row->named, hash_sip13(&row_key, name));
+}
+
+static void leave_name(struct source_rows *rows, struct source_row *row)
+{
+	if (row->next)
+		row->next->prev = row->prev;
+	if (row->prev) {
+		row->prev->next = row->next;
+		return;
+	}
+	table_remove(&rows->names, &row->named);
+	if (row->next)
+		table_add(&rows->names, &row->next->named, row->named.hash);
+}
+
+/* ---- rows ---- */
 
 struct source_row *source_row_new(struct slice key, struct slice value)
 {
@@ -82,12 +140,15 @@ void source_rows_set(struct source_rows *rows, struct source_row *row)
 
 	if (old) {
 		table_remove(&rows->table, &old->node);
+		leave_name(rows, old);
 		source_row_free(old);
 	}
-	if (row->gone)
+	if (row->gone) {
 		source_row_free(row);
-	else
-		table_add(&rows->table, &row->node, hash_sip13(&row_key, key_of(row)));
+		return;
+	}
+	table_add(&rows->table, &row->node, hash_sip13(&row_key, key_of(row)));
+	join_name(rows, row);
 }
 
 struct slice source_rows_find(struct source_rows *rows, struct slice key)
@@ -101,6 +162,13 @@ int source_rows_each(struct source_rows *rows, struct slice prefix, state_row_fn
 {
 	int rc = 0;
 
+	if (name_of(prefix).ptr) {
+		for (struct source_row *row = first_of(rows, name_of(prefix)); row && rc == 0;
+		     row = row->next)
+			if (slice_starts(key_of(row), prefix))
+				rc = fn(ctx, key_of(row), value_of(row));
+		return rc;
+	}
 	for (struct table_node *n = table_walk(&rows->table, NULL); n && rc == 0;
 	     n = table_walk(&rows->table, n)) {
 		struct source_row *row = (struct source_row *)n;
@@ -153,6 +221,8 @@ int source_rows_new(struct state *state, struct source_rows **out)
 	int rc = rows ? table_init(&rows->table) : ERR_NOMEM;
 
 	if (rc == 0)
+		rc = table_init(&rows->names);
+	if (rc == 0)
 		rc = state_register(state, &table);
 	if (rc) {
 		source_rows_free(rows);
@@ -173,5 +243,6 @@ void source_rows_free(struct source_rows *rows)
 		source_row_free((struct source_row *)node);
 	}
 	table_fini(&rows->table);
+	table_fini(&rows->names);
 	mem_free(rows);
 }

@@ -42,7 +42,11 @@ int source_row_check(struct slice key, struct slice value);
 /* Under the entry lock: the bytes of a row, borrowed until it changes; ptr NULL where there is none. */
 struct slice source_rows_find(struct source_rows *rows, struct slice key);
 
-/* Under the entry lock: every row whose key begins so, in no order, until fn gives non-zero. fn may not change rows. */
+/*
+ * Keys begin with a byte, the length of a name and that name (connect/source_row.h): rows of which these are the same are
+ * found without looking at others. Under the entry lock: every row whose key begins so, in no order, until fn gives
+ * non-zero. fn may not change rows.
+ */
 int source_rows_each(struct source_rows *rows, struct slice prefix, state_row_fn *fn, void *ctx);
 
 #endif

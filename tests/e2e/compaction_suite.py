@@ -61,12 +61,6 @@ def rising(records):
     return offsets
 
 
-def run(w, *args):
-    r = subprocess.run([BIN, *args, "--server", "http://" + w.authority], capture_output=True, text=True, timeout=30)
-    eq(r.returncode, 0, r.stderr)
-    return r.stdout
-
-
 @test("of each key the last record stays, with its offset, over stops and kills too; verify finds nothing wrong", own=True, timeout=90)
 def _():
     with Weir(CONFIG) as w:
@@ -197,12 +191,12 @@ def _():
         for bad in ({"cleanup": "compact delete"}, {"compaction": {"dirty_percent": 0}}, {"compaction": {"dirty_percent": 101}},
                     {"compaction": {"max_lag": "0s"}}, {"compaction": 7}, {"recompress_after": "soon"}):
             expect(w.put("/v1/topics/bad", json.dumps(bad), JSON), 400, "invalid_topic_config")
-        run(w, "topic", "create", "cli", "--cleanup", "compact,delete", "--dirty-percent", "30", "--max-lag", "2h",
-            "--tombstone-retention", "3h", "--recompress-after", "10d")
+        w.says("topic", "create", "cli", "--cleanup", "compact,delete", "--dirty-percent", "30", "--max-lag", "2h",
+               "--tombstone-retention", "3h", "--recompress-after", "10d")
         doc = w.get("/v1/topics/cli").json()
         eq((doc["cleanup"], doc["compaction"], doc["recompress_after"]),
            ("compact_delete", {"dirty_percent": 30, "max_lag": "2h", "min_lag": "0", "tombstone_retention": "3h"}, "10d"))
-        out = run(w, "topic", "show", "cli")
+        out = w.says("topic", "show", "cli")
         check("compacted_to 0" in out and "max_lag" in out, out)
         w.restart()
         eq(w.get("/v1/topics/cli").json()["compaction"], doc["compaction"])

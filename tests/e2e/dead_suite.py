@@ -5,7 +5,7 @@ import json
 import subprocess
 import threading
 
-from harness import BATCH, BIN, NDJSON, Weir, check, eq, expect, query, test, until
+from harness import BIN, NDJSON, Weir, check, eq, expect, query, test, until
 
 EVENTS = "application/cloudevents-batch+json"
 

@@ -775,6 +775,10 @@ class Weir:
     def values(self, topic, **args):
         return [r["value"] for r in self.all(topic, **args)]
 
+    def values_so_far(self, topic):
+        """The same of a topic that a source may yet make."""
+        return [] if self.get("/v1/topics/" + topic).status == 404 else self.values(topic)
+
     def partition(self, topic, p, **args):
         return expect(self.get("/v1/topics/%s/partitions/%d/records%s" % (topic, p, query(**args))), 200).json()
 
@@ -782,6 +786,23 @@ class Weir:
         """How many are durable, by the ends of the partitions: no record is read for it."""
         r = self.get("/v1/topics/%s" % topic)
         return 0 if r.status == 404 else sum(p["end"] - p["start"] for p in expect(r, 200).json()["offsets"])
+
+    def arrived(self, topic, count, timeout=20):
+        """Every record, once so many are there: what sources bring."""
+        try:
+            until(lambda: self.count_records(topic) >= count, timeout, "%d records in %s" % (count, topic))
+        except Failed as e:
+            raise Failed("%s\n      there are %d; %s" % (e, self.count_records(topic), short(self.get("/v1/sources").text, 1500)))
+        return self.all(topic)
+
+    def source(self, name):
+        return expect(self.get("/v1/sources/" + name), 200).json()
+
+    def says(self, *words, code=0):
+        """What a command prints that is told of this weir."""
+        got, out, err = weir(*words, "--server", self.url, timeout=60)
+        eq(got, code, "weir %s: %s" % (" ".join(words), short(out + err, 1500)))
+        return out
 
     def metrics(self):
         """{name{labels}: value}"""

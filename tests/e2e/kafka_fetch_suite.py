@@ -5,10 +5,9 @@ import os
 import shutil
 import socket
 import subprocess
-import threading
 import time
 
-from harness import SLOW, Session, Skip, Weir, check, eq, expect, test, until
+from harness import SLOW, Session, Skip, Weir, check, eq, expect, test
 from kafka_wire import Kafka, address, batch, batches, records, request
 
 OUT_OF_RANGE, UNKNOWN, FENCED, UNKNOWN_EPOCH, UNSUPPORTED = 1, 3, 74, 75, 35

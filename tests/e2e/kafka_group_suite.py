@@ -4,12 +4,10 @@ import json
 import signal
 import struct
 import subprocess
-import sys
-import threading
 import time
 
 from harness import BIN, SLOW, Session, Skip, Sse, Weir, check, eq, expect, test, until
-from kafka_wire import APIS, Kafka, address
+from kafka_wire import Kafka, address
 
 FAST = "kafka: { group_initial_delay: 0s, session_timeout_min: 100ms }\n"
 ILLEGAL_GENERATION, INCONSISTENT, BAD_GROUP, UNKNOWN_MEMBER, BAD_SESSION = 22, 23, 24, 25, 26

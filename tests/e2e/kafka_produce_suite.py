@@ -7,7 +7,7 @@ import struct
 import subprocess
 
 import kafka_wire
-from harness import SLOW, Failed, Skip, Weir, check, eq, expect, test, until
+from harness import SLOW, Skip, Weir, check, eq, expect, test
 from kafka_wire import APIS, Kafka, Reader, address, batch, compress, record, zstd_of_one_byte
 
 (CORRUPT, UNKNOWN, TOO_LARGE, INVALID_TOPIC, ACKS, TIMESTAMP, ORDER, EPOCH, TXN_STATE, TXN_ID, COMPRESSION, INVALID) = (

@@ -5,7 +5,7 @@ import random
 import threading
 import time
 
-from harness import Failed, Session, Skip, Sse, Weir, check, eq, expect, poll_values, test, until
+from harness import Failed, Session, Skip, Sse, Weir, check, eq, expect, test, until
 from kafka_wire import Kafka, Producer, address, batch, batches, seen
 
 UNKNOWN_TOPIC, INVALID_REQUEST, EPOCH, STATE, MAPPING, TIMEOUT, NOT_ATTEMPTED = 3, 42, 47, 48, 49, 50, 55

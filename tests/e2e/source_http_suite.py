@@ -7,7 +7,7 @@ import threading
 import time
 import urllib.parse
 
-from harness import Weir, check, eq, test, until, weir
+from harness import Weir, check, eq, test, until
 
 
 class Api:
@@ -129,24 +129,13 @@ def config(*sources):
         % (name, name, rest) for name, rest in sources)
 
 
-def values(w, topic):
-    got, cursor = [], None
-    while True:
-        r = w.poll(topic, limit=10000, **({"cursor": cursor} if cursor else {}))
-        got += [x["value"] for x in r["records"]]
-        cursor = r["cursor"]
-        if r["caught_up"]:
-            return got
-
-
 def ids(w, topic):
-    return [v["id"] for v in values(w, topic)]
+    return [v["id"] for v in w.values(topic)]
 
 
 def said(w, *words):
     """What a command prints with --json, parsed; several lines are a list."""
-    code, out, err = weir(*words, "--json", "--server", w.url)
-    check(code == 0, "%s: %d %s" % (" ".join(words), code, err))
+    out = w.says(*words, "--json")
     return json.loads(out) if out.count("\n") < 2 else [json.loads(line) for line in out.splitlines()]
 
 
@@ -200,13 +189,13 @@ def kills():
 def unchanged():
     with Api(3) as api, Weir(config(("state", "every: 20ms, url: %s/state, format: whole" % api.url))) as w:
         until(lambda: api.unchanged >= 3, what="304")
-        eq(values(w, "state"), [{"count": 3}])
+        eq(w.values("state"), [{"count": 3}])
         api.grow(1)
-        until(lambda: len(values(w, "state")) == 2, what="the change")
+        until(lambda: len(w.values("state")) == 2, what="the change")
         w.restart(hard=True)
         before = api.unchanged
         until(lambda: api.unchanged > before, what="304 after a restart")
-        eq(values(w, "state"), [{"count": 3}, {"count": 4}])
+        eq(w.values("state"), [{"count": 3}, {"count": 4}])
 
 
 @test("a record without what its key needs is set aside, and the others are stored", own=True, timeout=60)
@@ -235,4 +224,4 @@ def tried():
              "paging: { style: page, size: 5 }" % api.url)).replace("at_start: true, ", "")) as w:
         r = json.dumps(said(w, "source", "test", "page", "-n", "3"))
         check("item 0" in r, r)
-        eq(values(w, "page"), [])
+        eq(w.values("page"), [])

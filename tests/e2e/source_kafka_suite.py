@@ -10,8 +10,9 @@ import random
 import threading
 import time
 
-from harness import BATCH, JSON, SLOW, Failed, Weir, short, check, eq, expect, test, until
+from harness import BATCH, JSON, SLOW, Weir, check, eq, expect, test, until
 from kafka_wire import Kafka, Producer
+from transfer import KINDS, contents, give_kinds, keys_in_order
 
 KILLS = int(os.environ.get("WEIR_SOURCE_KILLS", "8"))
 
@@ -32,19 +33,11 @@ def config(far, text="topics: [orders]"):
 
 
 def source(w):
-    return expect(w.get("/v1/sources/k"), 200).json()
+    return w.source("k")
 
 
 def arrived(w, count, topic="all", timeout=20):
-    try:
-        until(lambda: w.count_records(topic) >= count, timeout, "%d records in %s" % (count, topic))
-    except Failed as e:
-        raise Failed("%s\n      there are %d; %s" % (e, w.count_records(topic), short(json.dumps(source(w)), 1500)))
-    return w.all(topic)
-
-
-def plain(records):
-    return sorted(json.dumps({k: r[k] for k in r if k not in ("topic", "partition", "offset")}, sort_keys=True) for r in records)
+    return w.arrived(topic, count, timeout)
 
 
 def topic(w, name, **settings):
@@ -55,22 +48,16 @@ def topic(w, name, **settings):
 @test("what is in a topic comes as it is, in order of its keys, and what comes later too; once, over a restart", own=True)
 def _():
     with Weir() as far:
-        topic(far, "orders", partitions=3)
-        far.batch("orders", [{"key": "k%d" % (i % 5), "value": {"n": i}, "headers": {"h": ["1", None], "b": {"base64": "/w=="}},
-                              "timestamp": 1700000000000 + i} for i in range(50)])
-        far.batch("orders", [{"key_base64": "/w==", "value_base64": "/wA="}, {"key": "t", "tombstone": True}, {"value_text": "x\u00e9"},
-                             {"key": "", "value_text": ""}])
+        give_kinds(far, "orders")
         with Weir(config(far)) as w:
-            got = arrived(w, 54)
-            eq(plain(got), plain(far.all("orders")))
-            for key in ("k0", "k1", "k2", "k3", "k4"):
-                of = [r["value"]["n"] for r in got if r.get("key") == key]
-                eq(of, sorted(of), "order of " + key)
+            got = arrived(w, KINDS)
+            eq(contents(got), contents(far.all("orders")))
+            keys_in_order(got)
             far.push("orders", b"1")
-            eq(arrived(w, 55)[-1]["value"], 1)
+            eq(arrived(w, KINDS + 1)[-1]["value"], 1)
             w.restart()
             far.push("orders", b"2")
-            eq([r["value"] for r in arrived(w, 56)[-2:]], [1, 2])
+            eq([r["value"] for r in arrived(w, KINDS + 2)[-2:]], [1, 2])
             until(lambda: source(w)["lag_records"] == 0, what="no lag: %r" % source(w))
 
 

@@ -1,46 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sources of type websocket, against feed_server.py: a server of python3-websockets, and one that is wrong byte by byte."""
-import json
-import os
 import random
-import subprocess
-import tempfile
-import threading
 import time
 
-from harness import Skip, Weir, check, eq, test, until, weir
-
-PYTHON = "/usr/bin/python3"
-
-
-class Feed:
-    """`with Feed() as feed`: the server, in a process of its own, which may be killed and come back at the same ports."""
-
-    def __init__(self):
-        self.lines = []
-
-    def __enter__(self):
-        self.dir = tempfile.TemporaryDirectory()
-        self.process = subprocess.Popen([PYTHON, os.path.join(os.path.dirname(os.path.abspath(__file__)), "feed_server.py"), self.dir.name],
-                                        stdout=subprocess.PIPE, text=True)
-        ports = self.process.stdout.readline().split()
-        if len(ports) != 3:
-            raise Skip("there is no python3-websockets")
-        self.plain, self.tls, self.raw = ("ws://127.0.0.1:" + ports[0], "wss://localhost:" + ports[1], "ws://127.0.0.1:" + ports[2])
-        threading.Thread(target=self.listen, daemon=True).start()
-        return self
-
-    def listen(self):
-        for line in self.process.stdout:
-            self.lines.append(line.rstrip("\n"))
-
-    def said(self, text):
-        return sum(text in line for line in list(self.lines))
-
-    def __exit__(self, *_):
-        self.process.kill()
-        self.process.wait()
-        self.dir.cleanup()
+from feed import Feed
+from harness import Weir, check, eq, test, until
 
 
 def config(*sources):
@@ -57,18 +21,12 @@ TWELVE = ("url: '%s/prices?n=%d%s', subscribe: ['{\"action\":\"subscribe\",\"par
           "key: '{/symbol}', timestamp: /timestamp")
 
 
-def values(w, topic):
-    return [r["value"] for r in w.all(topic)] if w.count_records(topic) else []
-
-
 def numbers(w, topic):
-    return [v["seq"] for v in values(w, topic) if "seq" in v]
+    return [v["seq"] for v in w.values_so_far(topic) if "seq" in v]
 
 
 def shown(w, name):
-    code, out, err = weir("source", "show", name, "--json", "--server", w.url)
-    check(code == 0, err)
-    return out
+    return w.says("source", "show", name, "--json")
 
 
 @test("a market data feed is subscribed to, its prices are stored, and heartbeats go both ways", own=True, timeout=60)
@@ -77,8 +35,8 @@ def prices():
             ("prices", TWELVE % (feed.plain, 4, "") + ", id: '{/symbol}-{/seq}', "
              "heartbeat: { message: '{\"action\":\"heartbeat\"}', every: 100ms }"),
             ("safe", TWELVE % (feed.tls, 4, "") + ", id: '{/seq}', tls: { ca: %s/ca.pem }" % feed.dir.name))) as w:
-        until(lambda: len(values(w, "prices")) >= 7, what="prices, each heartbeat brings one")
-        until(lambda: len(values(w, "safe")) == 4, what="prices over TLS")
+        until(lambda: len(w.values_so_far("prices")) >= 7, what="prices, each heartbeat brings one")
+        until(lambda: len(w.values_so_far("safe")) == 4, what="prices over TLS")
         r = w.all("prices")[0]
         eq((r["key"], r["timestamp"]), ("BTC/USD", 1700000001000))
         eq(r["value"], {"event": "price", "symbol": "BTC/USD", "seq": 1, "price": 100.25, "timestamp": 1700000001})
@@ -105,7 +63,7 @@ def kills():
 def gaps():
     with Feed() as feed, Weir(config(("prices", TWELVE % (feed.plain, 2, "&drop=1")),
                                      ("aside", TWELVE % (feed.plain, 2, "&drop=1") + ", gap_topic: gaps"))) as w:
-        until(lambda: len(values(w, "prices")) >= 8, what="prices and gaps")
+        until(lambda: len(w.values_so_far("prices")) >= 8, what="prices and gaps")
         records = w.all("prices")[:5]
         eq([("gap" in r["value"]) for r in records], [False, False, True, False, False])
         gap = records[2]
@@ -113,9 +71,9 @@ def gaps():
         check("1012" in gap["value"]["gap"]["reason"], gap)
         check(gap["value"]["gap"]["from"] <= gap["value"]["gap"]["to"], gap)
         w.restart(hard=True)
-        until(lambda: any("weir was not connected" in v["gap"]["reason"] for v in values(w, "prices") if "gap" in v), what="the kill's")
-        until(lambda: len(values(w, "gaps")) >= 2, what="gaps aside")
-        check(all("seq" in v for v in values(w, "aside")), "gaps among the prices")
+        until(lambda: any("weir was not connected" in v["gap"]["reason"] for v in w.values_so_far("prices") if "gap" in v), what="the kill's")
+        until(lambda: len(w.values_so_far("gaps")) >= 2, what="gaps aside")
+        check(all("seq" in v for v in w.values_so_far("aside")), "gaps among the prices")
 
 
 @test("a feed that floods is held back by TCP, and comes whole and in order over kills", own=True, timeout=240)
@@ -151,11 +109,11 @@ def held_back():
 @test("broken messages become dead letters, and the good ones are stored", own=True, timeout=60)
 def mixed():
     with Feed() as feed, Weir(config(("mixed", "url: '%s/mixed', filter: [/seq], timestamp: /timestamp" % feed.plain))) as w:
-        until(lambda: len(values(w, "mixed")) == 3, what="the good ones")
-        eq(values(w, "mixed"), [{"seq": 1}, {"seq": 2}, {"seq": 4}])
+        until(lambda: len(w.values_so_far("mixed")) == 3, what="the good ones")
+        eq(w.values_so_far("mixed"), [{"seq": 1}, {"seq": 2}, {"seq": 4}])
         until(lambda: w.count_records("mixed.dead") == 3, what="the bad ones")
-        code, out, err = weir("dead", "list", "mixed", "--json", "--server", w.url)
-        check(code == 0 and "invalid_json" in out and "invalid_timestamp" in out, out + err)
+        out = w.says("dead", "list", "mixed", "--json")
+        check("invalid_json" in out and "invalid_timestamp" in out, out)
 
 
 @test("what a server does wrong is named, tried again later, and disturbs no other source", own=True, timeout=60)
@@ -187,5 +145,5 @@ def wrong():
 @test("weir source test connects, shows what came, and stores nothing", own=True, timeout=60)
 def tried():
     with Feed() as feed, Weir(config(("prices", "at_start: false, " + TWELVE % (feed.plain, 3, "")))) as w:
-        code, out, err = weir("source", "test", "prices", "-n", "2", "--json", "--server", w.url)
-        check(code == 0 and "BTC/USD" in out, out + err)
+        out = w.says("source", "test", "prices", "-n", "2", "--json")
+        check("BTC/USD" in out, out)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A source that is another weir: two of them, the records of one in the other."""
-import base64
 import json
 
-from harness import BATCH, JSON, Weir, check, eq, expect, test, until
+from harness import JSON, Weir, check, eq, expect, test, until
+from transfer import KINDS, contents, give_kinds, keys_in_order
 
 CONFIG = """
 sources:
@@ -29,33 +29,26 @@ sources:
 
 
 def arrived(w, count, topic="all", timeout=20):
-    until(lambda: w.count_records(topic) >= count, timeout, "%d records in %s" % (count, topic))
-    return w.all(topic)
+    return w.arrived(topic, count, timeout)
 
 
 def source(w):
-    return expect(w.get("/v1/sources/edge"), 200).json()
+    return w.source("edge")
 
 
 @test("what is in a topic of one weir comes to the other as it is, and what comes later too", own=True)
 def _():
     with Weir() as edge:
-        edge.put("/v1/topics/orders", b'{"partitions": 3}', JSON)
-        edge.batch("orders", [{"key": "k%d" % (i % 5), "value": {"n": i}, "headers": {"h": ["1", None], "b": {"base64": "/w=="}},
-                               "timestamp": 1700000000000 + i} for i in range(50)])
-        edge.batch("orders", [{"key_base64": "/w==", "value_base64": "/wA="}, {"key": "t", "tombstone": True}, {"value_text": "x\u00e9"}])
+        give_kinds(edge, "orders")
         with Weir(CONFIG % edge.authority) as w:
-            got = arrived(w, 53)
-            plain = lambda rs: sorted(json.dumps({k: r[k] for k in r if k not in ("topic", "partition", "offset")}, sort_keys=True) for r in rs)
-            eq(plain(got), plain(edge.all("orders")))
-            for key in ("k0", "k1", "k2", "k3", "k4"):
-                of = [r["value"]["n"] for r in got if r.get("key") == key]
-                eq(of, sorted(of), "order of " + key)
+            got = arrived(w, KINDS)
+            eq(contents(got), contents(edge.all("orders")))
+            keys_in_order(got)
             edge.push("orders", b"1")
-            eq(arrived(w, 54)[-1]["value"], 1)
+            eq(arrived(w, KINDS + 1)[-1]["value"], 1)
             w.restart()
             edge.push("orders", b"2")
-            eq([r["value"] for r in arrived(w, 55)[-2:]], [1, 2])
+            eq([r["value"] for r in arrived(w, KINDS + 2)[-2:]], [1, 2])
 
 
 @test("a topic that is not there yet is waited for; a weir that is away is, too", own=True)
@@ -93,27 +86,18 @@ def _():
 def _():
     with Weir() as central:
         with Weir(PUSH % central.authority) as edge:
-            edge.put("/v1/topics/orders", b'{"partitions": 3}', JSON)
-            edge.batch("orders", [{"key": "k%d" % (i % 5), "value": {"n": i}, "headers": {"h": ["1", None], "b": {"base64": "/w=="}},
-                                   "timestamp": 1700000000000 + i} for i in range(50)])
-            edge.batch("orders", [{"key_base64": "/w==", "value_base64": "/wA="}, {"key": "t", "tombstone": True}, {"value_text": "x\u00e9"}])
+            give_kinds(edge, "orders")
             edge.push("orders", b" {\"blanks\": 1} ", "application/octet-stream")
-            got = arrived(central, 54)
-
-            def plain(rs):
-                for r in rs:
-                    r["headers"].pop("idempotency-key", None)
-                return sorted(json.dumps({k: r[k] for k in r if k not in ("topic", "partition", "offset")}, sort_keys=True) for r in rs)
-
-            eq(plain(got), plain(edge.all("orders")))
+            got, sent = arrived(central, KINDS + 1), edge.all("orders")
+            for r in got + sent:
+                r["headers"].pop("idempotency-key", None)
+            eq(contents(got), contents(sent))
             check(b'" {\\"blanks\\": 1} "' in json.dumps([r.get("value_text") for r in got]).encode() or any(
                 r.get("value") == {"blanks": 1} for r in got), "blanks are lost")
-            for key in ("k0", "k1", "k2", "k3", "k4"):
-                of = [r["value"]["n"] for r in got if r.get("key") == key]
-                eq(of, sorted(of), "order of " + key)
+            keys_in_order(got)
             edge.restart()
             edge.push("orders", b"1")
-            eq(arrived(central, 55)[-1]["value"], 1)
+            eq(arrived(central, KINDS + 2)[-1]["value"], 1)
 
 
 @test("while the central weir is away the edge goes on collecting, and sends all of it when it is back", own=True)

@@ -27,26 +27,15 @@ def write(path, values):
 
 
 def source(w, name="s"):
-    return expect(w.get("/v1/sources/" + name), 200).json()
+    return w.source(name)
 
 
 def values(w, topic="t"):
-    got, cursor = [], ""
-    while True:
-        r = w.get("/v1/topics/%s/records?limit=10000%s" % (topic, cursor and "&cursor=" + cursor))
-        if r.status == 404:
-            return got
-        page = expect(r, 200).json()
-        got += [x["value"] for x in page["records"]]
-        cursor = page["cursor"]
-        if page["caught_up"]:
-            return got
+    return w.values_so_far(topic)
 
 
 def weir(w, *args, code=0):
-    p = subprocess.run([BIN, "source", *args, "--server", w.url], capture_output=True, timeout=60)
-    eq(p.returncode, code, "weir source %s: %r" % (args, p.stderr[-500:]))
-    return p.stdout
+    return w.says("source", *args, code=code)
 
 
 def started(tmp, batch=500):
@@ -124,6 +113,82 @@ def _():
         until(lambda: w.get("/v1/sources/more").status == 404, what="the source that was taken out")
         eq([s["name"] for s in w.get("/v1/sources").json()["sources"]], ["s"])
         eq(w.post("/v1/sources/nobody/pause").status, 404)
+    subprocess.run(["rm", "-r", tmp])
+
+
+# ---- following ----
+
+FOLLOW = """
+sources:
+  - { name: s, type: files, topic: t, every: %s, at_start: true, follow: true, paths: ["%s/*.log"], format: lines%s }
+"""
+
+
+@test("a file that is followed is read when it grows, whatever the schedule says: appended, rotated, cut, new; and silence costs nothing",
+      own=True, timeout=60)
+def _():
+    tmp = "/tmp/weir-sources-f%d" % os.getpid()
+    os.makedirs(tmp, exist_ok=True)
+    lines = []
+
+    def texts():
+        return [r.get("value_text", r.get("value")) for r in w.all("t")] if w.get("/v1/topics/t").status == 200 else []
+
+    def say(name, text, mode="a"):
+        with open(os.path.join(tmp, name), mode) as f:
+            f.write(text)
+
+    with Weir(config=FOLLOW % ("1h", tmp, "")) as w:
+        def arrives(what):
+            until(lambda: sorted(map(str, texts())) == sorted(lines), what=what)
+
+        say("a.log", "first line of a\n")
+        lines.append("first line of a")
+        arrives("a file that came")
+        for i in range(20):
+            say("a.log", "line %d of a\n" % i)
+            lines.append("line %d of a" % i)
+            arrives("what was appended")
+        os.rename(tmp + "/a.log", tmp + "/a.1")
+        say("a.1", "late line of a\n")
+        say("a.log", "second a\n")
+        lines += ["late line of a", "second a"]
+        arrives("what was rotated, and its successor")
+        say("a.log", "", "w")
+        say("a.log", "cut\n")
+        lines.append("cut")
+        arrives("what was emptied and written anew")
+        say("b.log", "half a ")
+        say("b.log", "line\n")
+        lines.append("half a line")
+        arrives("a second file")
+        time.sleep(0.3)
+        before = w.ticks()
+        time.sleep(1.5)
+        check(w.ticks() - before <= 3, "idle, and %d ticks in 1.5 s" % (w.ticks() - before))
+        w.restart(hard=True)
+        say("b.log", "after a kill\n")
+        lines.append("after a kill")
+        arrives("what came after a kill")
+        eq(source(w)["warnings"] if "warnings" in source(w) else [], [])
+    subprocess.run(["rm", "-r", tmp])
+
+
+@test("a writer that never stops is read in batches, not write by write", own=True, timeout=60)
+def _():
+    tmp = "/tmp/weir-sources-w%d" % os.getpid()
+    os.makedirs(tmp, exist_ok=True)
+    with Weir(config=FOLLOW % ("1h", tmp, "")) as w:
+        count = 0
+        with open(tmp + "/a.log", "w", buffering=1) as f:
+            end = time.monotonic() + 2
+            while time.monotonic() < end:
+                f.write("line %d\n" % count)
+                count += 1
+        until(lambda: source(w)["records"] == count, what="every line")
+        check(count > 5000, "the writer is slow: %d lines" % count)
+        pulls = w.metrics()['weir_source_pulls_total{source="s"}']
+        check(pulls < 1000, "%d pulls for %d lines" % (pulls, count))
     subprocess.run(["rm", "-r", tmp])
 
 
@@ -364,3 +429,78 @@ def _():
         time.sleep(0.5)
         eq(sorted(ids(w)), list(range(45)))
     server.shutdown()
+
+
+class Echo(http.server.BaseHTTPRequestHandler):
+    """Refuses everybody, and says what it was sent, as many do."""
+    protocol_version = "HTTP/1.1"
+
+    def answer(self):
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode("utf-8", "replace")
+        said = ("you sent %s %s %s %s" % (self.command, self.path, " ".join("%s: %s" % h for h in self.headers.items() if h[0] not in (
+            "Host", "Accept", "User-Agent", "Accept-Encoding")), body)).encode()
+        self.send_response(401)
+        self.send_header("Content-Length", str(len(said)))
+        self.end_headers()
+        self.wfile.write(said)
+
+    do_GET = do_POST = do_HEAD = answer
+
+    def log_message(self, *args):
+        pass
+
+
+# Each has a word that begins with "hush" wherever it says who asks.
+SECRETIVE = {
+    "http-query": "type: http, url: 'http://%s/a?api_key=hush-query', records: /items",
+    "http-urls": "type: http, urls: ['http://%s/a?token=hush-urls'], records: /items",
+    "http-header": "type: http, url: 'http://%s/', headers: { X-Api-Key: hush-header, Cookie: 'sid=hush-cookie' }, records: /items",
+    "http-body": "type: http, url: 'http://%s/', method: POST, body: 'token=hush-body&page=1', records: /items",
+    "http-basic": "type: http, url: 'http://%s/', auth: { type: basic, user: me, password: hush-basic }, records: /items",
+    "http-bearer": "type: http, url: 'http://%s/', auth: { type: bearer, token: hush-bearer }, records: /items",
+    "http-oauth2": "type: http, url: 'http://%s/', auth: { type: oauth2, token_url: 'http://%s/t?key=hush-oauthurl', client_id: me, client_secret: "
+                   "hush-oauth }, records: /items",
+    "sql-postgresql": "type: sql, url: 'postgresql://me:hush-pg@%s/d', mode: full, table: t",
+    "sql-password": "type: sql, url: 'postgresql://me@%s/d', password: hush-pgkey, mode: full, table: t",
+    "sql-mariadb": "type: sql, url: 'mariadb://me:hush-maria@%s/d', mode: full, table: t",
+    "kafka": "type: kafka, brokers: ['%s'], topics: [a], sasl: { mechanism: scram-sha-256, user: me, password: hush-kafka }",
+    "websocket": "type: websocket, url: 'ws://%s/feed?apikey=hush-wsurl&t={token}', token: hush-wstoken",
+    "weir": "type: weir, url: 'http://%s', from: a, token: hush-weir",
+}
+
+
+@test("no type shows a secret, whether nobody answers or who answers refuses and repeats it", own=True, timeout=120)
+def _():
+    echo = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Echo)
+    threading.Thread(target=echo.serve_forever, daemon=True).start()
+    places = {"refused": "127.0.0.1:%d" % echo.server_port, "silent": "127.0.0.1:1"}
+    lines, names = "", []
+    for name, keys in SECRETIVE.items():
+        for where, place in places.items():
+            if where == "refused" and name.startswith(("sql", "kafka")):
+                continue  # what answers speaks HTTP
+            names.append(name + "-" + where)
+            lines += "  - { name: %s-%s, topic: t, at_start: true, every: 1s, %s }\n" % (name, where, keys.replace("%s", place))
+    with Weir(config="sources:\n" + lines) as w:
+        for name in names:
+            until(lambda name=name: source(w, name).get("last_error"), 60, what="an error of " + name)
+        def lines_of():  # what is told of the configuration itself shows its lines as they are
+            return "\n".join(line for line in w.log().split("\n") if line.startswith("ts="))
+        shown = {"log": lines_of(), "metrics": w.get("/metrics").text, "list": w.get("/v1/sources").text,
+                 "command list": weir(w, "list").decode()}
+        for name in names:
+            shown["/v1/sources/" + name] = w.get("/v1/sources/" + name).text
+            shown["show " + name] = weir(w, "show", name).decode()
+        tests = [subprocess.Popen([BIN, "source", "test", name, "--server", w.url], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+                 for name in names]
+        for name, process in zip(names, tests):
+            shown["test " + name] = process.communicate(timeout=60)[0].decode()
+        shown["log, later"] = lines_of()
+        shown["dead"] = w.get("/v1/dead").text
+        for what, text in shown.items():
+            at = text.find("hush")
+            check(at < 0, "%s shows a secret: ...%s" % (what, text[max(0, at - 200):at + 40]))
+            for word in ("bWU6aHVzaC1iYXNpYw",):
+                check(word not in text, "%s shows what Basic sends: %s" % (what, text))
+        check("***" in shown["log"] + shown["list"], "nothing was hidden: the test sees nothing")
+    echo.shutdown()

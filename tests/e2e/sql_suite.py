@@ -12,7 +12,7 @@ import threading
 import time
 
 from databases import MariaDb, Postgres
-from harness import BIN, SLOW, Skip, Weir, check, eq, expect, test, until
+from harness import BIN, SLOW, Skip, Weir, check, eq, test, until
 
 LATE_SECONDS = float(os.environ.get("WEIR_LATE_SECONDS", "15"))
 LATE_LONGEST = float(os.environ.get("WEIR_LATE_LONGEST", "4"))
@@ -45,16 +45,7 @@ def config(db, text):
 
 
 def values(w, topic="t"):
-    got, cursor = [], ""
-    while True:
-        r = w.get("/v1/topics/%s/records?limit=10000%s" % (topic, cursor and "&cursor=" + cursor))
-        if r.status == 404:
-            return got
-        page = expect(r, 200).json()
-        got += [x["value"] for x in page["records"]]
-        cursor = page["cursor"]
-        if page["caught_up"]:
-            return got
+    return w.values_so_far(topic)
 
 
 # ---- kills ----

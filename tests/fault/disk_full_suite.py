@@ -7,7 +7,7 @@ import subprocess
 import time
 
 from faults import Disk, Sender, body_of, stays
-from harness import BIN, JSON, Later, Sse, Weir, check, eq, expect, test, until
+from harness import BIN, JSON, Sse, Weir, check, eq, expect, test, until
 
 SMALL = "log: { journal_bytes: 16MiB, segment_bytes: 1MiB, tail_bytes: 1MiB }\n"
 

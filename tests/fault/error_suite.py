@@ -8,7 +8,7 @@ import subprocess
 import time
 
 from faults import DELAY, FAIL, SHORT, WHOLE, Sender, Shim, body_of, spread
-from harness import JSON, Failed, Later, Session, Sse, Weir, check, eq, expect, test, until
+from harness import JSON, Failed, Later, Sse, Weir, check, eq, expect, test, until
 
 SMALL = "log: { journal_bytes: 8MiB, journal_file_bytes: 4MiB, segment_bytes: 1MiB, tail_bytes: 1MiB }\n"
 

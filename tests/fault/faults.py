@@ -2,7 +2,6 @@
 """What the fault suites stand on: calls that fail to order, small disks, and the oracle."""
 import ctypes
 import errno
-import fcntl
 import json
 import mmap
 import os
@@ -12,7 +11,7 @@ import subprocess
 import tempfile
 import time
 
-from harness import Failed, Skip, Weir, check, eq, expect, query, until  # noqa: F401
+from harness import Failed, Skip, check, eq
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 WHOLE = bool(os.environ.get("WEIR_FAULT_WHOLE"))
@@ -30,7 +29,7 @@ def spread(count, most, first=1):
 
 # The same order as enum op in shim.c.
 OPS = ["pwrite", "fdatasync", "fsync", "rename", "truncate", "unlink", "allocate", "open", "pread", "mkdir", "rmdir",
-       "syncfs", "recv", "send", "memory", "thread", "eventfd", "epoll", "watch", "socket", "listen", "accept", "map"]
+       "syncfs", "recv", "send", "memory", "thread", "eventfd", "epoll", "watch", "socket", "listen", "accept", "map", "inotify"]
 COUNT, KILL_BEFORE, KILL_AFTER, FAIL, TEAR, SHORT, DELAY = range(7)
 WRITING = ["pwrite", "fdatasync", "fsync", "rename", "truncate", "unlink", "allocate", "mkdir", "rmdir", "syncfs"]
 

@@ -7,8 +7,6 @@ import resource
 import select
 import signal
 import socket
-import struct
-import threading
 import time
 
 import kafka_wire

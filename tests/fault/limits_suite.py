@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """F11 to F13, F16 to F20, F22, F31, F34 to F36: what the machine, the clock, the operator and slow peers do to a running weir."""
+import errno
 import http.client
 import json
 import os
@@ -8,10 +9,11 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 
 from faults import CACHES, FREED, WHOLE, Disk, Sender, Shim, body_of, charged, check_memory
-from harness import (BIN, JSON, Failed, Later, Raw, Skip, Sse, Weir, Ws, check, eq, expect, test, until)
+from harness import (JSON, Failed, Later, Raw, Skip, Sse, Weir, check, eq, expect, test, until)
 
 GET = "GET /healthz HTTP/1.1\r\nHost: %s\r\n\r\n"
 
@@ -465,3 +467,31 @@ def _():
         eq(sum(a["accepted"] for a in answers), 1, "accepted")
         check(all(a["offsets"] == answers[0]["offsets"] for a in answers), "the offsets differ")
         eq(w.count_records(t), 1)
+
+
+# ---- inotify ----
+
+FOLLOW = """
+sources:
+  - { name: s, type: files, topic: t, every: 50ms, at_start: true, follow: true, paths: ["%s/*.log"], format: lines }
+"""
+
+
+@test("the kernel gives no inotify, or no more watches: followed files are read at the schedule's pace, a warning says what to raise",
+      own=True, timeout=60)
+def _():
+    for path, error, words in (("init", errno.EMFILE, "fs.inotify.max_user_instances"), ("/proc/self/fd/", errno.ENOSPC, "fs.inotify.max_user_watches"),
+                               ("/", errno.ENOSPC, "fs.inotify.max_user_watches"), ("init", errno.ENOSYS, "inotify")):
+        with Shim() as shim, tempfile.TemporaryDirectory() as tmp:
+            hit = shim.rule("inotify", error=error, path=path)
+            with Weir(config=FOLLOW % tmp, env=shim.env) as w:
+                for i in range(3):
+                    for name in ("a", "b"):
+                        with open("%s/%s.log" % (tmp, name), "a") as f:
+                            f.write("line %d\n" % i)
+                    until(lambda: w.count_records("t") == 2 * (i + 1), what="what was appended, round %d, %s" % (i, path))
+                warnings = w.get("/v1/sources/s").json()["warnings"]
+                eq(len(warnings), 1, repr(warnings))
+                check(words in warnings[0] and "every" in warnings[0], warnings[0])
+                eq(w.log().count("source_warning"), 1, w.log())
+                check(hit.hits > 0, "the rule was never hit")

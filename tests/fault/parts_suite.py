@@ -2,7 +2,6 @@
 """F15: threads, eventfd, epoll, sockets and memory that the kernel does not give: at start an error, later less service."""
 import errno
 import http.client
-import resource
 import time
 
 from faults import Sender, Shim, spread

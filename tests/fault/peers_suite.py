@@ -11,7 +11,7 @@ import subprocess
 import threading
 import time
 
-from harness import JSON, Raw, Skip, Weir, check, eq, expect, test, until
+from harness import Raw, Skip, Weir, check, eq, test, until
 
 HERE_ADDRESS, THERE_ADDRESS = "10.213.7.1", "10.213.7.2"
 NEW_NET = 0x40000000

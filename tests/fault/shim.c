@@ -25,6 +25,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/inotify.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -59,12 +60,13 @@ enum op {
 	OP_LISTEN,
 	OP_ACCEPT,
 	OP_MAP,
+	OP_INOTIFY,
 };
 
 static const char *const op_names[] = {"pwrite",   "fdatasync", "fsync",  "rename", "truncate", "unlink",
 				       "allocate", "open",      "pread",  "mkdir",  "rmdir",    "syncfs",
 				       "recv",     "send",      "memory", "thread", "eventfd",  "epoll",
-				       "watch",    "socket",    "listen", "accept", "map"};
+				       "watch",    "socket",    "listen", "accept", "map",      "inotify"};
 
 enum action { ACT_COUNT, ACT_KILL_BEFORE, ACT_KILL_AFTER, ACT_FAIL, ACT_TEAR, ACT_SHORT, ACT_DELAY };
 
@@ -385,6 +387,18 @@ int open64(const char *path, int flags, ...)
 	rc = (int)syscall(SYS_openat, AT_FDCWD, path, flags, mode);
 	after(r);
 	return rc;
+}
+
+/* An instance (the path of a rule is "init"), or a watch. */
+int inotify_init1(int flags)
+{
+	return before(decide(OP_INOTIFY, -1, "init")) ? -1 : (int)syscall(SYS_inotify_init1, flags);
+}
+
+int inotify_add_watch(int fd, const char *path, uint32_t mask)
+{
+	return before(decide(OP_INOTIFY, -1, path)) ? -1 :
+						      (int)syscall(SYS_inotify_add_watch, fd, path, mask);
 }
 
 /* ---- sockets ---- */

@@ -94,10 +94,11 @@ static int open_log(struct world *w, struct fault *fault)
 
 static int open_core(struct world *w, struct fault *fault)
 {
-	static const struct topic_config defaults = {.partitions = 1,
-						     .retention_ms = -1,
-						     .retention_bytes = -1,
-						     .idempotency_ttl_ms = 30ll * 86400000};
+	const struct topic_config defaults = {.partitions = 1,
+					      .retention_ms = -1,
+					      .retention_bytes = -1,
+					      .dead_retention_ms = sources_are_on(w) ? -1 : 0,
+					      .idempotency_ttl_ms = 30ll * 86400000};
 	struct state_table rows = {.id = (enum state_table_id)WORLD_ROW_TABLE,
 				   .name = "rows",
 				   .apply = apply_row,
@@ -117,6 +118,8 @@ static int open_core(struct world *w, struct fault *fault)
 		rc = state_register(w->state, &rows);
 	if (rc == 0 && members_are_on(w))
 		rc = members_open(w);
+	if (rc == 0 && sources_are_on(w))
+		rc = sources_open(w);
 	if (rc == 0)
 		state_set_slack(w->state, w->profile.slack);
 	if (rc == 0 && w->profile.slack < 1000)
@@ -296,7 +299,7 @@ static bool is_known(void *ctx, struct topic *topic)
 {
 	struct world *w = ctx;
 
-	if (client_topic_of(w, topic) < 0)
+	if (client_topic_of(w, topic) < 0 && !(sources_are_on(w) && sources_own(topic->name)))
 		model_fail("nobody made topic %s", topic->name);
 	return true;
 }
@@ -312,6 +315,8 @@ static void check_everything(struct world *w)
 		producers_check(w);
 	if (members_are_on(w))
 		members_check(w);
+	if (sources_are_on(w))
+		sources_check(w);
 	rot_settle(w, w->model.unlearnt_lost > 0);
 	world_say(w, "everything was read and is as it should be");
 }
@@ -446,6 +451,8 @@ static void live_a_little(struct world *w)
 		producers_turn(w);
 	if (members_are_on(w) && chance(w, 3))
 		members_turn(w);
+	if (sources_are_on(w) && chance(w, 2))
+		sources_turn(w);
 	if (n < p->sends)
 		client_send(w);
 	else if ((n -= p->sends) < p->commits)
@@ -479,6 +486,35 @@ static void live_a_little(struct world *w)
 		client_run_jobs(w);
 }
 
+/* With nothing in its way a source goes on by itself, whatever has happened to it. */
+static void await_rows(struct world *w)
+{
+	uint64_t before = sources_progress(w);
+
+	for (uint32_t i = 0; sources_progress(w) != UINT64_MAX && sources_progress(w) <= before; i++) {
+		if (i == 3000)
+			model_fail("a source stands still");
+		sources_turn(w);
+		come_to_rest(w);
+		if (i % 16 == 0)
+			run_maintain(w);
+	}
+}
+
+/* What is on its way becomes durable meanwhile. */
+static void stop_sources(struct world *w)
+{
+	if (chance(w, 2))
+		await_rows(w);
+	sources_stop(w);
+	for (uint32_t i = 0; !sources_stopped(w); i++) {
+		if (i == 10000)
+			model_fail("a source does not stop");
+		sources_turn(w);
+		come_to_rest(w);
+	}
+}
+
 static void stop(struct world *w)
 {
 	struct fault fault = {0};
@@ -488,6 +524,8 @@ static void stop(struct world *w)
 	sim_set_space(w->sim, 1u << 30);
 	if (members_are_on(w))
 		members_stop(w);
+	if (sources_are_on(w))
+		stop_sources(w);
 	come_to_rest(w);
 	consumers_close(w);
 	if (log_stop(w->log, &fault) && !w->faults_on)
@@ -500,6 +538,8 @@ static void stop(struct world *w)
 		members_close(w);
 	topics_free(w->topics);
 	state_free(w->state);
+	if (sources_are_on(w))
+		sources_close(w);
 	log_close(w->log);
 	if (machine_blocks() != 0)
 		model_fail("%llu blocks of memory are left after a clean stop",
@@ -535,6 +575,8 @@ void life_run(void *ctx)
 		w->first_boot_done = true;
 		faults_set(w, true);
 	}
+	if (sources_are_on(w))
+		sources_start(w);
 	for (uint32_t i = 0; i < steps; i++)
 		live_a_little(w);
 	if (chance(w, 4)) {

@@ -80,7 +80,7 @@ static void say_sum(const struct run *run, FILE *to)
 		to,
 		"%llu seeds, %llu crashes, %llu clean stops, %llu fatal errors, %llu starts refused, "
 		"%llu bits turned over (%llu starts refused for it, %llu gaps, %llu groups cut off), "
-		"%llu allocations failed, %llu times state was tidied, %llu passes of compaction, %llu segments recompressed, %llu assignments told, offsets of a group found %llu times, %llu bits turned in files of producers, %llu operations in %.0f s "
+		"%llu allocations failed, %llu times state was tidied, %llu passes of compaction, %llu segments recompressed, %llu assignments told, offsets of a group found %llu times, %llu bits turned in files of producers, %llu rows of sources found, %llu operations in %.0f s "
 		"(%.0f crashes, %.0f operations a second of processor time)\n",
 		(unsigned long long)run->seeds, (unsigned long long)world.crashes,
 		(unsigned long long)world.clean_stops, (unsigned long long)world.fatals,
@@ -90,8 +90,8 @@ static void say_sum(const struct run *run, FILE *to)
 		(unsigned long long)world.tidied, (unsigned long long)world.compactions,
 		(unsigned long long)world.recompressions, (unsigned long long)world.assignments,
 		(unsigned long long)world.offsets_found, (unsigned long long)world.producer_flips,
-		(unsigned long long)world.operations, seconds, (double)world.crashes / busy,
-		(double)world.operations / busy);
+		(unsigned long long)world.source_rows, (unsigned long long)world.operations, seconds,
+		(double)world.crashes / busy, (double)world.operations / busy);
 }
 
 static void run_seed(struct run *run, uint64_t seed)

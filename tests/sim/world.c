@@ -145,6 +145,7 @@ static void live(struct world *w)
 	clients_forget(w);
 	producers_forget(w);
 	members_forget(w);
+	sources_forget(w);
 	consumers_forget(w);
 }
 
@@ -246,6 +247,10 @@ void world_run(struct world *w, uint64_t seed)
 	w->rot.pending = w->rot.cut_off = false;
 	w->rot.file_count = 0;
 	choose_profile(w);
+	if (sources_are_on(w)) {
+		w->profile.auto_create = true; /* of their topics */
+		sources_reset(w);
+	}
 	world_say(w, "seed %llu", (unsigned long long)seed);
 	for (uint32_t i = 0; i < w->profile.lives; i++)
 		run_life(w);

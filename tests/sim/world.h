@@ -173,7 +173,7 @@ struct world {
 	struct job jobs[JOBS_MAX];
 	uint32_t job_count;
 	uint64_t operations, lives, crashes, clean_stops, fatals, refused_starts, failed_allocs, tidied,
-		compactions, recompressions, assignments, offsets_found, producer_flips;
+		compactions, recompressions, assignments, offsets_found, producer_flips, source_rows;
 	uint64_t life_failed_allocs, failures_before; /* when this life began */
 	uint64_t crash_in; /* calls of the disk, of the kinds in crash_calls; 0: none */
 	uint32_t crash_calls;
@@ -250,6 +250,30 @@ void members_stop(struct world *w);
 void members_close(struct world *w);
 void members_forget(struct world *w);
 void members_reset(struct world *w);
+
+/* loop.c: the loop of sources */
+struct loop;
+struct loop *world_loop(const struct sys *sys);
+void world_loop_turn(struct loop *loop);
+/* Until there is something to do, ns; 0: now, -1: nothing will be by itself. */
+int64_t world_loop_wait(const struct loop *loop);
+
+/* sources.c */
+/* In one seed of eight, but for those with rot. */
+bool sources_are_on(const struct world *w);
+bool sources_own(const char *topic);
+int sources_open(struct world *w); /* before the state is loaded */
+void sources_start(struct world *w);
+void sources_turn(struct world *w);
+/* Rows so far, whatever became of them; UINT64_MAX: none is expected at present. */
+uint64_t sources_progress(struct world *w);
+void sources_check(struct world *w);
+void sources_stop(struct world *w);
+bool sources_stopped(
+	struct world *w); /* then nothing of it is left but the table, which sources_close frees */
+void sources_close(struct world *w);
+void sources_forget(struct world *w);
+void sources_reset(struct world *w);
 
 /* consumers.c */
 void consumer_turn(struct world *w);

@@ -25,8 +25,7 @@ static bool ends_with(const char *name, const char *end)
 	return n >= m && strcmp(name + n - m, end) == 0;
 }
 
-/* What a writer that is not through yet calls its file. */
-static bool is_unfinished(const char *path)
+bool files_is_unfinished(const char *path)
 {
 	static const char *const ends[] = {".tmp",        ".part",     ".partial", ".swp",
 					   ".crdownload", ".filepart", "~"};
@@ -42,7 +41,7 @@ static bool look_at(const char *path, struct files_found *out)
 {
 	struct stat st;
 
-	if (is_unfinished(path) || stat(path, &st) != 0 || !S_ISREG(st.st_mode) || !st.st_size)
+	if (files_is_unfinished(path) || stat(path, &st) != 0 || !S_ISREG(st.st_mode) || !st.st_size)
 		return false;
 	*out = (struct files_found){.path = path,
 				    .bytes = (uint64_t)st.st_size,
@@ -164,6 +163,7 @@ static size_t read_prefix(const char *path, uint8_t *prefix, struct stat *st)
 	if (fstat(fd, st) == 0)
 		n = pread(fd, prefix, PREFIX_MAX, 0);
 	close(fd);
+	errno = 0;
 	return n > 0 ? (size_t)n : 0;
 }
 

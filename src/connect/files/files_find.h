@@ -34,9 +34,12 @@ int files_find(const struct conf_list *patterns, struct arena *arena, struct fil
 
 /*
  * The identity of a file: the one that is known already, of however many of its first bytes, else one of as many
- * as there are (up to 1024). False where it is gone or cannot be read.
+ * as there are (up to 1024). False where it is gone or cannot be read: errno says why.
  */
 bool files_identify(const struct files_found *file, files_known_fn *known, void *ctx, char *out);
+
+/* Is it named as writers name what they are not through with, or hidden? */
+bool files_is_unfinished(const char *path);
 
 /* Does a file, of whatever path, still have this identity? */
 bool files_is(const char *path, const char *identity);

@@ -130,6 +130,11 @@ uint64_t files_input_at(const struct files_input *in)
 	return in->at;
 }
 
+int files_input_fd(const struct files_input *in)
+{
+	return in->fd;
+}
+
 bool files_input_compressed(const struct files_input *in)
 {
 	return in->unpacker != NULL;

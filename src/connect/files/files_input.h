@@ -26,6 +26,9 @@ int64_t files_input_read(struct files_input *in, void *bytes, size_t n, struct f
 /* Where it stands, in the content. */
 uint64_t files_input_at(const struct files_input *in);
 
+/* The descriptor that it is open by. Borrowed. */
+int files_input_fd(const struct files_input *in);
+
 bool files_input_compressed(const struct files_input *in);
 
 /* Bytes that the file has now, as it lies there; and device and inode. False where that cannot be asked. */

@@ -142,6 +142,27 @@ int files_rows_name(struct files_rows *r, const struct csv_record *header)
 	return rc;
 }
 
+struct slice files_rows_missing(const struct files_rows *r)
+{
+	for (uint32_t i = 0; i < r->given->count; i++) {
+		int type;
+		struct slice name = split_column(slice_str(r->given->items[i]), &type);
+		bool found = false;
+		struct buf want;
+		buf_init(&want, 2000);
+		json_put_string_lossy(&want, name);
+		(void)buf_append_byte(&want, ':');
+		for (uint32_t k = 0; k < r->count && !found; k++)
+			found = slice_eq(slice_make(r->names.ptr + r->columns[k].name_at,
+						    r->columns[k].name_len),
+					 buf_slice(&want));
+		buf_fini(&want);
+		if (!found)
+			return name;
+	}
+	return slice_null();
+}
+
 int files_rows_number(struct files_rows *r, uint32_t count)
 {
 	uint32_t n = r->given->count ? r->given->count : count;

@@ -23,6 +23,8 @@ bool files_rows_is_column(struct slice text);
 /* Names the columns by a header row; count of a row without one: by the settings, else column1 and so on. ERR_NOMEM, ERR_LIMIT. */
 int files_rows_name(struct files_rows *r, const struct csv_record *header);
 int files_rows_number(struct files_rows *r, uint32_t count);
+/* A column of the settings that a header row did not name: the first, null where there is none. Borrowed from the settings. */
+struct slice files_rows_missing(const struct files_rows *r);
 bool files_rows_named(const struct files_rows *r);
 
 /* Appends a row as an object. 0; ERR_BAD_RECORD with *fault (the row stays out); ERR_NOMEM. */

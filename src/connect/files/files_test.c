@@ -210,6 +210,48 @@ static void reads_rows_with_types(void **state)
 	end_world(&w);
 }
 
+static void tells_what_nobody_would_see(void **state)
+{
+	struct world w;
+
+	(void)state;
+	make_world(&w);
+	write_file(&w, "a.csv", "id;name\n1;x\n");
+	write_file(&w, "b.csv", "id,name\n2,\"x\"y\n3,z\n");
+	open_world(&w, "paths: [@]\ncsv: { columns: ['id:integer', 'name:text'] }\n");
+	run(&w);
+	assert_int_equal(w.t.record_count, 2);
+	assert_int_equal(w.t.warning_count, 1);
+	assert_non_null(strstr(w.t.warnings[0], "/a.csv has no column id"));
+	expect_dead(&w, 0, ERR_BAD_RECORD, "b.csv:2", "is written twice");
+	end_world(&w);
+
+	make_world(&w);
+	write_file(&w, "a.log", "x\n");
+	assert_int_equal(chmod(w.path, 0), 0);
+	assert_int_equal(chmod(w.dir, 0755), 0);
+	open_world(&w, "paths: ['@/*.log']\n");
+	if (geteuid() != 0) {
+		run(&w);
+	} else {
+		assert_int_equal(seteuid(65534), 0);
+		run(&w);
+		assert_int_equal(chmod(w.path, 0644), -1);
+		assert_int_equal(seteuid(0), 0);
+	}
+	assert_int_equal(w.t.warning_count, 1);
+	assert_non_null(strstr(w.t.warnings[0], "/a.log cannot be read: "));
+	assert_int_equal(chmod(w.dir, 0), 0);
+	if (geteuid() == 0)
+		assert_int_equal(seteuid(65534), 0);
+	run(&w);
+	if (getuid() == 0)
+		assert_int_equal(seteuid(0), 0);
+	assert_int_equal(chmod(w.dir, 0700), 0);
+	assert_int_equal(w.t.warning_count, 2);
+	end_world(&w);
+}
+
 static void reads_arrays(void **state)
 {
 	struct world w;
@@ -363,6 +405,122 @@ static void reads_anew_what_was_emptied(void **state)
 	assert_int_equal(w.t.record_count, 4);
 	assert_string_equal(source_test_value(&w.t, 2), "{\"id\":3,\"text\":\"x\"}");
 	assert_int_equal(w.t.dead_count, 0);
+	end_world(&w);
+}
+
+/* ---- what the kernel tells ---- */
+
+static void await_plans(struct world *w, uint32_t wanted)
+{
+	struct timespec ms = {0, 1000000};
+
+	for (int i = 0; i < 20000 && atomic_load(&w->t.plans_wanted) < wanted; i++)
+		(void)nanosleep(&ms, NULL);
+	assert_true(atomic_load(&w->t.plans_wanted) >= wanted);
+}
+
+static void the_kernel_tells_of_growth_and_of_new_files(void **state)
+{
+	struct world w;
+
+	(void)state;
+	make_world(&w);
+	write_file(&w, "app.log", "one\n");
+	open_world(&w, "paths: ['@/*.log']\nfollow: true\n");
+	run(&w);
+	struct source_test_part *p = w.t.parts[0];
+	uint32_t woken = atomic_load(&p->woken);
+	append_file(&w, "app.log", "two\n");
+	source_test_await(p, woken + 1);
+	assert_int_equal(source_test_pull(&w.t, p->name, 0), SOURCE_IDLE);
+	expect(&w, "one|two");
+	/* Under another name it is still the same. */
+	rename_file(&w, "app.log", "old");
+	woken = atomic_load(&p->woken);
+	append_file(&w, "old", "three\n");
+	source_test_await(p, woken + 1);
+	assert_int_equal(source_test_pull(&w.t, p->name, 0), SOURCE_IDLE);
+	expect(&w, "one|two|three");
+	/* A file that is made empty is no part until something is in it. */
+	FILE *f = fopen(path_in(&w, "app.log"), "w");
+	await_plans(&w, 1);
+	assert_int_equal(source_test_plan(&w.t), SOURCE_IDLE);
+	assert_int_equal(w.t.part_count, 1);
+	uint32_t plans = atomic_load(&w.t.plans_wanted);
+	assert_int_equal(fputs("four\n", f), 1);
+	fclose(f);
+	await_plans(&w, plans + 1);
+	run(&w);
+	expect(&w, "one|two|three|four");
+	/* What does not fit wakes nobody. */
+	plans = atomic_load(&w.t.plans_wanted);
+	write_file(&w, "other.txt", "x\n");
+	write_file(&w, "a.log.tmp", "x\n");
+	write_file(&w, "b.log", "five\n");
+	await_plans(&w, plans + 1);
+	run(&w);
+	assert_int_equal(w.t.warning_count, 0);
+	end_world(&w);
+}
+
+static void half_a_line_stores_no_checkpoint(void **state)
+{
+	struct world w;
+
+	(void)state;
+	make_world(&w);
+	write_file(&w, "app.log", "one\ntw");
+	open_world(&w, "paths: ['@/*.log']\nfollow: true\n");
+	run(&w);
+	struct source_test_part *p = w.t.parts[0];
+	append_file(&w, "app.log", "o");
+	assert_int_equal(source_test_pull(&w.t, p->name, 0), SOURCE_IDLE);
+	assert_false(w.t.batch.inner->marked);
+	append_file(&w, "app.log", "\n");
+	assert_int_equal(source_test_pull(&w.t, p->name, 0), SOURCE_IDLE);
+	assert_true(w.t.batch.inner->marked);
+	expect(&w, "one|two");
+	end_world(&w);
+}
+
+/* A pull that the kernel's word caused is no poll: what was renamed away keeps its time. */
+static void a_renamed_file_is_given_the_time_of_some_polls(void **state)
+{
+	struct world w;
+
+	(void)state;
+	make_world(&w);
+	write_file(&w, "app.log", "one\n");
+	open_world(&w, "paths: ['@/app.log']\nfollow: true\n");
+	run(&w);
+	rename_file(&w, "app.log", "old");
+	struct source_test_part *p = w.t.parts[0];
+	assert_int_equal(source_test_plan(&w.t), SOURCE_IDLE);
+	for (int i = 0; i < 10; i++)
+		assert_int_equal(source_test_pull(&w.t, p->name, 0), SOURCE_IDLE);
+	assert_int_equal(source_test_plan(&w.t), SOURCE_IDLE);
+	assert_int_equal(w.t.part_count, 1);
+	append_file(&w, "old", "two\n");
+	run(&w);
+	expect(&w, "one|two");
+	end_world(&w);
+}
+
+static void without_the_kernel_files_are_looked_at(void **state)
+{
+	struct world w;
+
+	(void)state;
+	make_world(&w);
+	write_file(&w, "app.log", "one\n");
+	open_world(&w, "paths: ['@/*.log']\nfollow: true\nwatch: false\n");
+	run(&w);
+	append_file(&w, "app.log", "two\n");
+	write_file(&w, "b.log", "three\n");
+	run(&w);
+	expect(&w, "one|two|three");
+	assert_int_equal(w.t.plans_wanted, 0);
+	assert_int_equal(w.t.parts[0]->woken, 0);
 	end_world(&w);
 }
 
@@ -553,12 +711,17 @@ int main(void)
 		cmocka_unit_test(leaves_a_file_alone_that_is_being_written),
 		cmocka_unit_test(a_bad_line_is_a_dead_letter),
 		cmocka_unit_test(reads_rows_with_types),
+		cmocka_unit_test(tells_what_nobody_would_see),
 		cmocka_unit_test(reads_arrays),
 		cmocka_unit_test(takes_keys_by_a_pointer),
 		cmocka_unit_test(reads_compressed_files),
 		cmocka_unit_test(follows_a_file_that_grows_and_is_renamed),
 		cmocka_unit_test(reads_on_what_was_renamed_away),
 		cmocka_unit_test(reads_anew_what_was_emptied),
+		cmocka_unit_test(the_kernel_tells_of_growth_and_of_new_files),
+		cmocka_unit_test(half_a_line_stores_no_checkpoint),
+		cmocka_unit_test(a_renamed_file_is_given_the_time_of_some_polls),
+		cmocka_unit_test(without_the_kernel_files_are_looked_at),
 		cmocka_unit_test(moves_or_deletes_what_is_stored),
 		cmocka_unit_test(a_file_that_grew_is_not_deleted),
 		cmocka_unit_test(a_line_without_end_is_bounded),

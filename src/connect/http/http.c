@@ -239,12 +239,7 @@ static void show(uint8_t version, struct slice checkpoint, struct buf *json)
 }
 
 const struct source_type source_http = {
-	.kind = {.name = "http",
-		 .summary = "Records from HTTP APIs, page by page",
-		 .settings = http_setting_table,
-		 .setting_count = HTTP_SETTING_COUNT,
-		 .settings_bytes = sizeof(struct http_settings),
-		 .check = http_settings_check},
+	.kind = HTTP_KIND,
 	.flags = SOURCE_WINDOWS,
 	.every_ms = 60000,
 	.open = open_source,

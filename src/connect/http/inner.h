@@ -69,13 +69,14 @@ struct http_pull {
 	struct slice page_cursor, page_next; /* found in this page; in the arena */
 	struct slice etag, modified;
 	bool page_more_known, page_more;
-	uint64_t seen[HTTP_SEEN_MAX]; /* hashes of this run's requests whose pages were read */
+	struct {
+		uint64_t request,
+			page; /* hashes of requests whose pages were read in this run, and of those */
+	} seen[HTTP_SEEN_MAX];
 	uint64_t request_hash;
 	uint32_t seen_count;
 	uint64_t page_hash;
-	uint64_t last_page_hash; /* of the page before, in this run */
-	bool last_page_full;     /* it had records */
-	char number[3][24];      /* texts of numbers for templates */
+	char number[3][24]; /* texts of numbers for templates */
 	char when[WHEN_BYTES];
 };
 
@@ -100,6 +101,12 @@ enum source_end page_open(struct http_pull *p);
 
 /* The pull of a part is over or was given up: frees its state. */
 void pull_free(struct http_pull *p);
+
+/* Says where the run stands, for the next pull. 0, ERR_LIMIT, ERR_NOMEM. */
+int page_mark(struct http_pull *p);
+
+/* The pages go round: what to say of it. */
+enum source_end page_round(struct http_pull *p);
 
 /* The end, and the state with it where nothing is left. */
 void pull_end(struct http_pull *p, enum source_end end);

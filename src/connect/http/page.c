@@ -118,12 +118,31 @@ static void drop_mark(struct buf *body)
 		buf_consume(body, 3);
 }
 
+/* A feed whose last cursor is asked for again: it may answer with its last page for as long as nothing is new. */
+static bool goes_on(const struct http_settings *s)
+{
+	return s->paging == HTTP_PAGING_CURSOR && s->paging_resume;
+}
+
+enum source_end page_round(struct http_pull *p)
+{
+	char place[400];
+
+	return source_fail(
+		&p->batch->call, SOURCE_FINAL,
+		"%s: the pages go round: page %llu of this run leads to one that was read in it already; check "
+		"`paging`, and where the server says what comes next",
+		pull_place(p, place), (unsigned long long)p->pos.pages);
+}
+
 static bool is_unchanged(struct http_pull *p)
 {
 	const struct http_settings *s = p->self->settings;
 
 	return s->skip_unchanged && p->pos.pages == 0 && p->pos.skip == 0 && p->page_hash == p->pos.body_hash;
 }
+
+static void end_run(struct http_pull *p);
 
 enum source_end page_open(struct http_pull *p)
 {
@@ -138,13 +157,23 @@ enum source_end page_open(struct http_pull *p)
 		p->batch->unchanged = true;
 		return SOURCE_IDLE;
 	}
-	if (p->body.len > 0 && s->paging != HTTP_PAGING_NONE && p->pos.pages > 0 &&
-	    p->page_hash == p->last_page_hash && p->last_page_full)
+	if (p->pos.loop_hash && p->page_hash == p->pos.loop_hash)
+		return page_round(p);
+	bool same = p->body.len > 0 && s->paging != HTTP_PAGING_NONE && p->pos.pages > 0 &&
+		    p->page_hash == p->pos.body_hash;
+	if (same && goes_on(s)) {
+		end_run(p);
+		return page_mark(p) < 0 ? source_fail(&p->batch->call, SOURCE_TRANSIENT,
+						      "there is no memory for the checkpoint") :
+					  SOURCE_IDLE;
+	}
+	if (same)
 		return source_fail(
 			&p->batch->call, SOURCE_FINAL,
 			"%s: page %llu of this run is the same as the one before it: the server does not look at "
-			"what names the page",
+			"what names the page; check the parameter of the URL, and `paging`",
 			pull_place(p, place), (unsigned long long)p->pos.pages + 1);
+	p->pos.loop_hash = 0;
 	p->has_page = true;
 	if (p->body.len == 0) {
 		p->items.single = slice_null(); /* 204, or nothing to say */
@@ -294,7 +323,7 @@ static void add_row(struct http_pull *p, struct slice row)
 
 /* ---- the end of a page ---- */
 
-static int mark(struct http_pull *p)
+int page_mark(struct http_pull *p)
 {
 	struct buf out;
 	int rc;
@@ -367,7 +396,7 @@ static void end_run(struct http_pull *p)
 	/* Only of a run of one page they say something of the whole. */
 	pos->etag = pos->pages == 1 && s->conditional ? p->etag : slice_null();
 	pos->modified = pos->pages == 1 && s->conditional ? p->modified : slice_null();
-	pos->body_hash = pos->pages == 1 && s->skip_unchanged ? p->page_hash : 0;
+	pos->body_hash = (pos->pages == 1 || goes_on(s)) && s->skip_unchanged ? p->page_hash : 0;
 	pos->running = false;
 	pos->pages = pos->page = pos->offset = 0;
 	pos->next = pos->last_now = slice_null();
@@ -406,9 +435,9 @@ static enum source_end close_page(struct http_pull *p)
 	p->has_page = false;
 	p->pos.skip = p->pos.skip_hash = 0;
 	p->pos.pages++;
-	p->seen[p->seen_count++ % HTTP_SEEN_MAX] = p->request_hash;
-	p->last_page_hash = p->page_hash;
-	p->last_page_full = count > 0;
+	p->seen[p->seen_count % HTTP_SEEN_MAX].request = p->request_hash;
+	p->seen[p->seen_count++ % HTTP_SEEN_MAX].page = p->page_hash;
+	p->pos.body_hash = count > 0 ? p->page_hash : 0;
 	more = step_to_next(p, count);
 	if (more && p->page_next.ptr)
 		end = follow_next(p);
@@ -424,7 +453,7 @@ static enum source_end close_page(struct http_pull *p)
 		pause = true;
 		p->pos.pages = 1; /* counted anew; not the first page */
 	}
-	if (mark(p) < 0)
+	if (page_mark(p) < 0)
 		return source_fail(&p->batch->call, SOURCE_FINAL,
 				   "the place of the next page does not fit into a checkpoint of 64 KiB");
 	return pause ? SOURCE_IDLE : end;
@@ -480,7 +509,7 @@ enum source_end page_take(struct http_pull *p)
 	}
 	p->pos.skip = p->items.index;
 	p->pos.skip_hash = p->hash;
-	if (mark(p) < 0)
+	if (page_mark(p) < 0)
 		return source_fail(&p->batch->call, SOURCE_FINAL,
 				   "the place in the page does not fit into a checkpoint of 64 KiB");
 	return SOURCE_MORE;

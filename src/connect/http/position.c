@@ -21,6 +21,7 @@ static const struct member {
 	{"skip", MEMBER_U64, offsetof(struct position, skip)},
 	{"skip_hash", MEMBER_U64, offsetof(struct position, skip_hash)},
 	{"body_hash", MEMBER_U64, offsetof(struct position, body_hash)},
+	{"loop_hash", MEMBER_U64, offsetof(struct position, loop_hash)},
 	{"from_ms", MEMBER_I64, offsetof(struct position, from_ms)},
 	{"to_ms", MEMBER_I64, offsetof(struct position, to_ms)},
 	{"cursor", MEMBER_TEXT, offsetof(struct position, cursor)},

@@ -20,7 +20,8 @@ struct position {
 	uint64_t pages;         /* of this run so far */
 	uint64_t skip;          /* records of the page to come that are stored already */
 	uint64_t skip_hash;     /* of those */
-	uint64_t body_hash;     /* of the last page; 0: there was none */
+	uint64_t body_hash;     /* of the last page; 0: there was none, or (in a run) it had no records */
+	uint64_t loop_hash;     /* of the page to come, when it was read before in this run; 0: it was not */
 	int64_t from_ms, to_ms; /* the window of this run; or (from_ms) of the run to come */
 	struct slice cursor;
 	struct slice next;     /* URL of the page to come */

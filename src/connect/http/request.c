@@ -251,6 +251,21 @@ static void note_link(struct http_pull *p)
 	}
 }
 
+/* Which setting would change it. */
+static const char *advice(const struct http_pull *p, const struct fetcher_result *result)
+{
+	if (result->err == ERR_BODY_TOO_LARGE)
+		return "; max_body is the limit";
+	if (result->status == 401 || result->status == 403)
+		return p->self->settings->auth == HTTP_AUTH_NONE ? "; it may want `auth`" :
+								   "; check `auth`, and what it may do there";
+	if (strstr(result->text, "another origin") && strstr(result->text, "is not followed"))
+		return "; `redirects: any` follows it, without credentials";
+	if (strstr(result->text, "was not done within"))
+		return "; `timeout` says how long it may take";
+	return "";
+}
+
 static enum source_end refuse(struct http_pull *p, const struct fetcher_result *result)
 {
 	bool expired = result->status == 401 && p->self->settings->auth == HTTP_AUTH_OAUTH2;
@@ -259,7 +274,7 @@ static enum source_end refuse(struct http_pull *p, const struct fetcher_result *
 		token_forget(p->self);
 	return source_fail(&p->batch->call,
 			   result->class == FETCHER_TRANSIENT || expired ? SOURCE_TRANSIENT : SOURCE_FINAL,
-			   "%s", result->text);
+			   "source %s: %s%s", p->self->name, result->text, advice(p, result));
 }
 
 static void on_done(void *ctx, const struct fetcher_result *result)
@@ -332,15 +347,20 @@ static struct fetcher_options options_of(struct http_pull *p, const struct parts
 	};
 }
 
-/* True where this run has read a page that it asked for like this: it would go round for ever. */
+/*
+ * True where this run has read a page that it asked for like this: it would go round for ever. What that page was is kept, so that the
+ * next try knows whether it still is, and stores nothing twice.
+ */
 static bool asked_before(struct http_pull *p, const struct parts *r)
 {
 	uint64_t hash = http_hash(1, buf_slice(&p->url));
 
 	hash = r->body.ptr ? http_hash(hash, r->body) : hash;
 	for (uint32_t i = 0; i < p->seen_count && i < HTTP_SEEN_MAX; i++)
-		if (p->seen[i] == hash)
+		if (p->seen[i].request == hash) {
+			p->pos.loop_hash = p->seen[i].page;
 			return true;
+		}
 	p->request_hash = hash;
 	return false;
 }
@@ -355,11 +375,10 @@ enum source_end request_send(struct http_pull *p)
 
 	if (write_url(p) < 0 || !fill_parts(p, &r))
 		return source_fail(&p->batch->call, SOURCE_TRANSIENT, "there is no memory for the request");
-	if (asked_before(p, &r))
-		return source_fail(
-			&p->batch->call, SOURCE_FINAL,
-			"%s: the pages go round: page %llu of this run leads to one that was read in it already",
-			pull_place(p, place), (unsigned long long)p->pos.pages);
+	if (asked_before(p, &r)) {
+		(void)page_mark(p);
+		return page_round(p);
+	}
 	options = options_of(p, &r);
 	buf_clear(&p->body);
 	p->batch->call.requests++;
@@ -419,7 +438,6 @@ enum source_end request_begin(struct http_pull *p)
 	if (!p->pos.running) {
 		begin_run(p);
 		p->seen_count = 0;
-		p->last_page_hash = 0;
 	}
 	rc = token_need(p);
 	return rc < 0 ? SOURCE_FAILED : rc == 0 ? SOURCE_LATER : request_send(p);

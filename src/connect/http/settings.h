@@ -58,4 +58,12 @@ extern const struct setting http_setting_table[HTTP_SETTING_COUNT];
 /* Between settings; see conf_kind.check. */
 void http_settings_check(const void *settings, struct conf_check *check);
 
+/* struct conf_kind of the type, whether its library is built in or not. */
+#define HTTP_KIND                                                                            \
+	{                                                                                    \
+		.name = "http", .summary = "Records from HTTP APIs, page by page",           \
+		.settings = http_setting_table, .setting_count = HTTP_SETTING_COUNT,         \
+		.settings_bytes = sizeof(struct http_settings), .check = http_settings_check \
+	}
+
 #endif

@@ -167,12 +167,7 @@ static void show(uint8_t version, struct slice checkpoint, struct buf *json)
 }
 
 const struct source_type source_kafka = {
-	.kind = {.name = "kafka",
-		 .summary = "Topics of a Kafka cluster",
-		 .settings = kafka_setting_table,
-		 .setting_count = KAFKA_SETTING_COUNT,
-		 .settings_bytes = sizeof(struct kafka_settings),
-		 .check = kafka_settings_check},
+	.kind = KAFKA_KIND,
 	.flags = SOURCE_BLOCKS | SOURCE_STREAMS,
 	.every_ms = PLAN_EVERY_MS,
 	.open = kafka_open,

@@ -43,4 +43,12 @@ enum kafka_start kafka_start_of(const char *start, int64_t *at_ms);
 /* NULL: the property may be set; else what to write in its place, or why not. */
 const char *kafka_property_refused(const char *name);
 
+/* struct conf_kind of the type, whether its library is built in or not. */
+#define KAFKA_KIND                                                                                        \
+	{                                                                                                 \
+		.name = "kafka", .summary = "Topics of a Kafka cluster", .settings = kafka_setting_table, \
+		.setting_count = KAFKA_SETTING_COUNT, .settings_bytes = sizeof(struct kafka_settings),    \
+		.check = kafka_settings_check                                                             \
+	}
+
 #endif

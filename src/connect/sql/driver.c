@@ -83,6 +83,12 @@ int sql_failed(struct sql_failure *why, int err, enum source_failure kind, bool 
 	return err;
 }
 
+bool sql_is_no_column(const struct sql_failure *why)
+{
+	return strcmp(why->state, "42703") == 0 || strcmp(why->state, "1054") == 0 ||
+	       strncmp(why->text, "no such column", 14) == 0;
+}
+
 int sql_ask_one(const struct sql_driver *d, struct sql_session *s, const char *text, struct arena *arena,
 		struct sql_row *row, struct sql_failure *why)
 {

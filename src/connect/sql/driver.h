@@ -119,6 +119,9 @@ void sql_put_hex(struct buf *out, struct slice bytes);
 int sql_failed(struct sql_failure *why, int err, enum source_failure kind, bool lost, const char *state,
 	       const char *text);
 
+/* Did a statement name a column that is not there? */
+bool sql_is_no_column(const struct sql_failure *why);
+
 /* The first row of a question, copied into the arena; 1, 0 where there is none, or ERR_*. */
 int sql_ask_one(const struct sql_driver *d, struct sql_session *s, const char *text, struct arena *arena,
 		struct sql_row *row, struct sql_failure *why);

@@ -436,6 +436,11 @@ static void full_drop(struct sql_source *s, struct source_part *part)
 	mem_free(st);
 }
 
+static const struct sql_reader *full_reader(const struct source_part *part)
+{
+	return &((const struct state *)part->state)->reader;
+}
+
 static bool state_read(struct state *st, struct source_checkpoint checkpoint)
 {
 	if (!checkpoint.bytes.ptr)
@@ -615,6 +620,7 @@ const struct sql_mode_ops sql_full = {
 	.plan = full_plan,
 	.pull = full_pull,
 	.drop = full_drop,
+	.reader = full_reader,
 	.close = end_snapshot,
 	.show = full_show,
 };

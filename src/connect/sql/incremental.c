@@ -477,6 +477,11 @@ static void incremental_drop(struct sql_source *s, struct source_part *part)
 	part->state = NULL;
 }
 
+static const struct sql_reader *incremental_reader(const struct source_part *part)
+{
+	return &((const struct state *)part->state)->reader;
+}
+
 /* Does the mark in memory stand where the machinery stands? A batch that was not entered took it too far. */
 static bool is_current(const struct state *st, const struct source_part *part)
 {
@@ -589,5 +594,6 @@ static void incremental_show(struct slice checkpoint, struct buf *json)
 const struct sql_mode_ops sql_incremental = {
 	.pull = incremental_pull,
 	.drop = incremental_drop,
+	.reader = incremental_reader,
 	.show = incremental_show,
 };

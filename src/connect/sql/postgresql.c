@@ -291,6 +291,9 @@ static int begin_connect(struct sql_session *s, const struct sql_target *t, stru
 
 static int prepare_session(struct sql_session *s, bool writes, struct sql_failure *why)
 {
+	/* A database of no encoding gives bytes as they are; asked for UTF-8 it would end the answer at the first that is none. */
+	const char *encoding = PQparameterStatus(s->conn, "server_encoding");
+	bool unsure = encoding && strcmp(encoding, "SQL_ASCII") == 0;
 	PGresult *r;
 	int rc = send_and_finish(
 		s,
@@ -303,6 +306,10 @@ static int prepare_session(struct sql_session *s, bool writes, struct sql_failur
 			"SET idle_in_transaction_session_timeout=0; SET default_transaction_read_only=on",
 		&r, why);
 
+	PQclear(r);
+	if (rc || !unsure)
+		return rc;
+	rc = send_and_finish(s, "SET client_encoding='SQL_ASCII'", &r, why);
 	PQclear(r);
 	return rc;
 }

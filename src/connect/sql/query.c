@@ -74,6 +74,11 @@ static void query_drop(struct sql_source *s, struct source_part *part)
 	mem_free(st);
 }
 
+static const struct sql_reader *query_reader(const struct source_part *part)
+{
+	return &((const struct state *)part->state)->reader;
+}
+
 static struct state *state_of(struct sql_source *s, struct source_part *part)
 {
 	struct state *st = part->state;
@@ -290,5 +295,6 @@ static void query_show(struct slice checkpoint, struct buf *json)
 const struct sql_mode_ops sql_query_mode = {
 	.pull = query_pull,
 	.drop = query_drop,
+	.reader = query_reader,
 	.show = query_show,
 };

@@ -52,6 +52,7 @@ int sql_reader_open(struct sql_source *s, struct sql_reader *r, struct buf *text
 	if (!rc && !r->writer_ready) {
 		rc = sql_writer_init(&r->writer, s, s->table.columns, s->table.shown);
 		r->writer_ready = !rc;
+		r->generation = s->generation;
 		if (rc)
 			(void)sql_failed(why, rc, SOURCE_TRANSIENT, false, "", "out of memory");
 	}

@@ -8,10 +8,12 @@
 #include "base/hash.h"
 #include "connect/sql/sql.h"
 #include "connect/sql/value.h"
+#include "json/json.h"
 #include "json/json_write.h"
 
 #define BLOCK_BYTES (256u << 10)
-#define NAME_BYTES_MAX 2000u /* of a column's name, escaped */
+#define SALVAGED_BYTES 16384u /* of a value in a dead letter */
+#define NAME_BYTES_MAX 2000u  /* of a column's name, escaped */
 
 static int make_prefix(struct sql_writer *w, uint32_t i)
 {
@@ -97,25 +99,89 @@ static int put_object(struct sql_writer *w, struct buf *out, const struct sql_ro
 	return buf_status(out);
 }
 
-static int set_aside(struct sql_writer *w, const struct sql_row *row, uint32_t bad, int err)
-{
-	const char *table = w->source->settings->table;
-	const char *what =
-		err == ERR_MALFORMED ?
-			"the array is not well formed" :
-			"the text is not UTF-8: give the column another type or encoding, or leave it out";
-	char path[600];
-	struct source_dead dead = {.bytes = row->values[bad], .err = ERR_BAD_RECORD, .text = what};
-
-	dead.path = slice_make(path, (size_t)snprintf(path, sizeof(path), "%.200s column %.255s",
-						      table ? table : "query", w->columns[bad].name));
-	return source_add_dead(w->batch, &dead);
-}
-
 static bool add_key(struct buf *key, struct sql_writer *w, const struct sql_row *row, const uint32_t *which,
 		    uint32_t count)
 {
 	return count > 0 && sql_put_key(key, w->columns, row->kinds, row->values, which, count) == 0;
+}
+
+/* ---- rows that are no records ---- */
+
+/* The whole row, with base64 for what is no text, and only the beginning of what is large. */
+static void put_salvaged(struct sql_writer *w, struct buf *out, const struct sql_row *row, bool cut)
+{
+	bool numbers = w->source->settings->decimals == 1;
+
+	for (uint32_t i = 0; i < w->shown; i++) {
+		enum sql_kind kind = row->kinds ? row->kinds[i] : w->columns[i].kind;
+		struct slice v = row->values[i];
+		size_t before;
+		if (cut && v.len > SALVAGED_BYTES) {
+			v.len = SALVAGED_BYTES;
+			while (v.len && (v.ptr[v.len] & 0xc0) == 0x80)
+				v.len--;
+			kind = kind == SQL_BYTES ? SQL_BYTES : SQL_TEXT;
+		}
+		(void)buf_append_slice(out, w->prefixes[i]);
+		before = out->len;
+		if (sql_put_value(out, kind, &w->columns[i], v, numbers) == 0)
+			continue;
+		out->len = before;
+		(void)sql_put_value(out, SQL_BYTES, &w->columns[i], v, false);
+	}
+	(void)buf_append_byte(out, '}');
+}
+
+/* "orders id=7 column name" */
+static void put_place(struct sql_writer *w, struct buf *out, const struct sql_row *row, const uint32_t *key,
+		      uint32_t key_count, const char *column)
+{
+	const char *table = w->source->settings->table;
+
+	(void)buf_append_str(out, table ? table : "query");
+	for (uint32_t i = 0; i < key_count; i++) {
+		struct slice v = row->values[key[i]];
+		if (v.len > 100)
+			v = slice_make(v.ptr, 100);
+		(void)buf_appendf(out, "%s%s=", i ? "," : " ", w->columns[key[i]].name);
+		(void)buf_append_slice(out, v.ptr && json_utf8_valid(v) ? v : SLICE_LIT("?"));
+	}
+	if (column)
+		(void)buf_appendf(out, " column %s", column);
+}
+
+static int set_aside(struct sql_writer *w, const struct sql_row *row, const uint32_t *key, uint32_t key_count,
+		     uint32_t bad, int err)
+{
+	bool large = err == ERR_RECORD_TOO_LARGE;
+	struct source_dead dead = {.err = large ? err : ERR_BAD_RECORD};
+	struct buf path, bytes, k;
+	int rc;
+
+	buf_init(&path, 8192);
+	buf_init(&bytes, 16u << 20);
+	buf_init(&k, 1024);
+	put_place(w, &path, row, key, key_count, large ? NULL : w->columns[bad].name);
+	put_salvaged(w, &bytes, row, large);
+	if (large)
+		dead.text =
+			"the row is longer than a record may be: leave out columns with `columns`, or raise "
+			"http.record_bytes_max. The letter has the beginnings of its values";
+	else if (err == ERR_MALFORMED)
+		dead.text = "the array is not well formed; the letter has it as base64";
+	else
+		dead.text =
+			"the text is not UTF-8, and stands in the letter as base64: give the column another "
+			"type or encoding, or leave it out with `columns`";
+	dead.path = buf_slice(&path);
+	dead.bytes = buf_slice(&bytes);
+	if (add_key(&k, w, row, key, key_count))
+		dead.key = buf_slice(&k);
+	rc = buf_status(&bytes) == ERR_NOMEM ? ERR_NOMEM : source_add_dead(w->batch, &dead);
+	buf_fini(&path);
+	buf_fini(&bytes);
+	buf_fini(&k);
+	return rc;
 }
 
 int sql_write_row(struct sql_writer *w, const struct sql_row *row, const uint32_t *key, uint32_t key_count,
@@ -130,13 +196,13 @@ int sql_write_row(struct sql_writer *w, const struct sql_row *row, const uint32_
 	int rc;
 
 	if (bound > w->batch->value_bytes_max * 6) /* far past what the door takes: not even looked at */
-		return set_aside(w, row, 0, ERR_RECORD_TOO_LARGE);
+		return set_aside(w, row, key, key_count, 0, ERR_RECORD_TOO_LARGE);
 	out.ptr = room_for(w, bound);
 	if (!out.ptr)
 		return ERR_NOMEM;
 	rc = put_object(w, &out, row, &bad);
 	if (rc)
-		return set_aside(w, row, bad, rc);
+		return set_aside(w, row, key, key_count, bad, rc);
 	w->used += out.len;
 	record.value = buf_slice(&out);
 	record.stays = true;

@@ -3,6 +3,8 @@
  * Connections of one source: lent to a call or a part, kept for the next for as long as the source is open. A session that
  * failed is not lent again. The lock is held for a list's moment, never while anything waits.
  */
+#include <stdio.h>
+
 #include "base/mem.h"
 #include "connect/sql/sql.h"
 
@@ -134,13 +136,43 @@ void sql_end_idle(struct sql_source *s)
 	}
 }
 
-enum source_end sql_fail(struct source_call *call, const struct sql_source *s, const char *doing,
+/* What would be right, where the database's words tell only what is wrong. */
+static const char *advice(const struct sql_failure *why)
+{
+	static const struct {
+		const char *states, *words, *text;
+	} rows[] = {
+		{"28P01 28000 1045 1698", "authentication failed", "check the user in `url`, and `password`"},
+		{"3D000 1049", NULL, "the path of `url` names the database"},
+		{"42P01 1146", "no such table",
+		 "`table` is NAME or SCHEMA.NAME of a table or view that this user sees"},
+		{"42501 1142 1143 1044", NULL, "grant the user what it is refused"},
+		{"", "unable to open database file", "the path of `url` must be a file that weir may read"},
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		for (const char *at = rows[i].states; *at; at += strspn(at, " ")) {
+			size_t n = strcspn(at, " ");
+			if (n == strlen(why->state) && memcmp(at, why->state, n) == 0)
+				return rows[i].text;
+			at += n;
+		}
+		if (rows[i].words && strstr(why->text, rows[i].words))
+			return rows[i].text;
+	}
+	return NULL;
+}
+
+enum source_end sql_fail(struct source_call *call, struct sql_source *s, const char *doing,
 			 const struct sql_failure *why)
 {
 	const char *table = s->settings->table;
+	const char *more = advice(why);
+	char state[16] = "";
 
-	if (table)
-		return source_fail(call, why->kind, "%s, table %s: %s: %s (%s)", s->driver->name, table,
-				   doing, why->text, why->state);
-	return source_fail(call, why->kind, "%s: %s: %s (%s)", s->driver->name, doing, why->text, why->state);
+	sql_doubt_table(s, why);
+	if (why->state[0])
+		(void)snprintf(state, sizeof(state), " (%s)", why->state);
+	return source_fail(call, why->kind, "%s%s%s: %s: %s%s%s%s", s->driver->name, table ? ", table " : "",
+			   table ? table : "", doing, why->text, state, more ? "; " : "", more ? more : "");
 }

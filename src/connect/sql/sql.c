@@ -79,11 +79,16 @@ static void check_url(const struct sql_settings *o, struct conf_check *check)
 
 static void check_query(const struct sql_settings *o, struct conf_check *check)
 {
+	const struct sql_driver *driver = sql_driver_find(o->url);
+
 	if (!o->query)
 		conf_check_fail(check, "query", "mode query needs it");
 	else if (!sql_is_query(o->query))
 		conf_check_fail(check, "query",
 				"it is not a SELECT (or WITH, VALUES, TABLE): a source only reads");
+	else if (driver && !sql_is_one(o->query, driver->dialect))
+		conf_check_fail(check, "query",
+				"more stands behind the semicolon: a source runs one statement");
 	if (o->table)
 		conf_check_fail(check, "table", "mode query has its tables in the query");
 	if (o->where)
@@ -185,6 +190,7 @@ static enum source_end sql_plan(void *self, struct source_plan *plan)
 	struct sql_source *s = self;
 	struct source_plan_part whole = {.name = slice_make("", 0)};
 
+	sql_forget_table(s);
 	if (ops_of(s)->plan)
 		return ops_of(s)->plan(s, plan);
 	return source_plan_add(plan, &whole) ? source_fail(&plan->call, SOURCE_TRANSIENT, "out of memory") :
@@ -194,8 +200,15 @@ static enum source_end sql_plan(void *self, struct source_plan *plan)
 static enum source_end sql_pull(void *self, struct source_part *part, struct source_batch *batch)
 {
 	struct sql_source *s = self;
+	const struct sql_reader *r = part->state && ops_of(s)->reader ? ops_of(s)->reader(part) : NULL;
+	enum source_end end;
 
-	return ops_of(s)->pull(s, part, batch);
+	if (r && r->writer_ready && r->generation != s->generation)
+		ops_of(s)->drop(s, part); /* its columns are those of before: it begins at its checkpoint */
+	end = ops_of(s)->pull(s, part, batch);
+	if (end != SOURCE_FAILED)
+		s->doubted = false;
+	return end;
 }
 
 static enum source_end sql_settle(void *self, struct source_part *part, struct source_settle *settle)

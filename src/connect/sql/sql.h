@@ -53,8 +53,12 @@ struct sql_source {
 	struct arena arena; /* of what is known of the table */
 	struct sql_table table;
 	pthread_mutex_t
-		learning;     /* of `table` and `arena`, until the table is known: then nobody changes them */
-	pthread_mutex_t lock; /* of what follows */
+		learning; /* of `table` and `arena`, until the table is known: then nobody changes them */
+	/* A column vanished: the next plan, which runs alone, has the table learned anew, as another generation of it. */
+	_Atomic bool stale;
+	_Atomic bool doubted; /* it was learned anew, and no pull has ended well since */
+	uint32_t generation;
+	pthread_mutex_t lock;         /* of what follows */
 	struct sql_held *idle, *busy; /* connections */
 	uint32_t idle_count;
 	uint64_t serial;
@@ -86,7 +90,7 @@ void sql_interrupt(struct sql_source *s, struct source_part *part);
 void sql_end_idle(struct sql_source *s);
 
 /* The sentence of a failure, with what was being done: "table public.orders: …". */
-enum source_end sql_fail(struct source_call *call, const struct sql_source *s, const char *doing,
+enum source_end sql_fail(struct source_call *call, struct sql_source *s, const char *doing,
 			 const struct sql_failure *why);
 
 /* ---- the table (table.c) ---- */
@@ -96,6 +100,10 @@ int sql_learn_table(struct sql_source *s, struct sql_session *session, struct sq
 /* The same of a query in parentheses with a name; without a catalogue the key is what the settings say. */
 int sql_learn_query(struct sql_source *s, struct sql_session *session, const char *from,
 		    struct sql_failure *why);
+/* With no call beside it: forgets the table where a column of it vanished. */
+void sql_forget_table(struct sql_source *s);
+/* A statement failed: where that is for a column that is not there any more, the table is looked at again, once. */
+void sql_doubt_table(struct sql_source *s, const struct sql_failure *why);
 /* Columns by which rows are ordered: cursor, then key. Gives the count; `out` has room for 2 * SQL_KEY_MAX. */
 uint32_t sql_order(const struct sql_table *t, uint32_t *out);
 /* " ORDER BY " those; nothing where there are none. */
@@ -172,6 +180,8 @@ const char *sql_text(struct buf *out);
 
 /* Is it one statement that only reads, as far as its words tell? The database is told to refuse others all the same. */
 bool sql_is_query(const char *text);
+/* Does nothing but blanks and comments stand behind a semicolon of it? */
+bool sql_is_one(const char *text, enum sql_dialect dialect);
 /* Replaces :name by literals; unknown names are an error with *why. */
 struct sql_param {
 	const char *name;
@@ -191,6 +201,7 @@ struct sql_reader {
 	struct sql_held *held;
 	struct sql_writer writer;
 	bool writer_ready, open;
+	uint32_t generation; /* of the table that the writer was made for */
 	bool has_place;
 	struct sql_point place;
 	struct buf place_memory;
@@ -222,6 +233,8 @@ struct sql_mode_ops {
 	enum source_end (*settle)(struct sql_source *s, struct source_part *part,
 				  struct source_settle *settle);
 	void (*drop)(struct sql_source *s, struct source_part *part);
+	/* Of a part that has a state; NULL: the mode keeps none. */
+	const struct sql_reader *(*reader)(const struct source_part *part);
 	void (*close)(struct sql_source *s); /* NULL: nothing */
 	void (*show)(struct slice checkpoint, struct buf *json);
 };

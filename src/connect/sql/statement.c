@@ -226,6 +226,21 @@ static const char *opaque_end(const char *at, enum sql_dialect dialect)
 	return NULL;
 }
 
+bool sql_is_one(const char *text, enum sql_dialect dialect)
+{
+	bool ended = false;
+
+	while (*text) {
+		const char *end = opaque_end(text, dialect);
+		bool comment = end && (*text == '-' || *text == '/');
+		if (ended && !comment && !isspace((unsigned char)*text) && *text != ';')
+			return false;
+		ended = ended || *text == ';';
+		text = end ? end : text + 1;
+	}
+	return true;
+}
+
 static int put_param(struct buf *out, const struct sql_driver *d, const char *name, size_t n,
 		     const struct sql_param *params, uint32_t count, struct sql_failure *why)
 {

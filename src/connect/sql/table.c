@@ -150,6 +150,43 @@ static int add_hidden(struct sql_source *s, struct sql_session *session, const s
 	return rc;
 }
 
+/* "...; there are a, b and others": as many as there is room for. */
+static void add_names(struct sql_failure *why, const struct sql_column *columns, uint32_t count)
+{
+	size_t n = strlen(why->text);
+
+	for (uint32_t i = 0; i < count; i++) {
+		size_t room = sizeof(why->text) - n;
+		if (strlen(columns[i].name) + 32 > room) {
+			(void)snprintf(why->text + n, room, " and others");
+			return;
+		}
+		n += (size_t)snprintf(why->text + n, room, "%s%s", i ? ", " : "; there are ",
+				      columns[i].name);
+	}
+}
+
+/* A column that the settings name is not there: what there is, so that the user finds the right one. */
+static void name_columns(struct sql_source *s, struct sql_session *session, struct sql_failure *why)
+{
+	struct sql_failure ignored;
+	const struct sql_column *columns;
+	uint32_t count;
+	struct buf b;
+
+	if (!s->table.from || why->lost || !sql_is_no_column(why))
+		return;
+	buf_init(&b, 8192);
+	(void)buf_appendf(&b, "SELECT * FROM %s WHERE 1 = 0", s->table.from);
+	const char *text = sql_text(&b);
+	if (text && s->driver->ask(session, text, false, &ignored) == 0) {
+		columns = s->driver->columns(session, &count);
+		add_names(why, columns, count);
+		why->lost = s->driver->stop(session) != 0;
+	}
+	buf_fini(&b);
+}
+
 /* ---- the catalogue ---- */
 
 static void put_schema(struct buf *b, const struct sql_source *s, const struct name *n, const char *otherwise)
@@ -288,11 +325,86 @@ static void put_plan_question(struct buf *b, const struct sql_source *s)
 	sql_put_names(b, s, s->table.cursor, s->table.cursor_count, "");
 }
 
+/* What a row of a plan says, in the database's words: the line that tells how the table is read. */
+static bool put_plan(struct buf *out, const struct sql_source *s, const struct sql_row *row)
+{
+	static const uint32_t mariadb[] = {3, 8, 9}; /* type, rows, Extra */
+	struct slice v = row->count ? row->values[row->count - 1] : slice_null();
+
+	buf_clear(out);
+	switch (s->driver->dialect) {
+	case SQL_POSTGRESQL:
+		while (v.len && (v.ptr[0] == ' ' || v.ptr[0] == '-' || v.ptr[0] == '>'))
+			v = slice_from(v, 1);
+		(void)buf_append_slice(out, v);
+		return v.len && memmem(v.ptr, v.len, "Scan", 4) != NULL;
+	case SQL_MARIADB:
+		for (uint32_t i = 0; i < 3 && mariadb[i] < row->count; i++) {
+			v = row->values[mariadb[i]];
+			(void)buf_append_str(out, i == 0 ? "type " : ", ");
+			(void)buf_append_slice(out, v.ptr ? v : SLICE_LIT("-"));
+			(void)buf_append_str(out, i == 1 ? " rows" : "");
+		}
+		return true;
+	case SQL_SQLITE:
+		(void)buf_append_slice(out, v);
+		return true;
+	}
+	return true;
+}
+
+static int ask_plan(struct sql_source *s, struct sql_session *session, struct buf *plan,
+		    struct sql_failure *why)
+{
+	struct sql_row row;
+	struct buf b;
+	bool found = false;
+	int rc;
+
+	buf_init(&b, STATEMENT_MAX);
+	put_plan_question(&b, s);
+	const char *text = sql_text(&b);
+	rc = text ? s->driver->ask(session, text, false, why) : no_memory(why);
+	while (!rc && !found && (rc = s->driver->next(session, &row, why)) > 0) {
+		found = put_plan(plan, s, &row);
+		rc = 0;
+	}
+	if (!rc && s->driver->stop(session))
+		rc = sql_failed(why, ERR_IO, SOURCE_TRANSIENT, true, "", "the connection is of no more use");
+	buf_fini(&b);
+	return rc;
+}
+
+/* The statement that would help, to be copied. */
+static void put_create_index(struct buf *b, const struct sql_source *s)
+{
+	const struct sql_table *t = &s->table;
+	uint32_t columns[2 * SQL_KEY_MAX], count = 0;
+
+	for (uint32_t i = 0; i < t->cursor_count + t->key_count; i++) {
+		uint32_t column = i < t->cursor_count ? t->cursor[i] : t->key[i - t->cursor_count];
+		bool twice = false;
+		for (uint32_t k = 0; k < count; k++)
+			twice = twice || columns[k] == column;
+		if (!twice)
+			columns[count++] = column;
+	}
+	(void)buf_append_str(b, "CREATE INDEX ");
+	if (s->driver->dialect != SQL_POSTGRESQL) {
+		s->driver->quote_name(b, slice_str(t->columns[t->cursor[0]].name));
+		(void)buf_append_byte(b, ' ');
+	}
+	(void)buf_appendf(b, "ON %s (", t->from);
+	sql_put_names(b, s, columns, count, "");
+	(void)buf_append_byte(b, ')');
+}
+
 static int warn_of_index(struct sql_source *s, struct sql_session *session, const struct name *n,
 			 struct sql_failure *why)
 {
 	const char *column, *text;
 	struct sql_row row;
+	struct buf plan;
 	struct buf b;
 	int rc;
 
@@ -307,20 +419,20 @@ static int warn_of_index(struct sql_source *s, struct sql_session *session, cons
 		buf_fini(&b);
 		return rc < 0 ? rc : 0;
 	}
+	buf_init(&plan, STATEMENT_MAX);
+	rc = ask_plan(s, session, &plan, why);
 	buf_clear(&b);
-	put_plan_question(&b, s);
-	text = sql_text(&b);
-	rc = text ? sql_ask_one(s->driver, session, text, &s->arena, &row, why) : no_memory(why);
-	if (rc > 0) {
-		struct slice plan = row.values[s->driver->dialect == SQL_POSTGRESQL ? 0 : row.count - 1];
+	put_create_index(&b, s);
+	if (!rc)
 		source_warn(
 			s->setup.source,
-			"the cursor %s of %s is the first column of no index, so that each poll reads the whole table (%.*s): create one",
+			"the cursor %s of %s is the first column of no index, so that each poll reads the whole table (%.*s); %.*s would help",
 			column, s->settings->table, (int)(plan.len > 100 ? 100 : plan.len),
-			plan.ptr ? (const char *)plan.ptr : "");
-	}
+			plan.ptr ? (const char *)plan.ptr : "", (int)(b.len > 250 ? 250 : b.len),
+			b.ptr ? (const char *)b.ptr : "");
+	buf_fini(&plan);
 	buf_fini(&b);
-	return rc < 0 ? rc : 0;
+	return rc;
 }
 
 /* ---- all of it ---- */
@@ -334,9 +446,11 @@ static int place_all(struct sql_source *s, const struct conf_list *list, uint32_
 	for (uint32_t i = 0; i < list->count; i++) {
 		int at = find_column(&s->table, slice_str(list->items[i]));
 		if (at < 0 || *count == SQL_KEY_MAX) {
-			(void)snprintf(text, sizeof(text), "%s names the column %.200s, which is not there",
+			(void)snprintf(text, sizeof(text), "`%s` names the column %.200s, which is not there",
 				       what, list->items[i]);
-			return sql_failed(why, ERR_BAD_CONFIG, SOURCE_FINAL, false, "", text);
+			(void)sql_failed(why, ERR_BAD_CONFIG, SOURCE_FINAL, false, "", text);
+			add_names(why, s->table.columns, s->table.count);
+			return ERR_BAD_CONFIG;
 		}
 		places[(*count)++] = (uint32_t)at;
 	}
@@ -403,6 +517,8 @@ static int learn(struct sql_source *s, struct sql_session *session, const char *
 		rc = add_hidden(s, session, &key, why);
 	if (!rc)
 		rc = add_hidden(s, session, &s->settings->cursor, why);
+	if (rc)
+		name_columns(s, session, why);
 	if (!rc)
 		rc = place_all(s, &key, t->key, &t->key_count, "key", why);
 	if (!rc)
@@ -416,20 +532,74 @@ static int learn(struct sql_source *s, struct sql_session *session, const char *
 	return rc;
 }
 
+/* ---- a column that vanished ---- */
+
+void sql_doubt_table(struct sql_source *s, const struct sql_failure *why)
+{
+	bool known;
+
+	if (!sql_is_no_column(why))
+		return;
+	pthread_mutex_lock(&s->learning);
+	known = s->table.known;
+	pthread_mutex_unlock(&s->learning);
+	if (!known || atomic_exchange(&s->doubted, true))
+		return;
+	s->stale = true;
+	source_plan_again(s->setup.source);
+}
+
+void sql_forget_table(struct sql_source *s)
+{
+	if (!atomic_exchange(&s->stale, false))
+		return;
+	pthread_mutex_lock(&s->learning);
+	s->table.known = false;
+	s->generation++;
+	pthread_mutex_unlock(&s->learning);
+}
+
+/* Names, each with a NUL behind it. */
+static void keep_names(const struct sql_table *t, struct buf *names)
+{
+	for (uint32_t i = 0; t->columns && i < t->shown; i++)
+		(void)buf_append(names, t->columns[i].name, strlen(t->columns[i].name) + 1);
+}
+
+static void tell_vanished(struct sql_source *s, const struct buf *names)
+{
+	size_t n;
+
+	for (size_t at = 0; at < names->len; at += n + 1) {
+		const char *name = (const char *)names->ptr + at;
+		n = strlen(name);
+		if (find_column(&s->table, slice_make(name, n)) < 0)
+			source_warn(s->setup.source,
+				    "the column %s of %s is gone: records have no %s from now on", name,
+				    s->settings->table ? s->settings->table : "the query", name);
+	}
+}
+
 /* Runs `how` unless everything is known already. Parts that begin at once wait for the first of them, whose waits have ends. */
 static int learn_once(struct sql_source *s, struct sql_session *session, const char *from,
 		      int (*how)(struct sql_source *s, struct sql_session *session, const char *from,
 				 struct sql_failure *why),
 		      struct sql_failure *why)
 {
+	struct buf names;
 	int rc = 0;
 
 	pthread_mutex_lock(&s->learning);
 	if (!s->table.known) {
+		buf_init(&names, 1u << 20);
+		keep_names(&s->table, &names);
 		arena_reset(&s->arena);
 		s->table = (struct sql_table){0};
 		rc = how(s, session, from, why);
 		s->table.known = !rc;
+		if (!rc)
+			tell_vanished(s, &names);
+		buf_fini(&names);
 	}
 	pthread_mutex_unlock(&s->learning);
 	return rc;

@@ -13,7 +13,7 @@
 #include "proto/ws/ws_handshake.h"
 #include "proto/ws/ws_parser.h"
 
-/* What websocket.c (the type), link.c (one connection) and message.c (what came) share. */
+/* What websocket.c (the type), link*.c (one connection) and message.c (what came) share. */
 
 struct feed {
 	const struct websocket_settings *settings;
@@ -36,6 +36,9 @@ enum link_state {
 };
 
 #define LINK_INPUT_BYTES 65536u
+#define LINK_SENT_BYTES_MAX (1u << 20)
+#define LINK_MS_NS 1000000LL
+#define LINK_PROOF_NS (5000 * LINK_MS_NS) /* what has lasted so long is proven */
 
 /* part->state: a connection, from the dial to its loss. */
 struct link {
@@ -103,8 +106,41 @@ void link_lose(struct link *l, enum source_failure failure, const char *format, 
 /* The answer to what was asked last has come. */
 void link_answered(struct link *l);
 
+/* Something has happened: the pull under way goes on, or one is asked for. */
+void link_stir(struct link *l);
+
+static inline int64_t link_now(const struct link *l)
+{
+	return loop_now(l->feed->loop);
+}
+
+/* ---- link_dial.c ---- */
+
+/* Begins to connect; link_stir tells how it went. ERR_* with *fault. */
+int link_dial(struct link *l, struct fault *fault);
+
+/* ---- link_send.c: what cannot be sent loses the connection ---- */
+
+void link_send_bytes(struct link *l, const struct buf *bytes);
+void link_send_frame(struct link *l, enum ws_opcode opcode, struct slice payload);
+void link_send_close(struct link *l, uint16_t code, struct slice reason);
+
+/* A message of the settings: a template. */
+void link_send_text(struct link *l, const char *template);
+
+/* Random bytes, so many; false: there are none. */
+bool link_new_mask(struct link *l, void *bytes, size_t n);
+
 /* {last} and {token}. */
 template_lookup_fn link_lookup;
+
+/* ---- link_time.c ---- */
+
+/* To the nearest of its deadlines. */
+void link_set_timer(struct link *l);
+
+/* The timer's: ctx is the link. */
+void link_on_timer(void *ctx);
 
 /* ---- message.c ---- */
 

@@ -38,4 +38,12 @@ extern const struct setting websocket_setting_table[WEBSOCKET_SETTING_COUNT];
 /* Between settings; see conf_kind.check. */
 void websocket_settings_check(const void *settings, struct conf_check *check);
 
+/* struct conf_kind of the type, whether its library is built in or not. */
+#define WEBSOCKET_KIND                                                                                 \
+	{                                                                                              \
+		.name = "websocket", .summary = "Messages of a WebSocket server, as they come",        \
+		.settings = websocket_setting_table, .setting_count = WEBSOCKET_SETTING_COUNT,         \
+		.settings_bytes = sizeof(struct websocket_settings), .check = websocket_settings_check \
+	}
+
 #endif

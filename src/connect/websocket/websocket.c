@@ -95,12 +95,7 @@ static void show(uint8_t version, struct slice checkpoint, struct buf *json)
 }
 
 const struct source_type source_websocket = {
-	.kind = {.name = "websocket",
-		 .summary = "Messages of a WebSocket server, as they come",
-		 .settings = websocket_setting_table,
-		 .setting_count = WEBSOCKET_SETTING_COUNT,
-		 .settings_bytes = sizeof(struct websocket_settings),
-		 .check = websocket_settings_check},
+	.kind = WEBSOCKET_KIND,
 	.flags = SOURCE_STREAMS,
 	.open = open_source,
 	.close = close_source,

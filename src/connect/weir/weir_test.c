@@ -2,11 +2,9 @@
 /* The type against a server that says what a weir says, or something else, by a script. */
 #include "connect/weir/weir.h"
 
-#include <arpa/inet.h>
+#include "net/web_test.h"
+
 #include <stdio.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include "connect/source_test.h"
 #include "connect/weir/page.h"
@@ -18,86 +16,48 @@ struct act {
 	const char *status, *body;
 };
 
+static bool play(int fd, const char *path, const char *head);
+
+static struct web_test web = {.answer = play};
 static struct {
-	int fd;
-	uint16_t port;
-	pthread_t thread;
 	const struct act *script;
 	_Atomic uint32_t at;
 	_Atomic bool surprised;
 	char line[8192];
 } other;
 
-static bool read_head(int fd, char *head, size_t room)
+static bool play(int fd, const char *path, const char *head)
 {
-	size_t n = 0;
+	const struct act *act = &other.script[atomic_load(&other.at)];
+	char answer[4096];
+	int n;
 
-	for (;;) {
-		ssize_t got = read(fd, head + n, room - 1 - n);
-		if (got <= 0)
-			return false;
-		n += (size_t)got;
-		head[n] = '\0';
-		if (strstr(head, "\r\n\r\n"))
-			return true;
+	(void)path;
+	(void)snprintf(other.line, sizeof(other.line), "%.*s", (int)strcspn(head, "\r"), head);
+	if (!act->asked || !strstr(other.line, act->asked)) {
+		atomic_store(&other.surprised, true);
+		return false;
 	}
-}
-
-static void play(int fd)
-{
-	char head[8192], answer[4096];
-
-	while (read_head(fd, head, sizeof(head))) {
-		const struct act *act = &other.script[atomic_load(&other.at)];
-		int n;
-		*strstr(head, "\r\n") = '\0';
-		(void)snprintf(other.line, sizeof(other.line), "%s", head);
-		if (!act->asked || !strstr(head, act->asked)) {
-			atomic_store(&other.surprised, true);
-			return;
-		}
-		atomic_fetch_add(&other.at, 1);
-		n = snprintf(answer, sizeof(answer),
-			     "HTTP/1.1 %s\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s",
-			     act->status, strlen(act->body), act->body);
-		if (send(fd, answer, (size_t)n, MSG_NOSIGNAL) != n)
-			return;
-	}
-}
-
-static void *serve(void *arg)
-{
-	int fd;
-
-	while ((fd = accept(other.fd, NULL, NULL)) >= 0) {
-		play(fd);
-		(void)close(fd);
-	}
-	return arg;
+	atomic_fetch_add(&other.at, 1);
+	n = snprintf(answer, sizeof(answer),
+		     "HTTP/1.1 %s\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s",
+		     act->status, strlen(act->body), act->body);
+	return web_test_put(fd, answer, (size_t)n);
 }
 
 static int set_up(void **state)
 {
-	struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	socklen_t len = sizeof(at);
-
 	(void)state;
-	other.fd = socket(AF_INET, SOCK_STREAM, 0);
 	atomic_store(&other.at, 0);
 	atomic_store(&other.surprised, false);
-	if (bind(other.fd, (struct sockaddr *)&at, sizeof(at)) || listen(other.fd, 8) ||
-	    getsockname(other.fd, (struct sockaddr *)&at, &len))
-		return -1;
-	other.port = ntohs(at.sin_port);
-	return pthread_create(&other.thread, NULL, serve, NULL);
+	web_test_start(&web);
+	return 0;
 }
 
 static int tear_down(void **state)
 {
 	(void)state;
-	(void)shutdown(other.fd, SHUT_RDWR);
-	(void)pthread_join(other.thread, NULL);
-	(void)close(other.fd);
+	web_test_stop(&web);
 	return 0;
 }
 
@@ -106,7 +66,7 @@ static void open_it(struct source_test *t, const struct act *script, const char 
 	char yaml[400];
 
 	other.script = script;
-	(void)snprintf(yaml, sizeof(yaml), "url: http://127.0.0.1:%u/\nfrom: a.b\nwait: 0\n%s", other.port,
+	(void)snprintf(yaml, sizeof(yaml), "url: http://127.0.0.1:%u/\nfrom: a.b\nwait: 0\n%s", web.port,
 		       more);
 	source_test_open(t, &source_weir, yaml);
 	assert_int_equal(source_test_plan(t), SOURCE_IDLE);

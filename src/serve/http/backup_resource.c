@@ -43,9 +43,7 @@ static int answer_status(struct exchange *x, int status)
 		json_put_string_lossy(out, slice_str(s.fault.text));
 	}
 	json_put_close(out, '}');
-	if (buf_append_byte(out, '\n'))
-		return ERR_NOMEM;
-	return exchange_answer(x, status, "application/json", buf_slice(out));
+	return exchange_answer_json(x, status, out);
 }
 
 static bool is_local(struct exchange *x)

@@ -321,11 +321,7 @@ bool dead_ask_failed(struct dead_ask *a)
 
 void dead_ask_put_next(struct dead_ask *a)
 {
-	json_put_name(&a->out, "next");
-	if (a->scan.more)
-		json_put_i64(&a->out, a->scan.last);
-	else
-		json_put_null(&a->out);
+	json_put_member_known(&a->out, "next", a->scan.more ? a->scan.last : -1);
 }
 
 void dead_ask_each_unknown(const struct dead_ask *a, void (*fn)(struct buf *out, int64_t id), struct buf *out)

@@ -12,22 +12,13 @@
 
 /* ---- showing ---- */
 
-static void put_time(struct buf *out, const char *name, int64_t ms)
-{
-	json_put_name(out, name);
-	if (ms < 0)
-		json_put_null(out);
-	else
-		json_put_i64(out, ms);
-}
-
 static void put_figures(struct buf *out, const struct dead_figures *f)
 {
 	json_put_member_u64(out, "open", f->open);
 	json_put_member_u64(out, "letters", f->letters);
 	json_put_member_u64(out, "bytes", f->bytes);
-	put_time(out, "oldest", f->oldest_ms);
-	put_time(out, "max_bytes", f->bytes_max);
+	json_put_member_known(out, "oldest", f->oldest_ms);
+	json_put_member_known(out, "max_bytes", f->bytes_max);
 	json_put_member_bool(out, "over_limit", f->over);
 }
 
@@ -179,9 +170,7 @@ static int on_topics(struct exchange *x)
 	topics_each(o.app->topics, slice_null(), put_one_topic, &o);
 	json_put_close(o.out, ']');
 	json_put_close(o.out, '}');
-	if (buf_append_byte(o.out, '\n'))
-		return ERR_NOMEM;
-	return exchange_answer(x, 200, "application/json", buf_slice(o.out));
+	return exchange_answer_json(x, 200, o.out);
 }
 
 /* ---- editing ---- */

@@ -110,6 +110,13 @@ int exchange_answer_blob(struct exchange *x, int status, const char *content_typ
 	return 0;
 }
 
+int exchange_answer_json(struct exchange *x, int status, struct buf *json)
+{
+	if (buf_append_byte(json, '\n'))
+		return ERR_NOMEM;
+	return exchange_answer(x, status, "application/json", buf_slice(json));
+}
+
 void exchange_waited(struct exchange *x)
 {
 	x->started_ns = loop_now(x->loop);
@@ -262,4 +269,10 @@ int exchange_upgrade(struct exchange *x, const char *protocol, const struct conn
 		     struct conn **conn)
 {
 	return stream_upgrade(x, protocol, session, ctx, conn);
+}
+
+int exchange_refuse(struct exchange *x, const struct fault *fault)
+{
+	return exchange_problem(x, fault->err, "%s",
+				fault->text[0] ? fault->text : err_row(fault->err)->sentence);
 }

@@ -133,6 +133,9 @@ int exchange_answer(struct exchange *x, int status, const char *content_type, st
 int exchange_answer_blob(struct exchange *x, int status, const char *content_type, struct blob *blob,
 			 struct slice part);
 
+/* Answers with a JSON document, and the line end behind it. ERR_NOMEM, and nothing is answered, where the buffer has failed. */
+int exchange_answer_json(struct exchange *x, int status, struct buf *json);
+
 /*
  * Answers with application/problem+json for an error and ends: title, status and code from err.def,
  * `detail` from the format (what was wrong, what would be right; cut at 500
@@ -148,6 +151,9 @@ int exchange_problem(struct exchange *x, int err, const char *format, ...)
  */
 int exchange_problem_with(struct exchange *x, int err, struct slice members, const char *format, ...)
 	__attribute__((format(printf, 4, 5)));
+
+/* A problem: what a fault says, which has an err; its error's sentence where it has no text. */
+int exchange_refuse(struct exchange *x, const struct fault *fault);
 
 /* Lets the arena grow by what a problem needs, where the request has used it up: answer one of your own only behind this. */
 void exchange_make_room(struct exchange *x);

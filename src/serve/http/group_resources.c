@@ -39,8 +39,7 @@ struct trip {
 static void answer(struct trip *t)
 {
 	if (t->fault.err)
-		(void)exchange_problem(t->x, t->fault.err, "%s",
-				       t->fault.text[0] ? t->fault.text : err_row(t->fault.err)->sentence);
+		(void)exchange_refuse(t->x, &t->fault);
 	else if (buf_status(&t->out))
 		(void)exchange_problem(t->x, ERR_NOMEM, "there is no memory for the answer");
 	else if (t->status == 204)
@@ -185,11 +184,7 @@ static void put_page(struct trip *t, const struct listing *l)
 		json_put_close(&t->out, '}');
 	}
 	json_put_close(&t->out, ']');
-	json_put_name(&t->out, "next");
-	if (shown < l->count)
-		json_put_string_lossy(&t->out, l->list[shown - 1].id);
-	else
-		json_put_null(&t->out);
+	json_put_member_text(&t->out, "next", shown < l->count ? l->list[shown - 1].id : slice_null());
 	json_put_close(&t->out, '}');
 	end_text(t);
 }
@@ -243,11 +238,7 @@ static void put_member(void *ctx, const struct group_member_view *m)
 	json_put_open(out, '{');
 	json_put_name(out, "id");
 	json_put_string_lossy(out, m->id);
-	json_put_name(out, "instance_id");
-	if (m->instance_id.ptr)
-		json_put_string_lossy(out, m->instance_id);
-	else
-		json_put_null(out);
+	json_put_member_text(out, "instance_id", m->instance_id);
 	json_put_name(out, "client_id");
 	json_put_string_lossy(out, m->client_id);
 	json_put_name(out, "host");

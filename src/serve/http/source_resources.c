@@ -4,12 +4,13 @@
  * spot; whatever changes a source is done on its loop, and the answer comes back from there.
  */
 #include "base/base64.h"
-#include "base/mem.h"
+#include "connect/redact.h"
 #include "connect/sources.h"
 #include "json/json_write.h"
 #include "serve/app.h"
 #include "serve/http/exchange.h"
 #include "serve/http/resources.h"
+#include "serve/http/source_ask.h"
 #include "serve/http/source_runs.h"
 
 #define PARTS_SHOWN 1000u
@@ -17,24 +18,6 @@
 #define ANSWER_BYTES_MAX ((size_t)32 << 20)
 
 /* ---- as JSON ---- */
-
-static void put_time(struct buf *out, const char *name, int64_t ms)
-{
-	json_put_name(out, name);
-	if (ms > 0)
-		json_put_i64(out, ms);
-	else
-		json_put_null(out);
-}
-
-static void put_lag(struct buf *out, const char *name, int64_t value)
-{
-	json_put_name(out, name);
-	if (value >= 0)
-		json_put_i64(out, value);
-	else
-		json_put_null(out);
-}
 
 static void put_schedule(struct buf *out, const struct conf_source *source)
 {
@@ -84,16 +67,12 @@ static void put_figures(struct buf *out, const struct runner_figures *f)
 	json_put_member_u64(out, "parts", f->parts);
 	json_put_member_u64(out, "parts_done", f->parts_done);
 	put_progress(out, f);
-	put_lag(out, "lag_records", f->lag_records);
-	put_lag(out, "lag_ms", f->lag_ms);
-	put_time(out, "last_success", f->success_ms);
-	put_time(out, "next_run", f->next_ms);
-	json_put_name(out, "last_error");
-	if (f->error[0])
-		json_put_string_lossy(out, slice_str(f->error));
-	else
-		json_put_null(out);
-	put_time(out, "last_error_at", f->error_ms);
+	json_put_member_known(out, "lag_records", f->lag_records);
+	json_put_member_known(out, "lag_ms", f->lag_ms);
+	source_put_time(out, "last_success", f->success_ms);
+	source_put_time(out, "next_run", f->next_ms);
+	json_put_member_text(out, "last_error", f->error[0] ? slice_str(f->error) : slice_null());
+	source_put_time(out, "last_error_at", f->error_ms);
 	json_put_member_u64(out, "warning_count", f->warning_count);
 }
 
@@ -122,10 +101,8 @@ static bool list_one(void *ctx, const struct sources_view *view)
 
 static int answer_buf(struct exchange *x, int status, struct buf *out)
 {
-	int rc = buf_append_byte(out, '\n');
+	int rc = exchange_answer_json(x, status, out);
 
-	if (rc == 0)
-		rc = exchange_answer(x, status, "application/json", buf_slice(out));
 	buf_fini(out);
 	return rc;
 }
@@ -160,7 +137,10 @@ static void put_checkpoint(const struct showing *s, const struct source_checkpoi
 	if (!c->bytes.ptr) {
 		json_put_null(out);
 	} else if (s->type->show) {
+		size_t at = out->len; /* places may be URLs, too: links to the next page are often signed */
 		s->type->show(c->version, c->bytes, out);
+		if (out->len > at)
+			out->len = at + redact_text(NULL, 0, (char *)out->ptr + at, out->len - at);
 	} else {
 		buf_append_byte(out, '"');
 		if (buf_reserve(out, base64_encoded_len(BASE64_STANDARD, c->bytes.len)) == 0)
@@ -169,14 +149,25 @@ static void put_checkpoint(const struct showing *s, const struct source_checkpoi
 	}
 }
 
+/* Tokens stand in queries, and passwords before hosts, whatever the key is called: of a URL neither is shown. */
+static void put_hidden(struct buf *out, struct slice text)
+{
+	if (buf_append_slice(out, text) == 0)
+		out->len -= text.len - redact_text(NULL, 0, (char *)out->ptr + out->len - text.len, text.len);
+}
+
 static bool show_part(void *ctx, struct slice part, const struct source_part_row *row)
 {
 	const struct showing *s = ctx;
+	struct buf name;
 
 	json_put_item(s->out);
 	json_put_open(s->out, '{');
+	buf_init(&name, SOURCE_PART_NAME_MAX);
+	put_hidden(&name, part);
 	json_put_name(s->out, "part");
-	json_put_string_lossy(s->out, part);
+	json_put_string_lossy(s->out, buf_slice(&name));
+	buf_fini(&name);
 	json_put_member_bool(s->out, "done", row->flags & SOURCE_ROW_DONE);
 	json_put_member_u64(s->out, "records", row->records);
 	put_checkpoint(s, &row->checkpoint);
@@ -184,61 +175,12 @@ static bool show_part(void *ctx, struct slice part, const struct source_part_row
 	return !buf_status(s->out);
 }
 
-static int unknown(struct exchange *x)
-{
-	struct slice name = x->param[0];
-
-	return exchange_problem(x, ERR_UNKNOWN_SOURCE, "there is no source %.*s",
-				(int)(name.len > 100 ? 100 : name.len), (const char *)name.ptr);
-}
-
-static bool ends_url(uint8_t c)
-{
-	return c <= ' ' || c == ',' || c == ']' || c == '"' || c == '\'';
-}
-
-/* The end of who asks, "user:password@", in an authority that begins at `at`; `at` where nobody is named. */
-static size_t end_of_user(struct slice text, size_t at)
-{
-	size_t end = at;
-
-	for (size_t i = at;
-	     i < text.len && text.ptr[i] != '/' && text.ptr[i] != '?' && !ends_url(text.ptr[i]); i++)
-		if (text.ptr[i] == '@')
-			end = i;
-	return end;
-}
-
-/* Tokens stand in queries, and passwords before hosts, whatever the key is called: of a URL neither is shown. */
-static void hide_in_urls(struct slice text, struct buf *out)
-{
-	bool url = false;
-
-	for (size_t i = 0; i < text.len; i++) {
-		uint8_t c = text.ptr[i];
-		(void)buf_append_byte(out, c);
-		url = url && !ends_url(c);
-		if (i >= 2 && memcmp(text.ptr + i - 2, "://", 3) == 0) {
-			size_t end = end_of_user(text, i + 1);
-			url = true;
-			if (end > i + 1) {
-				(void)buf_append_str(out, "***");
-				i = end - 1;
-			}
-		} else if (url && c == '?') {
-			(void)buf_append_str(out, "***");
-			while (i + 1 < text.len && !ends_url(text.ptr[i + 1]))
-				i++;
-		}
-	}
-}
-
 static void put_setting(void *ctx, const char *path, struct slice text)
 {
 	struct buf *out = ctx, shown;
 
 	buf_init(&shown, 2u << 20);
-	hide_in_urls(text, &shown);
+	put_hidden(&shown, text);
 	json_put_name(out, path);
 	if (strcmp(path, "body") == 0 || strcmp(path, "headers") == 0 || buf_status(&shown))
 		json_put_cstr(out, "***"); /* it may say who asks */
@@ -255,7 +197,7 @@ static int answer_source(struct exchange *x, int status)
 	struct buf out;
 
 	if (sources_find(app->sources, x->param[0], &view))
-		return unknown(x);
+		return source_unknown(x);
 	buf_init(&out, ANSWER_BYTES_MAX);
 	showing = (struct showing){.out = &out, .type = source_type_of(view.source->kind)};
 	json_put_open(&out, '{');
@@ -286,90 +228,41 @@ static int on_get(struct exchange *x)
 
 /* ---- asking ---- */
 
-struct asking {
-	struct sources_request request;
-	struct exchange *x;
-	struct loop_msg back;
-	struct buf out;
-};
-
-static void answer(struct asking *a)
+static int ask(struct exchange *x, enum sources_ask what)
 {
-	const struct fault *fault = &a->request.fault;
+	struct source_ask *a = source_ask_new(x, what, source_ask_done);
 
-	if (fault->err)
-		(void)exchange_problem(a->x, fault->err, "%s",
-				       fault->text[0] ? fault->text : err_row(fault->err)->sentence);
-	else if (buf_status(&a->out))
-		(void)exchange_problem(a->x, ERR_NOMEM, "there is no memory for the answer");
-	else if (a->request.ask == SOURCES_MAKE)
-		(void)answer_source(a->x, a->request.created ? 201 : 200);
-	else if (a->request.ask == SOURCES_TEST)
-		(void)exchange_answer(a->x, 200, "application/json", buf_slice(&a->out));
-	else
-		(void)exchange_answer(a->x, 204, NULL, slice_null());
-	buf_fini(&a->out);
-	mem_free(a);
-}
-
-static void on_back(struct loop *loop, struct loop_msg *msg)
-{
-	(void)loop;
-	answer((struct asking *)(void *)((uint8_t *)msg - offsetof(struct asking, back)));
-}
-
-/* On the source's loop. */
-static void on_done(struct sources_request *r)
-{
-	struct asking *a = r->ctx;
-
-	if (r->ask == SOURCES_TEST && !r->fault.err)
-		(void)buf_append_byte(&a->out, '\n');
-	a->back.run = on_back;
-	loop_post(a->x->loop, &a->back);
-}
-
-static int ask(struct exchange *x, enum sources_ask what, uint32_t records)
-{
-	struct app *app = x->app;
-	struct asking *a = mem_zalloc(1, sizeof(*a));
-	int rc;
-
-	if (!a)
-		return ERR_NOMEM;
-	a->x = x;
-	buf_init(&a->out, ANSWER_BYTES_MAX);
-	a->request = (struct sources_request){
-		.ask = what, .records = records, .out = &a->out, .done = on_done, .ctx = a};
-	rc = sources_ask(app->sources, x->param[0], &a->request);
-	if (rc == 0)
-		return EXCHANGE_PENDING;
-	mem_free(a);
-	return rc == ERR_UNKNOWN_SOURCE ? unknown(x) : rc;
+	return a ? source_ask_go(a) : ERR_NOMEM;
 }
 
 static int on_pause(struct exchange *x)
 {
-	return ask(x, SOURCES_PAUSE, 0);
+	return ask(x, SOURCES_PAUSE);
 }
 
 static int on_resume(struct exchange *x)
 {
-	return ask(x, SOURCES_RESUME, 0);
+	return ask(x, SOURCES_RESUME);
 }
 
 static int on_reset(struct exchange *x)
 {
-	return ask(x, SOURCES_RESET, 0);
+	return ask(x, SOURCES_RESET);
 }
 
 static int on_run(struct exchange *x)
 {
-	return ask(x, SOURCES_RUN, 0);
+	return ask(x, SOURCES_RUN);
+}
+
+static int answer_test(struct exchange *x, struct source_ask *a)
+{
+	return exchange_answer_json(x, 200, &a->out);
 }
 
 static int on_test(struct exchange *x)
 {
+	struct source_ask *a;
 	struct slice records;
 	uint64_t most = 0;
 
@@ -377,41 +270,37 @@ static int on_test(struct exchange *x)
 	    (!slice_to_u64(records, &most) || most == 0 || most > TEST_RECORDS_MAX))
 		return exchange_problem(x, ERR_BAD_PARAMETER, "records is a number from 1 to %u",
 					TEST_RECORDS_MAX);
-	return ask(x, SOURCES_TEST, (uint32_t)most);
+	a = source_ask_new(x, SOURCES_TEST, answer_test);
+	if (!a)
+		return ERR_NOMEM;
+	a->request.records = (uint32_t)most;
+	return source_ask_go(a);
 }
 
 /* ---- making ---- */
 
+static int answer_put(struct exchange *x, struct source_ask *a)
+{
+	return answer_source(x, a->request.created ? 201 : 200);
+}
+
 /* The keys are small and taken as they are; YAML is read as JSON is. */
 static int on_put(struct exchange *x)
 {
-	struct app *app = x->app;
-	struct fault fault = {0};
-	struct asking *a;
+	struct source_ask *a;
 	struct slice coding;
-	int rc;
 
 	if (exchange_header(x, SLICE_LIT("content-encoding"), &coding) != 0 &&
 	    !slice_eq_nocase(coding, SLICE_LIT("identity")))
 		return exchange_problem(x, ERR_MEDIA_TYPE,
 					"this resource takes no Content-Encoding: send the keys plain");
-	a = mem_zalloc(1, sizeof(*a));
-	if (!a)
-		return ERR_NOMEM;
-	a->x = x;
-	buf_init(&a->out, ANSWER_BYTES_MAX);
-	a->request = (struct sources_request){.out = &a->out, .done = on_done, .ctx = a};
-	rc = sources_put(app->sources, x->param[0], x->body, &a->request, &fault);
-	if (rc == 0)
-		return EXCHANGE_PENDING;
-	buf_fini(&a->out);
-	mem_free(a);
-	return fault.text[0] ? exchange_problem(x, rc, "%s", fault.text) : rc;
+	a = source_ask_new(x, SOURCES_MAKE, answer_put);
+	return a ? source_ask_put(a) : ERR_NOMEM;
 }
 
 static int on_delete(struct exchange *x)
 {
-	return ask(x, SOURCES_DELETE, 0);
+	return ask(x, SOURCES_DELETE);
 }
 
 static const char *const test_query[] = {"records", NULL};

@@ -5,48 +5,26 @@
  */
 #include "serve/http/source_runs.h"
 
-#include "base/mem.h"
 #include "json/json.h"
 #include "json/json_write.h"
 #include "serve/app.h"
 #include "serve/http/exchange.h"
 #include "serve/http/resources.h"
+#include "serve/http/source_ask.h"
 
 #define ANSWER_BYTES_MAX ((size_t)1 << 20)
 #define RATE_MAX INT64_C(1000000000)
 
 /* ---- as JSON ---- */
 
-static void put_time(struct buf *out, const char *name, int64_t ms)
-{
-	json_put_name(out, name);
-	if (ms > 0)
-		json_put_i64(out, ms);
-	else
-		json_put_null(out);
-}
-
-static void put_text(struct buf *out, const char *name, struct slice text)
-{
-	json_put_name(out, name);
-	if (text.ptr)
-		json_put_string_lossy(out, text);
-	else
-		json_put_null(out);
-}
-
 static void put_run(struct buf *out, const struct run_view *v)
 {
 	json_put_open(out, '{');
 	json_put_member_u64(out, "run", v->id);
 	json_put_member_string(out, "state", slice_str(run_state_name(v->state)));
-	put_text(out, "from", v->from);
-	put_text(out, "to", v->to);
-	json_put_name(out, "rate");
-	if (v->rate > 0)
-		json_put_i64(out, v->rate);
-	else
-		json_put_null(out);
+	json_put_member_text(out, "from", v->from);
+	json_put_member_text(out, "to", v->to);
+	json_put_member_known(out, "rate", v->rate > 0 ? v->rate : -1);
 	json_put_member_u64(out, "read", v->done);
 	json_put_member_u64(out, "records", v->records);
 	json_put_member_u64(out, "dead", v->dead);
@@ -62,9 +40,9 @@ static void put_run(struct buf *out, const struct run_view *v)
 	} else {
 		json_put_null(out);
 	}
-	put_time(out, "begun", v->begun_ms);
-	put_time(out, "ended", v->ended_ms);
-	put_text(out, "last_error", v->error[0] ? slice_str(v->error) : slice_null());
+	source_put_time(out, "begun", v->begun_ms);
+	source_put_time(out, "ended", v->ended_ms);
+	json_put_member_text(out, "last_error", v->error[0] ? slice_str(v->error) : slice_null());
 	json_put_close(out, '}');
 }
 
@@ -108,20 +86,10 @@ static bool put_that(void *ctx, const struct run_view *view)
 
 static int answer_buf(struct exchange *x, int status, struct buf *out)
 {
-	int rc = buf_append_byte(out, '\n');
+	int rc = exchange_answer_json(x, status, out);
 
-	if (rc == 0)
-		rc = exchange_answer(x, status, "application/json", buf_slice(out));
 	buf_fini(out);
 	return rc;
-}
-
-static int unknown_source(struct exchange *x)
-{
-	struct slice name = x->param[0];
-
-	return exchange_problem(x, ERR_UNKNOWN_SOURCE, "there is no source %.*s",
-				(int)(name.len > 100 ? 100 : name.len), (const char *)name.ptr);
 }
 
 static int unknown_run(struct exchange *x)
@@ -165,7 +133,7 @@ static int on_list(struct exchange *x)
 	if (rc == 0)
 		return answer_buf(x, 200, &out);
 	buf_fini(&out);
-	return unknown_source(x);
+	return source_unknown(x);
 }
 
 static int on_get(struct exchange *x)
@@ -177,52 +145,20 @@ static int on_get(struct exchange *x)
 
 /* ---- asking ---- */
 
-struct asking {
-	struct sources_request request;
-	struct exchange *x;
-	struct loop_msg back;
-};
-
-static void on_back(struct loop *loop, struct loop_msg *msg)
+static int answer_asked(struct exchange *x, struct source_ask *a)
 {
-	struct asking *a = (struct asking *)(void *)((uint8_t *)msg - offsetof(struct asking, back));
-	const struct fault *fault = &a->request.fault;
-
-	(void)loop;
-	if (fault->err)
-		(void)exchange_problem(a->x, fault->err, "%s",
-				       fault->text[0] ? fault->text : err_row(fault->err)->sentence);
-	else if (a->request.ask == SOURCES_RUN_CANCEL)
-		(void)exchange_answer(a->x, 204, NULL, slice_null());
-	else
-		(void)answer_run(a->x, a->request.ask == SOURCES_RUN_BEGIN ? 201 : 200, a->request.run.id);
-	mem_free(a);
-}
-
-/* On the source's loop. */
-static void on_done(struct sources_request *r)
-{
-	struct asking *a = r->ctx;
-
-	a->back.run = on_back;
-	loop_post(a->x->loop, &a->back);
+	return answer_run(x, a->request.ask == SOURCES_RUN_BEGIN ? 201 : 200, a->request.run.id);
 }
 
 static int ask(struct exchange *x, enum sources_ask what, const struct runs_request *run)
 {
-	struct app *app = x->app;
-	struct asking *a = mem_zalloc(1, sizeof(*a));
-	int rc;
+	struct source_ask *a =
+		source_ask_new(x, what, what == SOURCES_RUN_CANCEL ? source_ask_done : answer_asked);
 
 	if (!a)
 		return ERR_NOMEM;
-	a->x = x;
-	a->request = (struct sources_request){.ask = what, .run = *run, .done = on_done, .ctx = a};
-	rc = sources_ask(app->sources, x->param[0], &a->request);
-	if (rc == 0)
-		return EXCHANGE_PENDING;
-	mem_free(a);
-	return rc == ERR_UNKNOWN_SOURCE ? unknown_source(x) : rc;
+	a->request.run = *run;
+	return source_ask_go(a);
 }
 
 /* ---- the body of a new run ---- */

@@ -115,9 +115,7 @@ static int on_list(struct exchange *x)
 	else
 		json_put_null(l.out);
 	json_put_close(l.out, '}');
-	if (buf_append_byte(l.out, '\n'))
-		return ERR_NOMEM;
-	return exchange_answer(x, 200, "application/json", buf_slice(l.out));
+	return exchange_answer_json(x, 200, l.out);
 }
 
 /* The topic of the path, or an answered problem (NULL). */

@@ -34,7 +34,6 @@ sys.dont_write_bytecode = True
 
 import packages
 import server
-import stored
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SLOW = float(os.environ.get("WEIR_SLOW", "1"))
