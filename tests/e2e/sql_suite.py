@@ -12,7 +12,7 @@ import threading
 import time
 
 from databases import MariaDb, Postgres
-from harness import BIN, SLOW, Skip, Weir, check, eq, test, until
+from harness import BIN, SLOW, Skip, Weir, check, eq, expect, test, until
 
 LATE_SECONDS = float(os.environ.get("WEIR_LATE_SECONDS", "15"))
 LATE_LONGEST = float(os.environ.get("WEIR_LATE_LONGEST", "4"))
