@@ -29,6 +29,7 @@ class Options:
     dir = None
     keep = False
     alone = False  # real-time priority
+    sql_rows = 5000000
 
 
 options = Options()

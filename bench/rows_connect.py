@@ -4,17 +4,13 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import time
 
 from harness import (CLIENT_CORE, ROOT, SERVER_CORE, Failed, Nginx, Server, Weir, median, memory_kib, options, pair_ratio, pinned, remove,
                      rounds, run_json, say, scratch, table, tool, verdict)
-from rows_kafka import USUAL, create  # noqa: E402
-
-sys.path.insert(0, os.path.join(ROOT, "tests", "e2e"))
-from databases import MariaDb, Postgres  # noqa: E402
-import packages  # noqa: E402  of tests/interop/kafka, by way of rows_kafka
-import server as brokers  # noqa: E402
+from rows_kafka import USUAL, create
+import packages  # of tests/interop/kafka, by way of rows_kafka
+import server as brokers
 
 COLUMNS = "%-16s %9s %14s %10s %10s %8s %8s"
 
@@ -92,10 +88,9 @@ def sources_start():
     return verdict("processor seconds", spent, 2, at_most=True, form="%.2f")
 
 
-# ---- whole tables ----
+# ---- files ----
 
-SQL_ROWS = 5000000
-SQL_COLUMNS = [("rate", "rows/s", "%.0f"), ("cpu", "weir's us a row", "%.2f"), ("memory", "RSS growth MiB", "%.0f")]
+READ_COLUMNS = [("rate", "records/s", "%.0f"), ("cpu", "weir's us a record", "%.2f"), ("memory", "RSS growth MiB", "%.0f")]
 
 
 def read_all(name, source, count, core=None, from_first=False):
@@ -120,40 +115,6 @@ def read_all(name, source, count, core=None, from_first=False):
     return {"rate": done / took, "cpu": cpu / done * 1e6, "memory": (most - idle) / 1024}
 
 
-def to_null(command):
-    began = time.monotonic()
-    with open(os.devnull, "w") as null:
-        subprocess.run(command, stdout=null, check=True)
-    return {"rate": SQL_ROWS / (time.monotonic() - began)}
-
-
-def whole_table(db, plain):
-    results = rounds({"weir, full": lambda: read_all("sql", 'at_start: true, type: sql, url: "%s", mode: full, table: pgbench_accounts' % db.url,
-                                                     SQL_ROWS),
-                      plain[0]: lambda: to_null(plain[1:])}, min(options.rounds, 3))
-    table(results, SQL_COLUMNS)
-    good = verdict("rate", pair_ratio(results, "weir, full", plain[0], "rate"), 0.6)
-    return verdict("RSS growth MiB", max(r["memory"] for r in results["weir, full"]), 64, at_most=True, form="%.0f") and good
-
-
-def sql_postgresql():
-    """5 million rows of pgbench_accounts as durable JSON records, against `COPY … TO STDOUT` into /dev/null"""
-    with Postgres() as db:
-        db.run(Postgres.find("pgbench"), "-h", "127.0.0.1", "-p", str(db.port), "-U", "postgres", "-i", "-q", "-s",
-               str(SQL_ROWS // 100000), "t")
-        return whole_table(db, ["psql, COPY", shutil.which("psql"), "-qX", db.url, "-c", "COPY pgbench_accounts TO STDOUT"])
-
-
-def sql_mariadb():
-    """the same of MariaDB, against `SELECT *` of its command line without buffering into /dev/null"""
-    with MariaDb() as db:
-        db.sql("CREATE TABLE pgbench_accounts (aid INT NOT NULL PRIMARY KEY, bid INT, abalance INT, filler CHAR(84)); "
-               "INSERT INTO pgbench_accounts SELECT seq, 1 + (seq - 1) DIV 100000, 0, '' FROM seq_1_to_%d; "
-               "ANALYZE TABLE pgbench_accounts" % SQL_ROWS)
-        return whole_table(db, ["mariadb, SELECT", "mariadb", "--no-defaults", "--quick", "-B", "-h", "127.0.0.1", "-P", str(db.port), "-uw",
-                                "-ppw", "t", "-e", "SELECT * FROM pgbench_accounts"])
-
-
 FILE_LINES = 4000000
 
 
@@ -167,7 +128,7 @@ def files_ndjson():
     source = 'at_start: true, type: files, paths: ["%s/in.ndjson"], quiet: 0s, every: 100ms' % folder
     results = rounds({"weir": lambda: read_all("ndjson", source, FILE_LINES, SERVER_CORE)}, min(options.rounds, 3))
     remove(folder)
-    table(results, SQL_COLUMNS)
+    table(results, READ_COLUMNS)
     return verdict("records/s", median(results, "weir", "rate"), 700000, form="%.0f")
 
 
@@ -266,7 +227,7 @@ def websocket_into_log():
     with Feed() as feed:
         source = 'type: websocket, url: "%s"' % feed.url
         results = rounds({"weir": lambda: read_all("websocket", source, WEBSOCKET_EVENTS, SERVER_CORE, from_first=True)})
-    table(results, SQL_COLUMNS)
+    table(results, READ_COLUMNS)
     return verdict("events/s", median(results, "weir", "rate"), 300000, form="%.0f")
 
 
@@ -306,6 +267,6 @@ def source_memory():
 
 
 ROWS = {"adaptive": adaptive, "http-idle": http_idle, "http-jitter": http_jitter, "sources-start": sources_start,
-        "sql-postgresql": sql_postgresql, "sql-mariadb": sql_mariadb, "files-ndjson": files_ndjson,
-        "kafka-source": kafka_into_log, "websocket-source": websocket_into_log, "source-memory": source_memory}
+        "files-ndjson": files_ndjson, "kafka-source": kafka_into_log, "websocket-source": websocket_into_log,
+        "source-memory": source_memory}
 TOOLS = {}

@@ -6,12 +6,13 @@ run, WEIR_LATE_LONGEST (default 4) the longest transaction in them; the issue's 
 import collections
 import os
 import random
+import signal
 import subprocess
 import threading
 import time
 
 from databases import MariaDb, Postgres
-from harness import BIN, SLOW, Skip, Weir, check, eq, test, until
+from harness import BIN, SLOW, Skip, Weir, check, eq, expect, test, until
 
 LATE_SECONDS = float(os.environ.get("WEIR_LATE_SECONDS", "15"))
 LATE_LONGEST = float(os.environ.get("WEIR_LATE_LONGEST", "4"))
@@ -213,6 +214,65 @@ def _():
 def _():
     late_commits(MariaDb, "CREATE TABLE l (id BIGINT AUTO_INCREMENT PRIMARY KEY, name VARCHAR(60), at TIMESTAMP(6) DEFAULT SYSDATE(6), KEY (at))",
                  "at")
+
+
+def session_of(db):
+    """A psql that keeps its transaction, and how to say something to it and wait until it is done."""
+    p = subprocess.Popen([Postgres.find("psql"), "-qAtX", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-p", str(db.port), "-U", "postgres", "-d", "t"],
+                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
+
+    def say(text):
+        p.stdin.write(text + ";\nSELECT 'done';\n")
+        p.stdin.flush()
+        lines = []
+        while not lines or lines[-1] not in ("done", ""):
+            lines.append(p.stdout.readline().strip())
+        return lines[0]
+    return p, say
+
+
+@test("PostgreSQL crashes in the middle of a scan and gives numbers of transactions once more: a row that commits late behind them is found",
+      own=True, timeout=90)
+def _():
+    with Postgres() as db:
+        db.sql("CREATE TABLE l (id bigserial PRIMARY KEY, name text); INSERT INTO l (name) SELECT repeat('x', 100000) || n "
+               "FROM generate_series(1, 60) n; CHECKPOINT")  # more than sockets hold: the scan breaks
+        # Numbers that leave nothing on the disk: whoever would write them there is stopped.
+        writer = int(db.sql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'walwriter'")[0][0])
+        os.kill(writer, signal.SIGSTOP)
+        p, say = session_of(db)
+        for _ in range(300):
+            say("BEGIN; SELECT txid_current(); ROLLBACK")
+        highest = int(say("SELECT txid_snapshot_xmax(txid_current_snapshot())"))
+        p.kill()
+        p.communicate()
+        with Weir(config(db, "mode: incremental, table: l, cursor: [id], every: 50ms, rate_limit: 20, batch: { records: 1 }")) as w:
+            until(lambda: 3 <= len(values(w)) < 50, 20, "the scan is in the middle")
+            expect(w.post("/v1/sources/s/pause"), 204)
+            until(lambda: w.get("/v1/sources/s").json()["state"] == "paused", 10, "it pauses")
+            asked = w.get("/v1/sources/s").json()["requests"]
+            db.kill()
+            os.kill(writer, signal.SIGKILL)
+            db.start()
+            late, say_late = session_of(db)
+            say_late("BEGIN")
+            say_late("INSERT INTO l (name) VALUES ('late')")
+            number = int(say_late("SELECT txid_current()"))
+            check(number < highest, "number %d is not given once more: %d were" % (number, highest))
+            db.sql("INSERT INTO l (name) VALUES ('early')")
+            expect(w.post("/v1/sources/s/resume"), 204)
+            # It commits when the scan goes on and does not see it, and before the next question is asked.
+            until(lambda: w.get("/v1/sources/s").json()["requests"] > asked, 20, "the scan goes on in another session")
+            time.sleep(0.2)
+            say_late("COMMIT")
+            check(len(values(w)) < 60, "the scan was over before the commit")
+            late.kill()
+            late.communicate()
+            until(lambda: len(values(w)) >= 62, 10, "the row that committed late")
+            got = collections.Counter(v["name"] for v in values(w))
+            eq([n for n in got if got[n] > 1], [], "rows that are there twice")
+            check(got["late"] == 1 and got["early"] == 1, "%r" % got)
+            w.stop()
 
 
 # ---- mistakes ----

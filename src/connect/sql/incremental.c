@@ -16,8 +16,8 @@
  * stood, and the greatest value then.
  *
  * A scan runs in one snapshot, ordered by cursor and key, and is marked where the batches end. When it is
- * interrupted the next goes on behind the mark in a new snapshot and keeps the first one's horizon, so
- * that what appeared before the mark meanwhile is found by the poll after it.
+ * interrupted the next goes on behind the mark in a new snapshot and keeps the first one's horizon (or takes its own, which
+ * is lower where the database has crashed), so that what appeared before the mark meanwhile is found by the poll after it.
  */
 #include "base/mem.h"
 #include "connect/sql/mark.h"
@@ -290,6 +290,30 @@ static int begin_scan(struct sql_source *s, struct state *st, const struct quest
 	return 0;
 }
 
+/*
+ * A scan that was interrupted goes on in another snapshot. Where the database has crashed meanwhile, transactions may be open
+ * whose numbers were given before, to others that had ended: what the first snapshot told does not hold of them.
+ */
+static int resume_scan(struct sql_source *s, struct state *st, struct arena *arena, struct sql_failure *why)
+{
+	struct sql_row row;
+	uint64_t horizon;
+	int rc;
+
+	if (!s->table.has_xid)
+		return 0;
+	rc = sql_ask_one(s->driver, st->reader.held->session,
+			 "SELECT txid_snapshot_xmin(txid_current_snapshot())", arena, &row, why);
+	if (rc < 0)
+		return rc;
+	if (rc == 0 || !to_number(row.values[0], &horizon))
+		return sql_failed(why, ERR_PROTOCOL, SOURCE_TRANSIENT, true, "",
+				  "the answer about transactions cannot be read");
+	if (horizon < st->mark.scan_horizon)
+		st->mark.scan_horizon = horizon;
+	return 0;
+}
+
 /* Was the window as it is now scanned already? Nothing is taken then. */
 static bool is_nothing_new(const struct sql_source *s, const struct state *st, const struct question *q)
 {
@@ -346,8 +370,8 @@ static int ask_and_open(struct sql_source *s, struct state *st, struct source_ba
 	batch->call.requests++;
 	if (!rc)
 		rc = sql_reader_begin(s, &st->reader, why);
-	if (!rc && !st->mark.scanning)
-		rc = begin_scan(s, st, &q, arena, why);
+	if (!rc)
+		rc = st->mark.scanning ? resume_scan(s, st, arena, why) : begin_scan(s, st, &q, arena, why);
 	if (rc)
 		return rc;
 	buf_init(&b, STATEMENT_MAX);
