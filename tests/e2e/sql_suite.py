@@ -12,7 +12,7 @@ import threading
 import time
 
 from databases import MariaDb, Postgres
-from harness import BIN, SLOW, Skip, Weir, check, eq, expect, test, until
+from harness import BIN, SLOW, Later, Skip, Weir, check, eq, expect, test, until
 
 LATE_SECONDS = float(os.environ.get("WEIR_LATE_SECONDS", "15"))
 LATE_LONGEST = float(os.environ.get("WEIR_LATE_LONGEST", "4"))
@@ -273,6 +273,50 @@ def _():
             eq([n for n in got if got[n] > 1], [], "rows that are there twice")
             check(got["late"] == 1 and got["early"] == 1, "%r" % got)
             w.stop()
+
+
+def overtaken(cursor, begin, late):
+    """What `late` writes has a value from before the others', and its transaction a number from behind theirs."""
+    with Postgres() as db:
+        db.sql("CREATE TABLE l (id bigserial PRIMARY KEY, name text, at timestamptz NOT NULL DEFAULT now()); CREATE INDEX ON l (at); "
+               "CREATE FUNCTION rest() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(2); RETURN NEW; END'; "
+               "CREATE TRIGGER rest BEFORE INSERT ON l FOR EACH ROW WHEN (NEW.name = 'rests') EXECUTE FUNCTION rest(); "
+               "INSERT INTO l (name) VALUES ('first')")
+        with Weir(config(db, "mode: incremental, table: l, cursor: [%s], every: 50ms" % cursor)) as w:
+            until(lambda: len(values(w)) == 1, 20, "the first row")
+            p, say = session_of(db)
+            for text in begin:
+                say(text)
+            slow = Later(say, late)
+            time.sleep(0.3)
+            for n in range(5):  # each is seen before the next one, so the bound could rise past the late row's value
+                db.sql("INSERT INTO l (name) VALUES ('%d')" % n)
+                until(lambda: len(values(w)) >= n + 2, 20, "row %d" % n)
+                time.sleep(0.15)
+            slow.get(30)
+            if begin:
+                say("COMMIT")
+            until(lambda: len(values(w)) >= 7, 10, "the row that was overtaken")
+            p.kill()
+            p.communicate()
+            db.sql("INSERT INTO l (name) VALUES ('last')")
+            until(lambda: len(values(w)) >= 8, 10, "the last row")
+            got = collections.Counter(v["name"] for v in values(w))
+            eq([n for n in got if got[n] > 1], [], "rows that are there twice")
+            first = until(lambda: (w.get("/v1/sources/s").json()["part_list"][0]["checkpoint"] or {}).get("from"), 10, "the bound rises")
+            check(first, "no lower bound")
+            w.stop()
+
+
+@test("PostgreSQL: a row that has its number from the sequence long before its transaction has one is not overtaken", own=True, timeout=90)
+def _():
+    overtaken("id", [], "INSERT INTO l (name) VALUES ('rests')")
+
+
+@test("PostgreSQL: a row with the time at which its transaction began, long before it wrote anything, is not overtaken", own=True,
+      timeout=90)
+def _():
+    overtaken("at", ["BEGIN", "SELECT now()"], "SELECT pg_sleep(2); INSERT INTO l (name) VALUES ('late')")
 
 
 # ---- mistakes ----

@@ -34,6 +34,7 @@ struct question {
 	uint64_t horizon, stood, durable;
 	bool has_top, some;
 	struct sql_point top;
+	struct slice open;  /* names of transactions, where the database tells them */
 	struct slice print; /* of the window, where rows do not tell who wrote them */
 };
 
@@ -178,6 +179,19 @@ static bool to_number(struct slice text, uint64_t *out)
 	return text.ptr && slice_to_u64(text, out);
 }
 
+/*
+ * The transactions of this database that are open: each holds a lock on its own virtual number from its beginning, which all users
+ * may see. It is read after the snapshot was taken, so whoever is not named has ended or begins after what the snapshot shows.
+ */
+static void put_open(struct buf *b)
+{
+	(void)buf_append_str(
+		b,
+		", (SELECT coalesce(string_agg(l.virtualxid, ' '), '') FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a "
+		"USING (pid) JOIN pg_catalog.pg_database d ON d.oid = a.datid WHERE l.locktype = 'virtualxid' AND l.mode = "
+		"'ExclusiveLock' AND d.datname = current_database() AND l.pid <> pg_backend_pid())");
+}
+
 static int ask_database(struct sql_source *s, struct sql_session *session, const struct sql_mark *m,
 			struct arena *arena, struct sql_row *row, struct sql_failure *why)
 {
@@ -194,6 +208,8 @@ static int ask_database(struct sql_source *s, struct sql_session *session, const
 		(void)buf_append_str(
 			&b, ", (SELECT split_part(next_xid::text, ':', 1)::bigint * 4294967296 + "
 			    "split_part(next_xid::text, ':', 2)::bigint FROM pg_control_checkpoint())");
+	if (s->table.has_xid)
+		put_open(&b);
 	text = sql_text(&b);
 	rc = text ? sql_ask_one(s->driver, session, text, arena, row, why) :
 		    sql_failed(why, buf_status(&b), SOURCE_FINAL, false, "", "the statement is too long");
@@ -225,7 +241,7 @@ static int ask(struct sql_source *s, struct sql_session *session, const struct s
 	if (rc < 0)
 		return rc;
 	*q = (struct question){.has_top = true};
-	if (rc == 0 || row.count != 3 + t->cursor_count + t->tells_durable ||
+	if (rc == 0 || row.count != 3 + t->cursor_count + t->tells_durable + t->has_xid ||
 	    !to_number(row.values[0], &q->horizon) || !to_number(row.values[1], &q->stood))
 		return sql_failed(why, ERR_PROTOCOL, SOURCE_TRANSIENT, true, "",
 				  "the answer about transactions cannot be read");
@@ -239,6 +255,8 @@ static int ask(struct sql_source *s, struct sql_session *session, const struct s
 	q->top.count = t->cursor_count;
 	if (t->tells_durable && !to_number(row.values[3 + t->cursor_count], &q->durable))
 		q->durable = 0;
+	if (t->has_xid)
+		q->open = row.values[row.count - 1];
 	return 0;
 }
 
@@ -339,10 +357,23 @@ static uint64_t certain(const struct sql_source *s, const struct sql_mark *m, ui
 /* Nothing was stored, so nothing need be: the mark that is stored says the same, and would read a little more. */
 static int end_idle(struct sql_source *s, struct state *st, const struct question *q, struct sql_failure *why)
 {
+	int rc;
+
 	st->mark.horizon = certain(s, &st->mark, q->horizon);
 	sql_give(s, st->reader.held, true);
 	st->reader.held = NULL;
-	return sql_mark_raise(&st->mark, st->closed) ? no_memory(why) : 0;
+	rc = sql_mark_raise(&st->mark, st->closed);
+	st->closed = st->mark.horizon;
+	return rc ? no_memory(why) : 0;
+}
+
+/* A pair for the history, or what will be one. */
+static int remember(const struct sql_source *s, struct sql_mark *m, const struct question *q)
+{
+	const struct sql_point *top = q->has_top ? &q->top : NULL;
+
+	return s->table.has_xid ? sql_mark_await(m, q->stood, top, q->open) :
+				  sql_mark_remember(m, q->stood, top);
 }
 
 /* A new scan, or one that was interrupted: 1 where rows are on their way, 0 where there are none. */
@@ -359,13 +390,14 @@ static int ask_and_open(struct sql_source *s, struct state *st, struct source_ba
 		rc = ask(s, session, &st->mark, arena, &q, why);
 		if (!rc && q.durable > st->mark.ceiling)
 			st->mark.ceiling = q.durable;
-		if (!rc && sql_mark_remember(&st->mark, q.stood, q.has_top ? &q.top : NULL))
-			rc = no_memory(why);
 		if (!rc && is_nothing_new(s, st, &q)) {
-			rc = end_idle(s, st, &q, why);
-			st->closed = certain(s, &st->mark, q.horizon);
-			return rc;
+			rc = end_idle(
+				s, st, &q,
+				why); /* first: a pair of this question says what only a later one has seen */
+			return !rc && remember(s, &st->mark, &q) ? no_memory(why) : rc;
 		}
+		if (!rc && remember(s, &st->mark, &q))
+			rc = no_memory(why);
 	}
 	batch->call.requests++;
 	if (!rc)

@@ -6,6 +6,7 @@ void sql_mark_fini(struct sql_mark *m)
 {
 	buf_fini(&m->low_memory);
 	buf_fini(&m->top_memory);
+	buf_fini(&m->open);
 	for (uint32_t i = 0; i < SQL_HISTORY_MAX; i++)
 		buf_fini(&m->past[i].memory);
 }
@@ -15,6 +16,7 @@ void sql_mark_init(struct sql_mark *m)
 	memset(m, 0, sizeof(*m));
 	buf_init(&m->low_memory, SOURCE_CHECKPOINT_MAX);
 	buf_init(&m->top_memory, SOURCE_CHECKPOINT_MAX);
+	buf_init(&m->open, SQL_OPEN_MAX);
 	for (uint32_t i = 0; i < SQL_HISTORY_MAX; i++)
 		buf_init(&m->past[i].memory, SOURCE_CHECKPOINT_MAX);
 }
@@ -27,13 +29,29 @@ static void put_u64(struct buf *out, uint64_t v)
 	(void)buf_append(out, bytes, sizeof(bytes));
 }
 
+static void put_open(struct buf *out, struct slice open)
+{
+	uint8_t len[2];
+
+	wire_put_u16(len, (uint16_t)open.len);
+	(void)buf_append(out, len, sizeof(len));
+	(void)buf_append_slice(out, open);
+}
+
+static bool read_open(struct wire_reader *r, struct buf *open)
+{
+	struct slice text = wire_bytes(r, wire_u16(r));
+
+	return !r->bad && buf_append_slice(open, text) == 0;
+}
+
 int sql_mark_write(const struct sql_mark *m, const struct sql_reader *r, struct buf *out)
 {
 	buf_clear(out);
 	put_u64(out, m->horizon);
 	put_u64(out, m->ceiling);
-	(void)buf_append_byte(out,
-			      (uint8_t)(m->has_low | m->scanning << 1 | r->has_place << 2 | m->has_top << 3));
+	(void)buf_append_byte(out, (uint8_t)(m->has_low | m->scanning << 1 | r->has_place << 2 |
+					     m->has_top << 3 | (m->open.len > 0) << 4));
 	if (m->has_low)
 		sql_point_put(out, &m->low);
 	if (m->scanning)
@@ -42,6 +60,8 @@ int sql_mark_write(const struct sql_mark *m, const struct sql_reader *r, struct 
 		sql_point_put(out, &r->place);
 	if (m->has_top)
 		sql_point_put(out, &m->top);
+	if (m->open.len)
+		put_open(out, buf_slice(&m->open));
 	(void)buf_append_byte(out, (uint8_t)m->past_count);
 	for (uint32_t i = 0; i < m->past_count; i++) {
 		put_u64(out, m->past[i].stood);
@@ -75,6 +95,8 @@ bool sql_mark_read(struct sql_mark *m, struct sql_reader *r, struct slice bytes)
 		return false;
 	if (m->has_top && !read_point(&in, &m->top, &m->top_memory))
 		return false;
+	if (flags & 16 && !read_open(&in, &m->open))
+		return false;
 	m->past_count = wire_u8(&in);
 	if (m->past_count > SQL_HISTORY_MAX)
 		return false;
@@ -83,7 +105,7 @@ bool sql_mark_read(struct sql_mark *m, struct sql_reader *r, struct slice bytes)
 		if (!read_point(&in, &m->past[i].top, &m->past[i].memory))
 			return false;
 	}
-	return !in.bad && wire_left(&in) == 0 && flags < 16;
+	return !in.bad && wire_left(&in) == 0 && flags < 32;
 }
 
 /* Moves an entry, with its memory, and leaves the other empty. */
@@ -129,6 +151,56 @@ int sql_mark_remember(struct sql_mark *m, uint64_t stood, const struct sql_point
 		return ERR_NOMEM;
 	m->has_top = top != NULL;
 	m->top = top ? *top : (struct sql_point){0};
+	return sql_point_keep(&m->top, &m->top_memory);
+}
+
+/* Is the transaction among those? Names stand one blank apart. */
+static bool is_among(struct slice name, struct slice all)
+{
+	const uint8_t *end = all.ptr + all.len;
+
+	for (const uint8_t *at = all.ptr;
+	     at < end && (at = memmem(at, (size_t)(end - at), name.ptr, name.len)); at++)
+		if ((at == all.ptr || at[-1] == ' ') && (at + name.len == end || at[name.len] == ' '))
+			return true;
+	return false;
+}
+
+/* Of those that are waited for, the ones that are still open. */
+static void keep_open(struct buf *waited, struct slice open)
+{
+	size_t kept = 0;
+
+	for (size_t at = 0, end; at < waited->len; at = end + 1) {
+		end = at;
+		while (end < waited->len && waited->ptr[end] != ' ')
+			end++;
+		if (!is_among(slice_make(waited->ptr + at, end - at), open))
+			continue;
+		if (kept)
+			waited->ptr[kept++] = ' ';
+		memmove(waited->ptr + kept, waited->ptr + at, end - at);
+		kept += end - at;
+	}
+	waited->len = kept;
+}
+
+int sql_mark_await(struct sql_mark *m, uint64_t stood, const struct sql_point *top, struct slice open)
+{
+	if (m->has_top &&
+	    m->open.len == 0) { /* since the question before, so this snapshot knows the number of each */
+		if (keep_past(m, stood))
+			return ERR_NOMEM;
+		m->has_top = false;
+	}
+	keep_open(&m->open, open);
+	if (m->has_top || !top || open.len > SQL_OPEN_MAX)
+		return 0;
+	buf_clear(&m->open);
+	if (buf_append_slice(&m->open, open))
+		return ERR_NOMEM;
+	m->has_top = true;
+	m->top = *top;
 	return sql_point_keep(&m->top, &m->top_memory);
 }
 

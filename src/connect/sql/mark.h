@@ -9,6 +9,8 @@
  */
 #define SQL_MARK_VERSION 1u
 #define SQL_HISTORY_MAX 48u
+#define SQL_OPEN_MAX \
+	16384u /* bytes of names of open transactions; while there are more, no new pair is begun */
 
 struct sql_past {
 	uint64_t stood;    /* transactions at or past this had not begun: an id, or microseconds */
@@ -29,8 +31,11 @@ struct sql_mark {
 	struct sql_past past[SQL_HISTORY_MAX]; /* oldest first */
 	uint32_t past_count;
 	bool has_top;
-	struct sql_point top; /* the greatest value that the last question saw */
+	struct sql_point
+		top; /* the greatest value that the last question saw, or the one that began to wait for `open` */
 	struct buf top_memory;
+	struct buf
+		open; /* transactions of then that have not ended since: "3/17 5/2", where the database names them */
 	bool scanning;
 	uint64_t scan_horizon; /* of the scan's first snapshot: the next `horizon` */
 };
@@ -49,6 +54,13 @@ bool sql_mark_read(struct sql_mark *m, struct sql_reader *r, struct slice bytes)
  * transactions and rows at one moment. `top` (NULL: the table is empty) is kept for the next. ERR_NOMEM.
  */
 int sql_mark_remember(struct sql_mark *m, uint64_t stood, const struct sql_point *top);
+
+/*
+ * The same where the database names all transactions that are open, those too that have no number yet (`open`). However long
+ * one of them takes from getting its value to getting its number: the greatest value becomes a pair once all that were
+ * open at its question have ended, with where transactions stand at the question after that. ERR_NOMEM.
+ */
+int sql_mark_await(struct sql_mark *m, uint64_t stood, const struct sql_point *top, struct slice open);
 
 /* Every transaction below `closed` has ended, and what it wrote was taken: the lower bound rises to what that allows. ERR_NOMEM. */
 int sql_mark_raise(struct sql_mark *m, uint64_t closed);

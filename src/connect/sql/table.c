@@ -255,7 +255,10 @@ static int ask_key(struct sql_source *s, struct sql_session *session, const stru
 	return rc;
 }
 
-/* Rows of ordinary tables tell who wrote them; views, foreign tables and those of other databases do not. */
+/*
+ * Rows of ordinary tables tell who wrote them; views, foreign tables and those of other databases do not. A standby does not
+ * tell which transactions are open on its primary.
+ */
 static int learn_xid(struct sql_source *s, struct sql_session *session, struct sql_failure *why)
 {
 	struct sql_row row;
@@ -268,7 +271,7 @@ static int learn_xid(struct sql_source *s, struct sql_session *session, struct s
 	buf_init(&b, STATEMENT_MAX);
 	(void)buf_append_str(
 		&b,
-		"SELECT relkind, has_function_privilege(to_regprocedure('pg_catalog.pg_control_checkpoint()'), 'execute') "
+		"SELECT CASE WHEN pg_is_in_recovery() THEN '-' ELSE relkind::text END, has_function_privilege(to_regprocedure('pg_catalog.pg_control_checkpoint()'), 'execute') "
 		"FROM pg_catalog.pg_class WHERE oid = ");
 	s->driver->quote_text(&b, slice_str(s->table.from));
 	(void)buf_append_str(&b, "::regclass");
