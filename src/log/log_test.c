@@ -68,7 +68,7 @@ static void start_log(struct fixture *f)
 
 static void close_log(struct fixture *f)
 {
-	log_world_close(f->log, f->port);
+	log_world_close(&f->log, f->port);
 }
 
 static int set_up(void **state)
