@@ -107,6 +107,13 @@ static void put_segment(struct buf *b, struct segment *s)
 	put_u32(b, s->packed ? CHECKPOINT_PACKED : 0);
 }
 
+/* A start removes its files. */
+static void leave(struct log *l, struct segment *s)
+{
+	l->litter = true;
+	segment_unref(s);
+}
+
 /*
  * The next offset of a partition is that of its last segment, or, where
  * retention took all of them, the log start: what is in the ring and not moved
@@ -153,7 +160,7 @@ static int note_partition(void *ctx, struct partition *p)
 	(void)pthread_mutex_unlock(&p->lock);
 	for (uint32_t i = 0; i < count; i++) {
 		if (keep(&w->l->expired, &w->l->expired_count, &w->l->expired_cap, expired[i]))
-			segment_unref(expired[i]); /* a start removes its files */
+			leave(w->l, expired[i]);
 	}
 	w->partitions++;
 	return rc ? rc : buf_status(&w->out);
@@ -256,7 +263,7 @@ static void seal_head(struct writer *w, uint64_t sequence)
 static void unlink_expired(struct log *l)
 {
 	for (uint32_t i = 0; i < l->expired_count; i++) {
-		segment_unlink(l->expired[i]);
+		l->litter |= !segment_unlink(l->expired[i]);
 		segment_unref(l->expired[i]);
 	}
 	l->expired_count = 0;
@@ -307,7 +314,7 @@ static int drop_if_dead(void *ctx, struct partition *p)
 		(void)pthread_mutex_unlock(&p->lock);
 		if (!s)
 			break;
-		segment_unlink(s);
+		p->log->litter |= !segment_unlink(s);
 		segment_unref(s);
 	}
 	topic_id_text(&p->topic, id);

@@ -90,7 +90,7 @@ static inline void open_log(struct fixture *f)
 
 static inline void close_log(struct fixture *f)
 {
-	log_world_close(f->log, f->port);
+	log_world_close(&f->log, f->port);
 }
 
 static inline int set_up(void **state)

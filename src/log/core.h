@@ -197,6 +197,7 @@ struct log {
 		expired; /* owned: taken off by retention or rewritten, still named by the checkpoint on disk */
 	uint32_t expired_count, expired_cap;
 	uint64_t replaced_bytes; /* of the rewritten ones among them */
+	bool litter; /* maintenance's: a file in topics/ that nothing names could not be removed */
 	uint64_t checkpoint_sequence;
 	int64_t checkpoint_ended_ns;         /* monotonic, the last one that was written; 0: none */
 	struct compaction *compaction;       /* the pass that is under way, or NULL */

@@ -68,7 +68,7 @@ static void start_log(struct fixture *f)
 
 static void close_log(struct fixture *f)
 {
-	log_world_close(f->log, f->port);
+	log_world_close(&f->log, f->port);
 }
 
 static int set_up(void **state)
@@ -1177,6 +1177,67 @@ static void a_time_is_looked_for_past_what_is_gone_or_wrong(void **state)
 	close_log(f);
 }
 
+static bool unlink_fails;
+static int unlink_segments(void *self, const char *path)
+{
+	return unlink_fails && strstr(path, "/topics/") ? -EIO : sys_kernel()->ops->unlink(self, path);
+}
+
+/* Of a deleted topic and of retention; then the sweep itself cannot remove them either. */
+static void what_could_not_be_removed_goes_with_a_later_start(void **state)
+{
+	struct fixture *f = *state;
+	static struct sys_ops ops;
+	static struct sys sys;
+	struct partition_options little = {.retention_ms = -1, .retention_bytes = 1};
+	struct topic_id deleted = {{2}};
+	struct partition *kept, *gone;
+	char clean[2 * TEST_DIR_BYTES], left[2 * TEST_DIR_BYTES], first[2 * TEST_DIR_BYTES];
+
+	ops = *sys_kernel()->ops;
+	sys = (struct sys){.ops = &ops, .self = sys_kernel()->self};
+	ops.unlink = unlink_segments;
+	f->options.sys = &sys;
+	f->options.segment_bytes = 100; /* one batch each */
+	(void)snprintf(clean, sizeof(clean), "%s/CLEAN", f->dir);
+	(void)snprintf(left, sizeof(left), "%s/topics/02000000-0000-0000-0000-000000000000/0/%020d.log",
+		       f->dir, 0);
+	segment_file(f, 0, first, sizeof(first));
+	for (uint32_t of_retention = 0; of_retention < 2; of_retention++) {
+		const char *file = of_retention ? first : left;
+		open_log(f);
+		assert_int_equal(partition_open(f->log, &topic_a, 0, of_retention ? &little : &keep_all,
+						&kept),
+				 0);
+		start_log(f);
+		append(f, kept, of_retention, 1);
+		if (!of_retention) {
+			assert_int_equal(partition_open(f->log, &deleted, 0, &keep_all, &gone), 0);
+			append(f, gone, 0, 1);
+			assert_int_equal(log_checkpoint(f->log, &(struct fault){0}), 0);
+			log_enter_begin(f->log);
+			partition_close(gone);
+			log_enter_end(f->log);
+			partition_drop(gone);
+		}
+		unlink_fails = true;
+		assert_int_equal(log_checkpoint(f->log, &(struct fault){0}), 0);
+		assert_int_equal(log_checkpoint(f->log, &(struct fault){0}), 0);
+		close_log(f);
+		assert_int_equal(access(file, F_OK), 0);
+		assert_int_equal(access(clean, F_OK), -1);
+		for (int again = 0; again < 2; again++) {
+			open_log(f);
+			assert_int_equal(partition_open(f->log, &topic_a, 0, &keep_all, &kept), 0);
+			start_log(f);
+			assert_int_equal(access(file, F_OK), unlink_fails ? 0 : -1);
+			close_log(f);
+			assert_int_equal(access(clean, F_OK), unlink_fails ? -1 : 0);
+			unlink_fails = false;
+		}
+	}
+}
+
 static uint32_t ready_calls;
 static void on_ready(void *ctx, struct partition *p)
 {
@@ -1266,6 +1327,7 @@ int main(void)
 		TEST(what_is_answered_is_read_also_after_a_clean_stop),
 		TEST(what_is_answered_is_read_after_a_kill),
 		TEST(a_start_after_a_clean_stop_looks_for_nothing_left_over),
+		TEST(what_could_not_be_removed_goes_with_a_later_start),
 		TEST(a_checkpoint_that_cannot_be_read_is_not_taken_for_none),
 		TEST(a_checkpoint_that_cannot_be_written_frees_nothing),
 		TEST(steps_do_what_threads_do),

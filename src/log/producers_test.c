@@ -84,7 +84,7 @@ static void crash(struct fixture *f)
 
 static void stop(struct fixture *f)
 {
-	log_world_close(f->log, f->port);
+	log_world_close(&f->log, f->port);
 	free_entered(f);
 }
 

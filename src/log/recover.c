@@ -67,7 +67,7 @@ static int has_files_of_the_dead(void *ctx, struct partition *p)
 
 static bool is_all_settled(struct log *l)
 {
-	return atomic_load(&l->durable) == l->checkpoint_sequence && l->expired_count == 0 &&
+	return atomic_load(&l->durable) == l->checkpoint_sequence && l->expired_count == 0 && !l->litter &&
 	       !l->compaction && !l->recompression && !atomic_load(&l->held) &&
 	       partitions_each(l, has_files_of_the_dead, NULL) == 0;
 }
@@ -143,7 +143,8 @@ static int sweep_file(void *ctx, const char *name)
 	if (is_known(s->partition, name))
 		return 0;
 	(void)snprintf(path, sizeof(path), "%s/%s", s->path, name);
-	(void)s->l->sys->ops->unlink(s->l->sys->self, path);
+	if (s->l->sys->ops->unlink(s->l->sys->self, path))
+		s->l->litter = true;
 	return 0;
 }
 
@@ -251,7 +252,8 @@ static int clear_away(struct log *l, bool clean, struct fault *fault)
 	if (clean)
 		return 0;
 	/* Only now: files that a broken checkpoint does not know are still somebody's records. */
-	(void)l->sys->ops->list(l->sys->self, l->topics_dir, sweep_topic, l);
+	if (l->sys->ops->list(l->sys->self, l->topics_dir, sweep_topic, l))
+		l->litter = true;
 	return 0;
 }
 

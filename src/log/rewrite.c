@@ -87,7 +87,7 @@ void rewrite_free(struct rewrite *rw)
 		return;
 	segment_scan_close(rw->scan);
 	if (rw->target && !rw->result.changed)
-		segment_unlink(rw->target);
+		rw->partition->log->litter |= !segment_unlink(rw->target);
 	segment_unref(rw->target);
 	for (uint32_t i = 0; i < rw->count; i++)
 		segment_unref(rw->sources[i]);

@@ -145,14 +145,18 @@ int segment_sync_directories(struct segment *s)
 	return rc;
 }
 
-void segment_unlink(struct segment *s)
+bool segment_unlink(struct segment *s)
 {
 	char path[SEGMENT_PATH_BYTES];
+	bool gone = true;
+	int rc;
 
 	for (int kind = SEGMENT_LOG; kind <= SEGMENT_TIMEINDEX; kind++) {
 		segment_path(s, (enum segment_file)kind, path);
-		(void)s->place.sys->ops->unlink(s->place.sys->self, path);
+		rc = s->place.sys->ops->unlink(s->place.sys->self, path);
+		gone = gone && (rc == 0 || rc == -ENOENT);
 	}
+	return gone;
 }
 
 static struct mark mark_at(const struct segment *s, int64_t offset, uint64_t position)

@@ -127,8 +127,8 @@ void segment_write_back(struct segment *s, uint64_t at, uint64_t bytes);
 /* Syncs the directory of its files, and those above up to data/topics. 0 or -errno. */
 int segment_sync_directories(struct segment *s);
 
-/* Unlinks all three files. */
-void segment_unlink(struct segment *s);
+/* Unlinks all three files; false where one of them may still be there. */
+bool segment_unlink(struct segment *s);
 
 /*
  * Whole batches in order from the beginning on, for who reads all of a sealed segment.
