@@ -16,9 +16,9 @@ import time
 
 from databases import MariaDb, Postgres
 from feed import Feed
-from harness import BIN, Weir, check, eq, expect, test, until
+from harness import BIN, SLOW, Weir, check, eq, expect, test, until
 
-MIB = 1 << 20
+MIB = 1 << 20  # a sanitizer holds freed memory back, 256 of it
 
 
 def item(name, type, rest):
@@ -421,7 +421,7 @@ def _():
         for name in ("big", "chunks", "stream"):
             names_failure(w, name, "/" + name, "8388608", "max_body is the limit")
         names_failure(w, "bomb", "/bomb", "200 times")
-        check(most - before < 48 * MIB, "it took %d MiB" % ((most - before) // MIB))
+        check(most - before < (48 if SLOW == 1 else 512) * MIB, "it took %d MiB" % ((most - before) // MIB))
         until(lambda: ids(w, "good") == [1], what="the good source")
 
 
@@ -506,7 +506,7 @@ def _():
         letter = dead(w, "big")[0]
         eq((letter["code"], letter["place"]), ("record_too_large", tmp + "/a.log:2"))
         check("http.record_bytes_max" in letter["text"] and len(letter["record"]["value_text"]) == 65536, letter["text"])
-        check(most - before < 64 * MIB, "it took %d MiB" % ((most - before) // MIB))
+        check(most - before < (64 if SLOW == 1 else 512) * MIB, "it took %d MiB" % ((most - before) // MIB))
 
 
 # ---- websocket, kafka ----
