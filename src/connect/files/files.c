@@ -18,12 +18,6 @@
 
 static const char *const formats[] = {"auto", "ndjson", "csv", "json", "lines", NULL};
 static const char *const afters[] = {"keep", "move", "delete", NULL};
-static const char *const typings[] = {"infer", "text", NULL};
-
-static bool is_delimiter(struct slice text)
-{
-	return text.len == 1 && text.ptr[0] != '"' && text.ptr[0] != '\n' && text.ptr[0] != '\r';
-}
 
 #define MEMBER(member) SETTING_MEMBER(struct files_settings, member)
 static const struct setting table[] = {
@@ -50,17 +44,7 @@ static const struct setting table[] = {
 	 "JSON pointer to the key in each record, such as /customer/id; a record that has none there is a dead letter. Rows of CSV are objects by then: /NAME is a column.",
 	 .type = SETTING_STRING, .min = 1, .max = 1000, .shape = json_pointer_valid,
 	 .shape_text = "a JSON pointer, such as /id", MEMBER(key)},
-	{"csv.delimiter", ",", "Byte between the fields of a row.", .type = SETTING_STRING, .min = 1,
-	 .max = 1, .shape = is_delimiter, .shape_text = "one byte, such as , or ;", MEMBER(csv_delimiter)},
-	{"csv.header", "true", "Whether the first row of a file names its columns.", .type = SETTING_BOOL,
-	 MEMBER(csv_header)},
-	{"csv.types", "infer",
-	 "How fields of columns that are not in csv.columns become JSON: infer takes numbers as JSON writes them, true, false and nothing (null) for what they are; text takes all as text. What stands in quotes is text.",
-	 .type = SETTING_ENUM, .names = typings, MEMBER(csv_types)},
-	{"csv.columns", NULL,
-	 "Types of columns, NAME:TYPE each, of text, integer, number, boolean or infer; without a header also their names, in order. A field that does not fit makes its row a dead letter.",
-	 .type = SETTING_LIST, .min = 3, .max = 300, .shape = files_rows_is_column,
-	 .shape_text = "NAME:TYPE, such as price:number", MEMBER(csv_columns)},
+	CSV_ROWS_SETTINGS(struct files_settings, csv),
 };
 
 static void check_settings(const void *given, struct conf_check *check)

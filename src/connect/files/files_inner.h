@@ -6,7 +6,7 @@
 
 #include "connect/files/files_find.h"
 #include "connect/files/files_input.h"
-#include "connect/files/files_rows.h"
+#include "connect/text/csv_rows.h"
 #include "connect/files/files_split.h"
 #include "connect/files/files_watch.h"
 #include "connect/source.h"
@@ -33,10 +33,7 @@ struct files_settings {
 	int64_t after;
 	const char *move_to;
 	const char *key; /* NULL: none */
-	const char *csv_delimiter;
-	bool csv_header;
-	int64_t csv_types;
-	struct conf_list csv_columns;
+	struct csv_rows_settings csv;
 };
 
 /* A file that is open for a part. */
@@ -50,7 +47,7 @@ struct files_reading {
 	struct buf tail;   /* behind the last record: not whole, or not taken yet */
 	bool tail_is_part; /* nothing whole is in it */
 	struct csv csv;
-	struct files_rows *rows;
+	struct csv_rows *rows;
 	struct files_watched watched;
 	uint64_t cut_bytes; /* its size when the plan was asked for because it was cut; and 1; 0: it was not */
 	uint32_t idle_polls, poll; /* polls that found nothing; the last that counted */

@@ -232,7 +232,7 @@ static enum source_end pull_pieces(struct pulling *p)
 
 static void warn_of_missing(const struct pulling *p)
 {
-	struct slice name = files_rows_missing(p->reading->rows);
+	struct slice name = csv_rows_missing(p->reading->rows);
 
 	if (name.ptr)
 		source_warn(
@@ -257,16 +257,16 @@ static void take_row(struct pulling *p, const struct csv_record *row)
 	struct buf json;
 	int rc = 0;
 
-	if (!files_rows_named(r->rows)) {
-		bool header = p->files->settings->csv_header;
-		rc = header ? files_rows_name(r->rows, row) : files_rows_number(r->rows, row->count);
+	if (!csv_rows_named(r->rows)) {
+		bool header = p->files->settings->csv.header;
+		rc = header ? csv_rows_name(r->rows, row) : csv_rows_number(r->rows, row->count);
 		if (header && !rc)
 			warn_of_missing(p);
 		if (header || rc)
 			return;
 	}
 	buf_init(&json, 16u << 20);
-	rc = files_rows_put(r->rows, row, &json, &fault);
+	rc = csv_rows_put(r->rows, row, &json, &fault);
 	if (rc == ERR_BAD_RECORD)
 		add_dead(p, rc, row->line, row->raw, fault.text);
 	else if (!rc && json.len > p->record_max)

@@ -82,7 +82,7 @@ static void close_reading(struct files *f, struct files_reading *r)
 	pthread_mutex_unlock(&f->lock);
 	files_watch_remove(f->watch, &r->watched);
 	files_input_close(r->input);
-	files_rows_free(r->rows);
+	csv_rows_free(r->rows);
 	csv_fini(&r->csv);
 	buf_fini(&r->tail);
 	mem_free(r);
@@ -106,7 +106,7 @@ static int read_header(struct files_reading *r, const struct files_settings *s, 
 	int64_t n = 1;
 	int rc = files_input_open(r->path, 0, &in, fault);
 
-	csv_init(&csv, s->csv_delimiter[0], FILES_RECORD_MAX);
+	csv_init(&csv, s->csv.delimiter[0], FILES_RECORD_MAX);
 	while (!rc && (e = csv_next(&csv, &row)) != CSV_RECORD && e != CSV_END) {
 		if (e != CSV_MORE)
 			continue;
@@ -118,7 +118,7 @@ static int read_header(struct files_reading *r, const struct files_settings *s, 
 			rc = csv_feed(&csv, slice_make(bytes + bom, (size_t)n - bom));
 	}
 	if (!rc && e == CSV_RECORD)
-		rc = files_rows_name(r->rows, &row);
+		rc = csv_rows_name(r->rows, &row);
 	csv_fini(&csv);
 	files_input_close(in);
 	return rc;
@@ -126,10 +126,10 @@ static int read_header(struct files_reading *r, const struct files_settings *s, 
 
 static int open_csv(struct files_reading *r, const struct files_settings *s, struct fault *fault)
 {
-	int rc = files_rows_new((enum files_types)s->csv_types, &s->csv_columns, &r->rows);
+	int rc = csv_rows_new(&s->csv, &r->rows);
 
 	csv_resume(&r->csv, r->place.offset, r->place.line, r->place.skipping);
-	if (!rc && s->csv_header && r->place.offset > 0)
+	if (!rc && s->csv.header && r->place.offset > 0)
 		rc = read_header(r, s, fault);
 	return rc;
 }
@@ -153,7 +153,7 @@ static int open_reading(struct files *f, struct source_part *part, const struct 
 	r->format = format_of(f->settings, path);
 	r->place = *place;
 	buf_init(&r->tail, 2 * FILES_RECORD_MAX + 2 * FILES_PIECE);
-	csv_init(&r->csv, f->settings->csv_delimiter[0], FILES_RECORD_MAX);
+	csv_init(&r->csv, f->settings->csv.delimiter[0], FILES_RECORD_MAX);
 	int rc = files_input_open(path, place->offset, &r->input, fault);
 	if (!rc && r->format == FORMAT_CSV)
 		rc = open_csv(r, f->settings, fault);

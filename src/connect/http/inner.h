@@ -42,7 +42,11 @@ struct http_items {
 	struct json_cursor array;
 	struct ndjson lines;
 	struct slice single; /* one record and no more; null: given */
-	bool is_array, is_lines;
+	struct csv csv;      /* fed up to fed of the body */
+	struct csv_rows *rows;
+	struct buf row; /* of CSV, as JSON */
+	size_t fed;
+	bool is_array, is_lines, is_csv;
 	uint64_t index; /* records that were given */
 	uint64_t line;
 };
@@ -92,6 +96,9 @@ void token_leave(struct http_pull *p);
 
 /* With a token, or without the need for one. */
 enum source_end request_send(struct http_pull *p);
+
+/* Frees what the page needed while it was taken apart. */
+void page_close(struct http_pull *p);
 
 /* Adds what fits of the page; SOURCE_MORE where some is left or another page follows. */
 enum source_end page_take(struct http_pull *p);

@@ -13,7 +13,7 @@
 
 static const char *const methods[] = {"get", "post", NULL};
 static const struct setting_alias method_aliases[] = {{"GET", "get"}, {"POST", "post"}, {NULL, NULL}};
-static const char *const formats[] = {"json", "ndjson", "whole", NULL};
+static const char *const formats[] = {"json", "ndjson", "whole", "csv", NULL};
 static const char *const pagings[] = {"none", "next", "link", "cursor", "page", "offset", NULL};
 static const char *const auths[] = {"none", "basic", "bearer", "header", "query", "oauth2", NULL};
 static const char *const redirects[] = {"none", "same_origin", "any", NULL};
@@ -47,8 +47,10 @@ const struct setting http_setting_table[HTTP_SETTING_COUNT] = {
 	 .type = SETTING_MAP, .min = 0, .max = 8000, IN(headers)},
 	{"body", NULL, "Body of a POST; {names} in it are replaced, with JSON's escapes where it is JSON.",
 	 .type = SETTING_STRING, .min = 0, .max = 100000, IN(body)},
-	{"format", "json", "What the answer is: one JSON document, JSON lines, or one record whatever it is.",
+	{"format", "json",
+	 "What the answer is: one JSON document, JSON lines, one record whatever it is, or CSV, whose rows become JSON objects.",
 	 .type = SETTING_ENUM, .names = formats, IN(format)},
+	CSV_ROWS_SETTINGS(struct http_settings, csv),
 	{"records", "", "Where in a JSON answer the records are; an array is many, anything else one.",
 	 .type = SETTING_STRING, .min = 0, .max = 1000, .shape = json_pointer_valid,
 	 .shape_text = pointer_text, IN(records)},

@@ -2,12 +2,12 @@
 #ifndef WEIR_CONNECT_HTTP_SETTINGS_H
 #define WEIR_CONNECT_HTTP_SETTINGS_H
 
-#include "conf/setting.h"
+#include "connect/text/csv_rows.h"
 
 /* What a source of type http is told. docs/guide/sources-http.md has each with an example. */
 
 enum http_method { HTTP_SOURCE_GET, HTTP_SOURCE_POST };
-enum http_format { HTTP_FORMAT_JSON, HTTP_FORMAT_NDJSON, HTTP_FORMAT_WHOLE };
+enum http_format { HTTP_FORMAT_JSON, HTTP_FORMAT_NDJSON, HTTP_FORMAT_WHOLE, HTTP_FORMAT_CSV };
 enum http_paging {
 	HTTP_PAGING_NONE,
 	HTTP_PAGING_NEXT,   /* a URL in the body */
@@ -32,7 +32,8 @@ struct http_settings {
 	int64_t method; /* enum http_method */
 	struct conf_map headers;
 	const char *body;
-	int64_t format;      /* enum http_format */
+	int64_t format; /* enum http_format */
+	struct csv_rows_settings csv;
 	const char *records; /* JSON pointer */
 	const char *key, *id;
 	const char *last, *last_initial;
@@ -52,7 +53,7 @@ struct http_settings {
 	int64_t redirects; /* enum http_redirects */
 };
 
-#define HTTP_SETTING_COUNT 43u
+#define HTTP_SETTING_COUNT 47u
 extern const struct setting http_setting_table[HTTP_SETTING_COUNT];
 
 /* Between settings; see conf_kind.check. */

@@ -282,9 +282,10 @@ static enum csv_event give_record(struct csv *c, size_t end, size_t with_line_en
 static enum csv_event give_bad(struct csv *c, size_t end, size_t line_end, const char *what,
 			       struct csv_record *out)
 {
-	*out = (struct csv_record){.raw = slice_make(c->raw.ptr + c->at, end - c->at),
-				   .line = c->line,
-				   .what = what};
+	const uint8_t *p = c->raw.ptr;
+	size_t stop = end > c->at && line_end && p[end - 1] == '\r' ? end - 1 : end;
+
+	*out = (struct csv_record){.raw = slice_make(p + c->at, stop - c->at), .line = c->line, .what = what};
 	pass(c, end + line_end - c->at, line_end);
 	return CSV_BAD;
 }

@@ -5,7 +5,7 @@
  * all else is text; so is what stands in quotes. Rejected: to guess a column's type from its first
  * rows, since the row after those decides otherwise.
  */
-#include "connect/files/files_rows.h"
+#include "connect/text/csv_rows.h"
 
 #include <stdio.h>
 
@@ -17,33 +17,40 @@ enum type { INFER, TEXT, INTEGER, NUMBER, BOOLEAN };
 
 static const char *const type_names[] = {"infer", "text", "integer", "number", "boolean", NULL};
 
+const char *const csv_rows_types[] = {"infer", "text", NULL};
+
+bool csv_rows_is_delimiter(struct slice text)
+{
+	return text.len == 1 && text.ptr[0] != '"' && text.ptr[0] != '\n' && text.ptr[0] != '\r';
+}
+
 struct column {
 	size_t name_at, name_len; /* in names: as JSON, with quotes and colon */
 	enum type type;
 };
 
-struct files_rows {
-	enum files_types types;
+struct csv_rows {
+	enum csv_types types;
 	const struct conf_list *given;
 	struct column *columns;
 	uint32_t count;
 	struct buf names;
 };
 
-int files_rows_new(enum files_types types, const struct conf_list *columns, struct files_rows **out)
+int csv_rows_new(const struct csv_rows_settings *settings, struct csv_rows **out)
 {
-	struct files_rows *r = mem_zalloc(1, sizeof(*r));
+	struct csv_rows *r = mem_zalloc(1, sizeof(*r));
 
 	if (!r)
 		return ERR_NOMEM;
-	r->types = types;
-	r->given = columns;
+	r->types = (enum csv_types)settings->types;
+	r->given = &settings->columns;
 	buf_init(&r->names, 4u << 20);
 	*out = r;
 	return 0;
 }
 
-void files_rows_free(struct files_rows *r)
+void csv_rows_free(struct csv_rows *r)
 {
 	if (!r)
 		return;
@@ -52,7 +59,7 @@ void files_rows_free(struct files_rows *r)
 	mem_free(r);
 }
 
-bool files_rows_named(const struct files_rows *r)
+bool csv_rows_named(const struct csv_rows *r)
 {
 	return r->columns != NULL;
 }
@@ -70,24 +77,24 @@ static struct slice split_column(struct slice text, int *type)
 	return slice_make(text.ptr, at ? at - 1 : 0);
 }
 
-bool files_rows_is_column(struct slice text)
+bool csv_rows_is_column(struct slice text)
 {
 	int type;
 
 	return split_column(text, &type).len > 0 && type >= 0 && utf8_valid(text);
 }
 
-static enum type type_of(const struct files_rows *r, struct slice name)
+static enum type type_of(const struct csv_rows *r, struct slice name)
 {
 	int type;
 
 	for (uint32_t i = 0; i < r->given->count; i++)
 		if (slice_eq(split_column(slice_str(r->given->items[i]), &type), name))
 			return (enum type)type;
-	return r->types == FILES_TEXT ? TEXT : INFER;
+	return r->types == CSV_TEXT ? TEXT : INFER;
 }
 
-static int alloc_columns(struct files_rows *r, uint32_t count)
+static int alloc_columns(struct csv_rows *r, uint32_t count)
 {
 	buf_clear(&r->names);
 	mem_free(r->columns);
@@ -96,7 +103,7 @@ static int alloc_columns(struct files_rows *r, uint32_t count)
 	return r->columns ? 0 : ERR_NOMEM;
 }
 
-static bool is_taken(const struct files_rows *r, uint32_t until, const struct column *c)
+static bool is_taken(const struct csv_rows *r, uint32_t until, const struct column *c)
 {
 	struct slice name = slice_make(r->names.ptr + c->name_at, c->name_len);
 
@@ -106,7 +113,7 @@ static bool is_taken(const struct files_rows *r, uint32_t until, const struct co
 	return false;
 }
 
-static void put_name(struct files_rows *r, uint32_t i, struct slice name)
+static void put_name(struct csv_rows *r, uint32_t i, struct slice name)
 {
 	struct column *c = &r->columns[i];
 
@@ -117,7 +124,7 @@ static void put_name(struct files_rows *r, uint32_t i, struct slice name)
 }
 
 /* The name of a column, or what stands for one that is empty or comes twice. */
-static void name_column(struct files_rows *r, uint32_t i, struct slice name)
+static void name_column(struct csv_rows *r, uint32_t i, struct slice name)
 {
 	char other[300];
 
@@ -131,7 +138,7 @@ static void name_column(struct files_rows *r, uint32_t i, struct slice name)
 	put_name(r, i, slice_make(other, (size_t)n));
 }
 
-int files_rows_name(struct files_rows *r, const struct csv_record *header)
+int csv_rows_name(struct csv_rows *r, const struct csv_record *header)
 {
 	int rc = alloc_columns(r, header->count);
 
@@ -142,7 +149,7 @@ int files_rows_name(struct files_rows *r, const struct csv_record *header)
 	return rc;
 }
 
-struct slice files_rows_missing(const struct files_rows *r)
+struct slice csv_rows_missing(const struct csv_rows *r)
 {
 	for (uint32_t i = 0; i < r->given->count; i++) {
 		int type;
@@ -163,7 +170,7 @@ struct slice files_rows_missing(const struct files_rows *r)
 	return slice_null();
 }
 
-int files_rows_number(struct files_rows *r, uint32_t count)
+int csv_rows_number(struct csv_rows *r, uint32_t count)
 {
 	uint32_t n = r->given->count ? r->given->count : count;
 	int rc = alloc_columns(r, n), type;
@@ -241,8 +248,7 @@ static bool put_field(struct buf *out, enum type type, struct slice s, bool quot
 	return true;
 }
 
-int files_rows_put(const struct files_rows *r, const struct csv_record *row, struct buf *out,
-		   struct fault *fault)
+int csv_rows_put(const struct csv_rows *r, const struct csv_record *row, struct buf *out, struct fault *fault)
 {
 	if (row->count != r->count)
 		return fault_set(fault, ERR_BAD_RECORD, "the row has %u fields, the header %u", row->count,
