@@ -11,9 +11,10 @@
  * their idempotency key says so.
  *
  * To find these by the index, the cursor has a lower bound: the greatest value that was visible when all
- * transactions that are open now, or not yet begun, had not begun. Values are given when a row is
- * written, so theirs are not lower. For that, polls keep a short history of pairs: where the transactions
- * stood, and the greatest value then.
+ * transactions that are open now, or not yet begun, had not begun. Values are given within a
+ * transaction, so theirs are not lower. For that, polls keep a short history of pairs: where the transactions
+ * stood, and the greatest value of before; on PostgreSQL a pair is made when all who were open at that value have ended
+ * (mark.h).
  *
  * A scan runs in one snapshot, ordered by cursor and key, and is marked where the batches end. When it is
  * interrupted the next goes on behind the mark in a new snapshot and keeps the first one's horizon (or takes its own, which
@@ -284,24 +285,37 @@ static int no_memory(struct sql_failure *why)
 	return sql_failed(why, ERR_NOMEM, SOURCE_TRANSIENT, false, "", "out of memory");
 }
 
+/* Of the very snapshot that the rows of the reader come from. */
+static int ask_horizon(struct sql_source *s, struct state *st, struct arena *arena, uint64_t *horizon,
+		       struct sql_failure *why)
+{
+	struct sql_row row;
+	int rc = sql_ask_one(s->driver, st->reader.held->session,
+			     "SELECT txid_snapshot_xmin(txid_current_snapshot())", arena, &row, why);
+
+	if (rc < 0)
+		return rc;
+	if (rc == 0 || !to_number(row.values[0], horizon))
+		return sql_failed(why, ERR_PROTOCOL, SOURCE_TRANSIENT, true, "",
+				  "the answer about transactions cannot be read");
+	return 0;
+}
+
 /*
- * The horizon of a scan that begins. PostgreSQL tells it of the very snapshot that the rows come from; elsewhere
- * it is the question's, which was asked before the snapshot was taken.
+ * The horizon of a scan that begins. PostgreSQL tells it of the snapshot; elsewhere it is the question's, which was
+ * asked before the snapshot was taken.
  */
 static int begin_scan(struct sql_source *s, struct state *st, const struct question *asked,
 		      struct arena *arena, struct sql_failure *why)
 {
-	struct sql_mark *m = &st->mark;
-	struct question q = *asked;
-	int rc = 0;
+	uint64_t horizon = asked->horizon;
+	int rc = s->table.has_xid ? ask_horizon(s, st, arena, &horizon, why) : 0;
 
-	if (s->table.has_xid)
-		rc = ask(s, st->reader.held->session, m, arena, &q, why);
 	if (rc)
 		return rc;
-	m->scanning = true;
+	st->mark.scanning = true;
 	st->reader.has_place = false;
-	m->scan_horizon = q.horizon;
+	st->mark.scan_horizon = horizon;
 	buf_clear(&st->print);
 	(void)buf_append_slice(&st->print, asked->print);
 	st->print_serial = buf_status(&st->print) ? 0 : st->reader.held->serial;
@@ -314,22 +328,12 @@ static int begin_scan(struct sql_source *s, struct state *st, const struct quest
  */
 static int resume_scan(struct sql_source *s, struct state *st, struct arena *arena, struct sql_failure *why)
 {
-	struct sql_row row;
-	uint64_t horizon;
-	int rc;
+	uint64_t horizon = st->mark.scan_horizon;
+	int rc = s->table.has_xid ? ask_horizon(s, st, arena, &horizon, why) : 0;
 
-	if (!s->table.has_xid)
-		return 0;
-	rc = sql_ask_one(s->driver, st->reader.held->session,
-			 "SELECT txid_snapshot_xmin(txid_current_snapshot())", arena, &row, why);
-	if (rc < 0)
-		return rc;
-	if (rc == 0 || !to_number(row.values[0], &horizon))
-		return sql_failed(why, ERR_PROTOCOL, SOURCE_TRANSIENT, true, "",
-				  "the answer about transactions cannot be read");
-	if (horizon < st->mark.scan_horizon)
+	if (rc == 0 && horizon < st->mark.scan_horizon)
 		st->mark.scan_horizon = horizon;
-	return 0;
+	return rc;
 }
 
 /* Was the window as it is now scanned already? Nothing is taken then. */
