@@ -169,6 +169,9 @@ bool runner_is_crowded(struct runner *r);
 void box_free(struct box *b);
 void box_keep(struct runner *r, struct box *b); /* for other sources of the loop, or it is freed */
 
+/* runner_dead.c: rows that the door never takes become dead letters, as those of the batch do; the others move up. ERR_NOMEM. */
+int box_set_aside(struct box *b);
+
 /* runner_plan.c */
 void runner_plan(struct runner *r);
 void runner_plan_hold_over(struct runner *r); /* a plan that the log refused is entered again */
