@@ -39,11 +39,13 @@ static inline struct topic *topics_world_create(struct log *log, struct topics *
 {
 	struct topic *topic = NULL;
 	struct fault fault = {0};
+	int rc;
 
 	log_enter_begin(log);
-	if (topics_create(topics, slice_str(name), config, false, NULL, &topic, &fault))
+	rc = topics_create(topics, slice_str(name), config, false, NULL, &topic, &fault);
+	log_enter_end(log); /* before the test gives up: what tidies up enters too */
+	if (rc)
 		fail_msg("%s", fault.text);
-	log_enter_end(log);
 	return topic;
 }
 
