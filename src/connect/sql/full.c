@@ -314,6 +314,14 @@ static int begin_run(struct sql_source *s, struct source_part *part, struct run 
 	return rc;
 }
 
+/* Once a run of the schedule: the plan behind the last range, which is of the same one, has all parts pulled again too. */
+static bool begins_again(struct sql_source *s)
+{
+	if (!s->settings->repeat || atomic_load(&s->left) || atomic_load(&s->ended))
+		return false;
+	return !atomic_exchange(&s->rests, false);
+}
+
 static enum source_end pull_run(struct sql_source *s, struct source_part *part, struct source_batch *batch)
 {
 	struct sql_failure why = {0};
@@ -328,7 +336,7 @@ static enum source_end pull_run(struct sql_source *s, struct source_part *part, 
 					 "the checkpoint is none that this weir reads") :
 			     source_fail(&batch->call, SOURCE_TRANSIENT, "out of memory");
 	}
-	if (run->number && (!s->settings->repeat || atomic_load(&s->left))) {
+	if (run->number && !begins_again(s)) {
 		bool over = !s->settings->repeat && !atomic_load(&s->left);
 		mem_free(run);
 		return over ? SOURCE_DONE : SOURCE_IDLE;
@@ -408,6 +416,8 @@ static enum source_end full_plan(struct sql_source *s, struct source_plan *plan)
 	if (rc)
 		return source_fail(&plan->call, SOURCE_TRANSIENT, "out of memory");
 	atomic_store(&s->left, left);
+	if (atomic_exchange(&s->ended, false))
+		s->rests = true;
 	if (!left)
 		end_snapshot(s);
 	return SOURCE_IDLE;
@@ -571,8 +581,10 @@ static enum source_end pull_range(struct sql_source *s, struct source_part *part
 		return sql_fail(&batch->call, s, "reading a range", &why);
 	if (rc > 0)
 		return SOURCE_MORE;
-	if (atomic_fetch_sub(&s->left, 1) == 1)
+	if (atomic_fetch_sub(&s->left, 1) == 1) {
+		s->ended = true;
 		source_plan_again(s->setup.source);
+	}
 	return SOURCE_DONE;
 }
 

@@ -67,6 +67,8 @@ struct sql_source {
 	struct sql_held *snapshot;
 	char snapshot_name[64];
 	_Atomic uint32_t left;
+	/* Of full: the last range is done, and the plan that takes the ranges away is to come; it was made, in the same run of the schedule. */
+	_Atomic bool ended, rests;
 };
 
 /* A connection that is lent to a call or to a part. */
