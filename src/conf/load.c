@@ -19,6 +19,7 @@
 #include "base/topic_name.h"
 #include "base/utf8.h"
 #include "conf/conf.h"
+#include "conf/cover.h"
 #include "conf/expand.h"
 #include "conf/setting.h"
 #include "conf/value.h"
@@ -36,6 +37,7 @@ struct loader {
 	const struct conf_world *world;
 	const char *name;
 	struct slice text;
+	struct cover cover;  /* of what is shown of it */
 	struct arena arena;  /* of the tree */
 	struct arena *store; /* where strings are kept */
 	int err;             /* ERR_NOMEM, once */
@@ -99,32 +101,18 @@ __attribute__((format(printf, 3, 4))) static size_t print_to(char *out, size_t r
 	return n < 0 ? 0 : (size_t)n < room ? (size_t)n : room - 1;
 }
 
-static struct slice source_line(struct slice text, uint32_t line)
-{
-	for (uint32_t n = 1; n < line; n++) {
-		const uint8_t *end = text.len ? memchr(text.ptr, '\n', text.len) : NULL;
-		if (!end)
-			return slice_null();
-		text = slice_from(text, (size_t)(end - text.ptr) + 1);
-	}
-	const uint8_t *end = text.len ? memchr(text.ptr, '\n', text.len) : NULL;
-	size_t n = end ? (size_t)(end - text.ptr) : text.len;
-	if (n > 0 && text.ptr[n - 1] == '\r')
-		n--;
-	return slice_make(text.ptr, n > 200 ? 200 : n);
-}
-
+/* As it may be shown: secrets are known by their rows. */
 static void add_problem(struct loader *l, struct conf_problem problem)
 {
-	char line[204] = "";
-	struct slice source = source_line(l->text, problem.at.line);
+	char line[204], text[1700];
 
 	problem.file = l->name;
-	if (problem.at.line > 0 && source.len > 0 && utf8_valid(source)) {
-		memcpy(line, source.ptr, source.len);
-		line[source.len] = 0;
+	problem.column = problem.at.column;
+	if (cover_line(&l->cover, problem.at.line, line, sizeof(line), &problem.column))
 		problem.source = line;
-	}
+	print_to(text, sizeof(text), "%s", problem.text);
+	(void)cover_sentence(&l->cover, problem.at.line, text, strlen(text));
+	problem.text = text;
 	conf_problems_add(l->problems, &problem);
 }
 
@@ -151,6 +139,15 @@ static bool gave_up(const struct loader *l)
 static void full_path(const struct walk *w, const char *path, char out[PATH_MAX_BYTES])
 {
 	print_to(out, PATH_MAX_BYTES, "%s%s%s", w->label, *w->label && *path ? "." : "", path);
+}
+
+/* The same of a value, without what is secret in it. */
+#define VALUE_BYTES 81u
+
+static const char *shown_value(const struct setting *s, const struct yaml_node *n, char out[VALUE_BYTES])
+{
+	cover_value(n->text, s->flags & SETTING_SECRET, out, VALUE_BYTES);
+	return out;
 }
 
 /* ---- names of a level ---- */
@@ -246,13 +243,13 @@ static void unknown_key(struct loader *l, const struct walk *w, const char *sect
 static void bad_value(struct loader *l, const struct setting *s, const char *path, const struct yaml_node *n,
 		      bool expanded, struct slice value)
 {
-	char text[1400];
+	char text[1400], shown[VALUE_BYTES];
 	struct buf expected;
 	const char *nearest = expanded ? NULL : setting_nearest(s, value);
 
 	buf_init(&expected, 1000);
 	setting_expected(s, &expected);
-	print_to(text, sizeof(text), "%s: \"%.*s\"%s: expected %.*s%s%s%s", path, SHOWN(n->text),
+	print_to(text, sizeof(text), "%s: \"%s\"%s: expected %.*s%s%s%s", path, shown_value(s, n, shown),
 		 expanded ? " (once replaced)" : "", (int)expected.len, (const char *)expected.ptr,
 		 nearest ? "; did you mean \"" : "", nearest ? nearest : "", nearest ? "\"?" : "");
 	add_problem(l, (struct conf_problem){.at = n->at, .key = path, .text = text, .nearest = nearest});
@@ -285,13 +282,14 @@ static void set_scalar(struct loader *l, struct walk *w, const struct setting *s
 		       struct slice name, const struct yaml_node *n)
 {
 	struct expand_result result;
+	char shown[VALUE_BYTES];
 	struct fault fault;
 	struct buf value;
 
 	buf_init(&value, EXPAND_BYTES_MAX);
 	int err = expand(n->text, l->world, &value, &result, &fault);
 	if (err == ERR_BAD_CONFIG)
-		tell(l, n->at, path, "%s: \"%.*s\": %s", path, SHOWN(n->text), fault.text);
+		tell(l, n->at, path, "%s: \"%s\": %s", path, shown_value(s, n, shown), fault.text);
 	if (*result.warning) {
 		char text[800];
 		print_to(text, sizeof(text), "%s: %s", path, result.warning);
@@ -812,11 +810,13 @@ int conf_kind_load(const struct conf_kind *kind, struct slice text, const struct
 	const char *why;
 	int err;
 
+	l.cover = (struct cover){.kinds = world->kinds, .kind = kind, .text = text};
 	arena_init(&l.arena, 16384, 256u << 20);
 	*settings = w.kind_object = new_kind_object(&l, kind);
 	err = l.err ? l.err : yaml_read(text, &l.arena, &root, &at, &why);
 	if (err == ERR_BAD_CONFIG)
 		tell(&l, at, NULL, "%s", why);
+	l.cover.root = root;
 	if (!err) {
 		walk_map(&l, &w, "", root ? root : &nothing);
 		check_required(&l, &w, root ? root : &nothing);
@@ -881,6 +881,7 @@ int conf_source_load(struct slice text, const char *name, const struct conf_worl
 	int err = 0;
 
 	*out = NULL;
+	l.cover = (struct cover){.kinds = world->kinds, .item = true, .text = text};
 	arena_init(&l.arena, 16384, 16u << 20);
 	if (!utf8_valid(text) || (text.len && memchr(text.ptr, 0, text.len)))
 		tell(&l, (struct conf_mark){0}, NULL, "not UTF-8, or with a NUL byte: expected text");
@@ -888,6 +889,7 @@ int conf_source_load(struct slice text, const char *name, const struct conf_worl
 		err = yaml_read(text, &l.arena, &root, &at, &why);
 	if (err == ERR_BAD_CONFIG)
 		tell(&l, at, NULL, "%s", why);
+	l.cover.root = root;
 	if (problems->errors == 0 && err == 0)
 		source = load_one(&l, root, name);
 	if (err != ERR_NOMEM)
@@ -1027,6 +1029,7 @@ static int load_text(struct loader *l)
 		tell(l, at, NULL, "%s", why);
 	if (err == ERR_NOMEM)
 		return err;
+	l->cover.root = root;
 	load_tree(l, root);
 	conf_problems_sort(l->problems);
 	return l->err ? l->err : l->problems->errors > 0 ? ERR_BAD_CONFIG : 0;
@@ -1058,6 +1061,7 @@ int conf_load_text(struct slice text, const char *name, const struct conf_world 
 	uint32_t errors_before = problems->errors;
 
 	*out = NULL;
+	l.cover = (struct cover){.kinds = world->kinds, .text = text};
 	arena_init(&l.arena, 16384, 256u << 20);
 	problems->errors = 0;
 	int err = conf_new(name, &l.conf);

@@ -15,7 +15,7 @@
 #include "base/check.h"
 #include "base/hash.h"
 #include "base/mem.h"
-#include "connect/redact.h"
+#include "conf/redact.h"
 #include "obs/say.h"
 
 #define CIRCUIT 5u

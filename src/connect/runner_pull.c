@@ -13,7 +13,7 @@
 #include "base/check.h"
 #include "base/hash.h"
 #include "base/mem.h"
-#include "connect/redact.h"
+#include "conf/redact.h"
 #include "connect/runner_inner.h"
 
 #define EMPTY_AGAIN_NS (10 * RUNNER_MS) /* a pull that brought nothing and says there is more */
