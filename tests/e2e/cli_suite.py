@@ -188,7 +188,8 @@ def _():
             w.restart(hard)
         feeder.get(60)
         eq(p.wait(60), 0, p.stderr.read().decode()[-500:])
-        eq(w.values(t), list(range(n)))
+        got = w.values(t)
+        eq(got, list(range(n)), "of %d: %r" % (n, [(i, v) for i, v in enumerate(got) if i != v][:5]))
 
 
 @test("tail --follow over a restart and kill -9 prints each record once", own=True, timeout=60)

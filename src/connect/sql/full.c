@@ -268,10 +268,59 @@ static void end_snapshot(struct sql_source *s)
 	sql_give(s, held, false);
 }
 
+/*
+ * Which files the table is in, as the catalogue says at this moment, whatever the transaction sees. "" where the server does not tell
+ * (before version 12).
+ */
+static int ask_nodes(struct sql_source *s, struct sql_session *session, char out[40], struct sql_failure *why)
+{
+	struct arena arena;
+	struct sql_row row;
+	struct buf b;
+	int rc;
+
+	out[0] = 0;
+	if (!s->table.lockable)
+		return 0;
+	arena_init(&arena, 1024, 1u << 20);
+	buf_init(&b, STATEMENT_MAX);
+	(void)buf_append_str(
+		&b,
+		"SELECT md5(coalesce((SELECT string_agg(pg_relation_filenode(relid)::text, ',' ORDER BY relid::oid) "
+		"FROM pg_partition_tree(t)), pg_relation_filenode(t)::text, '')) FROM (SELECT ");
+	s->driver->quote_text(&b, slice_str(s->table.from));
+	(void)buf_append_str(&b, "::regclass AS t) AS x");
+	rc = ask_text(s, session, &b, &arena, &row, why);
+	if (rc > 0 && row.values[0].len < 40)
+		(void)snprintf(out, 40, "%.*s", (int)row.values[0].len, (const char *)row.values[0].ptr);
+	buf_fini(&b);
+	arena_fini(&arena);
+	return rc < 0 ? rc : 0;
+}
+
+/* 1 where the snapshot is exported and the table is as it was before; 0 where there is none to share. */
+static int export_snapshot(struct sql_source *s, struct sql_session *session, struct arena *arena,
+			   struct sql_row *row, char nodes[40], struct sql_failure *why)
+{
+	char now[40];
+	int rc = ask_nodes(s, session, nodes, why);
+
+	if (rc < 0 && why->lost)
+		return rc;
+	rc = s->driver->run(session, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", NULL, why);
+	if (!rc)
+		rc = sql_ask_one(s->driver, session, "SELECT pg_export_snapshot()", arena, row, why);
+	if (rc <= 0 || !nodes[0])
+		return rc;
+	rc = ask_nodes(s, session, now, why);
+	return rc ? rc : strcmp(nodes, now) == 0;
+}
+
 static int keep_snapshot(struct sql_source *s, struct arena *arena, struct sql_failure *why)
 {
 	struct sql_held *held;
 	struct sql_row row;
+	char nodes[40];
 	int rc;
 
 	if (s->driver->dialect != SQL_POSTGRESQL)
@@ -280,9 +329,7 @@ static int keep_snapshot(struct sql_source *s, struct arena *arena, struct sql_f
 	held = sql_take(s, NULL, why);
 	if (!held)
 		return ERR_IO;
-	rc = s->driver->run(held->session, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", NULL, why);
-	if (!rc)
-		rc = sql_ask_one(s->driver, held->session, "SELECT pg_export_snapshot()", arena, &row, why);
+	rc = export_snapshot(s, held->session, arena, &row, nodes, why);
 	if (rc <= 0 || row.values[0].len >= sizeof(s->snapshot_name)) {
 		sql_give(s, held, false);
 		return rc < 0 ? rc : 0; /* a server that exports none: each range has its own */
@@ -290,6 +337,7 @@ static int keep_snapshot(struct sql_source *s, struct arena *arena, struct sql_f
 	pthread_mutex_lock(&s->lock);
 	memcpy(s->snapshot_name, row.values[0].ptr, row.values[0].len);
 	s->snapshot_name[row.values[0].len] = '\0';
+	memcpy(s->snapshot_nodes, nodes, sizeof(nodes));
 	s->snapshot = held;
 	pthread_mutex_unlock(&s->lock);
 	return 0;
@@ -523,11 +571,31 @@ static void put_range(struct buf *b, const struct sql_source *s, const struct st
 	sql_put_order(b, s);
 }
 
+/* Enters the shared snapshot: 1 where it is of no use any more. */
+static int share_snapshot(struct sql_source *s, struct sql_reader *r, struct sql_failure *why)
+{
+	char text[128] = "", nodes[40] = "", now[40];
+	int rc;
+
+	pthread_mutex_lock(&s->lock);
+	if (s->snapshot_name[0])
+		(void)snprintf(text, sizeof(text), "SET TRANSACTION SNAPSHOT '%s'", s->snapshot_name);
+	memcpy(nodes, s->snapshot_nodes, sizeof(nodes));
+	pthread_mutex_unlock(&s->lock);
+	if (!text[0])
+		return 0;
+	if (s->driver->run(r->held->session, text, NULL, why)) /* the session that kept it was lost */
+		return why->lost ? ERR_IO : 1;
+	if (!nodes[0])
+		return 0;
+	rc = ask_nodes(s, r->held->session, now, why);
+	return rc ? rc : strcmp(nodes, now) != 0;
+}
+
 static int open_range(struct sql_source *s, struct source_part *part, struct state *st,
 		      struct sql_failure *why)
 {
 	struct sql_reader *r = &st->reader;
-	char text[128] = "";
 	struct buf b;
 	int rc;
 
@@ -537,14 +605,12 @@ static int open_range(struct sql_source *s, struct source_part *part, struct sta
 	rc = sql_learn_table(s, r->held->session, why);
 	if (!rc)
 		rc = sql_reader_begin(s, r, why);
-	pthread_mutex_lock(&s->lock);
-	if (s->snapshot_name[0])
-		(void)snprintf(text, sizeof(text), "SET TRANSACTION SNAPSHOT '%s'", s->snapshot_name);
-	pthread_mutex_unlock(&s->lock);
-	if (!rc && text[0] && s->driver->run(r->held->session, text, NULL, why)) {
-		/* The session that kept it was lost. A failed statement spoils a transaction: begin it again, without. */
+	if (!rc)
+		rc = share_snapshot(s, r, why);
+	if (rc >
+	    0) { /* a failed statement spoils a transaction, and a snapshot cannot be left: begin it again, without */
 		end_snapshot(s);
-		rc = why->lost ? ERR_IO : s->driver->run(r->held->session, "ROLLBACK", NULL, why);
+		rc = s->driver->run(r->held->session, "ROLLBACK", NULL, why);
 		if (!rc)
 			rc = sql_reader_begin(s, r, why);
 	}

@@ -37,7 +37,21 @@ int sql_reader_begin(struct sql_source *s, struct sql_reader *r, struct sql_fail
 		[SQL_SQLITE] = "BEGIN",
 	};
 
-	return s->driver->run(r->held->session, texts[s->driver->dialect], NULL, why);
+	struct buf b;
+	const char *text;
+	int rc;
+
+	if (!s->table.lockable)
+		return s->driver->run(r->held->session, texts[s->driver->dialect], NULL, why);
+	/* A table that is written anew between a snapshot and the statement that reads it would be empty: this comes before the snapshot. */
+	buf_init(&b, 4096);
+	(void)buf_appendf(&b, "%s; LOCK TABLE %s IN ACCESS SHARE MODE", texts[s->driver->dialect],
+			  s->table.from);
+	text = sql_text(&b);
+	rc = text ? s->driver->run(r->held->session, text, NULL, why) :
+		    sql_failed(why, ERR_NOMEM, SOURCE_TRANSIENT, false, "", "out of memory");
+	buf_fini(&b);
+	return rc;
 }
 
 int sql_reader_open(struct sql_source *s, struct sql_reader *r, struct buf *text, uint32_t extras,

@@ -42,8 +42,9 @@ struct sql_table {
 	uint32_t cursor[SQL_KEY_MAX], cursor_count;
 	bool has_xid;       /* rows tell the transaction that wrote them */
 	bool tells_durable; /* the server tells which numbers of transactions are on its disk */
-	const char *from;   /* the table, quoted */
-	const char *list;   /* the columns, quoted, in their order */
+	bool lockable; /* the user may say that it is in use before a snapshot of it is taken (PostgreSQL) */
+	const char *from; /* the table, quoted */
+	const char *list; /* the columns, quoted, in their order */
 	/*
 	 * What statements ask for: the list where the user names columns, else `*` and what is not among it, so that each answer tells
 	 * what columns there are.
@@ -75,6 +76,8 @@ struct sql_source {
 	/* Of full: the session that keeps the snapshot which all ranges are read in, its name, ranges that are not done. */
 	struct sql_held *snapshot;
 	char snapshot_name[64];
+	char snapshot_nodes
+		[40]; /* which files the table had then: others mean that it was written anew, and is empty for this snapshot */
 	_Atomic uint32_t left;
 	/* Of full: the last range is done, and the plan that takes the ranges away is to come; it was made, in the same run of the schedule. */
 	_Atomic bool ended, rests;

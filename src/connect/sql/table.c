@@ -272,7 +272,7 @@ static int learn_xid(struct sql_source *s, struct sql_session *session, struct s
 	buf_init(&b, STATEMENT_MAX);
 	(void)buf_append_str(
 		&b,
-		"SELECT CASE WHEN pg_is_in_recovery() THEN '-' ELSE relkind::text END, has_function_privilege(to_regprocedure('pg_catalog.pg_control_checkpoint()'), 'execute') "
+		"SELECT CASE WHEN pg_is_in_recovery() THEN '-' ELSE relkind::text END, has_function_privilege(to_regprocedure('pg_catalog.pg_control_checkpoint()'), 'execute'), has_table_privilege(oid, 'SELECT') "
 		"FROM pg_catalog.pg_class WHERE oid = ");
 	s->driver->quote_text(&b, slice_str(s->table.from));
 	(void)buf_append_str(&b, "::regclass");
@@ -283,6 +283,7 @@ static int learn_xid(struct sql_source *s, struct sql_session *session, struct s
 		s->table.has_xid = row.values[0].len == 1 &&
 				   (row.values[0].ptr[0] == 'r' || row.values[0].ptr[0] == 'p');
 	s->table.tells_durable = s->table.has_xid && slice_eq_str(row.values[1], "t");
+	s->table.lockable = s->table.has_xid && slice_eq_str(row.values[2], "t");
 	return rc < 0 ? rc : 0;
 }
 
