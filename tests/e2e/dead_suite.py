@@ -180,6 +180,9 @@ def _():
         post(w, t, "drop", ids="0,255,256,599")
         put(w, t, 3, {"value": 3})
         post(w, t, "redrive", ids="600,4")
+        # No answer waits for the count of tries: it is durable when something behind it is.
+        until(lambda: dead(w, t, ids="4")["dead"][0]["tries"] == 2, what="the try to be counted")
+        w.push(w.topic(), b"1")
         w.kill()
         w.start()
         eq({d["id"]: d["state"] for d in dead(w, t, state="dropped")["dead"]}, dict.fromkeys((0, 255, 256, 599), "dropped"))
