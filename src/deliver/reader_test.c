@@ -17,6 +17,7 @@
 #include "base/hash.h"
 #include "base/mem.h"
 #include "deliver/inner.h"
+#include "log/log_world_test.h"
 #include "proto/batch/batch.h"
 #include "state/topics_world_test.h"
 #include "sys/test_dir.h"
@@ -189,9 +190,7 @@ static void produce_to(struct world *w, struct topic *topic, uint32_t first, uin
 						   .key = key,
 						   .value = slice_make(p.values[i], (size_t)n)};
 	}
-	log_enter_begin(w->log);
-	assert_int_equal(log_enter(w->log, &p.commit), 0);
-	log_enter_end(w->log);
+	assert_int_equal(log_world_enter(w->log, &p.commit), 0);
 	while (!p.done)
 		await_turn(w);
 }
@@ -363,9 +362,7 @@ static void produce_batch(struct world *w, struct topic *topic, int64_t producer
 	p.records[0] = (struct log_record){.partition = topic_partition(topic, 0),
 					   .value = slice_make(bytes, head.bytes),
 					   .batch_records = 1};
-	log_enter_begin(w->log);
-	assert_int_equal(log_enter(w->log, &p.commit), 0);
-	log_enter_end(w->log);
+	assert_int_equal(log_world_enter(w->log, &p.commit), 0);
 	while (!p.done)
 		await_turn(w);
 }
@@ -381,9 +378,7 @@ static void end_transaction(struct world *w, struct topic *topic, int64_t produc
 	p.records[0] = (struct log_record){.partition = topic_partition(topic, 0),
 					   .value = slice_make(bytes, sizeof(bytes)),
 					   .batch_records = 1};
-	log_enter_begin(w->log);
-	assert_int_equal(log_enter(w->log, &p.commit), 0);
-	log_enter_end(w->log);
+	assert_int_equal(log_world_enter(w->log, &p.commit), 0);
 	while (!p.done)
 		await_turn(w);
 }
@@ -803,9 +798,7 @@ static void a_topic_is_waited_for_and_grows_and_goes(void **state)
 	assert_true(reader_single(r));
 	assert_pulls(w, r, 1, 1);
 	config.partitions = 3;
-	log_enter_begin(w->log);
-	assert_int_equal(topics_change(w->topics, t, &config, false, NULL, NULL), 0);
-	log_enter_end(w->log);
+	assert_int_equal(topics_world_change(w->log, w->topics, t, &config), 0);
 	produce(w, t, 2, 2);
 	assert_false(reader_single(r));
 	assert_pulls(w, r, 2, 2);
@@ -813,9 +806,7 @@ static void a_topic_is_waited_for_and_grows_and_goes(void **state)
 	assert_pulls(w, r, 3, 3);
 	assert_int_equal(cursor_of(w, r).place_count, 3);
 	w->calls = 0;
-	log_enter_begin(w->log);
-	assert_int_equal(topics_delete(w->topics, t, NULL), 0);
-	log_enter_end(w->log);
+	assert_int_equal(topics_world_delete(w->log, w->topics, t), 0);
 	while (w->calls == 0)
 		await_turn(w);
 	assert_int_equal(reader_next(r, 100, &view), ERR_UNKNOWN_TOPIC);

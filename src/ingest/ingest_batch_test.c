@@ -451,9 +451,7 @@ static void a_topic_that_is_compacted_meanwhile_wants_keys(void **state)
 	config.cleanup = TOPIC_COMPACT;
 	add(p, "t", 0, &(struct made){.count = 2, .keyless = true});
 	start(p);
-	log_enter_begin(w.log);
-	assert_int_equal(topics_change(w.topics, topic, &config, false, NULL, NULL), 0);
-	log_enter_end(w.log);
+	assert_int_equal(topics_world_change(w.log, w.topics, topic, &config), 0);
 	ingest_flush(w.queue);
 	commit();
 	assert_true(p->done);
@@ -470,9 +468,7 @@ static void a_topic_that_is_deleted_meanwhile_is_unknown(void **state)
 	add(p, "t", 0, &(struct made){.count = 2});
 	add(p, "many", 0, &(struct made){.count = 2});
 	start(p);
-	log_enter_begin(w.log);
-	assert_int_equal(topics_delete(w.topics, topic, NULL), 0);
-	log_enter_end(w.log);
+	assert_int_equal(topics_world_delete(w.log, w.topics, topic), 0);
 	ingest_flush(w.queue);
 	commit();
 	assert_true(p->done);

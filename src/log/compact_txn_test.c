@@ -24,9 +24,7 @@ static int64_t append_undecided(struct fixture *f, int64_t producer, int32_t seq
 	r.value = slice_make(bytes, head.bytes);
 	pending.commit =
 		(struct log_commit){.records = &r, .record_count = 1, .port = f->port, .on_done = on_done};
-	log_enter_begin(f->log);
-	assert_int_equal(log_enter(f->log, &pending.commit), 0);
-	log_enter_end(f->log);
+	assert_int_equal(log_world_enter(f->log, &pending.commit), 0);
 	settle(f);
 	f->count++;
 	return r.offset;
@@ -45,9 +43,7 @@ static int64_t append_marker(struct fixture *f, int64_t producer, bool commit)
 	r.value = slice_make(bytes, sizeof(bytes));
 	pending.commit =
 		(struct log_commit){.records = &r, .record_count = 1, .port = f->port, .on_done = on_done};
-	log_enter_begin(f->log);
-	assert_int_equal(log_enter(f->log, &pending.commit), 0);
-	log_enter_end(f->log);
+	assert_int_equal(log_world_enter(f->log, &pending.commit), 0);
 	settle(f);
 	f->count++;
 	return r.offset;

@@ -145,10 +145,7 @@ static inline void enter(struct fixture *f, struct request *r)
 	r->commit.records = r->records;
 	r->commit.port = f->port;
 	r->commit.on_done = on_done;
-	log_enter_begin(f->log);
-	int err = log_enter(f->log, &r->commit);
-	log_enter_end(f->log);
-	assert_int_equal(err, 0);
+	assert_int_equal(log_world_enter(f->log, &r->commit), 0);
 }
 
 /* Enters it, and waits for it alone. */

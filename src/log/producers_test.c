@@ -204,9 +204,7 @@ static struct entered *enter(struct fixture *f, struct wanted w)
 	struct entered *e = prepare(f, &w);
 
 	assert_int_equal(verdict_of(f, w), PRODUCER_NEXT);
-	log_enter_begin(f->log);
-	assert_int_equal(log_enter(f->log, &e->commit), 0);
-	log_enter_end(f->log);
+	assert_int_equal(log_world_enter(f->log, &e->commit), 0);
 	return e;
 }
 
@@ -231,9 +229,7 @@ static int64_t mark(struct fixture *f, int64_t id, int16_t epoch, bool commit)
 	e->record = (struct log_record){.partition = f->p,
 					.value = slice_make(e->batch, BATCH_MARKER_BYTES),
 					.batch_records = 1};
-	log_enter_begin(f->log);
-	assert_int_equal(log_enter(f->log, &e->commit), 0);
-	log_enter_end(f->log);
+	assert_int_equal(log_world_enter(f->log, &e->commit), 0);
 	settle(f);
 	return e->record.offset;
 }
@@ -300,9 +296,7 @@ static void a_batch_is_stored_as_it_came_between_single_records(void **state)
 	records[1].value = slice_make(batch, bytes);
 	records[1].batch_records = 5;
 	all->commit = commit;
-	log_enter_begin(f->log);
-	assert_int_equal(log_enter(f->log, &all->commit), 0);
-	log_enter_end(f->log);
+	assert_int_equal(log_world_enter(f->log, &all->commit), 0);
 	settle(f);
 	assert_int_equal(records[0].offset, 0);
 	assert_int_equal(records[1].offset, 1);
@@ -355,9 +349,7 @@ static void where_the_log_gives_the_time_a_batch_bears_it(void **state)
 	/* A single record likewise. */
 	e = new_entered(f);
 	e->record = (struct log_record){.partition = f->p, .timestamp_ms = 5, .value = SLICE_LIT("x")};
-	log_enter_begin(f->log);
-	assert_int_equal(log_enter(f->log, &e->commit), 0);
-	log_enter_end(f->log);
+	assert_int_equal(log_world_enter(f->log, &e->commit), 0);
 	settle(f);
 	assert_true(e->record.timestamp_ms >= first_ms);
 	assert_int_equal(log_read_wait(f->p, 4, 1, &view), LOG_READ_OK);
@@ -468,9 +460,7 @@ static void a_batch_that_is_not_next_does_not_enter(void **state)
 	records[1] = prepare(f, &(struct wanted){.id = 30, .sequence = 7})->record;
 	e->commit.records = records;
 	e->commit.record_count = 2;
-	log_enter_begin(f->log);
-	assert_int_equal(log_enter(f->log, &e->commit), ERR_CONFLICT);
-	log_enter_end(f->log);
+	assert_int_equal(log_world_enter(f->log, &e->commit), ERR_CONFLICT);
 	settle(f);
 	assert_int_equal(end(f), 1);
 	log_stats(f->log, &stats);
@@ -478,9 +468,15 @@ static void a_batch_that_is_not_next_does_not_enter(void **state)
 	assert_int_equal(verdict_of(f, (struct wanted){.id = 31, .sequence = 5}), PRODUCER_NEXT);
 	/* A batch whose head is not that of its bytes. */
 	other->record.batch_records = 2;
+	assert_int_equal(log_world_enter(f->log, &other->commit), ERR_MALFORMED);
+}
+
+static int fence(struct fixture *f, int64_t id, int16_t epoch)
+{
 	log_enter_begin(f->log);
-	assert_int_equal(log_enter(f->log, &other->commit), ERR_MALFORMED);
+	int err = producer_fence(f->log, id, epoch);
 	log_enter_end(f->log);
+	return err;
 }
 
 static void who_was_fenced_is_refused_in_every_partition(void **state)
@@ -488,11 +484,9 @@ static void who_was_fenced_is_refused_in_every_partition(void **state)
 	struct fixture *f = *state;
 
 	(void)put(f, (struct wanted){.id = 8, .epoch = 1});
-	log_enter_begin(f->log);
-	assert_int_equal(producer_fence(f->log, 8, 2), 0);
-	assert_int_equal(producer_fence(f->log, 77, 2), 0);
-	assert_int_equal(producer_fence(f->log, 77, 1), 0); /* never lower */
-	log_enter_end(f->log);
+	assert_int_equal(fence(f, 8, 2), 0);
+	assert_int_equal(fence(f, 77, 2), 0);
+	assert_int_equal(fence(f, 77, 1), 0); /* never lower */
 	assert_int_equal(verdict_of(f, (struct wanted){.id = 8, .epoch = 1, .sequence = 1}),
 			 PRODUCER_OLD_EPOCH);
 	assert_int_equal(verdict_of(f, (struct wanted){.id = 8, .epoch = 1}), PRODUCER_OLD_EPOCH);
@@ -635,9 +629,7 @@ static void a_marker_in_flight_ends_the_transaction_for_who_comes_behind(void **
 	e->record = (struct log_record){.partition = f->p,
 					.value = slice_make(e->batch, BATCH_MARKER_BYTES),
 					.batch_records = 1};
-	log_enter_begin(f->log);
-	assert_int_equal(log_enter(f->log, &e->commit), 0);
-	log_enter_end(f->log);
+	assert_int_equal(log_world_enter(f->log, &e->commit), 0);
 	assert_int_equal(ask(f, &next, &answer, NULL), PRODUCER_NEXT);
 	assert_true(answer.opens);
 	(void)enter(f, next);
