@@ -98,11 +98,8 @@ static void up(struct world *w)
 	struct hub_options hub;
 	struct fault fault = {0};
 
-	assert_int_equal(log_open(&options, &w->log, &fault), 0);
-	assert_int_equal(state_new(w->log, &w->state), 0);
-	assert_int_equal(topics_new(w->log, w->state, &plain, true, &w->topics), 0);
-	assert_int_equal(state_load(w->state, &fault), 0);
-	assert_int_equal(topics_ready(w->topics, &fault), 0);
+	topics_world_open(&options, &plain, true, &w->log, &w->state, &w->topics);
+	topics_world_load(w->state, w->topics);
 	assert_int_equal(log_port_new(w->log, on_wake, w, &w->port), 0);
 	hub = (struct hub_options){.log = w->log, .topics = w->topics, .port = w->port, .share = &w->share};
 	assert_int_equal(hub_new(&hub, &w->hub), 0);
