@@ -23,7 +23,7 @@ static void leftovers_of_a_crash_are_removed(void **state)
 
 	remember(f, 1, f->soon, 1);
 	checkpoint(f, 1);
-	seen_close(f->seen);
+	close_seen(f);
 	assert_int_equal(files_ending(f, ".run"), 1);
 	(void)snprintf(path, sizeof(path), "%s.tmp", found_path);
 	file = fopen(path, "w");
@@ -68,8 +68,7 @@ static void damage_is_named_and_never_a_wrong_answer(void **state)
 	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
 		int err;
 
-		seen_close(f->seen);
-		f->seen = NULL;
+		close_seen(f);
 		flip_byte(path, places[i].at);
 		memset(&fault, 0, sizeof(fault));
 		err = seen_open(&f->options, &f->seen, &fault);
@@ -107,8 +106,7 @@ static void a_run_without_its_secret_is_refused(void **state)
 
 	remember(f, 1, f->soon, 1);
 	checkpoint(f, 1);
-	seen_close(f->seen);
-	f->seen = NULL;
+	close_seen(f);
 	assert_int_equal(files_ending(f, "secret"), 1);
 	flip_byte(found_path, 12);
 	assert_int_equal(seen_open(&f->options, &f->seen, &fault), ERR_CORRUPT);
@@ -184,8 +182,7 @@ static void opening_without_memory_fails_clean(void **state)
 
 	remember(f, 1, f->soon, 1);
 	checkpoint(f, 1);
-	seen_close(f->seen);
-	f->seen = NULL;
+	close_seen(f);
 	for (uint64_t n = 1;; n++) {
 		mem_fail_at(n);
 		int err = seen_open(&f->options, &f->seen, &fault);

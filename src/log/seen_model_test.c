@@ -125,7 +125,7 @@ static void behaves_as_a_plain_map_does(void **state)
 	for (uint64_t seed = 1; seed <= 6; seed++) {
 		print_message("seed %llu\n", (unsigned long long)seed);
 		run_model(f, seed);
-		seen_close(f->seen);
+		close_seen(f);
 		(void)test_dir_remove(f->dir);
 		open_seen(f);
 	}

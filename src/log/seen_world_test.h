@@ -66,9 +66,18 @@ static inline void open_seen(struct fixture *f)
 		fail_msg("seen_open: %d %s", err, fault.text);
 }
 
+/* What tidies up closes too, also where a test gave up between this and the next opening. */
+static inline void close_seen(struct fixture *f)
+{
+	struct seen *s = f->seen;
+
+	f->seen = NULL;
+	seen_close(s);
+}
+
 static inline void reopen(struct fixture *f)
 {
-	seen_close(f->seen);
+	close_seen(f);
 	open_seen(f);
 }
 
@@ -93,7 +102,7 @@ static inline int tear_down(void **state)
 {
 	struct fixture *f = *state;
 
-	seen_close(f->seen);
+	close_seen(f);
 	(void)test_dir_remove(f->root);
 	free(f);
 	return 0;
