@@ -16,6 +16,7 @@
 #include "base/hash.h"
 #include "base/mem.h"
 #include "connect/redact.h"
+#include "connect/row_commit.h"
 #include "obs/say.h"
 
 #define CIRCUIT 5u
@@ -806,27 +807,14 @@ void runner_start(struct runner *r)
 static int enter_state(struct runner *r)
 {
 	struct buf key, value;
-	struct source_row *row = NULL;
 	int rc;
 
 	buf_init(&key, 1024);
 	buf_init(&value, STATE_ROW_BYTES_MAX);
 	rc = runner_state_row(r, &r->plan_checkpoint, NULL, &key, &value);
-	if (rc == 0) {
-		struct state_row change = {.table = STATE_SOURCES,
-					   .key = buf_slice(&key),
-					   .value = buf_slice(&value),
-					   .frees = true};
-		row = source_row_new(change.key, change.value);
-		log_enter_begin(r->shared->log);
-		rc = row ? state_put(r->shared->state, &change, 1, NULL) : ERR_NOMEM;
-		if (rc == 0)
-			source_rows_set(r->shared->rows, row);
-		log_enter_end(r->shared->log);
-	}
-	if (rc)
-		source_row_free(row);
-	else
+	if (rc == 0)
+		rc = row_commit(r->shared, buf_slice(&key), buf_slice(&value), true, NULL);
+	if (rc == 0)
 		runner_saved(r, r->paused);
 	buf_fini(&key);
 	buf_fini(&value);

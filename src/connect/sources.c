@@ -15,9 +15,9 @@
 #include "base/hash.h"
 #include "base/mem.h"
 #include "conf/value.h"
-#include "connect/forget.h"
 #include "connect/made.h"
 #include "connect/probe.h"
+#include "connect/row_commit.h"
 #include "connect/runs.h"
 #include "obs/say.h"
 
@@ -277,7 +277,7 @@ static int forget_all(struct entry *e, enum sources_ask ask)
 {
 	if (ask == SOURCES_DELETE)
 		runs_forget(e->runs);
-	return source_forget(&e->sources->shared, e->name, "sp");
+	return row_commit_forget(&e->sources->shared, e->name, "sp");
 }
 
 static void on_runner_stopped(struct loop *loop, struct loop_msg *msg)
@@ -633,7 +633,7 @@ static void reset(struct entry *e, struct sources_request *r)
 		return;
 	}
 	if (!e->runner) {
-		int rc = source_forget(&e->sources->shared, e->name, "sp");
+		int rc = row_commit_forget(&e->sources->shared, e->name, "sp");
 		begin(e);
 		answer(r, rc);
 		return;
