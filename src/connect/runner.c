@@ -168,19 +168,25 @@ static void broken(struct runner *r, const char *why)
 	runner_tell_over(r, &fault);
 }
 
+struct source_setup runner_setup(const struct runner_shared *shared, const struct runner_loop *home,
+				 const struct conf_source *conf, struct source *source)
+{
+	return (struct source_setup){.source = source,
+				     .name = conf->name,
+				     .topic = conf->topic,
+				     .settings = conf->settings,
+				     .sys = shared->sys,
+				     .log = shared->log,
+				     .topics = shared->topics,
+				     .loop = home->loop,
+				     .guarded = conf->guarded};
+}
+
 static int open_type(struct runner *r, struct fault *fault)
 {
-	struct source_setup setup = {.source = &r->source,
-				     .name = r->conf->name,
-				     .topic = r->conf->topic,
-				     .settings = r->conf->settings,
-				     .sys = r->shared->sys,
-				     .log = r->shared->log,
-				     .topics = r->shared->topics,
-				     .loop = r->home->loop,
-				     .window = r->run ? r->run->window : NULL,
-				     .guarded = r->conf->guarded};
+	struct source_setup setup = runner_setup(r->shared, r->home, r->conf, &r->source);
 
+	setup.window = r->run ? r->run->window : NULL;
 	return source_open(r->type, &setup, &r->self, fault);
 }
 
