@@ -112,6 +112,13 @@ int runner_pause(struct runner *r, bool paused);
 /* On the loop: a run, now. */
 void runner_run(struct runner *r);
 
+/*
+ * What a type is opened with, for who opens one on this loop: a runner, or a test beside it (probe.h). Without what is theirs alone,
+ * window and test. Borrows all.
+ */
+struct source_setup runner_setup(const struct runner_shared *shared, const struct runner_loop *home,
+				 const struct conf_source *conf, struct source *source);
+
 struct conf_source *runner_source(const struct runner *r);
 const struct runner_loop *runner_home(const struct runner *r);
 

@@ -13,7 +13,7 @@
 
 #include "base/check.h"
 #include "base/mem.h"
-#include "connect/forget.h"
+#include "connect/row_commit.h"
 #include "connect/source.h"
 #include "deliver/cursor.h"
 #include "obs/say.h"
@@ -235,7 +235,6 @@ int runs_load(struct runs *rs, struct slice id, struct slice row)
 static int put_row(struct run *run, const struct state_done *done)
 {
 	const struct run_view *v = &run->view;
-	const struct runner_shared *s = run->runs->shared;
 	struct source_row_key name = {'r', slice_str(run->name), slice_null()};
 	struct source_run_row row = {.state = (uint8_t)v->state,
 				     .begun_ms = v->begun_ms,
@@ -248,7 +247,6 @@ static int put_row(struct run *run, const struct state_done *done)
 				     .from = v->from,
 				     .to = v->to,
 				     .error = slice_str(run->error)};
-	struct source_row *fresh = NULL;
 	struct buf key, value;
 	int rc;
 
@@ -257,20 +255,9 @@ static int put_row(struct run *run, const struct state_done *done)
 	(void)source_row_put_key(&key, &name);
 	(void)source_row_put_run(&value, &row);
 	rc = buf_status(&key) ? buf_status(&key) : buf_status(&value);
-	if (rc == 0) {
-		struct state_row change = {.table = STATE_SOURCES,
-					   .key = buf_slice(&key),
-					   .value = buf_slice(&value),
-					   .frees = v->state != RUN_RUNNING};
-		fresh = source_row_new(change.key, change.value);
-		log_enter_begin(s->log);
-		rc = fresh ? state_put(s->state, &change, 1, done) : ERR_NOMEM;
-		if (rc == 0)
-			source_rows_set(s->rows, fresh);
-		log_enter_end(s->log);
-	}
-	if (rc)
-		source_row_free(fresh);
+	if (rc == 0)
+		rc = row_commit(run->runs->shared, buf_slice(&key), buf_slice(&value),
+				v->state != RUN_RUNNING, done);
 	buf_fini(&key);
 	buf_fini(&value);
 	return rc;
@@ -443,7 +430,7 @@ static void on_runner_stopped(struct run *run)
 		return; /* after a restart it looks once more, and finds nothing left */
 	}
 	if (run->view.state == RUN_DONE)
-		(void)source_forget(run->runs->shared, run->name, "sp");
+		(void)row_commit_forget(run->runs->shared, run->name, "sp");
 }
 
 static void on_msg(struct loop *loop, struct loop_msg *msg)
@@ -479,7 +466,7 @@ void runs_apply(struct runs *rs, struct conf_source *conf)
 void runs_forget(struct runs *rs)
 {
 	while (rs->first) {
-		(void)source_forget(rs->shared, rs->first->name, "spr");
+		(void)row_commit_forget(rs->shared, rs->first->name, "spr");
 		take_out(rs->first);
 	}
 }
@@ -509,7 +496,7 @@ static void make_place(struct runs *rs)
 		    (!oldest || run->view.begun_ms < oldest->view.begun_ms))
 			oldest = run;
 	}
-	if (count < RUNS_KEPT || !oldest || source_forget(rs->shared, oldest->name, "spr"))
+	if (count < RUNS_KEPT || !oldest || row_commit_forget(rs->shared, oldest->name, "spr"))
 		return;
 	take_out(oldest);
 }
@@ -583,7 +570,7 @@ static void cancel_run(struct run *run, struct runs_request *r)
 		answer(r, fault_set(r->fault, ERR_CONFLICT, "the source is being changed: try again"));
 		return;
 	}
-	rc = source_forget(rs->shared, run->name, "spr");
+	rc = row_commit_forget(rs->shared, run->name, "spr");
 	if (rc == 0)
 		take_out(run);
 	answer(r, rc);

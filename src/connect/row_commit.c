@@ -1,7 +1,28 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "connect/forget.h"
+#include "connect/row_commit.h"
 
 #include "base/mem.h"
+
+int row_commit(const struct runner_shared *shared, struct slice key, struct slice value, bool frees,
+	       const struct state_done *done)
+{
+	struct state_row change = {.table = STATE_SOURCES, .key = key, .value = value, .frees = frees};
+	struct source_row *row = source_row_new(key, value);
+	int rc;
+
+	if (!row)
+		return ERR_NOMEM;
+	log_enter_begin(shared->log);
+	rc = state_put(shared->state, &change, 1, done);
+	if (rc == 0)
+		source_rows_set(shared->rows, row);
+	log_enter_end(shared->log);
+	if (rc)
+		source_row_free(row);
+	return rc;
+}
+
+/* ---- forgetting ---- */
 
 #define ROWS_A_COMMIT 256u
 
@@ -72,7 +93,7 @@ static int forget_some(const struct runner_shared *s, const char *name, const ch
 	return rc;
 }
 
-int source_forget(const struct runner_shared *shared, const char *name, const char *kinds)
+int row_commit_forget(const struct runner_shared *shared, const char *name, const char *kinds)
 {
 	int rc = 1;
 
