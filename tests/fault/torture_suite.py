@@ -73,7 +73,8 @@ class Program:
         """(exit status or None where it hung, output, allocations)."""
         with tempfile.TemporaryDirectory(prefix="weir-torture-") as cwd:
             count = os.path.join(cwd, "count")
-            env = dict(os.environ, WEIR_TORTURE=str(fail), WEIR_TORTURE_COUNT=count, GROUP_SEEDS="1", ASAN_OPTIONS=ASAN, UBSAN_OPTIONS=UBSAN)
+            env = dict(os.environ, WEIR_TORTURE=str(fail), WEIR_TORTURE_COUNT=count, TMPDIR=cwd, GROUP_SEEDS="1",
+                       ASAN_OPTIONS=ASAN, UBSAN_OPTIONS=UBSAN)
             p = subprocess.Popen([self.path], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env,
                                  cwd=cwd)
             try:
