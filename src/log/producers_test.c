@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <errno.h>
 #include <glob.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -48,14 +49,19 @@ static void on_wake(void *ctx)
 	(void)ctx;
 }
 
+static void begin_log(struct fixture *f)
+{
+	assert_int_equal(partition_open(f->log, &topic_a, 0, &f->keep, &f->p), 0);
+	assert_int_equal(log_start(f->log, NULL), 0);
+}
+
 static void open_log(struct fixture *f)
 {
 	f->options.sys = sys_kernel();
 	f->options.dir = f->dir;
 	f->options.steps = true;
 	log_world_open(&f->options, on_wake, f, &f->log, &f->port);
-	assert_int_equal(partition_open(f->log, &topic_a, 0, &f->keep, &f->p), 0);
-	assert_int_equal(log_start(f->log, NULL), 0);
+	begin_log(f);
 }
 
 /* What has entered becomes durable, and is told. */
@@ -778,6 +784,70 @@ static void a_file_that_is_gone_or_broken_is_made_anew_from_the_segments(void **
 	assert_int_equal(stable(f), 9);
 }
 
+/* ---- a disk whose n-th read of a segment fails ---- */
+
+#define FDS 1024
+
+static struct {
+	bool is_segment[FDS];
+	uint32_t reads, fail_at;
+} disk;
+
+static int open_noted(void *self, const char *path, int flags)
+{
+	int fd = sys_kernel()->ops->open(self, path, flags);
+	size_t n = strlen(path);
+
+	if (fd >= 0) {
+		assert_true(fd < FDS);
+		disk.is_segment[fd] = n > 4 && strcmp(path + n - 4, ".log") == 0;
+	}
+	return fd;
+}
+
+static int64_t read_or_fail(void *self, int fd, void *bytes, size_t n, uint64_t at)
+{
+	if (disk.is_segment[fd] && ++disk.reads == disk.fail_at)
+		return -EIO;
+	return sys_kernel()->ops->pread(self, fd, bytes, n, at);
+}
+
+/* Half of it known would be a repeat stored twice, and a transaction that never ends. */
+static void what_cannot_be_read_while_it_is_made_anew_is_not_passed_over(void **state)
+{
+	static struct sys_ops ops;
+	static struct sys sys;
+	struct fixture *f = *state;
+	char path[TEST_DIR_BYTES + 60];
+	uint32_t refused = 0;
+
+	ops = *sys_kernel()->ops;
+	sys = (struct sys){.ops = &ops, .self = sys_kernel()->self};
+	ops.open = open_noted;
+	ops.pread = read_or_fail;
+	(void)put(f, in_txn(2, 0));
+	(void)put(f, (struct wanted){.id = 1});
+	stop(f);
+	f->options.sys = &sys;
+	for (disk.fail_at = 1, disk.reads = 1; disk.reads >= disk.fail_at; disk.fail_at++) {
+		find_file(f, path, sizeof(path));
+		if (path[0])
+			damage(path, true);
+		disk.reads = 0;
+		if (log_open(&f->options, &f->log, NULL)) {
+			f->log = NULL;
+			refused++;
+			continue;
+		}
+		begin_log(f);
+		assert_int_equal(offset_of(f, (struct wanted){.id = 1}), 1);
+		assert_int_equal(stable(f), 0);
+		log_close(f->log);
+		f->log = NULL;
+	}
+	assert_true(refused > 0);
+}
+
 static void on_fault(void *ctx, const struct verify_fault *fault)
 {
 	uint32_t *named = ctx;
@@ -940,6 +1010,7 @@ int main(void)
 		TEST(a_batch_is_not_counted_twice_by_checkpoint_and_journal),
 		cmocka_unit_test(what_the_file_has_is_not_taken_from_the_journal_again),
 		TEST(a_file_that_is_gone_or_broken_is_made_anew_from_the_segments),
+		TEST(what_cannot_be_read_while_it_is_made_anew_is_not_passed_over),
 		TEST(verify_names_the_file_and_repair_has_it_made_anew),
 		TEST(a_backup_takes_the_file_along),
 		TEST(what_is_before_the_log_start_is_forgotten_and_sequences_are_not),
