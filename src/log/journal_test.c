@@ -13,6 +13,7 @@
 
 #include "log/format.h"
 #include "log/journal.h"
+#include "sys/test_dir.h"
 
 /*
  * Somebody sends records that are made of groups: heads of a generation and a
@@ -24,7 +25,7 @@
 #define GROUP_BYTES (FRAME_ALIGN * BLOCKS)
 
 struct fixture {
-	char dir[64];
+	char dir[TEST_DIR_BYTES];
 	struct journal_options options;
 	struct journal *journal;
 	uint8_t *group;
@@ -88,8 +89,7 @@ static int set_up(void **state)
 	struct journal_scan out = {0};
 	struct fault fault = {0};
 
-	(void)snprintf(f->dir, sizeof(f->dir), "/tmp/weir-journal-test-XXXXXX");
-	if (!mkdtemp(f->dir))
+	if (!test_dir_make(f->dir, "journal-test"))
 		return -1;
 	f->options = (struct journal_options){.sys = sys_kernel(),
 					      .dir = f->dir,
@@ -107,12 +107,10 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
 	struct fixture *f = *state;
-	char command[128];
 
 	if (f->journal)
 		journal_close(f->journal);
-	(void)snprintf(command, sizeof(command), "rm -rf %s", f->dir);
-	(void)!system(command);
+	(void)test_dir_remove(f->dir);
 	free(f->group);
 	free(f);
 	return 0;
@@ -121,7 +119,7 @@ static int tear_down(void **state)
 /* Overwrites bytes of the file of that generation. */
 static void damage(const struct fixture *f, uint64_t generation, off_t at, const void *bytes, size_t n)
 {
-	char path[128];
+	char path[2 * TEST_DIR_BYTES];
 	int fd;
 
 	(void)snprintf(path, sizeof(path), "%s/%016llx.wal", f->dir, (unsigned long long)generation);
@@ -333,7 +331,7 @@ static void a_format_comes_back_as_it_was_and_a_flipped_bit_is_told(void **state
 	struct format out,
 		in = {.version = 2, .journal_key = {.k0 = 7, .k1 = UINT64_MAX}, .unmarked_to = 0x1f};
 	struct fault fault = {0};
-	char path[128], text[128];
+	char path[2 * TEST_DIR_BYTES], text[128];
 	ssize_t n;
 	int fd;
 
@@ -398,7 +396,7 @@ static void a_large_group_in_pages_is_written_past_the_cache_as_it_stands(void *
 	uint32_t bytes = GROUP_BYTES - FRAME_ALIGN - 100;
 	struct journal_scan out = {0};
 	struct fault fault = {0};
-	char path[128];
+	char path[2 * TEST_DIR_BYTES];
 	int fd;
 
 	assert_non_null(pages);

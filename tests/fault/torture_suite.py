@@ -3,7 +3,8 @@
 
 A test may fail then; the program must not crash in weir's own code, hang, fail a CHECK, write where it may not, or leak where it
 passes. The last two need a build with sanitizers: the whole form takes build-asan where it is there (`tools/preset asan`).
-WEIR_UNIT_DIR names another one, WEIR_TORTURE_ONLY a part of the programs, WEIR_TORTURE_SECONDS the time for each.
+WEIR_UNIT_DIR names another one, WEIR_TORTURE_ONLY a part of the programs, WEIR_TORTURE_SECONDS the time for each, WEIR_TORTURE_LOG
+a file that gets, as it goes, a line a program (runs of so many allocations) and what was found.
 """
 import bisect
 import glob
@@ -19,6 +20,8 @@ from faults import WHOLE
 from harness import ROOT, Skip, check, test
 
 ASAN = "abort_on_error=0:exitcode=98:detect_leaks=1:allocator_may_return_null=1:handle_segv=0:handle_abort=0:handle_sigfpe=0"
+ONLY = os.environ.get("WEIR_TORTURE_ONLY", "")
+SHORT = not WHOLE and not ONLY
 UBSAN = "halt_on_error=1:exitcode=97:print_stacktrace=1"
 
 
@@ -28,6 +31,31 @@ def folder():
         if name and glob.glob(os.path.join(name, "*_test")):
             return name
     raise Skip("no unit tests are built")
+
+
+def is_waiting(pid):
+    """Whether no thread of it runs or would: on a busy machine one that would may get nothing for a long time."""
+    for _ in range(20):
+        for path in glob.glob("/proc/%d/task/*/stat" % pid):
+            try:
+                with open(path) as f:
+                    if f.read().rpartition(")")[2].split()[0] in "RD":
+                        return False
+            except OSError:
+                return False  # that thread has just ended
+        time.sleep(0.05)
+    return True
+
+
+def wait_for(p, timeout, times):
+    """What it said, or None where it hangs: it waits when the time is up, or is not through after so many times as long."""
+    for _ in range(times):
+        try:
+            return p.communicate(timeout=timeout)[0].decode("utf-8", "replace")
+        except subprocess.TimeoutExpired:
+            if is_waiting(p.pid):
+                return None
+    return None
 
 
 class Program:
@@ -69,19 +97,20 @@ class Program:
             whose.append(self.files[i])
         return "weir" if whose[:2] == ["weir", "weir"] else "test", names
 
-    def run(self, fail, timeout):
+    def run(self, fail, timeout, times=5):
         """(exit status or None where it hung, output, allocations)."""
         with tempfile.TemporaryDirectory(prefix="weir-torture-") as cwd:
+            os.chmod(cwd, 0o755)  # a test reads its files as nobody
             count = os.path.join(cwd, "count")
-            env = dict(os.environ, WEIR_TORTURE=str(fail), WEIR_TORTURE_COUNT=count, GROUP_SEEDS="1", ASAN_OPTIONS=ASAN, UBSAN_OPTIONS=UBSAN)
+            env = dict(os.environ, WEIR_TORTURE=str(fail), WEIR_TORTURE_COUNT=count, TMPDIR=cwd, GROUP_SEEDS="1",
+                       ASAN_OPTIONS=ASAN, UBSAN_OPTIONS=UBSAN)
             p = subprocess.Popen([self.path], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env,
                                  cwd=cwd)
-            try:
-                out = p.communicate(timeout=timeout)[0].decode("utf-8", "replace")
-            except subprocess.TimeoutExpired:
+            out = wait_for(p, timeout, times)
+            if out is None:
                 p.send_signal(signal.SIGABRT)  # it says where the main thread is
                 try:
-                    out = p.communicate(timeout=10)[0].decode("utf-8", "replace")
+                    out = p.communicate(timeout=60)[0].decode("utf-8", "replace")
                 except subprocess.TimeoutExpired:
                     p.kill()
                     out = p.communicate()[0].decode("utf-8", "replace")
@@ -100,8 +129,8 @@ def frames_of_sanitizer(out):
 
 
 def gave_up(out):
-    """Whether an assertion of the last test has failed: it may hold the log's lock, for which it then waits when it tidies up."""
-    return "ERROR" in out[out.rfind("[ RUN "):].split("torture: signal")[0]
+    """Whether an assertion has failed: that test may hold the log's lock, for which it or the next one then waits."""
+    return "torture: the test gives up" in out
 
 
 def judge(p, fail, status, out):
@@ -130,8 +159,8 @@ def judge(p, fail, status, out):
 
 def torture(p, budget_s):
     began = time.monotonic()
-    status, out, count = p.run(0, 300 if WHOLE else 3)
-    if status is None and not WHOLE:
+    status, out, count = p.run(0, 3, 1) if SHORT else p.run(0, 300)
+    if status is None and SHORT:
         return 0, count, []  # one that takes its time: the whole form has it
     took = time.monotonic() - began
     if status != 0 or not count:
@@ -153,21 +182,19 @@ def torture(p, budget_s):
 
 @test("the n-th allocation of each unit test fails: nothing crashes, hangs or leaks", own=True, timeout=7200)
 def _():
-    where, wrong, runs, sums = folder(), [], 0, []
-    only = os.environ.get("WEIR_TORTURE_ONLY", "")
-    paths = sorted(p for p in glob.glob(os.path.join(where, "*_test")) if only in p)
+    where, wrong, runs = folder(), [], 0
+    paths = sorted(p for p in glob.glob(os.path.join(where, "*_test")) if ONLY in os.path.basename(p))
     random.shuffle(paths)  # the short form sees other ones each time
-    until = time.monotonic() + (7000 if WHOLE or only else 30)
+    until = time.monotonic() + (30 if SHORT else 7000)
     for path in paths:
         if time.monotonic() > until:
             break
         p = Program(path)
         n, count, found = torture(p, float(os.environ.get("WEIR_TORTURE_SECONDS", 60 if WHOLE else 0.6)))
         runs += n
-        sums.append("%s %d/%d" % (p.name, n, count))
         wrong += found
-    if os.environ.get("WEIR_TORTURE_LOG"):
-        with open(os.environ["WEIR_TORTURE_LOG"], "w") as f:
-            f.write("\n".join(sums) + "\n")
+        if os.environ.get("WEIR_TORTURE_LOG"):
+            with open(os.environ["WEIR_TORTURE_LOG"], "a") as f:
+                f.write("\n".join(["%s %d/%d" % (p.name, n, count)] + found) + "\n")
     check(runs > 0, "nothing was run")
     check(not wrong, "%d runs of %s; wrong:\n%s" % (runs, where, "\n".join(wrong)))
