@@ -49,6 +49,14 @@ def test(name, own=False, timeout=30, config=None):
 
 # ---- checks ----
 
+def kills(short):
+    """
+    How often the test of a type of source kills: so often in `make test`, WEIR_SOURCE_KILLS times in `make kills` (50). To stand in
+    its name as "(%d kills)", by which `make kills` finds it.
+    """
+    return int(os.environ.get("WEIR_SOURCE_KILLS") or short)
+
+
 class Failed(AssertionError):
     pass
 
