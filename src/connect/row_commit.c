@@ -93,11 +93,28 @@ static int forget_some(const struct runner_shared *s, const char *name, const ch
 	return rc;
 }
 
-int row_commit_forget(const struct runner_shared *shared, const char *name, const char *kinds)
+/* The last word: a commit behind all others, which there is also where the rows went before and are on their way. */
+static int forget_last(const struct runner_shared *shared, const char *name, char kind,
+		       const struct state_done *done)
+{
+	struct source_row_key name_of = {kind, slice_str(name), slice_null()};
+	struct buf key;
+	int rc;
+
+	buf_init(&key, 1024);
+	rc = source_row_put_key(&key, &name_of);
+	if (rc == 0)
+		rc = row_commit(shared, buf_slice(&key), slice_null(), true, done);
+	buf_fini(&key);
+	return rc;
+}
+
+int row_commit_forget(const struct runner_shared *shared, const char *name, const char *kinds,
+		      const struct state_done *done)
 {
 	int rc = 1;
 
 	while (rc == 1)
 		rc = forget_some(shared, name, kinds);
-	return rc;
+	return rc || !done ? rc : forget_last(shared, name, kinds[0], done);
 }

@@ -15,8 +15,10 @@ int row_commit(const struct runner_shared *shared, struct slice key, struct slic
 
 /*
  * Deletes the rows of a source or of a run whose kinds are among `kinds` ("sp"), some hundred a commit. Nothing that
- * writes them may run. 0, or what log_enter gives, with some of them gone. Any thread.
+ * writes them may run. 0, or what log_enter gives, with some of them gone. done, NULL: nobody: told when all of them are gone
+ * from the disk too, after 0, also where there were none. Any thread.
  */
-int row_commit_forget(const struct runner_shared *shared, const char *name, const char *kinds);
+int row_commit_forget(const struct runner_shared *shared, const char *name, const char *kinds,
+		      const struct state_done *done);
 
 #endif

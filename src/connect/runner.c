@@ -202,6 +202,7 @@ void runner_start(struct runner *r)
 	rc = runner_make_schedule(r, &fault);
 	if (rc == 0)
 		rc = runner_load_rows(r);
+	r->loaded = rc == 0;
 	if (rc && !fault.text[0])
 		fault_set(&fault, rc, "what it has read so far cannot be read: %s", err_row(rc)->sentence);
 	if (rc == 0)
@@ -219,13 +220,13 @@ void runner_start(struct runner *r)
 
 /* ---- asked by the user ---- */
 
-int runner_pause(struct runner *r, bool paused)
+int runner_pause(struct runner *r, bool paused, const struct state_done *done)
 {
 	bool was = r->paused;
 	int rc;
 
 	r->paused = paused;
-	rc = r->opened ? runner_save(r) : 0;
+	rc = r->loaded ? runner_save(r, done) : ERR_CONFLICT;
 	if (rc) {
 		r->paused = was;
 		return rc;
@@ -331,7 +332,7 @@ void runner_stop(struct runner *r, void (*done)(void *ctx), void *ctx)
 	r->on_stopped = done;
 	r->stopped_ctx = ctx;
 	if (r->opened && r->unsaved && !r->run)
-		(void)runner_save(r);
+		(void)runner_save(r, NULL);
 	runner_cancel_pulls(r);
 	runner_plan_cancel(r);
 	runner_kick_later(r);

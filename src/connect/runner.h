@@ -106,8 +106,11 @@ void runner_stop(struct runner *r, void (*done)(void *ctx), void *ctx);
 /* After runner_stop's done, or where runner_start never ran. Any thread. */
 void runner_free(struct runner *r);
 
-/* On the loop. Entered as state, so it outlives a restart; what a pull has marked is kept. 0, or what log_enter gives. */
-int runner_pause(struct runner *r, bool paused);
+/*
+ * On the loop. Entered as state, and done is told when that is on disk: then it outlives a restart; what a pull has marked is
+ * kept. 0; ERR_CONFLICT: what it has read so far could not be read, so there is nothing to note it in; or what log_enter gives.
+ */
+int runner_pause(struct runner *r, bool paused, const struct state_done *done);
 
 /* On the loop: a run, now. */
 void runner_run(struct runner *r);

@@ -74,7 +74,7 @@ struct runner {
 	void *self;
 	struct rand rand;
 	/* Its life. */
-	bool started, opened, paused, stopping;
+	bool started, loaded, opened, paused, stopping;
 	bool broken;        /* it could not be opened */
 	bool closed, ended; /* the type is being closed; it is */
 	bool told;          /* who stopped it knows */
@@ -175,7 +175,7 @@ int runner_own_row(struct runner *r, const struct source_checkpoint *plan, const
 /* That row has entered. */
 void runner_saved(struct runner *r, bool paused);
 
-int runner_save(struct runner *r);           /* that row, in a commit of its own; as row_commit */
+int runner_save(struct runner *r, const struct state_done *done); /* that row, in a commit of its own; as row_commit */
 void runner_save_at_times(struct runner *r); /* a run has ended: where the row is old */
 
 /* ---- runner_figures.c: all of these lock ---- */

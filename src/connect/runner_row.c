@@ -34,7 +34,7 @@ int runner_own_row(struct runner *r, const struct source_checkpoint *plan, const
 	return source_row_put_state(row, &own);
 }
 
-int runner_save(struct runner *r)
+int runner_save(struct runner *r, const struct state_done *done)
 {
 	size_t key_bytes;
 	struct buf row;
@@ -45,7 +45,7 @@ int runner_save(struct runner *r)
 	rc = runner_own_row(r, &r->plan_checkpoint, NULL, &row, &key_bytes, &paused);
 	if (rc == 0)
 		rc = row_commit(r->shared, slice_make(row.ptr, key_bytes),
-				slice_from(buf_slice(&row), key_bytes), true, NULL);
+				slice_from(buf_slice(&row), key_bytes), true, done);
 	if (rc == 0)
 		runner_saved(r, paused);
 	buf_fini(&row);
@@ -58,7 +58,7 @@ void runner_saved(struct runner *r, bool paused)
 	r->saved_in_run = true;
 	r->unsaved = paused != r->paused;
 	if (r->unsaved) /* somebody paused or resumed it meanwhile, and was told so */
-		(void)runner_save(r);
+		(void)runner_save(r, NULL);
 }
 
 /*
@@ -75,7 +75,7 @@ void runner_save_at_times(struct runner *r)
 	if (r->run || (r->saved_ns && !far && now - r->saved_ns < SAVE_MS * RUNNER_MS))
 		return;
 	if (r->unsaved && log_accepts(r->shared->log, &err))
-		(void)runner_save(r);
+		(void)runner_save(r, NULL);
 }
 
 /* ---- reading what an earlier life has left ---- */

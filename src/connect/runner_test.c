@@ -397,12 +397,12 @@ static void a_log_that_refuses_holds_the_source_and_loses_nothing(void **state)
 
 static void pause_it(void *ctx)
 {
-	assert_int_equal(runner_pause(ctx, true), 0);
+	assert_int_equal(runner_pause(ctx, true, NULL), 0);
 }
 
 static void resume_it(void *ctx)
 {
-	assert_int_equal(runner_pause(ctx, false), 0);
+	assert_int_equal(runner_pause(ctx, false, NULL), 0);
 }
 
 static void a_pause_outlives_a_restart(void **state)

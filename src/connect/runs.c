@@ -29,6 +29,7 @@ struct run {
 	struct runner_run as_run;
 	struct runner *runner; /* under the lock */
 	bool stopping, over, failed, cancelled;
+	bool forgotten; /* it goes when its rows have gone from the disk */
 	struct runs_request *asking; /* waits for its end, or for its row */
 	int row_err;
 	struct loop_msg msg; /* the runner has stopped; the row is durable */
@@ -298,6 +299,24 @@ static void put_row_and_answer(struct run *run, struct runs_request *r)
 	answer(r, rc);
 }
 
+/* One that is over: who asked is answered when it is gone from the disk. */
+static void forget_and_answer(struct run *run, struct runs_request *r)
+{
+	struct state_done done = {.fn = on_row_durable, .ctx = run};
+	int rc;
+
+	run->asking = r;
+	run->forgotten = true;
+	(void)atomic_fetch_add(&run->runs->busy, 1);
+	rc = row_commit_forget(run->runs->shared, run->name, "rsp", &done);
+	if (rc == 0)
+		return;
+	(void)atomic_fetch_sub(&run->runs->busy, 1);
+	run->asking = NULL;
+	run->forgotten = false;
+	answer(r, rc);
+}
+
 /* ---- at work ---- */
 
 static void begin(struct run *run)
@@ -430,7 +449,7 @@ static void on_runner_stopped(struct run *run)
 		return; /* after a restart it looks once more, and finds nothing left */
 	}
 	if (run->view.state == RUN_DONE)
-		(void)row_commit_forget(run->runs->shared, run->name, "sp");
+		(void)row_commit_forget(run->runs->shared, run->name, "sp", NULL);
 }
 
 static void on_msg(struct loop *loop, struct loop_msg *msg)
@@ -445,7 +464,10 @@ static void on_msg(struct loop *loop, struct loop_msg *msg)
 	}
 	run->asking = NULL;
 	(void)atomic_fetch_sub(&run->runs->busy, 1);
-	begin(run);
+	if (run->forgotten)
+		take_out(run);
+	else
+		begin(run);
 	answer(r, 0);
 }
 
@@ -466,7 +488,7 @@ void runs_apply(struct runs *rs, struct conf_source *conf)
 void runs_forget(struct runs *rs)
 {
 	while (rs->first) {
-		(void)row_commit_forget(rs->shared, rs->first->name, "spr");
+		(void)row_commit_forget(rs->shared, rs->first->name, "spr", NULL);
 		take_out(rs->first);
 	}
 }
@@ -496,7 +518,7 @@ static void make_place(struct runs *rs)
 		    (!oldest || run->view.begun_ms < oldest->view.begun_ms))
 			oldest = run;
 	}
-	if (count < RUNS_KEPT || !oldest || row_commit_forget(rs->shared, oldest->name, "spr"))
+	if (count < RUNS_KEPT || !oldest || row_commit_forget(rs->shared, oldest->name, "spr", NULL))
 		return;
 	take_out(oldest);
 }
@@ -557,9 +579,6 @@ static void begin_run(struct runs *rs, struct runs_request *r)
 
 static void cancel_run(struct run *run, struct runs_request *r)
 {
-	struct runs *rs = run->runs;
-	int rc;
-
 	if (run->runner) {
 		run->asking = r;
 		run->cancelled = true;
@@ -570,10 +589,7 @@ static void cancel_run(struct run *run, struct runs_request *r)
 		answer(r, fault_set(r->fault, ERR_CONFLICT, "the source is being changed: try again"));
 		return;
 	}
-	rc = row_commit_forget(rs->shared, run->name, "spr");
-	if (rc == 0)
-		take_out(run);
-	answer(r, rc);
+	forget_and_answer(run, r);
 }
 
 static void resume_run(struct run *run, struct runs_request *r)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What is asked of a source: a message to its loop, where it is done, and answered from there. A source that is made over the API, changed or
- * deleted is a row first (made.h), and is answered when that is durable.
+ * What is asked of a source: a message to its loop, where it is done, and answered from there, when what it has changed is durable. A source
+ * that is made over the API, changed or deleted is a row first (made.h).
  */
 #include <stdio.h>
 
@@ -17,6 +17,27 @@ void sources_answer(struct sources_request *r, int err)
 	if (err && !r->fault.err)
 		fault_set(&r->fault, err, "%s", err_row(err)->sentence);
 	r->done(r);
+}
+
+static void on_durable(struct loop *loop, struct loop_msg *msg)
+{
+	(void)loop;
+	sources_answer((struct sources_request *)(void *)((uint8_t *)msg -
+							  offsetof(struct sources_request, msg)),
+		       0);
+}
+
+static void is_durable(void *ctx)
+{
+	struct sources_request *r = ctx;
+
+	r->msg.run = on_durable;
+	loop_post(r->entry->home->loop, &r->msg); /* from the committer's thread */
+}
+
+struct state_done sources_answer_durable(struct sources_request *r)
+{
+	return (struct state_done){.fn = is_durable, .ctx = r};
 }
 
 static void on_run_asked(struct runs_request *run)
@@ -150,6 +171,17 @@ static void change(struct entry *e, struct sources_request *r)
 		put_row(e, r, r->ask == SOURCES_DELETE ? slice_null() : buf_slice(r->out));
 }
 
+static void pause_or_resume(struct entry *e, struct sources_request *r)
+{
+	struct state_done done = sources_answer_durable(r);
+	int rc = runner_pause(e->runner, r->ask == SOURCES_PAUSE, &done);
+
+	if (rc == ERR_CONFLICT)
+		fault_set(&r->fault, rc, "the source is broken: `weir source show %s` tells why", e->name);
+	if (rc)
+		sources_answer(r, rc);
+}
+
 static void on_request(struct loop *loop, struct loop_msg *msg)
 {
 	struct sources_request *r =
@@ -172,7 +204,7 @@ static void on_request(struct loop *loop, struct loop_msg *msg)
 		runner_run(e->runner);
 		sources_answer(r, 0);
 	} else {
-		sources_answer(r, runner_pause(e->runner, r->ask == SOURCES_PAUSE));
+		pause_or_resume(e, r);
 	}
 }
 

@@ -54,11 +54,17 @@ static void begin(struct entry *e)
 		runner_start(r);
 }
 
-static int forget(struct entry *e, enum sources_ask ask)
+static void forget(struct entry *e, struct sources_request *r)
 {
-	if (ask == SOURCES_DELETE)
+	struct state_done done = sources_answer_durable(r);
+	int rc;
+
+	if (r->ask == SOURCES_DELETE)
 		runs_forget(e->runs);
-	return row_commit_forget(&e->sources->shared, e->name, "sp");
+	rc = row_commit_forget(&e->sources->shared, e->name, "sp", &done);
+	begin(e);
+	if (rc)
+		sources_answer(r, rc);
 }
 
 static void on_runner_stopped(struct loop *loop, struct loop_msg *msg)
@@ -66,7 +72,6 @@ static void on_runner_stopped(struct loop *loop, struct loop_msg *msg)
 	struct entry *e = (struct entry *)(void *)((uint8_t *)msg - offsetof(struct entry, msg));
 	struct sources_request *resetting = e->resetting;
 	struct runner *r;
-	int rc = 0;
 
 	(void)loop;
 	sources_lock(e->sources);
@@ -77,24 +82,19 @@ static void on_runner_stopped(struct loop *loop, struct loop_msg *msg)
 	e->stopping = false;
 	e->resetting = NULL;
 	if (resetting)
-		rc = forget(e, resetting->ask);
-	begin(e);
-	if (resetting)
-		sources_answer(resetting, rc);
+		forget(e, resetting);
+	else
+		begin(e);
 }
 
 void entry_reset(struct entry *e, struct sources_request *r)
 {
-	int rc;
-
 	if (e->runner) {
 		e->resetting = r;
 		stop_runner(e);
 		return;
 	}
-	rc = forget(e, r->ask);
-	begin(e);
-	sources_answer(r, rc);
+	forget(e, r);
 }
 
 static void on_apply(struct loop *loop, struct loop_msg *msg)

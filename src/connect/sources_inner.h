@@ -91,4 +91,7 @@ void entry_reset(struct entry *e, struct sources_request *r);
 void entry_init_asking(struct entry *e); /* likewise */
 void sources_answer(struct sources_request *r, int err);
 
+/* Who, told of a commit, answers r: what a user was told of outlives a crash. */
+struct state_done sources_answer_durable(struct sources_request *r);
+
 #endif
