@@ -34,7 +34,8 @@ static struct {
 	_Atomic uint32_t settles, opens, drops, plans;
 	_Atomic bool unsettled_pull; /* a part was pulled before its batch was settled */
 	_Atomic uint32_t bad_one_in;
-	_Atomic bool keyed, settle, transient;
+	_Atomic bool keyed, settle, settle_fails, transient;
+	_Atomic bool linger, lingers;               /* a pull waits until it is cancelled; one does */
 	_Atomic int64_t waiting;                    /* parts that gave WAIT */
 	_Atomic uint32_t under_way, most_under_way; /* parts that were begun and are not done */
 	struct source_part *_Atomic part;
@@ -111,6 +112,10 @@ static enum source_end numbers_pull(void *self, struct source_part *part, struct
 	uint32_t fail = atomic_load(&numbers.fail_one_in);
 
 	(void)self;
+	while (atomic_load(&numbers.linger) && !source_cancelled(&batch->call)) {
+		atomic_store(&numbers.lingers, true);
+		world_nap();
+	}
 	if (part->state && atomic_load(&numbers.settle))
 		atomic_store(&numbers.unsettled_pull, true);
 	for (; n < atomic_load(&numbers.limit) && !source_full(batch); n++) {
@@ -137,6 +142,8 @@ static enum source_end numbers_settle(void *self, struct source_part *part, stru
 	(void)self;
 	assert_true(settle->checkpoint.bytes.len == 8);
 	atomic_fetch_add(&numbers.settles, 1);
+	if (atomic_load(&numbers.settle_fails))
+		return source_fail(&settle->call, SOURCE_TRANSIENT, "it is locked");
 	part->state = NULL;
 	return SOURCE_IDLE;
 }
@@ -308,6 +315,37 @@ static void a_part_is_settled_before_it_is_pulled_again(void **state)
 	assert_int_equal(atomic_load(&numbers.settles), 2);
 }
 
+/* Also in a box whose pull was cancelled in an earlier life: one is given up, the other has failed. */
+static void a_settling_that_fails_is_told_and_tried_again(void **state)
+{
+	struct runner_figures f;
+	struct runner *r;
+
+	(void)state;
+	set_numbers(1, 300);
+	atomic_store(&numbers.settle, true);
+	r = world_start(&w, &source_numbers, small_batches);
+	world_await(r, 50);
+	atomic_store(&numbers.linger, true);
+	for (int i = 0; i < 20000 && !atomic_load(&numbers.lingers); i++)
+		world_nap();
+	world_stop(&w, r);
+	atomic_store(&numbers.linger, false);
+	atomic_store(&numbers.settle_fails, true);
+	atomic_store(&numbers.settles, 0);
+	r = world_start(&w, &source_numbers, small_batches);
+	for (int i = 0; i < 20000 && atomic_load(&numbers.settles) < 4; i++)
+		world_nap();
+	runner_figures(r, &f);
+	assert_true(f.errors >= 3);
+	assert_string_equal(f.error, "part0: it is locked");
+	atomic_store(&numbers.settle_fails, false);
+	world_await(r, 300);
+	world_stop(&w, r);
+	assert_false(atomic_load(&numbers.unsettled_pull));
+	expect_all(1, 300);
+}
+
 static void stopped_in_the_middle_it_goes_on_where_it_was(void **state)
 {
 	struct runner_figures f;
@@ -454,6 +492,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(
 			failed_pulls_are_entered_up_to_their_mark_and_go_on_from_there, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_part_is_settled_before_it_is_pulled_again, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(a_settling_that_fails_is_told_and_tried_again, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(stopped_in_the_middle_it_goes_on_where_it_was, set_up,
 						tear_down),
