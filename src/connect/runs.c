@@ -14,8 +14,7 @@
 #include "base/check.h"
 #include "base/mem.h"
 #include "connect/row_commit.h"
-#include "connect/source.h"
-#include "deliver/cursor.h"
+#include "connect/window.h"
 #include "obs/say.h"
 
 #define ID_MAX 99999u /* with the longest name of a source it still fits the key of a row */
@@ -102,57 +101,18 @@ static void unlock(struct runs *rs)
 
 /* ---- the list ---- */
 
-/* A moment: RFC 3339, or @ and milliseconds. Bare digits are none: they may be a key. */
-static bool is_time(struct slice text, int64_t *ms)
-{
-	uint8_t storage[64] = "@";
-	struct cursor cursor;
-	struct arena arena;
-	bool at = text.len && text.ptr[0] == '@', ok;
-
-	if (!text.ptr || text.len > sizeof(storage) - 1 || (!at && slice_to_i64(text, ms)))
-		return false;
-	memcpy(storage + !at, text.ptr, text.len);
-	arena_init(&arena, 256, 4096);
-	ok = cursor_parse(slice_make(storage, text.len + !at), &arena, &cursor, NULL) == 0 &&
-	     cursor.kind == CURSOR_TIME;
-	if (ok)
-		*ms = cursor.time_ms;
-	arena_fini(&arena);
-	return ok;
-}
-
 static void on_over(void *ctx, const struct fault *fault);
 static void on_over_msg(struct loop *loop, struct loop_msg *msg);
 static void on_msg(struct loop *loop, struct loop_msg *msg);
 
-static struct slice keep(char **at, struct slice bound)
-{
-	struct slice kept = slice_make(*at, bound.len);
-
-	if (!bound.ptr)
-		return slice_null();
-	if (bound.len)
-		memcpy(*at, bound.ptr, bound.len);
-	*at += bound.len;
-	return kept;
-}
-
 static struct run *new_run(struct runs *rs, uint64_t id, struct slice from, struct slice to, int64_t rate)
 {
 	struct run *run = mem_zalloc(1, sizeof(*run) + from.len + to.len + 1);
-	char *at = run ? run->bounds : NULL;
 
 	if (!run)
 		return NULL;
 	run->runs = rs;
-	run->window = (struct source_window){.from_ms = INT64_MIN, .to_ms = INT64_MAX};
-	run->window.from = keep(&at, from);
-	run->window.to = keep(&at, to);
-	if (!is_time(run->window.from, &run->window.from_ms))
-		run->window.from_ms = INT64_MIN;
-	if (!is_time(run->window.to, &run->window.to_ms))
-		run->window.to_ms = INT64_MAX;
+	window_set(&run->window, from, to, run->bounds);
 	run->view = (struct run_view){.id = id,
 				      .from = run->window.from,
 				      .to = run->window.to,

@@ -7,7 +7,7 @@ import sqlite3
 import tempfile
 
 from faults import DELAY, Shim
-from harness import Weir, check, eq, expect, test, until
+from harness import Skip, Weir, check, eq, expect, test, until
 
 SLOW_MS = 150
 CONFIG = """
@@ -34,14 +34,18 @@ class World:
     def __init__(self, w, shim):
         self.w, self.shim = w, shim
 
-    def ask(self, method, path, body=None, status=200):
+    def done(self, what):
         """Answered, and killed before anything more can be written."""
         self.shim.rule("pwrite", DELAY, amount=SLOW_MS, path="/journal/")
-        r = self.w.request(method, path, body, {"Content-Type": "application/json"} if body else {})
+        result = what()
         self.w.kill()
         self.shim.clear()
         self.w.start()
-        return expect(r, status)
+        return result
+
+    def ask(self, method, path, body=None, status=200):
+        headers = {"Content-Type": "application/json"} if body else {}
+        return expect(self.done(lambda: self.w.request(method, path, body, headers)), status)
 
     def get(self, path):
         return self.w.get(path).json()
@@ -105,3 +109,39 @@ def _():
         x.ask("DELETE", "/v1/sources/rows/runs/1", status=204)
         eq(w.get("/v1/sources/rows/runs/1").status, 404)
     shutil.rmtree(folder)
+
+
+@test("what Kafka's port has answered is so after a kill: topics, partitions, settings, offsets, transactions, deletions", own=True, timeout=120)
+def _():
+    try:
+        from confluent_kafka import Consumer, Producer, TopicPartition
+        from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, NewTopic
+    except ImportError:
+        raise Skip("python3-confluent-kafka is not installed")
+    with Shim() as shim, Weir(env=shim.env) as w:
+        x = World(w, shim)
+        conf = {"bootstrap.servers": w.kafka, "log_level": 0}
+        admin = AdminClient(conf)
+
+        def result(futures):
+            return [f.result(20) for f in futures.values()]
+        x.done(lambda: result(admin.create_topics([NewTopic("k", 2, 1)])))
+        eq(x.get("/v1/topics/k")["partitions"], 2)
+        x.done(lambda: result(admin.create_partitions([NewPartitions("k", 3)])))
+        eq(x.get("/v1/topics/k")["partitions"], 3)
+        x.done(lambda: result(admin.alter_configs([ConfigResource("topic", "k", {"retention.ms": "3600000"})])))
+        eq(x.get("/v1/topics/k")["retention"], "1h")
+        w.push("k", b"1", partition=0)
+        place = [TopicPartition("k", 0, 1)]
+        consumer = Consumer(dict(conf, **{"group.id": "g", "enable.auto.commit": False}))
+        x.done(lambda: consumer.commit(offsets=place, asynchronous=False))
+        consumer.close()
+        eq(x.get("/v1/groups/g/offsets")["topics"][0]["partitions"][0]["offset"], 1)
+        producer = Producer(dict(conf, **{"transactional.id": "t"}))
+        producer.init_transactions(20)
+        producer.begin_transaction()
+        producer.produce("k", b"2", partition=1)
+        x.done(lambda: producer.commit_transaction(20))
+        eq(len(w.all("k")), 2)
+        x.done(lambda: result(admin.delete_topics(["k"])))
+        eq(w.get("/v1/topics/k").status, 404)
