@@ -161,12 +161,12 @@ def judge(p, fail, status, out):
         return "signal %s in %s\n%s" % (m and m.group(1), " < ".join(names[:8]), out[:m.start()][-300:] if m else out[-500:])
     if status in (97, 98):
         frames = first_stack(out)
-        if "ERROR: LeakSanitizer" in out:
-            # A test that gives up, or could not begin, leaves all behind.
-            if re.search(r"FAILED|ERROR  ", out[:out.find("ERROR: LeakSanitizer")]):
-                return None
-        elif frames and re.search("_test[.][ch]$", frames[0][1]):
+        # A test that gives up, or could not begin, leaves all behind.
+        if "ERROR: LeakSanitizer" in out and re.search(r"FAILED|ERROR  ", out[:out.find("ERROR: LeakSanitizer")]):
             return None
+        whose = ["test" if re.search("_test[.][ch]$", file) else "weir" for _, file in frames]
+        if whose[:1] == ["test"] or (whose[:2] == ["weir", "test"] and "null pointer" in report_of_sanitizer(out)):
+            return None  # or the test gave it, as above
         return "a sanitizer says:\n" + report_of_sanitizer(out)[:1500]
     if status not in (0, 1) and not 1 <= status < 90:
         return "exit status %d\n%s" % (status, out[-500:])
