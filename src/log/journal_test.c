@@ -68,6 +68,14 @@ static void append(struct fixture *f, uint32_t bytes)
 		fail_msg("%s", fault.text);
 }
 
+/* Nothing where it is closed: a test may have given up in between. */
+static void close_journal(struct fixture *f)
+{
+	if (f->journal)
+		journal_close(f->journal);
+	f->journal = NULL;
+}
+
 static void open_journal(struct fixture *f)
 {
 	struct fault fault = {0};
@@ -108,8 +116,7 @@ static int tear_down(void **state)
 {
 	struct fixture *f = *state;
 
-	if (f->journal)
-		journal_close(f->journal);
+	close_journal(f);
 	(void)test_dir_remove(f->dir);
 	free(f->group);
 	free(f);
@@ -145,7 +152,7 @@ static void what_a_used_again_file_held_is_not_taken_for_groups(void **state)
 	append(f,
 	       GROUP_BYTES -
 		       FRAME_ALIGN); /* the fifth, in file 1, which is generation 3 now: a block behind it stands the sixth */
-	journal_close(f->journal);
+	close_journal(f);
 	open_journal(f);
 	assert_int_equal(scan(f, 4, &out, &fault), 0);
 	assert_int_equal(f->count, 1);
@@ -166,7 +173,7 @@ static void a_torn_group_that_holds_groups_is_torn_and_no_damage(void **state)
 	/* All of it reached the disk but one sector: within, and where the head is. */
 	for (off_t at = 8192; at >= 4096; at -= 4096) {
 		damage(f, 1, at + 1024 * (at == 8192), zeros, sizeof(zeros));
-		journal_close(f->journal);
+		close_journal(f);
 		open_journal(f);
 		if (scan(f, 0, &out, &fault))
 			fail_msg("refused: %s", fault.text);
@@ -182,7 +189,7 @@ static void groups_of_another_key_are_refused_and_not_lost(void **state)
 	struct fault fault;
 
 	append(f, FRAME_HEAD_BYTES + 100);
-	journal_close(f->journal);
+	close_journal(f);
 	f->options.key.k0++;
 	open_journal(f);
 	assert_int_equal(scan(f, 0, &out, &fault), ERR_CORRUPT);
@@ -196,7 +203,7 @@ static void files_of_version_1_are_read_without_tags_and_later_ones_are_not(void
 	struct fault fault;
 
 	append(f, FRAME_HEAD_BYTES + 100);
-	journal_close(f->journal);
+	close_journal(f);
 	f->options.key.k0++;
 	f->options.unmarked_to = UINT64_MAX;
 	open_journal(f);
@@ -205,12 +212,12 @@ static void files_of_version_1_are_read_without_tags_and_later_ones_are_not(void
 	assert_int_equal(f->count, 1);
 	assert_int_equal(journal_begin(f->journal, slice_null(), &fault), 0); /* generation 2 */
 	append(f, FRAME_HEAD_BYTES + 100);
-	journal_close(f->journal);
+	close_journal(f);
 	f->options.unmarked_to = 1;
 	open_journal(f);
 	assert_int_equal(scan(f, 0, &out, &fault), 0);
 	assert_int_equal(f->count, 2);
-	journal_close(f->journal);
+	close_journal(f);
 	f->options.key.k0++;
 	open_journal(f);
 	assert_int_equal(scan(f, 0, &out, &fault), ERR_CORRUPT);
@@ -226,16 +233,16 @@ static void each_place_where_a_missing_group_may_have_stood_is_named(void **stat
 
 	append(f, FRAME_HEAD_BYTES + 100);
 	append(f, FRAME_HEAD_BYTES + 100);
-	journal_close(f->journal);
+	close_journal(f);
 	open_journal(f);
 	assert_int_equal(scan(f, 0, &out, &fault), 0);
 	assert_int_equal(journal_begin(f->journal, last, &fault), 0); /* generation 2 */
-	journal_close(f->journal);
+	close_journal(f);
 	open_journal(f);
 	assert_int_equal(scan(f, 0, &out, &fault), 0);
 	assert_int_equal(journal_begin(f->journal, slice_null(), &fault), 0); /* 3 */
 	append(f, FRAME_HEAD_BYTES + 100);
-	journal_close(f->journal);
+	close_journal(f);
 	f->journal = NULL;
 	damage(f, 1, 4096 + FRAME_HEAD_BYTES + 5, "x", 1);
 	damage(f, 2, FRAME_HEAD_BYTES + 5, "x", 1);
@@ -262,7 +269,7 @@ static void a_later_group_that_cannot_be_read_is_not_taken_for_none(void **state
 
 	for (int i = 0; i < 3; i++)
 		append(f, FRAME_HEAD_BYTES + 100);
-	journal_close(f->journal);
+	close_journal(f);
 	damage(f, 1, 4096 + FRAME_HEAD_BYTES + 5, "x", 1);
 	ops = *sys_kernel()->ops;
 	sys = (struct sys){.ops = &ops, .self = sys_kernel()->self};
@@ -303,11 +310,11 @@ static void on_a_full_disk_a_copy_of_the_last_group_is_settled_too(void **state)
 	sys = (struct sys){.ops = &ops, .self = sys_kernel()->self};
 	append(f, FRAME_HEAD_BYTES + 100);
 	append(f, FRAME_HEAD_BYTES + 100);
-	journal_close(f->journal);
+	close_journal(f);
 	open_journal(f);
 	assert_int_equal(scan(f, 0, &out, &fault), 0);
 	assert_int_equal(journal_begin(f->journal, last, &fault), 0); /* generation 2 */
-	journal_close(f->journal);
+	close_journal(f);
 	ops.open = nothing_can_be_made;
 	ops.pwritev = note_write;
 	f->options.sys = &sys;
@@ -319,7 +326,7 @@ static void on_a_full_disk_a_copy_of_the_last_group_is_settled_too(void **state)
 	assert_int_equal(written_at, 0);
 	append(f, FRAME_HEAD_BYTES + 100);
 	assert_int_equal(written_at, 4096);
-	journal_close(f->journal);
+	close_journal(f);
 	open_journal(f);
 	assert_int_equal(scan(f, 0, &out, &fault), 0);
 	assert_int_equal(f->count, 3);
@@ -401,7 +408,7 @@ static void a_large_group_in_pages_is_written_past_the_cache_as_it_stands(void *
 
 	assert_non_null(pages);
 	assert_non_null(got);
-	journal_close(f->journal);
+	close_journal(f);
 	ops = *sys_kernel()->ops;
 	ops.set_direct = watch_flag;
 	ops.pwritev = watch_write;
@@ -435,8 +442,7 @@ static void a_large_group_in_pages_is_written_past_the_cache_as_it_stands(void *
 	}
 	free(pages);
 	free(got);
-	journal_close(f->journal);
-	f->journal = NULL;
+	close_journal(f);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)

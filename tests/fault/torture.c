@@ -32,11 +32,18 @@ static int note_base(struct dl_phdr_info *info, size_t size, void *ctx)
 	return 1; /* the first is the program */
 }
 
+static void say(const char *text)
+{
+	(void)dprintf(2, "torture: %s\n", text);
+}
+
 static void on_crash(int number)
 {
 	void *frames[FRAMES];
 	int count = backtrace(frames, FRAMES);
 
+	if (gettid() != getpid())
+		say("not the main thread");
 	(void)dprintf(2, "torture: signal %d at", number);
 	for (int i = 0; i < count; i++)
 		(void)dprintf(2, " %lx", (unsigned long)((uintptr_t)frames[i] - base_address));
@@ -59,11 +66,6 @@ __sighandler_t signal(int number, __sighandler_t handler)
 	if (torturing && is_crash(number))
 		return SIG_DFL;
 	return sigaction(number, &new, &old) ? SIG_ERR : old.sa_handler;
-}
-
-static void say(const char *text)
-{
-	(void)dprintf(2, "torture: %s\n", text);
 }
 
 /* In place of libc's, by which cmocka leaves a test whose assertion has failed. */

@@ -122,36 +122,52 @@ class Program:
                 return p.returncode, out, 0
 
 
-def frames_of_sanitizer(out):
+GIVES_UP = "torture: the test gives up"
+
+
+def report_of_sanitizer(out):
+    m = re.search(r"ERROR: \w+Sanitizer|runtime error: ", out)
+    return out[m.start():] if m else ""
+
+
+def first_stack(out):
     """Functions and files of the report's first stack."""
-    report = out[out.find("ERROR: "):]
-    return re.findall(r"#\d+ 0x\w+ (?:in )?(\S+) \(?(\S*/(?:src|tests)/\S+?)[:)]", report.split("\n\n")[0])
+    frames = re.findall(r"#\d+ 0x\w+ (?:in )?(\S+) \(?(\S*/(?:src|tests)/\S+?)[:)]", report_of_sanitizer(out).split("\n\n")[0])
+    return [f for f in frames if "/libsanitizer/" not in f[1]]
 
 
-def gave_up(out):
-    """Whether an assertion has failed: that test may hold the log's lock, for which it or the next one then waits."""
-    return "torture: the test gives up" in out
+def is_left_behind(out):
+    """Whether it comes from a test that gave up: its threads go on with what was on its stack, while it tidies up and beside
+    the tests behind it. The one allocation has failed: those show nothing new."""
+    _, given_up, after = out.partition(GIVES_UP)
+    if not given_up:
+        return False
+    stack = first_stack(after)
+    in_thread = "torture: not the main thread" in after or (stack and stack[-1][0] != "main")
+    return "[ RUN " in after or in_thread
 
 
 def judge(p, fail, status, out):
     """What is wrong, or None."""
     m = re.search(r"torture: signal (\d+) at(.*)", out)
     whose, names = p.blame(m.group(2)) if m else ("weir", [])
-    if status is None:
-        return None if whose == "test" or gave_up(out) else "it hangs in %s\n%s" % (" < ".join(names[:8]), out[-500:])
+    if status in (None, 97, 98, 99) and is_left_behind(out):
+        return None
+    if status is None:  # who gave up may hold the log's lock, for which it waits when it tidies up
+        return None if whose == "test" or GIVES_UP in out else "it hangs in %s\n%s" % (" < ".join(names[:8]), out[-500:])
     if status == 99:
         if whose == "test":
             return None
         return "signal %s in %s\n%s" % (m and m.group(1), " < ".join(names[:8]), out[:m.start()][-300:] if m else out[-500:])
     if status in (97, 98):
-        frames = frames_of_sanitizer(out)
-        if "ERROR: LeakSanitizer" in out:
-            # A test that gives up, or could not begin, leaves all behind.
-            if re.search(r"FAILED|ERROR  ", out[:out.find("ERROR: LeakSanitizer")]):
-                return None
-        elif frames and frames[0][1].split("/")[-1].endswith("_test.c"):
+        frames = first_stack(out)
+        # A test that gives up, or could not begin, leaves all behind.
+        if "ERROR: LeakSanitizer" in out and re.search(r"FAILED|ERROR  ", out[:out.find("ERROR: LeakSanitizer")]):
             return None
-        return "a sanitizer says:\n" + out[max(0, out.find("ERROR: ") - 100):][:1500]
+        whose = ["test" if re.search("_test[.][ch]$", file) else "weir" for _, file in frames]
+        if whose[:1] == ["test"] or (whose[:2] == ["weir", "test"] and "null pointer" in report_of_sanitizer(out)):
+            return None  # or the test gave it, as above
+        return "a sanitizer says:\n" + report_of_sanitizer(out)[:1500]
     if status not in (0, 1) and not 1 <= status < 90:
         return "exit status %d\n%s" % (status, out[-500:])
     return None
