@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "connect/inner.h"
-#include "connect/redact.h"
+#include "conf/redact.h"
 
 void source_redact(const struct source *source, char *text)
 {

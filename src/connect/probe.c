@@ -10,7 +10,7 @@
 
 #include "base/base64.h"
 #include "base/mem.h"
-#include "connect/redact.h"
+#include "conf/redact.h"
 #include "base/utf8.h"
 #include "json/json.h"
 #include "json/json_write.h"

@@ -11,7 +11,7 @@
 #include "base/check.h"
 #include "base/hash.h"
 #include "base/mem.h"
-#include "connect/redact.h"
+#include "conf/redact.h"
 #include "obs/say.h"
 
 /* ---- the turn ---- */

@@ -175,8 +175,9 @@ int runner_own_row(struct runner *r, const struct source_checkpoint *plan, const
 /* That row has entered. */
 void runner_saved(struct runner *r, bool paused);
 
-int runner_save(struct runner *r, const struct state_done *done); /* that row, in a commit of its own; as row_commit */
-void runner_save_at_times(struct runner *r); /* a run has ended: where the row is old */
+int runner_save(struct runner *r,
+		const struct state_done *done); /* that row, in a commit of its own; as row_commit */
+void runner_save_at_times(struct runner *r);    /* a run has ended: where the row is old */
 
 /* ---- runner_figures.c: all of these lock ---- */
 

@@ -7,7 +7,7 @@
 #include "base/check.h"
 #include "base/hash.h"
 #include "base/mem.h"
-#include "connect/redact.h"
+#include "conf/redact.h"
 #include "connect/runner_inner.h"
 
 #define DROP_AGAIN_NS (100 * RUNNER_MS)

@@ -28,7 +28,7 @@ struct run {
 	struct runner_run as_run;
 	struct runner *runner; /* under the lock */
 	bool stopping, over, failed, cancelled;
-	bool forgotten; /* it goes when its rows have gone from the disk */
+	bool forgotten;              /* it goes when its rows have gone from the disk */
 	struct runs_request *asking; /* waits for its end, or for its row */
 	int row_err;
 	struct loop_msg msg; /* the runner has stopped; the row is durable */
