@@ -331,6 +331,7 @@ void runner_stop(struct runner *r, void (*done)(void *ctx), void *ctx)
 	r->stopping = true;
 	r->on_stopped = done;
 	r->stopped_ctx = ctx;
+	runner_show_parts_go(r);
 	if (r->opened && r->unsaved && !r->run)
 		(void)runner_save(r, NULL);
 	runner_cancel_pulls(r);

@@ -72,7 +72,7 @@ void runner_show_state(struct runner *r)
 	}
 	lock(r);
 	r->shown.state = state_of(r);
-	if (r->stopping) { /* the parts go: what was known of them stays */
+	if (r->parts_go) {
 		unlock(r);
 		return;
 	}
@@ -85,6 +85,11 @@ void runner_show_state(struct runner *r)
 	r->shown.failures = r->failures;
 	r->shown.interval_ms = r->slot.interval_ms;
 	unlock(r);
+}
+
+void runner_show_parts_go(struct runner *r)
+{
+	r->parts_go = true;
 }
 
 void runner_show_state_at_times(struct runner *r)

@@ -125,6 +125,7 @@ struct runner {
 	struct runner_figures shown;       /* but for its warnings */
 	char (*warnings)[RUNNER_TEXT_MAX]; /* made with the first: most have none */
 	int64_t shown_ns;                  /* loop time of the last show */
+	bool parts_go;                     /* what was known of them stays */
 };
 
 /* ---- runner.c ---- */
@@ -184,6 +185,7 @@ void runner_save_at_times(struct runner *r);    /* a run has ended: where the ro
 /* Counts the parts. They are few, or change together: when something was decided, not for each pull. */
 void runner_show_state(struct runner *r);
 void runner_show_state_at_times(struct runner *r);        /* for each pull */
+void runner_show_parts_go(struct runner *r);              /* from now on only the state is shown anew */
 void runner_show_next(struct runner *r, int64_t wait_ms); /* as schedule_wait has it */
 void runner_show_pull(struct runner *r, const struct source_call *call);
 void runner_show_entered(struct runner *r, const struct ingest_rows *entry);
