@@ -89,11 +89,13 @@ int conf_kind_load(const struct conf_kind *kind, struct slice text, const struct
 	const char *why;
 	int err;
 
+	l.cover = (struct cover){.kinds = world->kinds, .kind = kind, .text = text};
 	arena_init(&l.arena, 16384, 256u << 20);
 	*settings = w.kind_object = kind_object_new(&l, kind);
 	err = l.err ? l.err : yaml_read(text, &l.arena, &root, &at, &why);
 	if (err == ERR_BAD_CONFIG)
 		load_tell(&l, at, NULL, "%s", why);
+	l.cover.root = root;
 	if (!err) {
 		walk_map(&l, &w, root ? root : &nothing);
 		walk_required(&l, &w, root ? root : &nothing);

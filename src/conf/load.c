@@ -33,32 +33,18 @@ size_t load_print(char *out, size_t room, const char *format, ...)
 	return n < 0 ? 0 : (size_t)n < room ? (size_t)n : room - 1;
 }
 
-static struct slice source_line(struct slice text, uint32_t line)
-{
-	for (uint32_t n = 1; n < line; n++) {
-		const uint8_t *end = text.len ? memchr(text.ptr, '\n', text.len) : NULL;
-		if (!end)
-			return slice_null();
-		text = slice_from(text, (size_t)(end - text.ptr) + 1);
-	}
-	const uint8_t *end = text.len ? memchr(text.ptr, '\n', text.len) : NULL;
-	size_t n = end ? (size_t)(end - text.ptr) : text.len;
-	if (n > 0 && text.ptr[n - 1] == '\r')
-		n--;
-	return slice_make(text.ptr, n > 200 ? 200 : n);
-}
-
+/* As it may be shown: secrets are known by their rows. */
 void load_problem(struct loader *l, struct conf_problem problem)
 {
-	char line[204] = "";
-	struct slice source = source_line(l->text, problem.at.line);
+	char line[204], text[1700];
 
 	problem.file = l->name;
-	if (problem.at.line > 0 && source.len > 0 && utf8_valid(source)) {
-		memcpy(line, source.ptr, source.len);
-		line[source.len] = 0;
+	problem.column = problem.at.column;
+	if (cover_line(&l->cover, problem.at.line, line, sizeof(line), &problem.column))
 		problem.source = line;
-	}
+	load_print(text, sizeof(text), "%s", problem.text);
+	(void)cover_sentence(&l->cover, problem.at.line, text, strlen(text));
+	problem.text = text;
 	conf_problems_add(l->problems, &problem);
 }
 
@@ -140,6 +126,7 @@ static int load_text(struct loader *l)
 		load_tell(l, at, NULL, "%s", why);
 	if (err == ERR_NOMEM)
 		return err;
+	l->cover.root = root;
 	load_tree(l, root);
 	conf_problems_sort(l->problems);
 	return l->err ? l->err : l->problems->errors > 0 ? ERR_BAD_CONFIG : 0;
@@ -171,6 +158,7 @@ int conf_load_text(struct slice text, const char *name, const struct conf_world 
 	uint32_t errors_before = problems->errors;
 
 	*out = NULL;
+	l.cover = (struct cover){.kinds = world->kinds, .text = text};
 	arena_init(&l.arena, 16384, 256u << 20);
 	problems->errors = 0;
 	int err = conf_new(name, &l.conf);

@@ -5,6 +5,7 @@
 #include "base/arena.h"
 #include "base/err.h"
 #include "conf/conf.h"
+#include "conf/cover.h"
 #include "conf/problem.h"
 #include "conf/yaml.h"
 
@@ -18,6 +19,7 @@ struct loader {
 	const struct conf_world *world;
 	const char *name;
 	struct slice text;
+	struct cover cover;  /* of what is shown of it */
 	struct arena arena;  /* of the tree */
 	struct arena *store; /* where strings are kept */
 	int err;             /* ERR_NOMEM, once */

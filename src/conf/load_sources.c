@@ -204,6 +204,7 @@ int conf_source_load(struct slice text, const char *name, const struct conf_worl
 	int err = 0;
 
 	*out = NULL;
+	l.cover = (struct cover){.kinds = world->kinds, .item = true, .text = text};
 	arena_init(&l.arena, 16384, 16u << 20);
 	if (!utf8_valid(text) || (text.len && memchr(text.ptr, 0, text.len)))
 		load_tell(&l, (struct conf_mark){0}, NULL, "not UTF-8, or with a NUL byte: expected text");
@@ -211,6 +212,7 @@ int conf_source_load(struct slice text, const char *name, const struct conf_worl
 		err = yaml_read(text, &l.arena, &root, &at, &why);
 	if (err == ERR_BAD_CONFIG)
 		load_tell(&l, at, NULL, "%s", why);
+	l.cover.root = root;
 	if (problems->errors == 0 && err == 0)
 		source = load_one(&l, root, name);
 	if (err != ERR_NOMEM)

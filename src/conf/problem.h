@@ -27,7 +27,8 @@ struct conf_problem {
 	const char *key;     /* path of the setting, or NULL */
 	const char *text;    /* what was found and what was expected */
 	const char *nearest; /* the nearest valid name, or NULL; also in text */
-	const char *source;  /* the line of the file, without its end, or NULL */
+	const char *source;  /* the line of the file as it may be shown, without its end, or NULL */
+	uint32_t column; /* of the place in `source`, where something before it is covered; 0: that of `at` */
 };
 
 struct conf_problems {

@@ -57,16 +57,25 @@ bool walk_row_below(const struct setting *s, const char *section)
 
 /* ---- values ---- */
 
+#define VALUE_BYTES 81u
+
+/* As it may be shown: what a row says is secret is not. */
+static const char *shown_value(const struct setting *s, const struct yaml_node *n, char out[VALUE_BYTES])
+{
+	cover_value(n->text, s->flags & SETTING_SECRET, out, VALUE_BYTES);
+	return out;
+}
+
 static void bad_value(struct loader *l, const struct setting *s, const char *path, const struct yaml_node *n,
 		      bool expanded, struct slice value)
 {
-	char text[1400];
+	char text[1400], shown[VALUE_BYTES];
 	struct buf expected;
 	const char *nearest = expanded ? NULL : setting_nearest(s, value);
 
 	buf_init(&expected, 1000);
 	setting_expected(s, &expected);
-	load_print(text, sizeof(text), "%s: \"%.*s\"%s: expected %.*s%s%s%s", path, CONF_SHOWN(n->text),
+	load_print(text, sizeof(text), "%s: \"%s\"%s: expected %.*s%s%s%s", path, shown_value(s, n, shown),
 		   expanded ? " (once replaced)" : "", (int)expected.len, (const char *)expected.ptr,
 		   nearest ? "; did you mean \"" : "", nearest ? nearest : "", nearest ? "\"?" : "");
 	load_problem(l, (struct conf_problem){.at = n->at, .key = path, .text = text, .nearest = nearest});
@@ -99,13 +108,14 @@ static void set_scalar(struct loader *l, struct walk *w, const struct setting *s
 		       struct slice name, const struct yaml_node *n)
 {
 	struct expand_result result;
+	char shown[VALUE_BYTES];
 	struct fault fault;
 	struct buf value;
 
 	buf_init(&value, EXPAND_BYTES_MAX);
 	int err = expand(n->text, l->world, &value, &result, &fault);
 	if (err == ERR_BAD_CONFIG)
-		load_tell(l, n->at, path, "%s: \"%.*s\": %s", path, CONF_SHOWN(n->text), fault.text);
+		load_tell(l, n->at, path, "%s: \"%s\": %s", path, shown_value(s, n, shown), fault.text);
 	if (*result.warning) {
 		char text[800];
 		load_print(text, sizeof(text), "%s: %s", path, result.warning);

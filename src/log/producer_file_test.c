@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What is known of producers over a restart: the file of a checkpoint, made, damaged, verified and backed up. */
+#include <errno.h>
 #include <glob.h>
 #include <unistd.h>
 
@@ -138,6 +139,70 @@ static void a_file_that_is_gone_or_broken_is_made_anew_from_the_segments(void **
 	assert_int_equal(stable(f), 9);
 }
 
+/* ---- a disk whose n-th read of a segment fails ---- */
+
+#define FDS 1024
+
+static struct {
+	bool is_segment[FDS];
+	uint32_t reads, fail_at;
+} disk;
+
+static int open_noted(void *self, const char *path, int flags)
+{
+	int fd = sys_kernel()->ops->open(self, path, flags);
+	size_t n = strlen(path);
+
+	if (fd >= 0) {
+		assert_true(fd < FDS);
+		disk.is_segment[fd] = n > 4 && strcmp(path + n - 4, ".log") == 0;
+	}
+	return fd;
+}
+
+static int64_t read_or_fail(void *self, int fd, void *bytes, size_t n, uint64_t at)
+{
+	if (disk.is_segment[fd] && ++disk.reads == disk.fail_at)
+		return -EIO;
+	return sys_kernel()->ops->pread(self, fd, bytes, n, at);
+}
+
+/* Half of it known would be a repeat stored twice, and a transaction that never ends. */
+static void what_cannot_be_read_while_it_is_made_anew_is_not_passed_over(void **state)
+{
+	static struct sys_ops ops;
+	static struct sys sys;
+	struct fixture *f = *state;
+	char path[TEST_DIR_BYTES + 60];
+	uint32_t refused = 0;
+
+	ops = *sys_kernel()->ops;
+	sys = (struct sys){.ops = &ops, .self = sys_kernel()->self};
+	ops.open = open_noted;
+	ops.pread = read_or_fail;
+	(void)put(f, in_txn(2, 0));
+	(void)put(f, (struct wanted){.id = 1});
+	stop(f);
+	f->options.sys = &sys;
+	for (disk.fail_at = 1, disk.reads = 1; disk.reads >= disk.fail_at; disk.fail_at++) {
+		find_file(f, path, sizeof(path));
+		if (path[0])
+			damage(path, true);
+		disk.reads = 0;
+		if (log_open(&f->options, &f->log, NULL)) {
+			f->log = NULL;
+			refused++;
+			continue;
+		}
+		begin_log(f);
+		assert_int_equal(offset_of(f, (struct wanted){.id = 1}), 1);
+		assert_int_equal(stable(f), 0);
+		log_close(f->log);
+		f->log = NULL;
+	}
+	assert_true(refused > 0);
+}
+
 static void on_fault(void *ctx, const struct verify_fault *fault)
 {
 	uint32_t *named = ctx;
@@ -224,6 +289,7 @@ int main(void)
 		TEST(a_batch_is_not_counted_twice_by_checkpoint_and_journal),
 		cmocka_unit_test(what_the_file_has_is_not_taken_from_the_journal_again),
 		TEST(a_file_that_is_gone_or_broken_is_made_anew_from_the_segments),
+		TEST(what_cannot_be_read_while_it_is_made_anew_is_not_passed_over),
 		TEST(verify_names_the_file_and_repair_has_it_made_anew),
 		TEST(a_backup_takes_the_file_along),
 	};

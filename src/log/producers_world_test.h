@@ -49,14 +49,19 @@ static inline void on_wake(void *ctx)
 	(void)ctx;
 }
 
+static inline void begin_log(struct fixture *f)
+{
+	assert_int_equal(partition_open(f->log, &topic_a, 0, &f->keep, &f->p), 0);
+	assert_int_equal(log_start(f->log, NULL), 0);
+}
+
 static inline void open_log(struct fixture *f)
 {
 	f->options.sys = sys_kernel();
 	f->options.dir = f->dir;
 	f->options.steps = true;
 	log_world_open(&f->options, on_wake, f, &f->log, &f->port);
-	assert_int_equal(partition_open(f->log, &topic_a, 0, &f->keep, &f->p), 0);
-	assert_int_equal(log_start(f->log, NULL), 0);
+	begin_log(f);
 }
 
 /* What has entered becomes durable, and is told. */

@@ -18,6 +18,7 @@
 
 #include "base/hash.h"
 #include "base/mem.h"
+#include "base/sanitized.h"
 #include "log/log_world_test.h"
 #include "serve/http/poll.h"
 #include "serve/http/server.h"
@@ -535,17 +536,6 @@ static long resident_bytes(void)
 	return atol(strchr(text, ' ') + 1) * sysconf(_SC_PAGESIZE); /* the second number */
 }
 
-static bool is_sanitized(void)
-{
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-	return true;
-#elif defined(__has_feature)
-	return __has_feature(address_sanitizer) || __has_feature(thread_sanitizer);
-#else
-	return false;
-#endif
-}
-
 static void a_parked_poll_costs_little(void **state)
 {
 	struct world *w = *state;
@@ -568,7 +558,7 @@ static void a_parked_poll_costs_little(void **state)
 	await_readers(w, CONNECTIONS);
 	assert_int_equal(look(w, false).watches, 1);
 	print_message("%ld bytes a parked poll\n", (resident_bytes() - before) / CONNECTIONS);
-	if (!is_sanitized())
+	if (!SANITIZED_ADDRESS && !SANITIZED_THREAD)
 		assert_true(resident_bytes() - before <= 6144l * CONNECTIONS);
 	produce(w, t, 0, 1, 1, NULL);
 	for (int i = 0; i < CONNECTIONS; i++) {
