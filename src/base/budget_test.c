@@ -137,8 +137,12 @@ static void an_arena_that_is_filled_again_and_again_asks_for_nothing(void **stat
 	arena_init(&a, 1000, MAX);
 	for (int round = 0; round < 3; round++) {
 		calls = mem_calls();
-		for (int i = 0; i < 8; i++)
-			memset(arena_alloc(&a, 900), round, 900);
+		for (int i = 0; i < 8; i++) {
+			void *bytes = arena_alloc(&a, 900);
+
+			assert_non_null(bytes);
+			memset(bytes, round, 900);
+		}
 		assert_int_equal(a.bytes, 8000);
 		arena_reset_keep(&a, 8500);
 		assert_int_equal(a.bytes, 8000);

@@ -52,4 +52,16 @@ static inline void fifo_move(struct fifo *to, struct fifo *from)
 	fifo_init(from);
 }
 
+/* All of `from` in front of what `to` has; `from` is empty then. */
+static inline void fifo_put_before(struct fifo *to, struct fifo *from)
+{
+	if (!from->first)
+		return;
+	*from->end = to->first;
+	if (!to->first)
+		to->end = from->end;
+	to->first = from->first;
+	fifo_init(from);
+}
+
 #endif

@@ -12,6 +12,9 @@
  */
 #define CONF_PROBLEMS_MAX 200u
 
+/* Offending text for "%.*s", cut to what a line can hold. */
+#define CONF_SHOWN(s) (int)((s).len > 80 ? 80 : (s).len), (const char *)((s).ptr ? (const char *)(s).ptr : "")
+
 struct conf_mark {
 	uint32_t line;   /* from 1; 0: of the whole file */
 	uint32_t column; /* from 1, in characters */

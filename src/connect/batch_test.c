@@ -9,6 +9,7 @@
 
 #include "connect/lines_test.h"
 #include "proto/batch/batch.h"
+#include "sys/test_dir.h"
 
 /* ---- the example ---- */
 
@@ -23,11 +24,11 @@ static void write_file(const char *path, const char *text, const char *mode)
 
 static void the_example_follows_a_file_and_never_repeats(void **state)
 {
-	char path[] = "/tmp/weir-lines-XXXXXX", yaml[100];
+	char path[TEST_DIR_BYTES], yaml[TEST_DIR_BYTES + 10];
 	struct source_test t;
 
 	(void)state;
-	close(mkstemp(path));
+	assert_true(test_dir_make_file(path, "lines"));
 	snprintf(yaml, sizeof(yaml), "path: %s\n", path);
 	write_file(path, "one\ntwo\nthr", "w");
 	source_test_open(&t, &source_lines, yaml);

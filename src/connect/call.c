@@ -38,6 +38,14 @@ int source_open(const struct source_type *type, const struct source_setup *setup
 	return type->open(setup, self, fault);
 }
 
+int source_refuse_files(const struct source_setup *setup, bool named, const char *what, struct fault *fault)
+{
+	if (!setup->guarded || !named)
+		return 0;
+	return fault_set(fault, ERR_BAD_PARAMETER, "%s of this machine: only the configuration file may",
+			 what);
+}
+
 enum source_end source_fail(struct source_call *call, enum source_failure failure, const char *format, ...)
 {
 	va_list args;

@@ -33,8 +33,12 @@ static struct {
 	_Atomic uint32_t fail_one_in;  /* a pull fails behind its mark */
 	_Atomic uint32_t settles, opens, drops, plans;
 	_Atomic bool unsettled_pull; /* a part was pulled before its batch was settled */
+	_Atomic bool plan_again;     /* each pull asks for a plan */
+	_Atomic int unsettled;       /* batches that were pulled and not settled */
+	_Atomic bool early_plan;     /* a plan began while there were such */
 	_Atomic uint32_t bad_one_in;
-	_Atomic bool keyed, settle, transient;
+	_Atomic bool keyed, settle, settle_fails, transient;
+	_Atomic bool linger, lingers;               /* a pull waits until it is cancelled; one does */
 	_Atomic int64_t waiting;                    /* parts that gave WAIT */
 	_Atomic uint32_t under_way, most_under_way; /* parts that were begun and are not done */
 	struct source_part *_Atomic part;
@@ -59,6 +63,8 @@ static enum source_end numbers_plan(void *self, struct source_plan *plan)
 
 	(void)self;
 	atomic_fetch_add(&numbers.plans, 1);
+	if (atomic_load(&numbers.unsettled) > 0)
+		atomic_store(&numbers.early_plan, true);
 	for (uint32_t i = 0; i < atomic_load(&numbers.parts); i++) {
 		snprintf(name, sizeof(name), "part%u", i);
 		source_plan_add(plan, &(struct source_plan_part){.name = slice_str(name),
@@ -110,7 +116,12 @@ static enum source_end numbers_pull(void *self, struct source_part *part, struct
 	uint8_t place[8];
 	uint32_t fail = atomic_load(&numbers.fail_one_in);
 
-	(void)self;
+	if (atomic_load(&numbers.plan_again))
+		source_plan_again(self);
+	while (atomic_load(&numbers.linger) && !source_cancelled(&batch->call)) {
+		atomic_store(&numbers.lingers, true);
+		world_nap();
+	}
 	if (part->state && atomic_load(&numbers.settle))
 		atomic_store(&numbers.unsettled_pull, true);
 	for (; n < atomic_load(&numbers.limit) && !source_full(batch); n++) {
@@ -128,6 +139,8 @@ static enum source_end numbers_pull(void *self, struct source_part *part, struct
 	batch->done = n;
 	batch->settle = atomic_load(&numbers.settle);
 	part->state = batch->settle ? &numbers : NULL;
+	if (batch->settle)
+		atomic_fetch_add(&numbers.unsettled, 1);
 	count_under_way(first == 0, n == atomic_load(&numbers.limit));
 	return n < atomic_load(&numbers.limit) ? SOURCE_MORE : SOURCE_DONE;
 }
@@ -137,6 +150,10 @@ static enum source_end numbers_settle(void *self, struct source_part *part, stru
 	(void)self;
 	assert_true(settle->checkpoint.bytes.len == 8);
 	atomic_fetch_add(&numbers.settles, 1);
+	if (atomic_load(&numbers.settle_fails))
+		return source_fail(&settle->call, SOURCE_TRANSIENT, "it is locked");
+	if (part->state)
+		atomic_fetch_sub(&numbers.unsettled, 1);
 	part->state = NULL;
 	return SOURCE_IDLE;
 }
@@ -308,6 +325,54 @@ static void a_part_is_settled_before_it_is_pulled_again(void **state)
 	assert_int_equal(atomic_load(&numbers.settles), 2);
 }
 
+/* What a batch says of its part was so before the plan: it would take back what the plan has changed. */
+static void a_plan_waits_until_no_batch_is_on_its_way(void **state)
+{
+	struct runner *r;
+
+	(void)state;
+	set_numbers(3, 300);
+	atomic_store(&numbers.settle, true);
+	atomic_store(&numbers.plan_again, true);
+	r = world_start(&w, &source_numbers_on_loop, small_batches);
+	world_await(r, 900);
+	world_stop(&w, r);
+	assert_true(atomic_load(&numbers.plans) > 3);
+	assert_false(atomic_load(&numbers.early_plan));
+	expect_all(3, 300);
+}
+
+/* Also in a box whose pull was cancelled in an earlier life: one is given up, the other has failed. */
+static void a_settling_that_fails_is_told_and_tried_again(void **state)
+{
+	struct runner_figures f;
+	struct runner *r;
+
+	(void)state;
+	set_numbers(1, 300);
+	atomic_store(&numbers.settle, true);
+	r = world_start(&w, &source_numbers, small_batches);
+	world_await(r, 50);
+	atomic_store(&numbers.linger, true);
+	for (int i = 0; i < 20000 && !atomic_load(&numbers.lingers); i++)
+		world_nap();
+	world_stop(&w, r);
+	atomic_store(&numbers.linger, false);
+	atomic_store(&numbers.settle_fails, true);
+	atomic_store(&numbers.settles, 0);
+	r = world_start(&w, &source_numbers, small_batches);
+	for (int i = 0; i < 20000 && atomic_load(&numbers.settles) < 4; i++)
+		world_nap();
+	runner_figures(r, &f);
+	assert_true(f.errors >= 3);
+	assert_string_equal(f.error, "part0: it is locked");
+	atomic_store(&numbers.settle_fails, false);
+	world_await(r, 300);
+	world_stop(&w, r);
+	assert_false(atomic_load(&numbers.unsettled_pull));
+	expect_all(1, 300);
+}
+
 static void stopped_in_the_middle_it_goes_on_where_it_was(void **state)
 {
 	struct runner_figures f;
@@ -370,12 +435,12 @@ static void a_log_that_refuses_holds_the_source_and_loses_nothing(void **state)
 
 static void pause_it(void *ctx)
 {
-	assert_int_equal(runner_pause(ctx, true), 0);
+	assert_int_equal(runner_pause(ctx, true, NULL), 0);
 }
 
 static void resume_it(void *ctx)
 {
-	assert_int_equal(runner_pause(ctx, false), 0);
+	assert_int_equal(runner_pause(ctx, false, NULL), 0);
 }
 
 static void a_pause_outlives_a_restart(void **state)
@@ -454,6 +519,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(
 			failed_pulls_are_entered_up_to_their_mark_and_go_on_from_there, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_part_is_settled_before_it_is_pulled_again, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(a_plan_waits_until_no_batch_is_on_its_way, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_settling_that_fails_is_told_and_tried_again, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(stopped_in_the_middle_it_goes_on_where_it_was, set_up,
 						tear_down),

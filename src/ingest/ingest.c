@@ -25,6 +25,7 @@
 #include "ingest/ingest_claim.h"
 #include "ingest/ingest_commit.h"
 #include "ingest/ingest_dead.h"
+#include "ingest/ingest_lane.h"
 
 /* ---- the whole ---- */
 
@@ -93,7 +94,8 @@ int ingest_queue_new(const struct ingest_queue_options *options, struct ingest_q
 
 	if (!q)
 		return ERR_NOMEM;
-	if (inflater_new(&q->inflater) || codec_new(&q->codec)) {
+	if (inflater_new(&q->inflater) || codec_new(&q->codec) || table_init(&q->lanes)) {
+		codec_free(q->codec);
 		inflater_free(q->inflater);
 		mem_free(q);
 		return ERR_NOMEM;
@@ -129,6 +131,7 @@ void ingest_queue_free(struct ingest_queue *q)
 	atomic_fetch_sub(&q->ingest->queue_count, 1);
 	inflater_free(q->inflater);
 	codec_free(q->codec);
+	table_fini(&q->lanes);
 	if (q->share)
 		budget_sub(q->share, q->plain_charged);
 	buf_fini(&q->plain);
@@ -412,12 +415,12 @@ static int claim_under_lock(struct ingest_queue *q, struct ingest_request *r)
 	return verdict < 0 ? ingest_refuse_plainly(r, verdict) : verdict;
 }
 
-/* One request under the entry lock: entered, decided, waiting, or to be read for. */
-static void enter_one(struct ingest_queue *q, struct ingest_request *r)
+/* One request under the entry lock: entered or decided; or true: it waits for keys, or they are to be read. */
+static bool enter_one(struct ingest_queue *q, struct ingest_request *r)
 {
-	int rc = 0;
+	int rc = r->claim_result < 0 ? ingest_refuse_plainly(r, r->claim_result) : 0;
 
-	if (!r->topic_found || atomic_load(&r->topic_found->deleted)) {
+	if (rc == 0 && (!r->topic_found || atomic_load(&r->topic_found->deleted))) {
 		struct slice name = r->topic_found ? slice_str(r->topic_found->name) : r->topic_name;
 		claim_release(q, r, &q->woken);
 		rc = create_topic(q, r, name);
@@ -432,11 +435,11 @@ static void enter_one(struct ingest_queue *q, struct ingest_request *r)
 			rc = claim_under_lock(q, r);
 		if (rc == SEEN_IN_FLIGHT) {
 			count_waiting(q, 1);
-			return;
+			return true;
 		}
 		if (rc == SEEN_READ) {
 			fifo_put(&q->to_read, &r->node);
-			return;
+			return true;
 		}
 	}
 	if (rc == 0)
@@ -445,6 +448,21 @@ static void enter_one(struct ingest_queue *q, struct ingest_request *r)
 		claim_release(q, r, &q->woken);
 	if (!r->entered || r->ack == INGEST_ACK_NONE)
 		fifo_put(&q->decided, &r->node);
+	return false;
+}
+
+static void enter_all(struct ingest_queue *q, struct fifo *batch)
+{
+	struct ingest_request *r;
+
+	while ((r = fifo_take(batch)) != NULL) {
+		if (lane_wait(q, r))
+			continue;
+		if (enter_one(q, r))
+			lane_hold(q, r);
+		else
+			lane_leave(q, r, batch);
+	}
 }
 
 /* ---- after the lock ---- */
@@ -507,18 +525,12 @@ static void read_keys(void *arg)
 	log_wake_waiters(woken);
 }
 
-/* Back on the loop: with the keys, or to ask again for one in flight. */
+/* Back on the loop: with the keys, to ask again for one in flight, or to be refused. */
 static void on_keys_read(void *arg)
 {
 	struct ingest_request *r = arg;
-	struct ingest_queue *q = r->queue;
 
-	if (r->claim_result >= 0) {
-		queue_again(q, r);
-		return;
-	}
-	ingest_refuse_plainly(r, r->claim_result);
-	finish(q, r);
+	queue_again(r->queue, r);
 }
 
 static void start_reads(struct ingest_queue *q)
@@ -534,8 +546,8 @@ static void start_reads(struct ingest_queue *q)
 			on_keys_read(r);
 		}
 		if (rc) {
-			ingest_refuse_plainly(r, rc);
-			finish(q, r);
+			r->claim_result = rc;
+			queue_again(q, r);
 		}
 	}
 }
@@ -550,8 +562,7 @@ void ingest_flush(struct ingest_queue *q)
 		return;
 	fifo_move(&batch, &q->queued);
 	log_enter_begin(q->ingest->log);
-	while ((r = fifo_take(&batch)) != NULL)
-		enter_one(q, r);
+	enter_all(q, &batch);
 	batches_enter(q);
 	rows_enter(q);
 	log_enter_end(q->ingest->log);

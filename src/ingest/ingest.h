@@ -5,6 +5,7 @@
 #include "base/arena.h"
 #include "base/buf.h"
 #include "base/fifo.h"
+#include "base/table.h"
 #include "log/log.h"
 #include "obs/metrics.h"
 #include "state/topics.h"
@@ -180,6 +181,11 @@ struct ingest_request {
 	ingest_fn *on_done;
 	ingest_fn *on_released; /* after on_done; NULL where on_done is enough (never with ack=none) */
 	void *ctx;
+	/*
+	 * Who sends, a connection: requests of one lane enter in the order of their starts, also where one must
+	 * wait for its keys. NULL: order does not matter. An address, compared and never followed.
+	 */
+	const void *lane;
 	enum metric_ENTRY entry; /* by which way it came: counted under it; ENTRY_HTTP */
 
 	struct ingest_result result;
@@ -188,8 +194,10 @@ struct ingest_request {
 	struct ingest_queue *queue;
 	struct log_commit commit;
 	struct log_waiter waiter;
-	struct topic *topic_found; /* NULL: to be made when it enters */
-	struct topic *keys_for;    /* the topic whose UUID is in the fingerprints */
+	struct table_node lane_node; /* where it holds its lane … */
+	struct fifo behind;          /* … requests of the lane that came later */
+	struct topic *topic_found;   /* NULL: to be made when it enters */
+	struct topic *keys_for;      /* the topic whose UUID is in the fingerprints */
 	struct slice topic_name;
 	struct log_record one;     /* a body of one record needs no array */
 	struct log_record *drafts; /* the good records of the body, in order; tag is the index */
@@ -218,7 +226,7 @@ struct ingest_request {
 	struct slice raw;           /* the record that is being read, as it came */
 	struct slice form;          /* by which a dead letter of this body is to be read */
 	bool raw_is_body;           /* the body is one record */
-	bool claims_held;
+	bool claims_held, holds_lane;
 	bool entered;
 	int64_t came_ns;
 };

@@ -38,6 +38,7 @@ struct ingest_queue {
 	struct fifo queued;     /* of struct ingest_request */
 	struct fifo decided;    /* by the flush that runs */
 	struct fifo to_read;
+	struct table lanes; /* requests that hold theirs (ingest_lane.h) */
 	struct seen_waiter *woken;
 	uint32_t in_flight;
 	struct fifo batches; /* of struct ingest_batches (ingest_batch.c) */

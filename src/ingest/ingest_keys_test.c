@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Idempotency: duplicates, keys in flight, keys on disk. */
-#include "ingest/ingest_world_test.h"
+#include "ingest/ingest_post_test.h"
 
 #define REUSED                                                                                                              \
 	"{\"status\":422,\"title\":\"The idempotency key was used with another payload\",\"detail\":\"The idempotency key " \
@@ -288,6 +288,110 @@ static void keys_on_a_slow_disk_are_read_elsewhere(void **state)
 	post_free(p);
 }
 
+#define HALF_KNOWN \
+	"{\"records\":[{\"value\":\"new %s\",\"idempotency_key\":\"%s\"},{\"value\":0,\"idempotency_key\":\"known\"}]}"
+
+/* A new record under a key of its own, and one whose key must be looked up on the disk. */
+static struct post *half_known(const char *key, const void *lane)
+{
+	static char bodies[4][200];
+	static uint32_t turn;
+	char *body = bodies[turn++ % 4];
+	struct post *p;
+
+	(void)snprintf(body, sizeof(bodies[0]), HALF_KNOWN, key, key);
+	p = post_new("t", BATCH, body);
+	p->r.lane = lane;
+	start(p);
+	return p;
+}
+
+static struct post *plain_post(const void *lane)
+{
+	struct post *p = post_new("t", "text/plain", "x");
+
+	p->r.lane = lane;
+	start(p);
+	return p;
+}
+
+static int64_t offset_of(const struct post *p)
+{
+	assert_int_equal(p->r.result.accepted, 1);
+	return p->r.result.ranges[p->r.result.range_count - 1].last;
+}
+
+/* What comes behind a request that waits for the disk waits with it; other connections do not. */
+static void requests_of_a_lane_enter_in_their_order(void **state)
+{
+	static const char lanes[2];
+	struct post *a, *b, *c, *d, *other;
+	struct fault fault;
+
+	(void)state;
+	expect("t", BATCH, "{\"records\":[{\"value\":0,\"idempotency_key\":\"known\"}]}", 200, OK_ONE("0"));
+	assert_int_equal(log_checkpoint(w.log, &fault), 0);
+	a = half_known("a", &lanes[0]);
+	b = plain_post(&lanes[0]);
+	ingest_flush(w.queue);
+	c = half_known("c", &lanes[0]);
+	d = plain_post(&lanes[0]);
+	other = plain_post(&lanes[1]);
+	ingest_flush(w.queue);
+	assert_int_equal(job_count, 1); /* c does not claim before a has entered */
+	settle(d);
+	settle(other);
+	assert_true(a->released && b->released && c->released);
+	assert_int_equal(offset_of(other), 1);
+	assert_int_equal(offset_of(a), 2);
+	assert_int_equal(offset_of(b), 3);
+	assert_int_equal(offset_of(c), 4);
+	assert_int_equal(offset_of(d), 5);
+	post_free(a);
+	post_free(b);
+	post_free(c);
+	post_free(d);
+	post_free(other);
+}
+
+/* Refused for want of a thread, and behind a key that is on its way: what stands behind goes on. */
+static void a_lane_goes_on_behind_a_refusal(void **state)
+{
+	static const char lane;
+	struct post *a, *b, *c;
+	struct fault fault;
+
+	(void)state;
+	expect("t", BATCH, "{\"records\":[{\"value\":0,\"idempotency_key\":\"known\"}]}", 200, OK_ONE("0"));
+	assert_int_equal(log_checkpoint(w.log, &fault), 0);
+	pool_is_full = true;
+	a = half_known("a", &lane);
+	b = plain_post(&lane);
+	settle(b);
+	assert_true(a->released);
+	assert_int_equal(a->r.result.err, ERR_OVERLOADED);
+	assert_int_equal(offset_of(b), 1);
+	post_free(a);
+	post_free(b);
+	a = keyed("same", NULL, "x");
+	a->r.lane = &lane;
+	start(a);
+	b = keyed("same", NULL, "x");
+	b->r.lane = &lane;
+	start(b);
+	c = plain_post(&lane);
+	settle(c);
+	assert_true(a->released && b->released);
+	assert_int_equal(b->r.result.duplicates, 1);
+	assert_int_equal(offset_of(c), offset_of(a) + 1);
+	assert_int_equal(ingest_in_flight(w.queue), 0);
+	post_free(a);
+	post_free(b);
+	post_free(c);
+}
+
+#define SLOW_CASE(name) cmocka_unit_test_setup_teardown(name, set_up_slow, tear_down)
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -298,8 +402,9 @@ int main(void)
 		CASE(a_key_in_flight_is_waited_for),
 		CASE(batches_that_share_keys_crosswise_both_end),
 		CASE(keys_survive_a_checkpoint),
-		cmocka_unit_test_setup_teardown(keys_on_a_slow_disk_are_read_elsewhere, set_up_slow,
-						tear_down),
+		SLOW_CASE(keys_on_a_slow_disk_are_read_elsewhere),
+		SLOW_CASE(requests_of_a_lane_enter_in_their_order),
+		SLOW_CASE(a_lane_goes_on_behind_a_refusal),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -13,6 +13,7 @@
 
 #include "log/format.h"
 #include "log/journal.h"
+#include "sys/test_dir.h"
 
 /*
  * Somebody sends records that are made of groups: heads of a generation and a
@@ -24,7 +25,7 @@
 #define GROUP_BYTES (FRAME_ALIGN * BLOCKS)
 
 struct fixture {
-	char dir[64];
+	char dir[TEST_DIR_BYTES];
 	struct journal_options options;
 	struct journal *journal;
 	uint8_t *group;
@@ -67,6 +68,14 @@ static void append(struct fixture *f, uint32_t bytes)
 		fail_msg("%s", fault.text);
 }
 
+/* Nothing where it is closed: a test may have given up in between. */
+static void close_journal(struct fixture *f)
+{
+	if (f->journal)
+		journal_close(f->journal);
+	f->journal = NULL;
+}
+
 static void open_journal(struct fixture *f)
 {
 	struct fault fault = {0};
@@ -88,8 +97,7 @@ static int set_up(void **state)
 	struct journal_scan out = {0};
 	struct fault fault = {0};
 
-	(void)snprintf(f->dir, sizeof(f->dir), "/tmp/weir-journal-test-XXXXXX");
-	if (!mkdtemp(f->dir))
+	if (!test_dir_make(f->dir, "journal-test"))
 		return -1;
 	f->options = (struct journal_options){.sys = sys_kernel(),
 					      .dir = f->dir,
@@ -107,12 +115,9 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
 	struct fixture *f = *state;
-	char command[128];
 
-	if (f->journal)
-		journal_close(f->journal);
-	(void)snprintf(command, sizeof(command), "rm -rf %s", f->dir);
-	(void)!system(command);
+	close_journal(f);
+	(void)test_dir_remove(f->dir);
 	free(f->group);
 	free(f);
 	return 0;
@@ -121,7 +126,7 @@ static int tear_down(void **state)
 /* Overwrites bytes of the file of that generation. */
 static void damage(const struct fixture *f, uint64_t generation, off_t at, const void *bytes, size_t n)
 {
-	char path[128];
+	char path[2 * TEST_DIR_BYTES];
 	int fd;
 
 	(void)snprintf(path, sizeof(path), "%s/%016llx.wal", f->dir, (unsigned long long)generation);
@@ -147,7 +152,7 @@ static void what_a_used_again_file_held_is_not_taken_for_groups(void **state)
 	append(f,
 	       GROUP_BYTES -
 		       FRAME_ALIGN); /* the fifth, in file 1, which is generation 3 now: a block behind it stands the sixth */
-	journal_close(f->journal);
+	close_journal(f);
 	open_journal(f);
 	assert_int_equal(scan(f, 4, &out, &fault), 0);
 	assert_int_equal(f->count, 1);
@@ -168,7 +173,7 @@ static void a_torn_group_that_holds_groups_is_torn_and_no_damage(void **state)
 	/* All of it reached the disk but one sector: within, and where the head is. */
 	for (off_t at = 8192; at >= 4096; at -= 4096) {
 		damage(f, 1, at + 1024 * (at == 8192), zeros, sizeof(zeros));
-		journal_close(f->journal);
+		close_journal(f);
 		open_journal(f);
 		if (scan(f, 0, &out, &fault))
 			fail_msg("refused: %s", fault.text);
@@ -184,7 +189,7 @@ static void groups_of_another_key_are_refused_and_not_lost(void **state)
 	struct fault fault;
 
 	append(f, FRAME_HEAD_BYTES + 100);
-	journal_close(f->journal);
+	close_journal(f);
 	f->options.key.k0++;
 	open_journal(f);
 	assert_int_equal(scan(f, 0, &out, &fault), ERR_CORRUPT);
@@ -198,7 +203,7 @@ static void files_of_version_1_are_read_without_tags_and_later_ones_are_not(void
 	struct fault fault;
 
 	append(f, FRAME_HEAD_BYTES + 100);
-	journal_close(f->journal);
+	close_journal(f);
 	f->options.key.k0++;
 	f->options.unmarked_to = UINT64_MAX;
 	open_journal(f);
@@ -207,12 +212,12 @@ static void files_of_version_1_are_read_without_tags_and_later_ones_are_not(void
 	assert_int_equal(f->count, 1);
 	assert_int_equal(journal_begin(f->journal, slice_null(), &fault), 0); /* generation 2 */
 	append(f, FRAME_HEAD_BYTES + 100);
-	journal_close(f->journal);
+	close_journal(f);
 	f->options.unmarked_to = 1;
 	open_journal(f);
 	assert_int_equal(scan(f, 0, &out, &fault), 0);
 	assert_int_equal(f->count, 2);
-	journal_close(f->journal);
+	close_journal(f);
 	f->options.key.k0++;
 	open_journal(f);
 	assert_int_equal(scan(f, 0, &out, &fault), ERR_CORRUPT);
@@ -228,16 +233,16 @@ static void each_place_where_a_missing_group_may_have_stood_is_named(void **stat
 
 	append(f, FRAME_HEAD_BYTES + 100);
 	append(f, FRAME_HEAD_BYTES + 100);
-	journal_close(f->journal);
+	close_journal(f);
 	open_journal(f);
 	assert_int_equal(scan(f, 0, &out, &fault), 0);
 	assert_int_equal(journal_begin(f->journal, last, &fault), 0); /* generation 2 */
-	journal_close(f->journal);
+	close_journal(f);
 	open_journal(f);
 	assert_int_equal(scan(f, 0, &out, &fault), 0);
 	assert_int_equal(journal_begin(f->journal, slice_null(), &fault), 0); /* 3 */
 	append(f, FRAME_HEAD_BYTES + 100);
-	journal_close(f->journal);
+	close_journal(f);
 	f->journal = NULL;
 	damage(f, 1, 4096 + FRAME_HEAD_BYTES + 5, "x", 1);
 	damage(f, 2, FRAME_HEAD_BYTES + 5, "x", 1);
@@ -264,7 +269,7 @@ static void a_later_group_that_cannot_be_read_is_not_taken_for_none(void **state
 
 	for (int i = 0; i < 3; i++)
 		append(f, FRAME_HEAD_BYTES + 100);
-	journal_close(f->journal);
+	close_journal(f);
 	damage(f, 1, 4096 + FRAME_HEAD_BYTES + 5, "x", 1);
 	ops = *sys_kernel()->ops;
 	sys = (struct sys){.ops = &ops, .self = sys_kernel()->self};
@@ -305,11 +310,11 @@ static void on_a_full_disk_a_copy_of_the_last_group_is_settled_too(void **state)
 	sys = (struct sys){.ops = &ops, .self = sys_kernel()->self};
 	append(f, FRAME_HEAD_BYTES + 100);
 	append(f, FRAME_HEAD_BYTES + 100);
-	journal_close(f->journal);
+	close_journal(f);
 	open_journal(f);
 	assert_int_equal(scan(f, 0, &out, &fault), 0);
 	assert_int_equal(journal_begin(f->journal, last, &fault), 0); /* generation 2 */
-	journal_close(f->journal);
+	close_journal(f);
 	ops.open = nothing_can_be_made;
 	ops.pwritev = note_write;
 	f->options.sys = &sys;
@@ -321,7 +326,7 @@ static void on_a_full_disk_a_copy_of_the_last_group_is_settled_too(void **state)
 	assert_int_equal(written_at, 0);
 	append(f, FRAME_HEAD_BYTES + 100);
 	assert_int_equal(written_at, 4096);
-	journal_close(f->journal);
+	close_journal(f);
 	open_journal(f);
 	assert_int_equal(scan(f, 0, &out, &fault), 0);
 	assert_int_equal(f->count, 3);
@@ -333,7 +338,7 @@ static void a_format_comes_back_as_it_was_and_a_flipped_bit_is_told(void **state
 	struct format out,
 		in = {.version = 2, .journal_key = {.k0 = 7, .k1 = UINT64_MAX}, .unmarked_to = 0x1f};
 	struct fault fault = {0};
-	char path[128], text[128];
+	char path[2 * TEST_DIR_BYTES], text[128];
 	ssize_t n;
 	int fd;
 
@@ -398,12 +403,12 @@ static void a_large_group_in_pages_is_written_past_the_cache_as_it_stands(void *
 	uint32_t bytes = GROUP_BYTES - FRAME_ALIGN - 100;
 	struct journal_scan out = {0};
 	struct fault fault = {0};
-	char path[128];
+	char path[2 * TEST_DIR_BYTES];
 	int fd;
 
 	assert_non_null(pages);
 	assert_non_null(got);
-	journal_close(f->journal);
+	close_journal(f);
 	ops = *sys_kernel()->ops;
 	ops.set_direct = watch_flag;
 	ops.pwritev = watch_write;
@@ -437,8 +442,7 @@ static void a_large_group_in_pages_is_written_past_the_cache_as_it_stands(void *
 	}
 	free(pages);
 	free(got);
-	journal_close(f->journal);
-	f->journal = NULL;
+	close_journal(f);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)

@@ -4,6 +4,8 @@
 
 #include <sys/wait.h>
 
+#include "sys/test_dir.h"
+
 /* ---- redirects and guards ---- */
 
 static void redirects_are_followed_where_they_may(void **state)
@@ -146,7 +148,7 @@ static void a_reused_connection_is_guarded_too(void **state)
 /* ---- TLS ---- */
 
 static struct {
-	char dir[64], cert[100], key[100];
+	char dir[TEST_DIR_BYTES], cert[TEST_DIR_BYTES + 8], key[TEST_DIR_BYTES + 8];
 	pid_t pid;
 	unsigned port;
 } tls;
@@ -174,8 +176,7 @@ static int start_tls(void **state)
 	FILE *out;
 
 	(void)setup(state);
-	(void)snprintf(tls.dir, sizeof(tls.dir), "/tmp/weir-fetcher-XXXXXX");
-	assert_non_null(mkdtemp(tls.dir));
+	assert_true(test_dir_make(tls.dir, "fetcher"));
 	(void)snprintf(tls.cert, sizeof(tls.cert), "%s/cert", tls.dir);
 	(void)snprintf(tls.key, sizeof(tls.key), "%s/key", tls.dir);
 	run_openssl((char *[]){"openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
@@ -209,9 +210,7 @@ static int stop_tls(void **state)
 {
 	(void)kill(tls.pid, SIGKILL);
 	(void)waitpid(tls.pid, NULL, 0);
-	(void)unlink(tls.cert);
-	(void)unlink(tls.key);
-	(void)rmdir(tls.dir);
+	(void)test_dir_remove(tls.dir);
 	return teardown(state);
 }
 

@@ -6,18 +6,37 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
-/* For tests and fuzz targets only: a folder of their own for what they write. */
+/*
+ * For tests and fuzz targets only: a folder, or a file, of their own for what they write. Whoever kills them
+ * sets TMPDIR to a folder that it removes.
+ */
 
 #define TEST_DIR_BYTES 128u
 
-/* Makes $TMPDIR/weir-NAME-XXXXXX (/tmp without TMPDIR) and puts its path in out[TEST_DIR_BYTES]. */
-static inline bool test_dir_make(char *out, const char *name)
+static inline void test_dir_template(char *out, const char *name)
 {
 	const char *tmp = getenv("TMPDIR");
 
 	(void)snprintf(out, TEST_DIR_BYTES, "%s/weir-%s-XXXXXX", tmp && *tmp ? tmp : "/tmp", name);
+}
+
+/* Makes $TMPDIR/weir-NAME-XXXXXX (/tmp without TMPDIR) and puts its path in out[TEST_DIR_BYTES]. */
+static inline bool test_dir_make(char *out, const char *name)
+{
+	test_dir_template(out, name);
 	return mkdtemp(out) != NULL;
+}
+
+/* Makes an empty file of such a name. */
+static inline bool test_dir_make_file(char *out, const char *name)
+{
+	int fd;
+
+	test_dir_template(out, name);
+	fd = mkstemp(out);
+	return fd >= 0 && close(fd) == 0;
 }
 
 static inline int test_dir_remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)

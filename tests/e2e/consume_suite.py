@@ -316,15 +316,6 @@ def _(w):
 
 # ---- from disk ----
 
-def forget_pages(w):
-    """Takes the stored records out of the kernel's cache, so that reading them has to wait for the disk."""
-    for folder, _, names in os.walk(w.data):
-        for name in names:
-            fd = os.open(os.path.join(folder, name), os.O_RDONLY)
-            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-            os.close(fd)
-
-
 @test("a poll over partitions that are on disk alone is as full as one from memory", own=True, timeout=60)
 def _():
     with Weir() as w:
@@ -333,11 +324,11 @@ def _():
             w.batch(t, [{"value": "%d %s" % (i, "x" * 500), "partition": p} for i in range(40)])
         w.restart()
         for args in ({}, {"wait": "1ms"}, {"wait": "20s"}):
-            forget_pages(w)
+            w.forget_pages()
             got = w.poll(t, limit=1000, **args)
             eq((len(got["records"]), got["caught_up"]), (240, True), "%r" % args)
             eq(w.poll(t, limit=1000, cursor=got["cursor"])["records"], [])
-        forget_pages(w)
+        w.forget_pages()
         got = w.poll(t, limit=100)
         eq((len(got["records"]), got["caught_up"]), (100, False))
         rest = w.poll(t, limit=1000, cursor=got["cursor"])
@@ -352,7 +343,7 @@ def _():
             w.batch(t, [{"value": "x" * 500, "partition": p} for i in range(20)])
         w.restart()
         for wait in ("", "?wait=20s"):
-            forget_pages(w)
+            w.forget_pages()
             with Raw(w) as r:
                 r.send("GET /v1/topics/%s/records%s HTTP/1.1\r\nHost: %s\r\n\r\n" % (t, wait, w.authority))
                 r.sock.shutdown(socket.SHUT_WR)

@@ -10,11 +10,12 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
 import tempfile
 import time
+
+from ports import free_port
 
 SLOW = float(os.environ.get("WEIR_SLOW", "1"))
 
@@ -25,12 +26,6 @@ class DatabaseError(Exception):
 
 def die_with_parent():
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 class Database:

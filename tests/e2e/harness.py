@@ -28,6 +28,8 @@ import threading
 import time
 import urllib.parse
 
+from ports import free_port
+
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BIN = os.environ.get("WEIR_BIN") or os.path.join(ROOT, "build", "weir")
 # Slow builds (sanitizers, valgrind) stretch every deadline of the tests.
@@ -575,8 +577,8 @@ class Weir:
         self.dir = tempfile.mkdtemp(prefix="weir-e2e-", dir=os.environ.get("WEIR_TMP"))
         self.data = data or os.path.join(self.dir, "data")
         self.config, self.args, self.wrap, self.env = config, list(args), list(wrap), env
-        self.host, self.port = "127.0.0.1", port
-        self.kafka = kafka  # the address of that port, the same one after a restart; or off
+        self.host, self.port = "127.0.0.1", port or free_port()
+        self.kafka = re.sub(":0$", lambda m: ":%d" % free_port(), kafka)  # the address of that port, the same one after a restart; or off
         self.proc = None
         self.out = []
         self.count = 0
@@ -786,6 +788,17 @@ class Weir:
     def values_so_far(self, topic):
         """The same of a topic that a source may yet make."""
         return [] if self.get("/v1/topics/" + topic).status == 404 else self.values(topic)
+
+    def forget_pages(self, under=""):
+        """Takes what is stored out of the kernel's cache, so that reading it has to wait for the disk."""
+        for folder, _, names in os.walk(os.path.join(self.data, under)):
+            for name in names:
+                try:
+                    fd = os.open(os.path.join(folder, name), os.O_RDONLY)
+                except FileNotFoundError:  # weir has taken it away meanwhile
+                    continue
+                os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+                os.close(fd)
 
     def partition(self, topic, p, **args):
         return expect(self.get("/v1/topics/%s/partitions/%d/records%s" % (topic, p, query(**args))), 200).json()

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "connect/sql/sql.h"
+#include "sys/test_dir.h"
 
 static const char *test_url;
 static char url_text[200];
@@ -490,15 +491,12 @@ static void settings_are_checked(void **state)
 
 static int set_up(void **state)
 {
-	static char path[] = "/tmp/weir-sql-XXXXXX";
-	int fd;
+	char path[TEST_DIR_BYTES];
 
 	(void)state;
 	test_url = getenv("SQL_TEST_URL");
 	if (!test_url) {
-		fd = mkstemp(path);
-		assert_true(fd >= 0);
-		close(fd);
+		assert_true(test_dir_make_file(path, "sql"));
 		(void)snprintf(url_text, sizeof(url_text), "sqlite://%s", path);
 		test_url = url_text;
 	}

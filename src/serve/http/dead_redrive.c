@@ -152,6 +152,7 @@ static void start_one(struct one *o)
 	r->idempotency_path = d->idempotency_key;
 	o->rider = (struct ingest_rider){.board = board, .landed = landed};
 	r->rider = &o->rider;
+	r->lane = o->all;
 	if (dead_marks_get(a->app->dead, &a->dead->id, o->found->offset).state != DEAD_OPEN) {
 		o->fate = FATE_NOT_OPEN; /* it may be so bad that the rider is never asked */
 		return;

@@ -154,6 +154,7 @@ static int set_fields(struct produce *p, struct fault *fault)
 		r->idempotency_path = x->param[1];
 	r->body = x->body;
 	r->header = next_header;
+	r->lane = x->session;
 	r->header_ctx = (void *)(uintptr_t)x;
 	return 0;
 }

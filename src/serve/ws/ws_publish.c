@@ -293,6 +293,7 @@ static int read_message(struct ws_publisher *p, struct ws_message *m, enum ws_op
 	ingest_request_init(&m->request, &m->arena, on_done, m);
 	m->request.topic = slice_str(p->topic);
 	m->request.entry = ENTRY_WS;
+	m->request.lane = p;
 	if (p->v1)
 		return read_v1(m, opcode, bytes);
 	m->request.body = bytes;
