@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -248,14 +249,22 @@ static void a_journal_that_cannot_write_past_the_cache_writes_through_it(void **
 
 static uint32_t segments_direct; /* how often a segment was written so */
 
-static int note_segment(void *self, int fd, bool on)
+/* Of an open file; in room that the next call uses again. */
+static const char *path_of_fd(int fd)
 {
-	char link[64], path[512];
+	static _Thread_local char path[512];
+	char link[64];
 	ssize_t n;
 
 	(void)snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-	n = readlink(link, path, sizeof(path));
-	segments_direct += n > 4 && memcmp(path + n - 4, ".log", 4) == 0;
+	n = readlink(link, path, sizeof(path) - 1);
+	path[n < 0 ? 0 : n] = '\0';
+	return path;
+}
+
+static int note_segment(void *self, int fd, bool on)
+{
+	segments_direct += strstr(path_of_fd(fd), ".log") != NULL;
 	return sys_kernel()->ops->set_direct(self, fd, on);
 }
 
@@ -313,6 +322,109 @@ static void who_reads_of_segments_finds_what_comes_next_in_the_page_cache(void *
 	assert_true(segments_direct == 101 || segments_direct == 1);
 	assert_int_equal(check_all(p, 0), 102);
 	close_log(f);
+}
+
+/* ---- starts after a kill, with files that the checkpoint does not know ---- */
+
+static char cut_path[512];
+static uint32_t cuts;
+static bool cut_is_synced;
+
+static int note_cut(void *self, int fd, uint64_t bytes)
+{
+	const char *path = path_of_fd(fd);
+
+	if (strstr(path, ".log")) {
+		cuts++;
+		cut_is_synced = false;
+		(void)snprintf(cut_path, sizeof(cut_path), "%s", path);
+	}
+	return sys_kernel()->ops->truncate(self, fd, bytes);
+}
+
+static int note_sync(void *self, int fd)
+{
+	cut_is_synced |= strcmp(path_of_fd(fd), cut_path) == 0;
+	return sys_kernel()->ops->fdatasync(self, fd);
+}
+
+/* What a checkpoint does not know of a segment is cut off, and comes again out of the journal; not into it where it is full. */
+static void a_segment_that_was_cut_and_sealed_is_synced(void **state)
+{
+	struct fixture *f = *state;
+	static struct sys_ops ops;
+	static struct sys sys;
+	struct partition *p;
+
+	ops = *sys_kernel()->ops;
+	sys = (struct sys){.ops = &ops, .self = sys_kernel()->self};
+	ops.truncate = note_cut;
+	ops.fdatasync = note_sync;
+	f->options.sys = &sys;
+	f->options.steps = true;
+	open_log(f);
+	assert_int_equal(partition_open(f->log, &topic_a, 0, &keep_all, &p), 0);
+	start_log(f);
+	append_in_steps(f, p, 0);
+	assert_int_equal(log_checkpoint(f->log, &(struct fault){0}), 0);
+	append_in_steps(f, p, 1);
+	log_close(f->log); /* as if killed */
+	f->options.segment_bytes = 1;
+	cuts = 0;
+	open_log(f);
+	assert_int_equal(partition_open(f->log, &topic_a, 0, &keep_all, &p), 0);
+	start_log(f);
+	assert_int_equal(cuts, 1);
+	assert_int_equal(check_all(p, 0), 2);
+	move_all(f);
+	assert_int_equal(log_checkpoint(f->log, &(struct fault){0}), 0);
+	assert_true(cut_is_synced);
+	close_log(f);
+}
+
+static uint32_t journal_reads, journal_read_fails;
+
+static int64_t read_journal_or_fail(void *self, int fd, void *bytes, size_t n, uint64_t at)
+{
+	if (strstr(path_of_fd(fd), ".wal") && ++journal_reads == journal_read_fails)
+		return -EIO;
+	return sys_kernel()->ops->pread(self, fd, bytes, n, at);
+}
+
+/* They may be all that there is of records that were answered. */
+static void a_start_that_cannot_read_the_journal_removes_nothing(void **state)
+{
+	struct fixture *f = *state;
+	const struct topic_id young = {{7}};
+	static struct sys_ops ops;
+	static struct sys sys;
+	char pattern[TEST_DIR_BYTES + 40];
+	struct partition *p;
+	glob_t found;
+
+	ops = *sys_kernel()->ops;
+	sys = (struct sys){.ops = &ops, .self = sys_kernel()->self};
+	ops.pread = read_journal_or_fail;
+	f->options.steps = true;
+	open_log(f);
+	start_log(f);
+	assert_int_equal(log_checkpoint(f->log, &(struct fault){0}), 0);
+	assert_int_equal(partition_open(f->log, &young, 0, &keep_all, &p), 0);
+	append_in_steps(f, p, 0);
+	log_close(f->log); /* as if killed */
+	(void)snprintf(pattern, sizeof(pattern), "%s/topics/*/0/*.log", f->dir);
+	f->options.sys = &sys;
+	for (journal_read_fails = 1;; journal_read_fails++) {
+		journal_reads = 0;
+		if (log_open(&f->options, &f->log, NULL) == 0)
+			break;
+		assert_int_equal(glob(pattern, 0, NULL, &found), 0);
+		globfree(&found);
+	}
+	assert_true(journal_read_fails > 1);
+	assert_int_equal(partition_open(f->log, &young, 0, &keep_all, &p), 0);
+	assert_int_equal(check_all(p, 0), 1);
+	log_close(f->log);
 }
 
 /* ---- a disk that cannot be asked ---- */
@@ -1334,6 +1446,8 @@ int main(void)
 		TEST(a_checkpoint_may_have_more_than_its_groups),
 		TEST(a_journal_that_cannot_write_past_the_cache_writes_through_it),
 		TEST(who_reads_of_segments_finds_what_comes_next_in_the_page_cache),
+		TEST(a_segment_that_was_cut_and_sealed_is_synced),
+		TEST(a_start_that_cannot_read_the_journal_removes_nothing),
 		TEST(a_torn_last_group_is_cut_and_damage_before_it_is_refused),
 		TEST(damage_of_a_group_written_again_does_not_take_the_next_one_along),
 		TEST(after_a_start_either_copy_of_the_checkpoint_is_enough),
