@@ -281,6 +281,41 @@ static void a_later_group_that_cannot_be_read_is_not_taken_for_none(void **state
 	assert_int_equal(scan(f, 0, &out, &fault), ERR_IO);
 }
 
+static uint32_t reads, failing_read;
+
+static int64_t read_or_fail(void *self, int fd, void *bytes, size_t n, uint64_t at)
+{
+	return ++reads == failing_read ? -EIO : sys_kernel()->ops->pread(self, fd, bytes, n, at);
+}
+
+/* Neither of a head nor of what stands behind the first page: it would be cut off as a torn write. */
+static void a_read_that_fails_is_never_the_end_of_the_journal(void **state)
+{
+	struct fixture *f = *state;
+	struct journal_scan out = {0};
+	struct fault fault;
+	static struct sys_ops ops; /* the journal is closed later */
+	static struct sys sys;
+
+	for (int i = 0; i < 3; i++)
+		append(f, 3 * FRAME_ALIGN);
+	close_journal(f);
+	ops = *sys_kernel()->ops;
+	ops.pread = read_or_fail;
+	sys = (struct sys){.ops = &ops, .self = sys_kernel()->self};
+	f->options.sys = &sys;
+	open_journal(f);
+	reads = failing_read = 0;
+	assert_int_equal(scan(f, 0, &out, &fault), 0);
+	assert_int_equal(f->count, 3);
+	assert_true(reads >= 6);
+	for (uint32_t n = reads; n > 0; n--) {
+		reads = 0;
+		failing_read = n;
+		assert_int_equal(scan(f, 0, &out, &fault), ERR_IO);
+	}
+}
+
 static uint64_t written_at;
 static uint32_t writes;
 
@@ -456,6 +491,7 @@ int main(void)
 		TEST(files_of_version_1_are_read_without_tags_and_later_ones_are_not),
 		TEST(each_place_where_a_missing_group_may_have_stood_is_named),
 		TEST(a_later_group_that_cannot_be_read_is_not_taken_for_none),
+		TEST(a_read_that_fails_is_never_the_end_of_the_journal),
 		TEST(on_a_full_disk_a_copy_of_the_last_group_is_settled_too),
 		TEST(a_large_group_in_pages_is_written_past_the_cache_as_it_stands),
 		TEST(a_format_comes_back_as_it_was_and_a_flipped_bit_is_told),

@@ -261,6 +261,43 @@ static inline void append_eights(struct fixture *f, struct partition *p, uint32_
 	}
 }
 
+static inline void move_all(struct fixture *f)
+{
+	while (log_step(f->log, LOG_STEP_MOVE) > 0)
+		;
+}
+
+static inline void append_in_steps(struct fixture *f, struct partition *p, uint32_t from)
+{
+	struct request r = {0};
+	int n = snprintf(r.value, sizeof(r.value), "%u", from);
+
+	f->done = 0;
+	r.records[0] = (struct log_record){.partition = p,
+					   .timestamp_ms = -1,
+					   .value = slice_make(r.value, (size_t)n)};
+	r.commit.record_count = 1;
+	enter(f, &r);
+	while (f->done == 0) {
+		assert_true(log_step(f->log, LOG_STEP_COMMIT) > 0);
+		log_port_run(f->port);
+	}
+	move_all(f);
+}
+
+/* Of an open file; in room that the next call uses again. */
+static inline const char *path_of_fd(int fd)
+{
+	static _Thread_local char path[512];
+	char link[64];
+	ssize_t n;
+
+	(void)snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	n = readlink(link, path, sizeof(path) - 1);
+	path[n < 0 ? 0 : n] = '\0';
+	return path;
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 #endif

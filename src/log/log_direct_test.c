@@ -51,37 +51,8 @@ static uint32_t segments_direct; /* how often a segment was written so */
 
 static int note_segment(void *self, int fd, bool on)
 {
-	char link[64], path[512];
-	ssize_t n;
-
-	(void)snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-	n = readlink(link, path, sizeof(path));
-	segments_direct += n > 4 && memcmp(path + n - 4, ".log", 4) == 0;
+	segments_direct += strstr(path_of_fd(fd), ".log") != NULL;
 	return sys_kernel()->ops->set_direct(self, fd, on);
-}
-
-static void move_all(struct fixture *f)
-{
-	while (log_step(f->log, LOG_STEP_MOVE) > 0)
-		;
-}
-
-static void append_in_steps(struct fixture *f, struct partition *p, uint32_t from)
-{
-	struct request r = {0};
-	int n = snprintf(r.value, sizeof(r.value), "%u", from);
-
-	f->done = 0;
-	r.records[0] = (struct log_record){.partition = p,
-					   .timestamp_ms = -1,
-					   .value = slice_make(r.value, (size_t)n)};
-	r.commit.record_count = 1;
-	enter(f, &r);
-	while (f->done == 0) {
-		assert_true(log_step(f->log, LOG_STEP_COMMIT) > 0);
-		log_port_run(f->port);
-	}
-	move_all(f);
 }
 
 static void who_reads_of_segments_finds_what_comes_next_in_the_page_cache(void **state)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a start finds: after a kill, after a clean stop, and where the journal is damaged. */
 #include <errno.h>
+#include <glob.h>
 
 #include "log/frame.h"
 #include "log/log_dir_world_test.h"
@@ -204,12 +205,105 @@ static void what_could_not_be_removed_goes_with_a_later_start(void **state)
 	}
 }
 
+/* ---- starts after a kill, with files that the checkpoint does not know ---- */
+
+static char cut_path[512];
+static uint32_t cuts;
+static bool cut_is_synced;
+
+static int note_cut(void *self, int fd, uint64_t bytes)
+{
+	const char *path = path_of_fd(fd);
+
+	if (strstr(path, ".log")) {
+		cuts++;
+		cut_is_synced = false;
+		(void)snprintf(cut_path, sizeof(cut_path), "%s", path);
+	}
+	return sys_kernel()->ops->truncate(self, fd, bytes);
+}
+
+static int note_sync(void *self, int fd)
+{
+	cut_is_synced |= strcmp(path_of_fd(fd), cut_path) == 0;
+	return sys_kernel()->ops->fdatasync(self, fd);
+}
+
+/* What a checkpoint does not know of a segment is cut off, and comes again out of the journal; not into it where it is full. */
+static void a_segment_that_was_cut_and_sealed_is_synced(void **state)
+{
+	struct fixture *f = *state;
+	struct partition *p;
+
+	own_sys(f);
+	f->ops.truncate = note_cut;
+	f->ops.fdatasync = note_sync;
+	f->options.steps = true;
+	p = start_one(f);
+	append_in_steps(f, p, 0);
+	assert_int_equal(log_checkpoint(f->log, &(struct fault){0}), 0);
+	append_in_steps(f, p, 1);
+	log_close(f->log); /* as if killed */
+	f->options.segment_bytes = 1;
+	cuts = 0;
+	p = start_one(f);
+	assert_int_equal(cuts, 1);
+	assert_int_equal(check_all(p, 0), 2);
+	move_all(f);
+	assert_int_equal(log_checkpoint(f->log, &(struct fault){0}), 0);
+	assert_true(cut_is_synced);
+	close_log(f);
+}
+
+static uint32_t journal_reads, journal_read_fails;
+
+static int64_t read_journal_or_fail(void *self, int fd, void *bytes, size_t n, uint64_t at)
+{
+	if (strstr(path_of_fd(fd), ".wal") && ++journal_reads == journal_read_fails)
+		return -EIO;
+	return sys_kernel()->ops->pread(self, fd, bytes, n, at);
+}
+
+/* They may be all that there is of records that were answered. */
+static void a_start_that_cannot_read_the_journal_removes_nothing(void **state)
+{
+	struct fixture *f = *state;
+	const struct topic_id young = {{7}};
+	char pattern[TEST_DIR_BYTES + 40];
+	struct partition *p;
+	glob_t found;
+
+	f->options.steps = true;
+	open_log(f);
+	start_log(f);
+	assert_int_equal(log_checkpoint(f->log, &(struct fault){0}), 0);
+	assert_int_equal(partition_open(f->log, &young, 0, &keep_all, &p), 0);
+	append_in_steps(f, p, 0);
+	log_close(f->log); /* as if killed */
+	(void)snprintf(pattern, sizeof(pattern), "%s/topics/*/0/*.log", f->dir);
+	own_sys(f);
+	f->ops.pread = read_journal_or_fail;
+	for (journal_read_fails = 1;; journal_read_fails++) {
+		journal_reads = 0;
+		if (log_open(&f->options, &f->log, NULL) == 0)
+			break;
+		assert_int_equal(glob(pattern, 0, NULL, &found), 0);
+		globfree(&found);
+	}
+	assert_true(journal_read_fails > 1);
+	assert_int_equal(partition_open(f->log, &young, 0, &keep_all, &p), 0);
+	assert_int_equal(check_all(p, 0), 1);
+	log_close(f->log);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(what_is_answered_is_read_after_a_kill),
 		TEST(a_start_after_a_clean_stop_looks_for_nothing_left_over),
 		TEST(what_could_not_be_removed_goes_with_a_later_start),
+		TEST(a_segment_that_was_cut_and_sealed_is_synced),
+		TEST(a_start_that_cannot_read_the_journal_removes_nothing),
 		TEST(a_torn_last_group_is_cut_and_damage_before_it_is_refused),
 		TEST(damage_of_a_group_written_again_does_not_take_the_next_one_along),
 	};
