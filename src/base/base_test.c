@@ -160,6 +160,22 @@ static void names_are_compared_as_byte_by_byte(void **state)
 	}
 }
 
+static void what_is_cut_has_a_rest_where_the_byte_stands(void **state)
+{
+	struct slice text = SLICE_LIT("a,,b"), first;
+
+	(void)state;
+	first = slice_cut(text, ',', &text);
+	assert_true(slice_eq_str(first, "a") && slice_eq_str(text, ",b"));
+	first = slice_cut(text, ',', &text);
+	assert_true(first.ptr && first.len == 0 && slice_eq_str(text, "b"));
+	first = slice_cut(text, ',', &text);
+	assert_true(slice_eq_str(first, "b") && !text.ptr);
+	first = slice_cut(SLICE_LIT("b,"), ',', &text);
+	assert_true(slice_eq_str(first, "b") && text.ptr && text.len == 0);
+	assert_null(slice_cut(slice_null(), ',', &text).ptr);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -168,6 +184,7 @@ int main(void)
 		cmocka_unit_test(murmur2_matches_kafka),
 		cmocka_unit_test(sip24_128_matches_reference),
 		cmocka_unit_test(names_are_compared_as_byte_by_byte),
+		cmocka_unit_test(what_is_cut_has_a_rest_where_the_byte_stands),
 		cmocka_unit_test(utf8_refuses_what_the_standard_refuses),
 		cmocka_unit_test(wire_round_trips_and_stays_within_its_end),
 		cmocka_unit_test(a_uvarint_of_32_bits_has_at_most_five_bytes),

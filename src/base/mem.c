@@ -7,6 +7,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "base/sanitized.h"
+
 #define BLOCK_BYTES \
 	(4 << 20) /* below it a block is used again as it is: fresh pages cost more than the copy into them */
 
@@ -73,15 +75,7 @@ void mem_free(void *ptr)
 	free(ptr);
 }
 
-#if defined(__SANITIZE_ADDRESS__)
-#define SANITIZED
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define SANITIZED
-#endif
-#endif
-
-#ifdef SANITIZED /* which watches the ends of what comes from the allocator alone */
+#if SANITIZED_ADDRESS /* which watches the ends of what comes from the allocator alone */
 void *mem_pages(size_t n)
 {
 	return mem_aligned(4096, n);

@@ -55,6 +55,15 @@ bool slice_starts(struct slice s, struct slice prefix)
 	return s.len >= prefix.len && (prefix.len == 0 || memcmp(s.ptr, prefix.ptr, prefix.len) == 0);
 }
 
+struct slice slice_cut(struct slice s, char at, struct slice *rest)
+{
+	const uint8_t *found = s.len ? memchr(s.ptr, at, s.len) : NULL;
+	size_t n = found ? (size_t)(found - s.ptr) : s.len;
+
+	*rest = found ? slice_from(s, n + 1) : slice_null();
+	return slice_make(s.ptr, n);
+}
+
 static bool is_blank(uint8_t c)
 {
 	return c == ' ' || c == '\t';

@@ -63,6 +63,9 @@ bool slice_starts(struct slice s, struct slice prefix);
 /* Without leading and trailing spaces and tabs. */
 struct slice slice_trim(struct slice s);
 
+/* What stands before the first such byte; *rest is what follows it, null where there is none. rest may be the slice itself. */
+struct slice slice_cut(struct slice s, char at, struct slice *rest);
+
 /*
  * Parses an unsigned decimal number: digits only, at least one, no sign, no
  * blanks. False where it is anything else or does not fit; *out untouched.

@@ -11,8 +11,6 @@
 #include "conf/setting.h"
 #include "conf/value.h"
 
-#define SHOWN(s) (int)((s).len > 80 ? 80 : (s).len), (const char *)((s).ptr ? (const char *)(s).ptr : "")
-
 /* ---- single values ---- */
 
 static int refuse_value(const struct setting *s, struct slice value, int err, struct fault *fault)
@@ -22,9 +20,9 @@ static int refuse_value(const struct setting *s, struct slice value, int err, st
 	buf_init(&expected, 400);
 	setting_expected(s, &expected);
 	const char *nearest = setting_nearest(s, value);
-	fault_set(fault, err, "%s: \"%.*s\": expected %.*s%s%s%s", s->path, SHOWN(value), (int)expected.len,
-		  expected.ptr ? (const char *)expected.ptr : "", nearest ? "; did you mean \"" : "",
-		  nearest ? nearest : "", nearest ? "\"?" : "");
+	fault_set(fault, err, "%s: \"%.*s\": expected %.*s%s%s%s", s->path, CONF_SHOWN(value),
+		  (int)expected.len, expected.ptr ? (const char *)expected.ptr : "",
+		  nearest ? "; did you mean \"" : "", nearest ? nearest : "", nearest ? "\"?" : "");
 	buf_fini(&expected);
 	return err;
 }
@@ -67,7 +65,7 @@ static int refuse_key(struct slice key, struct fault *fault)
 		CHECK(at < sizeof(list));
 	}
 	const char *nearest = conf_nearest(key, names, count);
-	return fault_set(fault, ERR_BAD_TOPIC_CONFIG, "unknown key \"%.*s\": %s%s%s", SHOWN(key),
+	return fault_set(fault, ERR_BAD_TOPIC_CONFIG, "unknown key \"%.*s\": %s%s%s", CONF_SHOWN(key),
 			 nearest ? "did you mean \"" : "expected one of ", nearest ? nearest : list,
 			 nearest ? "\"?" : "");
 }

@@ -61,6 +61,11 @@ static const char *fallback_text(const struct setting *s)
 	return s->flags & SETTING_REQUIRED ? "required" : s->type == SETTING_LIST ? "[]" : "none";
 }
 
+static const char *secret_text(const struct setting *s)
+{
+	return s->flags & SETTING_SECRET ? " Secret: it is shown nowhere." : "";
+}
+
 /* ---- Markdown ---- */
 
 static void markdown_row(const struct part *p, const struct setting *s, struct buf *out)
@@ -71,7 +76,7 @@ static void markdown_row(const struct part *p, const struct setting *s, struct b
 		    p->list && s->scope == SETTING_TOPIC && s->fallback ? "topic_defaults" :
 									  fallback_text(s));
 	append_when(s, out);
-	buf_appendf(out, " | %s ", s->doc);
+	buf_appendf(out, " | %s%s ", s->doc, secret_text(s));
 	if (s->type != SETTING_BOOL) {
 		buf_append_str(out, "Expected: ");
 		setting_expected(s, out);
@@ -160,6 +165,7 @@ static void man_row(const struct part *p, const struct setting *s, struct buf *o
 	append_troff(line.ptr ? (const char *)line.ptr : "", out);
 	buf_append_byte(out, '\n');
 	append_troff(s->doc, out);
+	append_troff(secret_text(s), out);
 	buf_clear(&line);
 	buf_append_str(&line, "Expected: ");
 	setting_expected(s, &line);
@@ -261,13 +267,15 @@ static void schema_row(const struct setting *s, const char *key, struct buf *out
 	struct buf doc;
 
 	buf_init(&doc, 2000);
-	buf_appendf(&doc, "%s Expected: ", s->doc);
+	buf_appendf(&doc, "%s%s Expected: ", s->doc, secret_text(s));
 	setting_expected(s, &doc);
 	buf_append_str(&doc, ".");
 	buf_append_byte(&doc, 0);
 	append_json(key, out);
 	buf_append_str(out, ":{");
 	schema_type(s, out);
+	if (s->flags & SETTING_SECRET)
+		buf_append_str(out, ",\"writeOnly\":true");
 	buf_append_str(out, ",\"description\":");
 	append_json(doc.ptr ? (const char *)doc.ptr : "", out);
 	if (s->fallback) {

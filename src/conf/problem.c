@@ -61,6 +61,7 @@ void conf_problems_add(struct conf_problems *p, const struct conf_problem *probl
 		.text = copy_text(&p->arena, problem->text),
 		.nearest = copy_text(&p->arena, problem->nearest),
 		.source = copy_text(&p->arena, problem->source),
+		.column = problem->column,
 	};
 	if (!copy.text)
 		copy.text = "no memory to say what is wrong here";
@@ -87,10 +88,10 @@ void conf_problems_sort(struct conf_problems *p)
 /* The line and a caret; tabs before the caret stay tabs, so that it stands below its character. */
 static void append_source(const struct conf_problem *p, struct buf *out)
 {
-	uint32_t column = 1;
+	uint32_t column = 1, place = p->column ? p->column : p->at.column;
 
 	buf_appendf(out, "    %s\n    ", p->source);
-	for (const char *c = p->source; *c && column < p->at.column; c++) {
+	for (const char *c = p->source; *c && column < place; c++) {
 		if (((uint8_t)*c & 0xc0) == 0x80)
 			continue;
 		buf_append_byte(out, *c == '\t' ? '\t' : ' ');

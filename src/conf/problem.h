@@ -12,6 +12,9 @@
  */
 #define CONF_PROBLEMS_MAX 200u
 
+/* Offending text for "%.*s", cut to what a line can hold. */
+#define CONF_SHOWN(s) (int)((s).len > 80 ? 80 : (s).len), (const char *)((s).ptr ? (const char *)(s).ptr : "")
+
 struct conf_mark {
 	uint32_t line;   /* from 1; 0: of the whole file */
 	uint32_t column; /* from 1, in characters */
@@ -24,7 +27,8 @@ struct conf_problem {
 	const char *key;     /* path of the setting, or NULL */
 	const char *text;    /* what was found and what was expected */
 	const char *nearest; /* the nearest valid name, or NULL; also in text */
-	const char *source;  /* the line of the file, without its end, or NULL */
+	const char *source;  /* the line of the file as it may be shown, without its end, or NULL */
+	uint32_t column; /* of the place in `source`, where something before it is covered; 0: that of `at` */
 };
 
 struct conf_problems {

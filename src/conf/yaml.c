@@ -322,3 +322,11 @@ int yaml_read(struct slice text, struct arena *arena, struct yaml_node **root, s
 	fy_diag_destroy(diag);
 	return err;
 }
+
+const struct yaml_node *yaml_find(const struct yaml_node *map, const char *key)
+{
+	for (const struct yaml_node *n = map ? map->child : NULL; n; n = n->next)
+		if (slice_eq_str(n->key, key))
+			return n;
+	return NULL;
+}

@@ -33,4 +33,7 @@ struct yaml_node {
 int yaml_read(struct slice text, struct arena *arena, struct yaml_node **root, struct conf_mark *at,
 	      const char **why);
 
+/* The value of a map's key, the first of that name; NULL: it has none, or is no map. */
+const struct yaml_node *yaml_find(const struct yaml_node *map, const char *key);
+
 #endif

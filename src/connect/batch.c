@@ -10,7 +10,7 @@
 #include "base/check.h"
 #include "base/mem.h"
 #include "connect/inner.h"
-#include "connect/redact.h"
+#include "conf/redact.h"
 #include "proto/batch/batch.h"
 
 #define CHUNK_BYTES ((size_t)256 << 10)

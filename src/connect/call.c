@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "connect/inner.h"
-#include "connect/redact.h"
+#include "conf/redact.h"
 
 void source_redact(const struct source *source, char *text)
 {
@@ -36,6 +36,14 @@ int source_open(const struct source_type *type, const struct source_setup *setup
 	if (type->absent)
 		return fault_set(fault, ERR_NOT_IMPLEMENTED, "this weir was built without %s", type->absent);
 	return type->open(setup, self, fault);
+}
+
+int source_refuse_files(const struct source_setup *setup, bool named, const char *what, struct fault *fault)
+{
+	if (!setup->guarded || !named)
+		return 0;
+	return fault_set(fault, ERR_BAD_PARAMETER, "%s of this machine: only the configuration file may",
+			 what);
 }
 
 enum source_end source_fail(struct source_call *call, enum source_failure failure, const char *format, ...)

@@ -95,20 +95,6 @@ static int bad(struct fault *fault, const struct field *f, struct slice text, co
 			 (int)(text.len > 40 ? 40 : text.len), text.ptr ? (const char *)text.ptr : "", why);
 }
 
-/* The part before a byte; *rest is what follows it, or null where there is none. */
-static struct slice cut(struct slice text, char at, struct slice *rest)
-{
-	const uint8_t *found = text.len ? memchr(text.ptr, at, text.len) : NULL;
-
-	if (!found) {
-		*rest = slice_null();
-		return text;
-	}
-	size_t n = (size_t)(found - text.ptr);
-	*rest = slice_make(found + 1, text.len - n - 1);
-	return slice_make(text.ptr, n);
-}
-
 static int parse_value(const struct field *f, struct slice text, int *out, struct fault *fault)
 {
 	uint64_t n;
@@ -133,7 +119,7 @@ static int parse_value(const struct field *f, struct slice text, int *out, struc
 static int parse_range(const struct field *f, struct slice text, int *low, int *high, bool *single,
 		       struct fault *fault)
 {
-	struct slice to, from = cut(text, '-', &to);
+	struct slice to, from = slice_cut(text, '-', &to);
 	int rc;
 
 	*single = false;
@@ -160,7 +146,7 @@ static int parse_range(const struct field *f, struct slice text, int *low, int *
 
 static int parse_item(const struct field *f, struct slice text, uint64_t *bits, struct fault *fault)
 {
-	struct slice step_text, range = cut(text, '/', &step_text);
+	struct slice step_text, range = slice_cut(text, '/', &step_text);
 	uint64_t step = 1;
 	int low, high;
 	bool single;
@@ -188,7 +174,7 @@ static int parse_field(const struct field *f, struct slice text, uint64_t *bits,
 
 	*bits = 0;
 	do {
-		struct slice item = cut(rest, ',', &rest);
+		struct slice item = slice_cut(rest, ',', &rest);
 		int rc = parse_item(f, item, bits, fault);
 		if (rc)
 			return rc;

@@ -37,6 +37,15 @@ int source_open(const struct source_type *type, const struct source_setup *setup
 void source_call_init(struct source_call *call, struct source *source,
 		      void (*on_done)(struct source_call *call, enum source_end end));
 
+/* ---- a checkpoint that somebody owns ---- */
+
+/* A copy with memory of its own; of none, none. *out is overwritten. ERR_NOMEM: *out is none. */
+int source_checkpoint_copy(struct source_checkpoint *out, struct source_checkpoint from);
+void source_checkpoint_free(struct source_checkpoint *c); /* it is none */
+
+/* Frees what stood in `to`; takes what stands in `from`, which is none. Never fails. */
+void source_checkpoint_move(struct source_checkpoint *to, struct source_checkpoint *from);
+
 /* ---- a batch ---- */
 
 #define SOURCE_BATCH_BYTES_MAX (16u << 20)

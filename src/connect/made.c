@@ -7,7 +7,7 @@
 
 #include <errno.h>
 
-#include "base/mem.h"
+#include "connect/row_commit.h"
 
 #define ROW_VERSION 1u
 
@@ -68,8 +68,6 @@ int made_put(const struct runner_shared *s, const char *name, struct slice text,
 	     const struct state_done *done)
 {
 	struct source_row_key row_key = {'c', slice_str(name), slice_null()};
-	struct state_row change = {.table = STATE_SOURCES, .frees = !text.ptr};
-	struct source_row *row = NULL;
 	struct buf key, value;
 	int rc;
 
@@ -79,18 +77,9 @@ int made_put(const struct runner_shared *s, const char *name, struct slice text,
 	(void)buf_append_byte(&value, ROW_VERSION);
 	(void)buf_append_slice(&value, text.ptr ? text : SLICE_LIT(""));
 	rc = buf_status(&key) ? buf_status(&key) : buf_status(&value);
-	change.key = buf_slice(&key);
-	change.value = text.ptr ? buf_slice(&value) : slice_null();
 	if (rc == 0)
-		row = source_row_new(change.key, change.value);
-	log_enter_begin(s->log);
-	if (rc == 0)
-		rc = row ? state_put(s->state, &change, 1, done) : ERR_NOMEM;
-	if (rc == 0)
-		source_rows_set(s->rows, row);
-	else
-		source_row_free(row);
-	log_enter_end(s->log);
+		rc = row_commit(s, buf_slice(&key), text.ptr ? buf_slice(&value) : slice_null(), !text.ptr,
+				done);
 	buf_fini(&key);
 	buf_fini(&value);
 	return rc;

@@ -10,7 +10,7 @@
 
 #include "base/base64.h"
 #include "base/mem.h"
-#include "connect/redact.h"
+#include "conf/redact.h"
 #include "base/utf8.h"
 #include "json/json.h"
 #include "json/json_write.h"
@@ -227,18 +227,11 @@ static void on_done(struct source_call *call, enum source_end end);
 
 static int open_it(struct probe *p, struct fault *fault)
 {
-	struct source_setup setup = {.source = &p->source,
-				     .name = p->conf->name,
-				     .topic = p->conf->topic,
-				     .settings = p->conf->settings,
-				     .sys = p->shared->sys,
-				     .log = p->shared->log,
-				     .topics = p->shared->topics,
-				     .loop = p->home->loop,
-				     .test = true,
-				     .guarded = p->conf->guarded};
-	int rc = source_open(p->type, &setup, &p->self, fault);
+	struct source_setup setup = runner_setup(p->shared, p->home, p->conf, &p->source);
+	int rc;
 
+	setup.test = true;
+	rc = source_open(p->type, &setup, &p->self, fault);
 	p->opened = rc == 0;
 	return rc;
 }

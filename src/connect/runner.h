@@ -106,11 +106,21 @@ void runner_stop(struct runner *r, void (*done)(void *ctx), void *ctx);
 /* After runner_stop's done, or where runner_start never ran. Any thread. */
 void runner_free(struct runner *r);
 
-/* On the loop. Entered as state, so it outlives a restart; what a pull has marked is kept. 0, or what log_enter gives. */
-int runner_pause(struct runner *r, bool paused);
+/*
+ * On the loop. Entered as state, and done is told when that is on disk: then it outlives a restart; what a pull has marked is
+ * kept. 0; ERR_CONFLICT: what it has read so far could not be read, so there is nothing to note it in; or what log_enter gives.
+ */
+int runner_pause(struct runner *r, bool paused, const struct state_done *done);
 
 /* On the loop: a run, now. */
 void runner_run(struct runner *r);
+
+/*
+ * What a type is opened with, for who opens one on this loop: a runner, or a test beside it (probe.h). Without what is theirs alone,
+ * window and test. Borrows all.
+ */
+struct source_setup runner_setup(const struct runner_shared *shared, const struct runner_loop *home,
+				 const struct conf_source *conf, struct source *source);
 
 struct conf_source *runner_source(const struct runner *r);
 const struct runner_loop *runner_home(const struct runner *r);

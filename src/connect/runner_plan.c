@@ -8,19 +8,25 @@
 
 #define HELD_NS (250 * RUNNER_MS)
 
-static void plan_ended(struct plan_box *b, enum source_end end);
-static ingest_rows_fn on_entered, on_durable, under_lock;
+/* A plan in work. */
+struct plan_box {
+	struct source_plan_inner plan; /* the first member */
+	struct runner_call call;
+	struct ingest_rows entry;
+	struct row_changes changes;
+	struct source_checkpoint mark; /* the source's own once the plan has entered */
+	bool paused;                   /* as its row of the source says */
+};
 
-void plan_box_free(struct plan_box *b)
+static struct runner *runner_of(const struct plan_box *b)
 {
-	for (uint32_t i = 0; i < b->row_count; i++) {
-		source_row_free(b->rows[i]);
-		source_row_free(b->copies[i]);
-	}
-	mem_free(b->rows);
-	mem_free(b->copies);
-	mem_free(b->more);
-	mem_free(b->mark_bytes);
+	return b->call.runner;
+}
+
+static void free_box(struct plan_box *b)
+{
+	row_changes_fini(&b->changes);
+	source_checkpoint_free(&b->mark);
 	ingest_rows_fini(&b->entry);
 	source_plan_fini(&b->plan);
 	mem_free(b);
@@ -29,14 +35,14 @@ void plan_box_free(struct plan_box *b)
 /* The plan is over, in whatever way; its memory goes once nothing of it is on its way. */
 static void plan_is_over(struct plan_box *b)
 {
-	struct runner *r = b->runner;
+	struct runner *r = runner_of(b);
 
 	r->plan_running = false;
 	if (!b->entry.busy) {
 		r->plan = NULL;
-		plan_box_free(b);
+		free_box(b);
 	}
-	loop_at_turn_end(r->home->loop, &r->turn);
+	runner_kick_later(r);
 }
 
 /* ---- parts as planned ---- */
@@ -72,33 +78,24 @@ static void add_named(struct runner *r, const struct source_plan_item *item)
 static int copy_mark(struct plan_box *b)
 {
 	const struct source_plan_inner *plan = &b->plan;
+	const struct source_checkpoint marked = {plan->checkpoint, plan->version};
 
-	if (!plan->marked)
-		return 0;
-	b->mark_bytes = mem_alloc(plan->checkpoint.len + 1);
-	if (!b->mark_bytes)
-		return ERR_NOMEM;
-	memcpy(b->mark_bytes, plan->checkpoint.ptr, plan->checkpoint.len);
-	b->mark = (struct source_checkpoint){slice_make(b->mark_bytes, plan->checkpoint.len), plan->version};
-	return 0;
+	return plan->marked ? source_checkpoint_copy(&b->mark, marked) : 0;
 }
 
 static void take_mark(struct plan_box *b)
 {
-	struct runner *r = b->runner;
+	struct runner *r = runner_of(b);
 
-	if (!b->mark_bytes)
+	if (!b->plan.marked)
 		return;
-	mem_free(r->plan_bytes);
-	r->plan_bytes = b->mark_bytes;
-	r->plan_checkpoint = b->mark;
-	b->mark_bytes = NULL;
+	source_checkpoint_move(&r->plan_checkpoint, &b->mark);
 	runner_saved(r, b->paused);
 }
 
 static void take_plan(struct plan_box *b)
 {
-	struct runner *r = b->runner;
+	struct runner *r = runner_of(b);
 
 	take_mark(b);
 	if (!b->plan.plan.keep_others)
@@ -112,38 +109,24 @@ static void take_plan(struct plan_box *b)
 
 /* ---- rows ---- */
 
-static int add_row(struct plan_box *b, struct slice key, struct slice value)
+static int add_row(struct plan_box *b, const struct buf *row, size_t key_bytes)
 {
-	uint32_t n = b->row_count;
-	struct source_row *row = source_row_new(key, value);
-	struct source_row *copy = row ? source_row_copy(row) : NULL;
-
-	if (!copy) {
-		source_row_free(row);
-		return ERR_NOMEM;
-	}
-	b->rows[n] = row;
-	b->copies[n] = copy;
-	source_row_record(b->runner->shared->state, copy, &b->more[n]);
-	b->row_count = n + 1;
-	return 0;
+	return row_changes_add(&b->changes, runner_of(b)->shared->state, row, key_bytes);
 }
 
 static int add_part_row(struct plan_box *b, const struct source_plan_item *item)
 {
-	struct source_row_key key = {'p', slice_str(b->runner->name), item->name};
+	struct source_row_key key = {'p', slice_str(runner_of(b)->name), item->name};
 	struct source_part_row row = {.total = item->total, .checkpoint = {item->checkpoint, item->version}};
 	struct buf bytes;
-	size_t n;
+	size_t key_bytes;
 	int rc;
 
 	buf_init(&bytes, STATE_ROW_BYTES_MAX);
 	(void)source_row_put_key(&bytes, &key);
-	n = bytes.len;
+	key_bytes = bytes.len;
 	(void)source_row_put_part(&bytes, &row);
-	rc = buf_status(&bytes);
-	if (rc == 0)
-		rc = add_row(b, slice_make(bytes.ptr, n), slice_from(buf_slice(&bytes), n));
+	rc = add_row(b, &bytes, key_bytes);
 	buf_fini(&bytes);
 	return rc;
 }
@@ -155,32 +138,28 @@ static int remove_part_row(struct plan_box *b, const struct part *p)
 
 	buf_init(&key, 2048);
 	part_row_key(p, &key);
-	rc = buf_status(&key);
-	if (rc == 0)
-		rc = add_row(b, buf_slice(&key), slice_null());
+	rc = add_row(b, &key, key.len);
 	buf_fini(&key);
 	return rc;
 }
 
-static int add_state_row(struct plan_box *b)
+static int add_own_row(struct plan_box *b)
 {
-	struct buf key, value;
+	struct buf row;
+	size_t key_bytes;
 	int rc;
 
-	buf_init(&key, 2048);
-	buf_init(&value, STATE_ROW_BYTES_MAX);
-	rc = runner_state_row(b->runner, &b->mark, NULL, &key, &value);
-	b->paused = b->runner->paused;
+	buf_init(&row, STATE_ROW_BYTES_MAX);
+	rc = runner_own_row(runner_of(b), &b->mark, NULL, &row, &key_bytes, &b->paused);
 	if (rc == 0)
-		rc = add_row(b, buf_slice(&key), buf_slice(&value));
-	buf_fini(&key);
-	buf_fini(&value);
+		rc = add_row(b, &row, key_bytes);
+	buf_fini(&row);
 	return rc;
 }
 
 static bool is_new(const struct runner *r, const struct source_plan_item *item)
 {
-	return item->checkpoint.ptr && !part_find((struct runner *)(uintptr_t)r, item->name);
+	return item->checkpoint.ptr && !part_find(r, item->name);
 }
 
 static bool is_unnamed(const struct plan_box *b, const struct part *p)
@@ -190,17 +169,13 @@ static bool is_unnamed(const struct plan_box *b, const struct part *p)
 
 static int make_rows(struct plan_box *b)
 {
-	struct runner *r = b->runner;
+	struct runner *r = runner_of(b);
 	uint32_t most = b->plan.count + 1;
-	int rc = 0;
+	int rc;
 
 	for (struct part *p = r->parts; p; p = p->sibling)
 		most++;
-	b->rows = mem_zalloc(most, sizeof(struct source_row *));
-	b->copies = mem_zalloc(most, sizeof(struct source_row *));
-	b->more = mem_zalloc(most, sizeof(struct log_record));
-	if (!b->rows || !b->copies || !b->more)
-		return ERR_NOMEM;
+	rc = row_changes_reserve(&b->changes, most);
 	for (uint32_t i = 0; rc == 0 && i < b->plan.count; i++)
 		if (is_new(r, b->plan.items[i]))
 			rc = add_part_row(b, b->plan.items[i]);
@@ -208,7 +183,7 @@ static int make_rows(struct plan_box *b)
 		if (is_unnamed(b, p) && (p->source.checkpoint.bytes.ptr || p->done || p->records))
 			rc = remove_part_row(b, p);
 	if (rc == 0 && b->plan.marked)
-		rc = add_state_row(b);
+		rc = add_own_row(b);
 	return rc;
 }
 
@@ -217,18 +192,16 @@ static int make_rows(struct plan_box *b)
 static void under_lock(struct ingest_rows *entry)
 {
 	struct plan_box *b = entry->ctx;
+	const struct runner_shared *shared = runner_of(b)->shared;
 
-	for (uint32_t i = 0; i < b->row_count; i++) {
-		source_rows_set(b->runner->shared->rows, b->rows[i]);
-		b->rows[i] = NULL;
-	}
-	state_tidy(b->runner->shared->state);
+	row_changes_apply(&b->changes, shared->rows);
+	state_tidy(shared->state);
 }
 
 static void on_entered(struct ingest_rows *entry)
 {
 	struct plan_box *b = entry->ctx;
-	struct runner *r = b->runner;
+	struct runner *r = runner_of(b);
 
 	if (entry->err) {
 		if (r->stopping)
@@ -256,16 +229,16 @@ void runner_plan_hold_over(struct runner *r)
 static void on_durable(struct ingest_rows *entry)
 {
 	struct plan_box *b = entry->ctx;
-	struct runner *r = b->runner;
+	struct runner *r = runner_of(b);
 
 	r->plan = NULL;
-	plan_box_free(b);
-	loop_at_turn_end(r->home->loop, &r->turn);
+	free_box(b);
+	runner_kick_later(r);
 }
 
 static void plan_failed(struct plan_box *b)
 {
-	struct runner *r = b->runner;
+	struct runner *r = runner_of(b);
 	int64_t wait = runner_failed(r, NULL, &b->plan.plan.call);
 
 	r->plan_wanted = true;
@@ -281,15 +254,15 @@ static bool has_failing_part(const struct runner *r)
 	return false;
 }
 
-static void plan_ended(struct plan_box *b, enum source_end end)
+static void on_ended(void *ctx, enum source_end end)
 {
-	struct runner *r = b->runner;
+	struct plan_box *b = ctx;
+	struct runner *r = runner_of(b);
 
-	r->calls--;
-	b->end = source_plan_close(&b->plan, end);
-	if (b->end != SOURCE_FAILED && (copy_mark(b) || make_rows(b)))
-		b->end = source_fail(&b->plan.plan.call, SOURCE_TRANSIENT, "no memory for the plan");
-	if (b->end == SOURCE_FAILED) {
+	end = source_plan_close(&b->plan, end);
+	if (end != SOURCE_FAILED && (copy_mark(b) || make_rows(b)))
+		end = source_fail(&b->plan.plan.call, SOURCE_TRANSIENT, "no memory for the plan");
+	if (end == SOURCE_FAILED) {
 		plan_failed(b);
 		return;
 	}
@@ -297,15 +270,15 @@ static void plan_ended(struct plan_box *b, enum source_end end)
 	/* Most plans ask the source nothing: while a part fails its next pull tells whether it recovered. */
 	if (!has_failing_part(r))
 		runner_succeeded(r, &b->plan.plan.call);
-	if (b->row_count == 0) {
+	if (b->changes.count == 0) {
 		take_plan(b);
 		plan_is_over(b);
 		return;
 	}
 	ingest_rows_init(&b->entry, on_entered, on_durable, b);
 	b->entry.under_lock = under_lock;
-	b->entry.more = b->more;
-	b->entry.more_count = b->row_count;
+	b->entry.more = b->changes.records;
+	b->entry.more_count = b->changes.count;
 	ingest_rows_enter(r->home->queue, &b->entry);
 }
 
@@ -322,23 +295,17 @@ static bool find_known(void *ctx, struct slice name, struct source_checkpoint *c
 	return true;
 }
 
-static void on_plan_done(struct source_call *call, enum source_end end)
+static void on_done(struct source_call *call, enum source_end end)
 {
-	plan_ended((struct plan_box *)(void *)call, end);
+	runner_call_end(&((struct plan_box *)(void *)call)->call, end);
 }
 
-static void plan_blocking(void *arg)
+static enum source_end make_plan(void *ctx)
 {
-	struct plan_box *b = arg;
+	struct plan_box *b = ctx;
+	struct runner *r = runner_of(b);
 
-	b->end = b->runner->type->plan(b->runner->self, &b->plan.plan);
-}
-
-static void plan_blocking_done(void *arg)
-{
-	struct plan_box *b = arg;
-
-	plan_ended(b, b->end);
+	return r->type->plan(r->self, &b->plan.plan);
 }
 
 /* A type without plan has one part. */
@@ -368,21 +335,22 @@ void runner_plan(struct runner *r)
 		r->plan_retry_at = loop_now(r->home->loop) + RUNNER_NS;
 		return;
 	}
-	b->runner = r;
+	b->call = (struct runner_call){
+		.runner = r, .call = &b->plan.plan.call, .make = make_plan, .ended = on_ended, .ctx = b};
 	b->plan.plan.checkpoint = r->plan_checkpoint;
 	b->plan.find = find_known;
 	b->plan.find_ctx = r;
-	source_call_init(&b->plan.plan.call, &r->source, on_plan_done);
+	source_call_init(&b->plan.plan.call, &r->source, on_done);
 	r->plan = b;
 	r->plan_running = true;
-	r->calls++;
-	if (!(r->type->flags & SOURCE_BLOCKS)) {
-		b->end = r->type->plan(r->self, &b->plan.plan);
-		if (b->end != SOURCE_LATER)
-			plan_ended(b, b->end);
-	} else if (r->shared->run_blocking(r->shared->ctx, r->home->loop, plan_blocking, plan_blocking_done,
-					   b)) {
-		source_fail(&b->plan.plan.call, SOURCE_TRANSIENT, "no worker is free for the source");
-		plan_ended(b, SOURCE_FAILED);
-	}
+	runner_call_begin(&b->call);
+}
+
+void runner_plan_cancel(struct runner *r)
+{
+	if (!r->plan_running || !r->plan)
+		return;
+	atomic_store(&r->plan->plan.plan.call.cancelled, true);
+	if (r->type->cancel && r->calls)
+		r->type->cancel(r->self, NULL);
 }

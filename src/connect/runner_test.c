@@ -37,7 +37,8 @@ static struct {
 	_Atomic int unsettled;       /* batches that were pulled and not settled */
 	_Atomic bool early_plan;     /* a plan began while there were such */
 	_Atomic uint32_t bad_one_in;
-	_Atomic bool keyed, settle, transient;
+	_Atomic bool keyed, settle, settle_fails, transient;
+	_Atomic bool linger, lingers;               /* a pull waits until it is cancelled; one does */
 	_Atomic int64_t waiting;                    /* parts that gave WAIT */
 	_Atomic uint32_t under_way, most_under_way; /* parts that were begun and are not done */
 	struct source_part *_Atomic part;
@@ -117,6 +118,10 @@ static enum source_end numbers_pull(void *self, struct source_part *part, struct
 
 	if (atomic_load(&numbers.plan_again))
 		source_plan_again(self);
+	while (atomic_load(&numbers.linger) && !source_cancelled(&batch->call)) {
+		atomic_store(&numbers.lingers, true);
+		world_nap();
+	}
 	if (part->state && atomic_load(&numbers.settle))
 		atomic_store(&numbers.unsettled_pull, true);
 	for (; n < atomic_load(&numbers.limit) && !source_full(batch); n++) {
@@ -145,6 +150,8 @@ static enum source_end numbers_settle(void *self, struct source_part *part, stru
 	(void)self;
 	assert_true(settle->checkpoint.bytes.len == 8);
 	atomic_fetch_add(&numbers.settles, 1);
+	if (atomic_load(&numbers.settle_fails))
+		return source_fail(&settle->call, SOURCE_TRANSIENT, "it is locked");
 	if (part->state)
 		atomic_fetch_sub(&numbers.unsettled, 1);
 	part->state = NULL;
@@ -335,6 +342,37 @@ static void a_plan_waits_until_no_batch_is_on_its_way(void **state)
 	expect_all(3, 300);
 }
 
+/* Also in a box whose pull was cancelled in an earlier life: one is given up, the other has failed. */
+static void a_settling_that_fails_is_told_and_tried_again(void **state)
+{
+	struct runner_figures f;
+	struct runner *r;
+
+	(void)state;
+	set_numbers(1, 300);
+	atomic_store(&numbers.settle, true);
+	r = world_start(&w, &source_numbers, small_batches);
+	world_await(r, 50);
+	atomic_store(&numbers.linger, true);
+	for (int i = 0; i < 20000 && !atomic_load(&numbers.lingers); i++)
+		world_nap();
+	world_stop(&w, r);
+	atomic_store(&numbers.linger, false);
+	atomic_store(&numbers.settle_fails, true);
+	atomic_store(&numbers.settles, 0);
+	r = world_start(&w, &source_numbers, small_batches);
+	for (int i = 0; i < 20000 && atomic_load(&numbers.settles) < 4; i++)
+		world_nap();
+	runner_figures(r, &f);
+	assert_true(f.errors >= 3);
+	assert_string_equal(f.error, "part0: it is locked");
+	atomic_store(&numbers.settle_fails, false);
+	world_await(r, 300);
+	world_stop(&w, r);
+	assert_false(atomic_load(&numbers.unsettled_pull));
+	expect_all(1, 300);
+}
+
 static void stopped_in_the_middle_it_goes_on_where_it_was(void **state)
 {
 	struct runner_figures f;
@@ -397,12 +435,12 @@ static void a_log_that_refuses_holds_the_source_and_loses_nothing(void **state)
 
 static void pause_it(void *ctx)
 {
-	assert_int_equal(runner_pause(ctx, true), 0);
+	assert_int_equal(runner_pause(ctx, true, NULL), 0);
 }
 
 static void resume_it(void *ctx)
 {
-	assert_int_equal(runner_pause(ctx, false), 0);
+	assert_int_equal(runner_pause(ctx, false, NULL), 0);
 }
 
 static void a_pause_outlives_a_restart(void **state)
@@ -483,6 +521,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_part_is_settled_before_it_is_pulled_again, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(a_plan_waits_until_no_batch_is_on_its_way, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_settling_that_fails_is_told_and_tried_again, set_up,
+						tear_down),
 		cmocka_unit_test_setup_teardown(stopped_in_the_middle_it_goes_on_where_it_was, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(what_is_no_record_becomes_a_dead_letter, set_up, tear_down),

@@ -13,9 +13,8 @@
 
 #include "base/check.h"
 #include "base/mem.h"
-#include "connect/forget.h"
-#include "connect/source.h"
-#include "deliver/cursor.h"
+#include "connect/row_commit.h"
+#include "connect/window.h"
 #include "obs/say.h"
 
 #define ID_MAX 99999u /* with the longest name of a source it still fits the key of a row */
@@ -29,6 +28,7 @@ struct run {
 	struct runner_run as_run;
 	struct runner *runner; /* under the lock */
 	bool stopping, over, failed, cancelled;
+	bool forgotten;              /* it goes when its rows have gone from the disk */
 	struct runs_request *asking; /* waits for its end, or for its row */
 	int row_err;
 	struct loop_msg msg; /* the runner has stopped; the row is durable */
@@ -101,57 +101,18 @@ static void unlock(struct runs *rs)
 
 /* ---- the list ---- */
 
-/* A moment: RFC 3339, or @ and milliseconds. Bare digits are none: they may be a key. */
-static bool is_time(struct slice text, int64_t *ms)
-{
-	uint8_t storage[64] = "@";
-	struct cursor cursor;
-	struct arena arena;
-	bool at = text.len && text.ptr[0] == '@', ok;
-
-	if (!text.ptr || text.len > sizeof(storage) - 1 || (!at && slice_to_i64(text, ms)))
-		return false;
-	memcpy(storage + !at, text.ptr, text.len);
-	arena_init(&arena, 256, 4096);
-	ok = cursor_parse(slice_make(storage, text.len + !at), &arena, &cursor, NULL) == 0 &&
-	     cursor.kind == CURSOR_TIME;
-	if (ok)
-		*ms = cursor.time_ms;
-	arena_fini(&arena);
-	return ok;
-}
-
 static void on_over(void *ctx, const struct fault *fault);
 static void on_over_msg(struct loop *loop, struct loop_msg *msg);
 static void on_msg(struct loop *loop, struct loop_msg *msg);
 
-static struct slice keep(char **at, struct slice bound)
-{
-	struct slice kept = slice_make(*at, bound.len);
-
-	if (!bound.ptr)
-		return slice_null();
-	if (bound.len)
-		memcpy(*at, bound.ptr, bound.len);
-	*at += bound.len;
-	return kept;
-}
-
 static struct run *new_run(struct runs *rs, uint64_t id, struct slice from, struct slice to, int64_t rate)
 {
 	struct run *run = mem_zalloc(1, sizeof(*run) + from.len + to.len + 1);
-	char *at = run ? run->bounds : NULL;
 
 	if (!run)
 		return NULL;
 	run->runs = rs;
-	run->window = (struct source_window){.from_ms = INT64_MIN, .to_ms = INT64_MAX};
-	run->window.from = keep(&at, from);
-	run->window.to = keep(&at, to);
-	if (!is_time(run->window.from, &run->window.from_ms))
-		run->window.from_ms = INT64_MIN;
-	if (!is_time(run->window.to, &run->window.to_ms))
-		run->window.to_ms = INT64_MAX;
+	window_set(&run->window, from, to, run->bounds);
 	run->view = (struct run_view){.id = id,
 				      .from = run->window.from,
 				      .to = run->window.to,
@@ -235,7 +196,6 @@ int runs_load(struct runs *rs, struct slice id, struct slice row)
 static int put_row(struct run *run, const struct state_done *done)
 {
 	const struct run_view *v = &run->view;
-	const struct runner_shared *s = run->runs->shared;
 	struct source_row_key name = {'r', slice_str(run->name), slice_null()};
 	struct source_run_row row = {.state = (uint8_t)v->state,
 				     .begun_ms = v->begun_ms,
@@ -248,7 +208,6 @@ static int put_row(struct run *run, const struct state_done *done)
 				     .from = v->from,
 				     .to = v->to,
 				     .error = slice_str(run->error)};
-	struct source_row *fresh = NULL;
 	struct buf key, value;
 	int rc;
 
@@ -257,20 +216,9 @@ static int put_row(struct run *run, const struct state_done *done)
 	(void)source_row_put_key(&key, &name);
 	(void)source_row_put_run(&value, &row);
 	rc = buf_status(&key) ? buf_status(&key) : buf_status(&value);
-	if (rc == 0) {
-		struct state_row change = {.table = STATE_SOURCES,
-					   .key = buf_slice(&key),
-					   .value = buf_slice(&value),
-					   .frees = v->state != RUN_RUNNING};
-		fresh = source_row_new(change.key, change.value);
-		log_enter_begin(s->log);
-		rc = fresh ? state_put(s->state, &change, 1, done) : ERR_NOMEM;
-		if (rc == 0)
-			source_rows_set(s->rows, fresh);
-		log_enter_end(s->log);
-	}
-	if (rc)
-		source_row_free(fresh);
+	if (rc == 0)
+		rc = row_commit(run->runs->shared, buf_slice(&key), buf_slice(&value),
+				v->state != RUN_RUNNING, done);
 	buf_fini(&key);
 	buf_fini(&value);
 	return rc;
@@ -308,6 +256,24 @@ static void put_row_and_answer(struct run *run, struct runs_request *r)
 		run->view.state = RUN_CANCELLED;
 		unlock(run->runs);
 	}
+	answer(r, rc);
+}
+
+/* One that is over: who asked is answered when it is gone from the disk. */
+static void forget_and_answer(struct run *run, struct runs_request *r)
+{
+	struct state_done done = {.fn = on_row_durable, .ctx = run};
+	int rc;
+
+	run->asking = r;
+	run->forgotten = true;
+	(void)atomic_fetch_add(&run->runs->busy, 1);
+	rc = row_commit_forget(run->runs->shared, run->name, "rsp", &done);
+	if (rc == 0)
+		return;
+	(void)atomic_fetch_sub(&run->runs->busy, 1);
+	run->asking = NULL;
+	run->forgotten = false;
 	answer(r, rc);
 }
 
@@ -443,7 +409,7 @@ static void on_runner_stopped(struct run *run)
 		return; /* after a restart it looks once more, and finds nothing left */
 	}
 	if (run->view.state == RUN_DONE)
-		(void)source_forget(run->runs->shared, run->name, "sp");
+		(void)row_commit_forget(run->runs->shared, run->name, "sp", NULL);
 }
 
 static void on_msg(struct loop *loop, struct loop_msg *msg)
@@ -458,7 +424,10 @@ static void on_msg(struct loop *loop, struct loop_msg *msg)
 	}
 	run->asking = NULL;
 	(void)atomic_fetch_sub(&run->runs->busy, 1);
-	begin(run);
+	if (run->forgotten)
+		take_out(run);
+	else
+		begin(run);
 	answer(r, 0);
 }
 
@@ -479,7 +448,7 @@ void runs_apply(struct runs *rs, struct conf_source *conf)
 void runs_forget(struct runs *rs)
 {
 	while (rs->first) {
-		(void)source_forget(rs->shared, rs->first->name, "spr");
+		(void)row_commit_forget(rs->shared, rs->first->name, "spr", NULL);
 		take_out(rs->first);
 	}
 }
@@ -509,7 +478,7 @@ static void make_place(struct runs *rs)
 		    (!oldest || run->view.begun_ms < oldest->view.begun_ms))
 			oldest = run;
 	}
-	if (count < RUNS_KEPT || !oldest || source_forget(rs->shared, oldest->name, "spr"))
+	if (count < RUNS_KEPT || !oldest || row_commit_forget(rs->shared, oldest->name, "spr", NULL))
 		return;
 	take_out(oldest);
 }
@@ -570,9 +539,6 @@ static void begin_run(struct runs *rs, struct runs_request *r)
 
 static void cancel_run(struct run *run, struct runs_request *r)
 {
-	struct runs *rs = run->runs;
-	int rc;
-
 	if (run->runner) {
 		run->asking = r;
 		run->cancelled = true;
@@ -583,10 +549,7 @@ static void cancel_run(struct run *run, struct runs_request *r)
 		answer(r, fault_set(r->fault, ERR_CONFLICT, "the source is being changed: try again"));
 		return;
 	}
-	rc = source_forget(rs->shared, run->name, "spr");
-	if (rc == 0)
-		take_out(run);
-	answer(r, rc);
+	forget_and_answer(run, r);
 }
 
 static void resume_run(struct run *run, struct runs_request *r)

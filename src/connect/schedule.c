@@ -51,19 +51,6 @@ struct week {
 	uint8_t minutes[WEEK_MINUTES]; /* 1: dark */
 };
 
-static struct slice cut(struct slice text, char at, struct slice *rest)
-{
-	const uint8_t *found = text.len ? memchr(text.ptr, at, text.len) : NULL;
-
-	if (!found) {
-		*rest = slice_null();
-		return text;
-	}
-	size_t n = (size_t)(found - text.ptr);
-	*rest = slice_make(found + 1, text.len - n - 1);
-	return slice_make(text.ptr, n);
-}
-
 /* "Mon-Fri,Sun" to a set of days, bit 0 is Sunday. */
 static bool parse_days(struct slice text, uint32_t *days)
 {
@@ -71,7 +58,7 @@ static bool parse_days(struct slice text, uint32_t *days)
 
 	*days = 0;
 	do {
-		struct slice from = cut(cut(rest, ',', &rest), '-', &to);
+		struct slice from = slice_cut(slice_cut(rest, ',', &rest), '-', &to);
 		int day = cron_weekday(from);
 		int last = to.ptr ? cron_weekday(to) : day;
 		if (day < 0 || last < 0)
@@ -85,7 +72,7 @@ static bool parse_days(struct slice text, uint32_t *days)
 
 static bool parse_clock(struct slice text, int32_t *minute)
 {
-	struct slice minutes, hours = cut(text, ':', &minutes);
+	struct slice minutes, hours = slice_cut(text, ':', &minutes);
 	uint64_t h, m;
 
 	if (hours.len != 2 || minutes.len != 2 || !slice_to_u64(hours, &h) || !slice_to_u64(minutes, &m) ||
@@ -98,7 +85,7 @@ static bool parse_clock(struct slice text, int32_t *minute)
 /* "09:00-17:00"; over midnight where it ends before it begins. */
 static bool parse_times(struct slice text, int32_t *from, int32_t *minutes)
 {
-	struct slice to, begin = cut(text, '-', &to);
+	struct slice to, begin = slice_cut(text, '-', &to);
 	int32_t end;
 
 	if (!to.ptr || !parse_clock(begin, from) || *from == 1440 || !parse_clock(to, &end) || *from == end)
@@ -117,7 +104,7 @@ static void darken(struct week *w, uint32_t days, int32_t from, int32_t minutes)
 static bool parse_blackout(struct slice text, struct week *w)
 {
 	struct slice trimmed = slice_trim(text), times;
-	struct slice days_text = cut(trimmed, ' ', &times);
+	struct slice days_text = slice_cut(trimmed, ' ', &times);
 	uint32_t days = 0x7f;
 	int32_t from = 0, minutes = 1440;
 
@@ -133,7 +120,7 @@ static bool parse_blackout(struct slice text, struct week *w)
 		return true;
 	}
 	do {
-		if (!parse_times(cut(times, ',', &times), &from, &minutes))
+		if (!parse_times(slice_cut(times, ',', &times), &from, &minutes))
 			return false;
 		darken(w, days, from, minutes);
 	} while (times.ptr);

@@ -298,6 +298,12 @@ struct source_setup {
 	bool guarded;
 };
 
+/*
+ * For open, where settings name files: of a source that was made over the API they may not. what: as "ca names a file". 0, or
+ * ERR_BAD_PARAMETER with *fault.
+ */
+int source_refuse_files(const struct source_setup *setup, bool named, const char *what, struct fault *fault);
+
 enum source_flags {
 	SOURCE_BLOCKS = 1, /* plan, pull, settle, drop and close may wait */
 	SOURCE_STREAMS =

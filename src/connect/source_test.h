@@ -33,7 +33,7 @@
 
 #include "base/mem.h"
 #include "connect/inner.h"
-#include "connect/redact.h"
+#include "conf/redact.h"
 #include "conf/world.h"
 
 #define SOURCE_TEST_PARTS 256u

@@ -17,8 +17,10 @@
 #include "base/mem.h"
 #include "base/rand.h"
 #include "deliver/inner.h"
+#include "log/log_world_test.h"
 #include "log/producers.h"
 #include "proto/batch/batch.h"
+#include "state/topics_world_test.h"
 #include "sys/test_dir.h"
 
 #define PARTITIONS 5u
@@ -96,11 +98,8 @@ static void up(struct world *w)
 	struct hub_options hub;
 	struct fault fault = {0};
 
-	assert_int_equal(log_open(&options, &w->log, &fault), 0);
-	assert_int_equal(state_new(w->log, &w->state), 0);
-	assert_int_equal(topics_new(w->log, w->state, &plain, true, &w->topics), 0);
-	assert_int_equal(state_load(w->state, &fault), 0);
-	assert_int_equal(topics_ready(w->topics, &fault), 0);
+	topics_world_open(&options, &plain, true, &w->log, &w->state, &w->topics);
+	topics_world_load(w->state, w->topics);
 	assert_int_equal(log_port_new(w->log, on_wake, w, &w->port), 0);
 	hub = (struct hub_options){.log = w->log, .topics = w->topics, .port = w->port, .share = &w->share};
 	assert_int_equal(hub_new(&hub, &w->hub), 0);
@@ -121,7 +120,6 @@ static void down(struct world *w)
 static int set_up(void **state)
 {
 	struct world *w = mem_zalloc(1, sizeof(*w));
-	struct fault fault = {0};
 
 	assert_true(test_dir_make(w->dir, "fetch-test"));
 	w->ops = *sys_kernel()->ops;
@@ -134,9 +132,7 @@ static int set_up(void **state)
 	arena_init(&w->arena, 4096, 1 << 24);
 	rand_seed(&w->rand, 3);
 	up(w);
-	log_enter_begin(w->log);
-	assert_int_equal(topics_create(w->topics, slice_str("t"), &plain, false, NULL, &w->topic, &fault), 0);
-	log_enter_end(w->log);
+	w->topic = topics_world_create(w->log, w->topics, "t", &plain);
 	*state = w;
 	return 0;
 }
@@ -190,9 +186,7 @@ static void append(struct world *w, uint32_t partition, uint32_t count, size_t b
 		p->records[i] = (struct log_record){.partition = topic_partition(w->topic, partition),
 						    .timestamp_ms = -1,
 						    .value = slice_make(p->value, bytes)};
-	log_enter_begin(w->log);
-	assert_int_equal(log_enter(w->log, &p->commit), 0);
-	log_enter_end(w->log);
+	assert_int_equal(log_world_enter(w->log, &p->commit), 0);
 	while (!p->done)
 		await_turn(w);
 	mem_free(p);
@@ -604,9 +598,7 @@ static void a_deleted_topic_ends_it(void **state)
 	ask_part(w, 0, 0, 0, 1 << 20);
 	ask_part(w, 1, 1, 0, 1 << 20);
 	assert_int_equal(fetch_start(&w->fetch, &o), FETCH_LATER);
-	log_enter_begin(w->log);
-	assert_int_equal(topics_delete(w->topics, w->topic, NULL), 0);
-	log_enter_end(w->log);
+	assert_int_equal(topics_world_delete(w->log, w->topics, w->topic), 0);
 	while (!w->done)
 		await_turn(w);
 	assert_int_equal(w->parts[0].error, ERR_UNKNOWN_TOPIC);
@@ -650,6 +642,7 @@ static void enter_batch(struct world *w, uint32_t partition, struct slice batch)
 	struct production *p = mem_zalloc(1, sizeof(*p));
 	struct producer_answer answer;
 	struct batch_head head;
+	int verdict = PRODUCER_NEXT;
 
 	assert_int_equal(batch_head_read(batch, &head), 0);
 	p->records[0] = (struct log_record){.partition = topic_partition(w->topic, partition),
@@ -662,10 +655,11 @@ static void enter_batch(struct world *w, uint32_t partition, struct slice batch)
 					.on_done = on_committed};
 	log_enter_begin(w->log);
 	if (!batch_is_control(&head))
-		assert_int_equal(producer_check(p->records[0].partition, &head, &answer, NULL),
-				 PRODUCER_NEXT);
-	assert_int_equal(log_enter(w->log, &p->commit), 0);
+		verdict = producer_check(p->records[0].partition, &head, &answer, NULL);
+	int err = log_enter(w->log, &p->commit);
 	log_enter_end(w->log);
+	assert_int_equal(verdict, PRODUCER_NEXT);
+	assert_int_equal(err, 0);
 	while (!p->done)
 		await_turn(w);
 	mem_free(p);

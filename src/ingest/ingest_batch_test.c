@@ -2,36 +2,18 @@
 /* Record batches through the door, over a real log that moves only when the test says so. */
 #include "ingest/ingest_batch.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-
-#include <cmocka.h>
-
 #include "base/mem.h"
+#include "ingest/ingest_world_test.h"
 #include "proto/batch/codec.h"
-#include "state/topics_world_test.h"
-#include "sys/test_dir.h"
 
-struct world {
-	char dir[TEST_DIR_BYTES];
-	struct metrics *metrics;
-	struct metrics_shard *shard;
+/* What the queue is given by its loop. */
+static struct {
 	struct budget budget;
 	struct budget_share share;
-	struct log *log;
-	struct state *state;
-	struct topics *topics;
-	struct log_port *port;
-	struct ingest *ingest;
-	struct ingest_queue *queue;
 	int64_t now_ns;
 	uint32_t asked_again; /* how often a flush was wanted for later */
 	bool no_later;        /* nobody would do that */
-};
-
-static struct world w;
+} turn;
 
 static const struct topic_config plain = {.partitions = 1,
 					  .retention_ms = -1,
@@ -39,21 +21,16 @@ static const struct topic_config plain = {.partitions = 1,
 					  .idempotency_ttl_ms = 600000,
 					  .max_message_bytes = 20000};
 
-static void on_wake(void *ctx)
-{
-	(void)ctx;
-}
-
 static void want_flush_later(void *ctx)
 {
 	(void)ctx;
-	w.asked_again++;
+	turn.asked_again++;
 }
 
 static int64_t now_ns(void *ctx)
 {
 	(void)ctx;
-	return w.now_ns;
+	return turn.now_ns;
 }
 
 static struct topic *make_topic(const char *name, const struct topic_config *config)
@@ -76,42 +53,22 @@ static void move_all(void)
 
 static void make_queue(void)
 {
-	struct ingest_queue_options queue = {.ingest = w.ingest,
-					     .port = w.port,
-					     .want_flush_later = w.no_later ? NULL : want_flush_later,
-					     .now_ns = now_ns,
-					     .shard = w.shard,
-					     .share = &w.share};
-
-	assert_int_equal(ingest_queue_new(&queue, &w.queue), 0);
+	world_queue((struct ingest_queue_options){.want_flush_later = turn.no_later ? NULL : want_flush_later,
+						  .now_ns = now_ns,
+						  .share = &turn.share});
 }
 
 static int set_up(void **state)
 {
-	struct log_options options = {.sys = sys_kernel(),
-				      .dir = w.dir,
-				      .journal_file_bytes = 1u << 22,
-				      .entered_bytes_max = 100000,
-				      .steps = true};
-	struct ingest_options ingest = {.sys = sys_kernel(), .limits = {.body_bytes_max = 100000}};
-	struct metrics_options metrics = {.sys = sys_kernel(), .version = "test"};
+	struct log_options options = {.sys = sys_kernel(), .entered_bytes_max = 100000, .steps = true};
 	struct topic_config config = plain;
-	struct fault fault = {0};
 
 	(void)state;
-	w = (struct world){.now_ns = 1000};
-	assert_true(test_dir_make(w.dir, "ingest-batch-test"));
-	topics_world_open(&options, &plain, true, &w.log, &w.state, &w.topics);
-	topics_world_load(w.state, w.topics);
-	assert_int_equal(log_start(w.log, &fault), 0);
-	assert_int_equal(log_port_new(w.log, on_wake, NULL, &w.port), 0);
-	ingest.log = w.log;
-	ingest.topics = w.topics;
-	assert_int_equal(ingest_new(&ingest, &w.ingest), 0);
-	assert_int_equal(metrics_new(&metrics, &w.metrics), 0);
-	w.shard = metrics_shard_new(w.metrics);
-	budget_init(&w.budget, 1 << 20, 1);
-	budget_share_init(&w.share, &w.budget);
+	memset(&turn, 0, sizeof(turn));
+	turn.now_ns = 1000;
+	world_open(options, &plain, &(struct ingest_limits){.body_bytes_max = 100000});
+	budget_init(&turn.budget, 1 << 20, 1);
+	budget_share_init(&turn.share, &turn.budget);
 	make_queue();
 	make_topic("t", &plain);
 	config.partitions = 100;
@@ -119,22 +76,6 @@ static int set_up(void **state)
 	commit();
 	move_all();
 	return 0;
-}
-
-static int tear_down(void **state)
-{
-	struct fault fault;
-
-	(void)state;
-	ingest_queue_free(w.queue);
-	ingest_free(w.ingest);
-	metrics_free(w.metrics);
-	assert_int_equal(log_stop(w.log, &fault), 0);
-	log_port_free(w.port);
-	topics_free(w.topics);
-	state_free(w.state);
-	log_close(w.log);
-	return test_dir_remove(w.dir) ? 0 : -1;
 }
 
 /* ---- batches ---- */
@@ -283,19 +224,6 @@ static int send_one(const char *topic, int32_t partition, const struct made *m, 
 		*offset = p->items[0].base_offset;
 	post_free(p);
 	return err;
-}
-
-static struct partition *part(const char *topic, uint32_t number)
-{
-	return topic_partition(topics_find(w.topics, slice_str(topic)), number);
-}
-
-static int64_t end_of(const char *topic, uint32_t number)
-{
-	struct partition_range range;
-
-	partition_range(part(topic, number), &range);
-	return range.end;
 }
 
 static uint64_t commits(void)
@@ -451,9 +379,7 @@ static void a_topic_that_is_compacted_meanwhile_wants_keys(void **state)
 	config.cleanup = TOPIC_COMPACT;
 	add(p, "t", 0, &(struct made){.count = 2, .keyless = true});
 	start(p);
-	log_enter_begin(w.log);
-	assert_int_equal(topics_change(w.topics, topic, &config, false, NULL, NULL), 0);
-	log_enter_end(w.log);
+	assert_int_equal(topics_world_change(w.log, w.topics, topic, &config), 0);
 	ingest_flush(w.queue);
 	commit();
 	assert_true(p->done);
@@ -470,9 +396,7 @@ static void a_topic_that_is_deleted_meanwhile_is_unknown(void **state)
 	add(p, "t", 0, &(struct made){.count = 2});
 	add(p, "many", 0, &(struct made){.count = 2});
 	start(p);
-	log_enter_begin(w.log);
-	assert_int_equal(topics_delete(w.topics, topic, NULL), 0);
-	log_enter_end(w.log);
+	assert_int_equal(topics_world_delete(w.log, w.topics, topic), 0);
 	ingest_flush(w.queue);
 	commit();
 	assert_true(p->done);
@@ -713,15 +637,15 @@ static void what_finds_no_room_waits_in_order(void **state)
 	start(a);
 	start(b);
 	ingest_flush(w.queue);
-	assert_int_equal(w.asked_again, 1);
+	assert_int_equal(turn.asked_again, 1);
 	ingest_flush(w.queue);
-	assert_int_equal(w.asked_again, 2);
+	assert_int_equal(turn.asked_again, 2);
 	assert_true(!a->done && !b->done);
 	assert_int_equal(end_of("t", 0), 0);
 	commit();
 	assert_true(full->done);
 	ingest_flush(w.queue);
-	assert_int_equal(w.asked_again, 2);
+	assert_int_equal(turn.asked_again, 2);
 	commit();
 	assert_true(a->done && b->done);
 	assert_int_equal(a->items[0].base_offset, 0);
@@ -744,7 +668,7 @@ static void it_does_not_wait_for_ever(void **state)
 	start(a);
 	ingest_flush(w.queue);
 	assert_false(a->done);
-	w.now_ns = 5000;
+	turn.now_ns = 5000;
 	start(b); /* will not wait at all */
 	ingest_flush(w.queue);
 	assert_true(a->done && b->done);
@@ -764,7 +688,7 @@ static void without_a_clock_for_it_nothing_waits(void **state)
 
 	(void)state;
 	ingest_queue_free(w.queue);
-	w.no_later = true;
+	turn.no_later = true;
 	make_queue();
 	fill_log(full);
 	add(a, "t", 0, &(struct made){.value_bytes = 12000});
@@ -804,15 +728,15 @@ static void with_the_budget_full_nothing_is_inflated(void **state)
 	struct post *p = post_new(2);
 
 	(void)state;
-	budget_add(&w.share, 1 << 20);
+	budget_add(&turn.share, 1 << 20);
 	add(p, "t", 0, &(struct made){.count = 2, .codec = BATCH_LZ4});
 	add(p, "t", 0, &(struct made){.count = 2});
 	run(p);
 	assert_int_equal(p->items[0].err, ERR_OVERLOADED);
 	assert_int_equal(p->items[1].err, 0);
-	budget_sub(&w.share, 1 << 20);
+	budget_sub(&turn.share, 1 << 20);
 	assert_int_equal(send_one("t", 0, &(struct made){.count = 2, .codec = BATCH_LZ4}, NULL), 0);
-	assert_true(w.share.used > 0); /* the scratch that is kept */
+	assert_true(turn.share.used > 0); /* the scratch that is kept */
 	post_free(p);
 }
 
@@ -841,7 +765,7 @@ static void what_comes_in_is_counted(void **state)
 	add(p, "t", 0, &(struct made){.count = 2, .value_bytes = 10, .codec = BATCH_GZIP});
 	add(p, "nowhere", 0, &(struct made){.count = 2});
 	start(p);
-	w.now_ns += 5000000;
+	turn.now_ns += 5000000;
 	ingest_flush(w.queue);
 	assert_int_equal(count_of(METRIC_INGEST_IN_FLIGHT, ENTRY_KAFKA), 1);
 	commit();
@@ -857,8 +781,6 @@ static void what_comes_in_is_counted(void **state)
 			 p->items[0].bytes.len + p->items[1].bytes.len);
 	post_free(p);
 }
-
-#define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* on_error=dead: what is refused is set aside. */
-#include "ingest/ingest_world_test.h"
+#include "ingest/ingest_post_test.h"
 
 static struct post *dead_post(const char *topic, const char *type, const char *body)
 {

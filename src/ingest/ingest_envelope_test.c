@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Bodies that say more than a value: the batch envelope and CloudEvents. */
-#include "ingest/ingest_world_test.h"
+#include "ingest/ingest_post_test.h"
 
 /* ---- the batch envelope ---- */
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Idempotency: duplicates, keys in flight, keys on disk. */
-#include "ingest/ingest_world_test.h"
+#include "ingest/ingest_post_test.h"
 
 #define REUSED                                                                                                              \
 	"{\"status\":422,\"title\":\"The idempotency key was used with another payload\",\"detail\":\"The idempotency key " \

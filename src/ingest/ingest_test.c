@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Records as they come, topics and partitions, NDJSON, codings; memory that fails. */
-#include "ingest/ingest_world_test.h"
+#include "ingest/ingest_post_test.h"
 
 /* ---- one record ---- */
 

@@ -276,19 +276,12 @@ static void a_topic_that_goes_does_not_hold_up_the_end(void **state)
 	struct world *w = *state;
 	struct who p = init(w, "a");
 	struct topic *gone;
-	struct fault fault = {0};
 
 	assert_int_equal(add(w, &p, 0), 0);
-	log_enter_begin(w->log);
-	assert_int_equal(topics_create(w->topics, SLICE_LIT("u"), &txn_topic_config, false, NULL, &gone,
-				       &fault),
-			 0);
-	log_enter_end(w->log);
+	gone = topics_world_create(w->log, w->topics, "u", &txn_topic_config);
 	w->topic = gone;
 	assert_int_equal(add(w, &p, 3), 0);
-	log_enter_begin(w->log);
-	assert_int_equal(topics_delete(w->topics, gone, NULL), 0);
-	log_enter_end(w->log);
+	assert_int_equal(topics_world_delete(w->log, w->topics, gone), 0);
 	assert_int_equal(end(w, &p, true), 0);
 	assert_int_equal(state_of(w, "a"), TXN_COMPLETE_COMMIT);
 }

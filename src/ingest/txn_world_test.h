@@ -288,7 +288,7 @@ static inline int write_value(struct world *w, const struct who *p, uint32_t num
 	struct producer_answer ignored;
 	struct batch_build b;
 	struct batch_head head;
-	int rc;
+	int rc, verdict = PRODUCER_NEXT;
 
 	(void)wire_put_u32(bytes, value);
 	batch_build_start(&b, e->batch, 0);
@@ -311,10 +311,11 @@ static inline int write_value(struct world *w, const struct who *p, uint32_t num
 	log_enter_begin(w->log);
 	rc = txn_may_write(w->txns, p->producer_id, p->epoch, partition);
 	if (rc == 0) {
-		assert_int_equal(producer_check(partition, &head, &ignored, NULL), PRODUCER_NEXT);
+		verdict = producer_check(partition, &head, &ignored, NULL);
 		rc = log_enter(w->log, &e->commit);
 	}
 	log_enter_end(w->log);
+	assert_int_equal(verdict, PRODUCER_NEXT);
 	if (rc)
 		free(e);
 	if (rc)

@@ -2,11 +2,22 @@
 /* Transactions: what was aborted, markers, what is undecided. */
 #include "log/compact_world_test.h"
 
+/* A batch of one record, or a marker, as it is; gives its offset. */
+static int64_t append_batch(struct fixture *f, struct slice bytes)
+{
+	struct log_record r = {.partition = f->p, .value = bytes, .batch_records = 1};
+	struct pending pending = {
+		.commit = {.records = &r, .record_count = 1, .port = f->port, .on_done = on_done}};
+
+	assert_int_equal(log_world_enter(f->log, &pending.commit), 0);
+	settle(f);
+	f->count++;
+	return r.offset;
+}
+
 /* One record of this key and producer, in its transaction; gives its offset. */
 static int64_t append_undecided(struct fixture *f, int64_t producer, int32_t sequence, const char *key)
 {
-	struct pending pending = {0};
-	struct log_record r = {.partition = f->p, .batch_records = 1};
 	uint8_t bytes[200];
 	struct batch_build b;
 	struct batch_head head;
@@ -21,36 +32,18 @@ static int64_t append_undecided(struct fixture *f, int64_t producer, int32_t seq
 	head.base_sequence = sequence;
 	head.attributes = BATCH_IS_TRANSACTIONAL;
 	batch_head_put(bytes, &head);
-	r.value = slice_make(bytes, head.bytes);
-	pending.commit =
-		(struct log_commit){.records = &r, .record_count = 1, .port = f->port, .on_done = on_done};
-	log_enter_begin(f->log);
-	assert_int_equal(log_enter(f->log, &pending.commit), 0);
-	log_enter_end(f->log);
-	settle(f);
-	f->count++;
-	return r.offset;
+	return append_batch(f, slice_make(bytes, head.bytes));
 }
 
 static int64_t append_marker(struct fixture *f, int64_t producer, bool commit)
 {
-	struct pending pending = {0};
-	struct log_record r = {.partition = f->p, .batch_records = 1};
 	struct batch_marker m = {.producer_id = producer,
 				 .commit = commit,
 				 .timestamp_ms = clock_ns / 1000000};
 	uint8_t bytes[BATCH_MARKER_BYTES];
 
 	(void)batch_put_marker(bytes, &m);
-	r.value = slice_make(bytes, sizeof(bytes));
-	pending.commit =
-		(struct log_commit){.records = &r, .record_count = 1, .port = f->port, .on_done = on_done};
-	log_enter_begin(f->log);
-	assert_int_equal(log_enter(f->log, &pending.commit), 0);
-	log_enter_end(f->log);
-	settle(f);
-	f->count++;
-	return r.offset;
+	return append_batch(f, slice_make(bytes, sizeof(bytes)));
 }
 
 /* 'r' a record, 'm' a marker, 'h' a record of an aborted transaction, '.' nothing. */
@@ -76,6 +69,14 @@ static void pass(struct fixture *f)
 	maintain(f);
 }
 
+static void hours_pass(struct fixture *f, int count)
+{
+	for (int i = 0; i < count; i++) {
+		clock_ns += HOUR_MS * 1000000ll;
+		maintain(f);
+	}
+}
+
 static void what_was_aborted_goes_and_markers_go_when_they_decide_nothing(void **state)
 {
 	struct fixture *f = *state;
@@ -93,10 +94,7 @@ static void what_was_aborted_goes_and_markers_go_when_they_decide_nothing(void *
 	assert_int_equal(what_is_at(f, markers[1]), 'm');
 	assert_int_equal(partition_aborted(f->p, 0, 100, NULL, 0), 1);
 	/* Forgotten at the second look behind the pass, so that who has read it before knows. */
-	for (int i = 0; i < 2; i++) {
-		clock_ns += HOUR_MS * 1000000ll;
-		maintain(f);
-	}
+	hours_pass(f, 2);
 	assert_int_equal(partition_aborted(f->p, 0, 100, NULL, 0), 0);
 	append_many(f, 40, 2);
 	pass(f);
@@ -125,10 +123,7 @@ static void nothing_is_compacted_from_an_open_transaction_on(void **state)
 	assert_int_equal(what_is_at(f, open), 'r');
 	assert_int_equal(what_is_at(f, open + 1), 'r');
 	passes = stats_of(f).compactions;
-	for (int i = 0; i < 3; i++) {
-		clock_ns += HOUR_MS * 1000000ll;
-		maintain(f);
-	}
+	hours_pass(f, 3);
 	assert_int_equal(stats_of(f).compactions, passes); /* and it does not try for ever */
 	(void)append_marker(f, 7, false);
 	pass(f);
@@ -150,10 +145,7 @@ static void a_file_of_producers_that_is_gone_is_made_anew_from_what_was_compacte
 	(void)append_undecided(f, 2, 0, "b");
 	(void)append_marker(f, 2, false);
 	pass(f);
-	for (int i = 0; i < 2; i++) {
-		clock_ns += HOUR_MS * 1000000ll;
-		maintain(f);
-	}
+	hours_pass(f, 2);
 	pass(f);
 	later = append_undecided(f, 3, 5, "c");
 	close_log(f);

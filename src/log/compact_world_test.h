@@ -170,9 +170,7 @@ static inline void append(struct fixture *f, const struct known *records, uint32
 	f->count += count;
 	pending.commit =
 		(struct log_commit){.records = r, .record_count = count, .port = f->port, .on_done = on_done};
-	log_enter_begin(f->log);
-	assert_int_equal(log_enter(f->log, &pending.commit), 0);
-	log_enter_end(f->log);
+	assert_int_equal(log_world_enter(f->log, &pending.commit), 0);
 	settle(f);
 	assert_true(pending.done);
 }

@@ -23,6 +23,15 @@ static inline void log_world_open(const struct log_options *options, void (*on_w
 	assert_int_equal(log_port_new(*log, on_wake, ctx, port), 0);
 }
 
+/* Enters a commit. What tidies up enters too, so the lock is left before a test gives up over what this gave. */
+static inline int log_world_enter(struct log *log, struct log_commit *commit)
+{
+	log_enter_begin(log);
+	int rc = log_enter(log, commit);
+	log_enter_end(log);
+	return rc;
+}
+
 /* Nothing where the log was not opened, or was closed already: a test may have given up in between. */
 static inline void log_world_close(struct log **open, struct log_port *port)
 {

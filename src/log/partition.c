@@ -563,8 +563,8 @@ static int find_in_segments(struct partition *p, int64_t time_ms, int64_t *offse
 			return 1;
 		after = s->base;
 		rc = segment_find_time(s, start, time_ms, offset);
-		if (rc < 0 && atomic_load(&s->replaced)) {
-			after--; /* what took its place */
+		if (rc != 0 && atomic_load(&s->replaced)) {
+			after--; /* what took its place: its file may have gone meanwhile, as if it had been trimmed */
 			rc = 1;
 		}
 		segment_unref(s);

@@ -17,6 +17,7 @@
 #include "log/frame.h"
 #include "log/journal.h"
 #include "log/log.h"
+#include "log/log_world_test.h"
 #include "log/verify.h"
 #include "proto/batch/batch.h"
 #include "sys/sim/sim.h"
@@ -89,9 +90,7 @@ static void append(struct world *w, int64_t offset)
 						 .timestamp_ms = 1000 + offset,
 						 .value = slice_make(values[i], VALUE_BYTES)};
 	}
-	log_enter_begin(w->log);
-	assert_int_equal(log_enter(w->log, &c), 0);
-	log_enter_end(w->log);
+	assert_int_equal(log_world_enter(w->log, &c), 0);
 	assert_int_equal(log_step(w->log, LOG_STEP_COMMIT), 1);
 	log_port_run(w->port);
 }

@@ -7,7 +7,7 @@
 #include "base/buf.h"
 #include "base/check.h"
 #include "base/mem.h"
-#include "net/net.h"
+#include "net/loop_memory_test.h"
 
 /*
  * The functions of net that sessions call, over memory, for fuzz targets: included by one file of a
@@ -15,11 +15,9 @@
  * what the client sends into conn.kept and gives it to the session, and lets time pass.
  */
 struct loop {
+	struct loop_memory memory; /* first */
 	struct budget_share share;
 	int64_t now;
-	struct loop_msg *msg_first, **msg_last;
-	struct loop_turn *turn_first, **turn_last;
-	struct loop_timer *timers;
 	struct loop_waker *waker;
 };
 
@@ -42,8 +40,7 @@ struct conn {
 static inline void memory_loop_init(struct loop *loop, int64_t now)
 {
 	*loop = (struct loop){.now = now};
-	loop->msg_last = &loop->msg_first;
-	loop->turn_last = &loop->turn_first;
+	loop_memory_init(&loop->memory);
 }
 
 /* ---- loops ---- */
@@ -68,23 +65,6 @@ int64_t loop_now_fresh(const struct loop *loop)
 	return loop->now;
 }
 
-void loop_post(struct loop *loop, struct loop_msg *msg)
-{
-	msg->next = NULL;
-	*loop->msg_last = msg;
-	loop->msg_last = &msg->next;
-}
-
-void loop_at_turn_end(struct loop *loop, struct loop_turn *turn)
-{
-	if (turn->queued)
-		return;
-	turn->queued = true;
-	turn->next = NULL;
-	*loop->turn_last = turn;
-	loop->turn_last = &turn->next;
-}
-
 int loop_waker_new(struct loop *loop, loop_wake_fn *fn, void *ctx, struct loop_waker **out)
 {
 	struct loop_waker *w = mem_alloc(sizeof(*w));
@@ -105,33 +85,6 @@ void loop_waker_wake(struct loop_waker *w)
 void loop_waker_free(struct loop_waker *w)
 {
 	mem_free(w);
-}
-
-void loop_timer_init(struct loop_timer *t, void (*run)(void *ctx), void *ctx)
-{
-	*t = (struct loop_timer){.run = run, .ctx = ctx};
-}
-
-void loop_timer_stop(struct loop *loop, struct loop_timer *t)
-{
-	(void)loop;
-	if (!t->prev)
-		return;
-	*t->prev = t->next;
-	if (t->next)
-		t->next->prev = t->prev;
-	t->prev = NULL;
-}
-
-void loop_timer_set(struct loop *loop, struct loop_timer *t, int64_t after_ns)
-{
-	loop_timer_stop(loop, t);
-	t->at_ns = loop->now + after_ns;
-	t->next = loop->timers;
-	if (t->next)
-		t->next->prev = &t->next;
-	t->prev = &loop->timers;
-	loop->timers = t;
 }
 
 /* ---- connections ---- */
@@ -246,35 +199,6 @@ void conn_abort(struct conn *c)
 
 /* ---- turns ---- */
 
-static inline bool memory_loop_run_messages(struct loop *loop)
-{
-	struct loop_msg *next, *msg = loop->msg_first;
-	bool some = msg != NULL;
-
-	loop->msg_first = NULL;
-	loop->msg_last = &loop->msg_first;
-	for (; msg; msg = next) {
-		next = msg->next;
-		msg->run(loop, msg);
-	}
-	return some;
-}
-
-static inline bool memory_loop_run_turns(struct loop *loop)
-{
-	struct loop_turn *next, *turn = loop->turn_first;
-	bool some = turn != NULL;
-
-	loop->turn_first = NULL;
-	loop->turn_last = &loop->turn_first;
-	for (; turn; turn = next) {
-		next = turn->next;
-		turn->queued = false;
-		turn->run(turn->ctx);
-	}
-	return some;
-}
-
 static inline bool memory_loop_run_waker(struct loop *loop)
 {
 	if (!loop->waker || !loop->waker->woken)
@@ -287,11 +211,8 @@ static inline bool memory_loop_run_waker(struct loop *loop)
 /* Moves the time to the first timer due until then, and rings it. False: there is none, and it is `until`. */
 static inline bool memory_loop_ring(struct loop *loop, int64_t until)
 {
-	struct loop_timer *first = NULL;
+	struct loop_timer *first = loop_memory_due(&loop->memory, until);
 
-	for (struct loop_timer *t = loop->timers; t; t = t->next)
-		if (t->at_ns <= until && (!first || t->at_ns < first->at_ns))
-			first = t;
 	if (!first) {
 		loop->now = until;
 		return false;

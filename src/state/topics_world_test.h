@@ -49,4 +49,22 @@ static inline struct topic *topics_world_create(struct log *log, struct topics *
 	return topic;
 }
 
+/* Changes and deletes with the entry lock held for that alone. */
+static inline int topics_world_change(struct log *log, struct topics *topics, struct topic *topic,
+				      const struct topic_config *config)
+{
+	log_enter_begin(log);
+	int rc = topics_change(topics, topic, config, false, NULL, NULL);
+	log_enter_end(log);
+	return rc;
+}
+
+static inline int topics_world_delete(struct log *log, struct topics *topics, struct topic *topic)
+{
+	log_enter_begin(log);
+	int rc = topics_delete(topics, topic, NULL);
+	log_enter_end(log);
+	return rc;
+}
+
 #endif

@@ -66,7 +66,7 @@ async def _():
                 await b.until("[...document.querySelectorAll('.way .records')].every(e => parseInt(e.textContent) > 50)", "records four ways", 30)
                 text = await b.js("[...document.querySelectorAll('.way .median')].map(e => e.textContent).join()")
                 check("–" not in text, "a way without latency: " + text)
-                check(await b.js("parseFloat(document.querySelector('#rate').textContent) > 5"), "the rate")
+                await b.until("parseFloat(document.querySelector('#rate').textContent) > 5", "the rate", 30)
                 await b.until("parseInt(document.querySelector('.way .requests').textContent) > 2", "a third poll", 30)
                 requests = await b.js("[...document.querySelectorAll('.way .requests')].map(e => parseInt(e.textContent))")
                 check(requests[2] == 1 and requests[3] == 1 and requests[0] >= 2, "requests %r" % requests)

@@ -2,6 +2,7 @@
 """The command line: help, exit codes, and the commands that talk to a running weir."""
 import json
 import os
+import signal
 import subprocess
 import tempfile
 import threading
@@ -62,6 +63,48 @@ def _(w):
             f.write("http: { listen: 127.0.0.1:8080 }\n")
         eq(weir("check", path)[0], 0)
         eq(weir("check", path + ".none")[0], 2)
+
+
+SECRETS = [
+    # what stands in the file, and what of its line is shown
+    ("sources:\n  - { name: a, type: sql, topic: t, url: 'postgresql://me:hunter2@db/shop', mode: fulll, table: x }\n", "mode: fulll"),
+    ("sources:\n  - { name: a, type: sql, topic: t, url: 'oracle://me:hunter2@db/shop', mode: full, table: x }\n", "url: '***'"),
+    ("sources:\n  - { name: a, type: http, topic: t, every: 1x, url: 'https://me:hunter2@h/?key=hunter2&page=2', id: x }\n", "every: 1x"),
+    ("sources:\n  - name: a\n    type: http\n    topic: t\n    id: x\n    url: https://h/\n    headers: { Authorization: Bearer hunter2, Accept: [] }\n",
+     "headers: { Authorization: ***, Accept: [] }"),
+    ("sources:\n  - { name: a, type: http, topic: t, id: x, url: 'https://h/', auth: { type: bearer, token: hunter2, tokn: hunter2 } }\n", "tokn: ***"),
+    ("sources:\n  - { name: a, type: kafka, topic: t, brokers: [b], topics: [x], sasl: { mechanism: plian, user: u, password: hunter2 } }\n",
+     "mechanism: plian, user: u, password: ***"),
+    ("sources:\n  - { name: a, type: websocket, topic: t, url: 'wss://h/', token: hunter2, subscribe: ['{\"token\":\"hunter2\"}'], silence: 1x }\n",
+     "silence: 1x"),
+    ("sources:\n  - name: a\n    type: weir\n    topic: t\n    from: x\n    url: http://h\n    token: \"hunter2\n    limit: 5\n", "token: \"***"),
+    ("kafka:\n  users:\n    - hunter2:\n      - a\n", ""),
+    ("http: { listen: nowhere, token: hunter2 }\n", "listen: nowhere, token: ***"),
+]
+
+
+@test("no line that check, serve or the API show has a secret of the configuration in it", own=True)
+def _():
+    with tempfile.TemporaryDirectory() as d:
+        path = os.path.join(d, "weir.yaml")
+        for text, shown in SECRETS:
+            with open(path, "w") as f:
+                f.write(text)
+            for words in (["check", path], ["check", "--json", path], ["serve", "-c", path, "--data", d + "/data"]):
+                code, out, err = weir(*words)
+                check(code == 2 or words[0] == "serve" and code, "%s takes %s" % (words[0], text))
+                check("hunter" not in out + err, "%s\n%s" % (text, out + err))
+                check("--json" in words or shown in out + err, "%r is not in\n%s" % (shown, out + err))
+    with Weir() as w:
+        body = {"type": "http", "topic": "t", "url": "https://me:hunter2@h/", "id": "x", "every": "1x", "auth": {"type": "bearer", "token": ["hunter2"]}}
+        r = w.put("/v1/sources/a", json.dumps(body), {"Content-Type": "application/json"})
+        eq(r.status, 400)
+        check("every" in r.text and "hunter" not in r.text, r.text)
+    with Weir(config="http: { cors: false }\n") as w:
+        w.write_config("http: { pass: hunter2, cors: maybe }\n")
+        w.signal(signal.SIGHUP)
+        until(lambda: "cors" in w.log(), what="the refusal of the reload")
+        check("hunter" not in w.log(), w.log())
 
 
 @test("check takes the example of the quickstart")

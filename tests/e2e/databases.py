@@ -1,15 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""PostgreSQL and MariaDB as tests and benches need them: a fresh server of one's own, on loopback, ended with its user."""
+"""
+PostgreSQL and MariaDB as tests and benches need them: a fresh server of one's own, on loopback, ended with its user. SQLite with the
+same words: a file.
+"""
+import contextlib
 import ctypes
 import glob
 import os
 import pwd
 import shutil
 import signal
-import socket
+import sqlite3
 import subprocess
 import tempfile
 import time
+
+from ports import free_port
 
 SLOW = float(os.environ.get("WEIR_SLOW", "1"))
 
@@ -20,12 +26,6 @@ class DatabaseError(Exception):
 
 def die_with_parent():
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 class Database:
@@ -126,6 +126,11 @@ class Postgres(Database):
     def made(self):
         self.sql("CREATE DATABASE t", database="postgres")
 
+    @staticmethod
+    def series(first, last):
+        """A table of whole numbers x."""
+        return "(SELECT generate_series(%d, %d) AS x) AS g" % (first, last)
+
     def sql(self, text, database="t"):
         """Rows as lists of texts."""
         out = self.run(self.find("psql"), "-qAtX", "-F", "\t", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-p", str(self.port), "-U",
@@ -145,11 +150,11 @@ class MariaDb(Database):
             if not shutil.which(program):
                 raise DatabaseError("there is no %s: tools/setup test" % program)
         self.run("mariadb-install-db", "--no-defaults", "--datadir=" + self.dir + "/data", "--auth-root-authentication-method=normal",
-                 "--skip-test-db")
+                 "--skip-test-db", "--tmpdir=" + self.dir)
 
     def command(self):
         return ["mariadbd", "--no-defaults", "--datadir=" + self.dir + "/data", "--port=%d" % self.port, "--socket=" + self.dir + "/sock",
-                "--bind-address=127.0.0.1", "--pid-file=" + self.dir + "/pid", "--innodb-buffer-pool-size=64M"]
+                "--bind-address=127.0.0.1", "--pid-file=" + self.dir + "/pid", "--tmpdir=" + self.dir, "--innodb-buffer-pool-size=64M"]
 
     def answers(self):
         return subprocess.run(["mariadb", "--no-defaults", "-S", self.dir + "/sock", "-uroot", "-e", "SELECT 1"],
@@ -159,6 +164,40 @@ class MariaDb(Database):
         self.sql("CREATE DATABASE t; CREATE USER w@'%' IDENTIFIED BY 'pw'; GRANT ALL ON *.* TO w@'%'; "
                  "DROP USER IF EXISTS ''@'localhost'", database="mysql")
 
+    @staticmethod
+    def series(first, last):
+        return "(SELECT seq AS x FROM seq_%d_to_%d) AS g" % (first, last)
+
     def sql(self, text, database="t"):
         out = self.run("mariadb", "--no-defaults", "-NB", "-S", self.dir + "/sock", "-uroot", database, input=text)
         return [line.split("\t") for line in out.splitlines()]
+
+
+class Sqlite:
+    name = "SQLite"
+
+    def __init__(self):
+        self.dir = tempfile.mkdtemp(prefix="weir-db-")
+        self.path = os.path.join(self.dir, "t.db")
+        self.sql("PRAGMA journal_mode = WAL")
+
+    @property
+    def url(self):
+        return "sqlite://" + self.path
+
+    @staticmethod
+    def series(first, last):
+        return "(WITH RECURSIVE s(x) AS (SELECT %d UNION ALL SELECT x + 1 FROM s WHERE x < %d) SELECT x FROM s) AS g" % (first, last)
+
+    def sql(self, text):
+        with contextlib.closing(sqlite3.connect(self.path, timeout=60 * SLOW, isolation_level=None)) as c:
+            if text.startswith("SELECT"):
+                return [[str(v) for v in row] for row in c.execute(text)]
+            c.executescript(text)
+            return []
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        shutil.rmtree(self.dir, ignore_errors=True)

@@ -28,6 +28,8 @@ import threading
 import time
 import urllib.parse
 
+from ports import free_port
+
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BIN = os.environ.get("WEIR_BIN") or os.path.join(ROOT, "build", "weir")
 # Slow builds (sanitizers, valgrind) stretch every deadline of the tests.
@@ -48,6 +50,14 @@ def test(name, own=False, timeout=30, config=None):
 
 
 # ---- checks ----
+
+def kills(short):
+    """
+    How often the test of a type of source kills: so often in `make test`, WEIR_SOURCE_KILLS times in `make kills` (50). To stand in
+    its name as "(%d kills)", by which `make kills` finds it.
+    """
+    return int(os.environ.get("WEIR_SOURCE_KILLS") or short)
+
 
 class Failed(AssertionError):
     pass
@@ -567,8 +577,8 @@ class Weir:
         self.dir = tempfile.mkdtemp(prefix="weir-e2e-", dir=os.environ.get("WEIR_TMP"))
         self.data = data or os.path.join(self.dir, "data")
         self.config, self.args, self.wrap, self.env = config, list(args), list(wrap), env
-        self.host, self.port = "127.0.0.1", port
-        self.kafka = kafka  # the address of that port, the same one after a restart; or off
+        self.host, self.port = "127.0.0.1", port or free_port()
+        self.kafka = re.sub(":0$", lambda m: ":%d" % free_port(), kafka)  # the address of that port, the same one after a restart; or off
         self.proc = None
         self.out = []
         self.count = 0

@@ -12,6 +12,7 @@ import tempfile
 import threading
 
 from harness import BIN, ROOT, Weir, check, eq, test, until, _die_with_parent
+from ports import free_port
 
 RUN, DEMO = os.path.join(ROOT, "examples", "quickstart", "run"), os.path.join(ROOT, "examples", "demo", "run")
 FEEDER = os.path.join(ROOT, "examples", "quickstart", "feeder")
@@ -43,12 +44,6 @@ class Run:
             self.proc.send_signal(signal.SIGINT)
             self.proc.wait(20)
         self.dir.cleanup()
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 @test("make run feeds the machine's counters, the commands it prints work, and Ctrl-C ends it cleanly", own=True, timeout=60)

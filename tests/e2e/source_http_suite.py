@@ -7,7 +7,9 @@ import threading
 import time
 import urllib.parse
 
-from harness import Weir, check, eq, test, until
+from harness import Weir, check, eq, kills, test, until
+
+KILLS = kills(50)
 
 
 class Api:
@@ -162,8 +164,9 @@ def pages():
         eq([r["key"] for r in w.poll("feed", limit=3)["records"]], ["0", "1", "2"])
 
 
-@test("weir is killed fifty times while an API pages, throttles, fails and grows: every item is in the log once", own=True, timeout=240)
-def kills():
+@test("weir is killed while an API pages, throttles, fails and grows: every item is in the log once (%d kills)" % KILLS, own=True,
+      timeout=60 + 6 * KILLS)
+def killed():
     rest = "every: 20ms, records: /items, "
     # The feed and since have no idempotency key: their checkpoints alone keep them exact.
     with Api(0, trouble=0.3, seed=7) as api, Weir(config(
@@ -173,7 +176,7 @@ def kills():
             ("page", rest + "url: '%s/page?page={page}&size={limit}', id: '{/id}', paging: { style: page, size: 5 }"
              % api.url))) as w:
         chance = random.Random(3)
-        for _ in range(50):
+        for _ in range(KILLS):
             api.grow(chance.randrange(20))
             time.sleep(chance.random() * 0.15)
             w.restart(hard=True)

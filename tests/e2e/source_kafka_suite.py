@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """
 Sources of type kafka. The cluster is a weir's own Kafka port, which clients of Kafka take for a broker, and, where it can be
-had, Apache Kafka (tests/interop/kafka fetches it). WEIR_SOURCE_KILLS is how often daemons are killed (default 8).
+had, Apache Kafka (tests/interop/kafka fetches it).
 """
 import collections
 import json
@@ -10,11 +10,11 @@ import random
 import threading
 import time
 
-from harness import BATCH, JSON, SLOW, Weir, check, eq, expect, test, until
+from harness import BATCH, JSON, SLOW, Weir, check, eq, expect, kills, test, until
 from kafka_wire import Kafka, Producer
 from transfer import KINDS, contents, give_kinds, keys_in_order
 
-KILLS = int(os.environ.get("WEIR_SOURCE_KILLS", "8"))
+KILLS = kills(8)
 
 CONFIG = """
 sources:

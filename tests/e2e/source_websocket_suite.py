@@ -5,7 +5,9 @@ import random
 import time
 
 from feed import Feed
-from harness import Weir, check, eq, test, until
+from harness import Weir, check, eq, kills, test, until
+
+KILLS, FLOOD_KILLS = kills(50), kills(5)
 
 
 def config(*sources):
@@ -55,13 +57,13 @@ def _():
         check("type websocket brings what its server sends from now on" in r.text, r)
 
 
-@test("a feed that is lost again and again goes on where it was: each event once, over fifty kills of weir", own=True, timeout=240)
-def kills():
+@test("a feed that is lost again and again goes on where it was: each event once (%d kills)" % KILLS, own=True, timeout=90 + 4 * KILLS)
+def killed():
     with Feed() as feed, Weir(config(
             ("log", "url: '%s/since?n=4000&step=37&overlap=5', last: /seq, last_initial: '0', id: '{/seq}', "
              "subscribe: ['{\"since\": {last}}']" % feed.plain))) as w:
         chance = random.Random(5)
-        for _ in range(50):
+        for _ in range(KILLS):
             time.sleep(chance.random() * 0.1)
             w.restart(hard=True)
         until(lambda: len(numbers(w, "log")) >= 4000, 120, what="all events")
@@ -85,12 +87,12 @@ def gaps():
         check(all("seq" in v for v in w.values_so_far("aside")), "gaps among the prices")
 
 
-@test("a feed that floods is held back by TCP, and comes whole and in order over kills", own=True, timeout=240)
+@test("a feed that floods is held back by TCP, and comes whole and in order (%d kills)" % FLOOD_KILLS, own=True, timeout=220 + 6 * FLOOD_KILLS)
 def flood():
-    count = 60000
+    count = 12000 * FLOOD_KILLS
     with Feed() as feed, Weir(config(("flood", "url: '%s/flood?ask=1&n=%d', last: /seq, last_initial: '0', id: '{/seq}', key: '{/symbol}', "
                                       "subscribe: ['{\"since\": {last}}']" % (feed.plain, count)))) as w:
-        for _ in range(5):
+        for _ in range(FLOOD_KILLS):
             time.sleep(0.3)
             w.restart(hard=True)
         until(lambda: w.count_records("flood") >= count, 120, what="the flood")

@@ -10,9 +10,9 @@ import subprocess
 import threading
 import time
 
-from harness import BIN, Weir, check, eq, expect, test, until
+from harness import BIN, Weir, check, eq, expect, kills, test, until
 
-KILLS = int(os.environ.get("WEIR_SOURCE_KILLS", "10"))
+KILLS = kills(10)
 
 CONFIG = """
 sources:
@@ -43,7 +43,7 @@ def started(tmp, batch=500):
     return Weir(config=CONFIG % (tmp, batch))
 
 
-@test("kill -9 at random moments while a source reads: each row once, in order (%d kills)" % KILLS, own=True,
+@test("kill -9 at random moments while a source reads files: each row once, in order (%d kills)" % KILLS, own=True,
       timeout=60 + 6 * KILLS)
 def _():
     rand = random.Random(7)

@@ -4,6 +4,7 @@ Sources of type sql against real servers, which the tests start. WEIR_LATE_SECON
 run, WEIR_LATE_LONGEST (default 4) the longest transaction in them; the issue's form is 600 and 60.
 """
 import collections
+import functools
 import os
 import random
 import signal
@@ -11,13 +12,13 @@ import subprocess
 import threading
 import time
 
-from databases import MariaDb, Postgres
-from harness import BIN, SLOW, Later, Skip, Weir, check, eq, expect, test, until
+from databases import MariaDb, Postgres, Sqlite
+from harness import BIN, SLOW, Later, Skip, Weir, check, eq, expect, kills, test, until
 
 LATE_SECONDS = float(os.environ.get("WEIR_LATE_SECONDS", "15"))
 LATE_LONGEST = float(os.environ.get("WEIR_LATE_LONGEST", "4"))
 WRITERS = int(os.environ.get("WEIR_LATE_WRITERS", "50" if LATE_SECONDS > 60 else "16"))
-KILLS = int(os.environ.get("WEIR_SOURCE_KILLS", "8"))
+KILLS = kills(8)
 
 
 def modes_against(database):
@@ -50,49 +51,63 @@ def values(w, topic="t"):
 
 # ---- kills ----
 
+MODES = """
+sources:
+  - { name: full, type: sql, topic: full, url: "%(url)s", mode: full, table: r, chunk_rows: 5000, every: 50ms, batch: { records: 61 }, %(retry)s }
+  - { name: new, type: sql, topic: new, url: "%(url)s", mode: incremental, table: l, cursor: [id], every: 20ms, batch: { records: 53 }, %(retry)s }
+  - { name: log, type: sql, topic: log, url: "%(url)s", mode: change_log, table: c, every: 20ms, batch: { records: 53 }, %(retry)s }
+  - { name: query, type: sql, topic: query, url: "%(url)s", mode: query, query: "SELECT * FROM l WHERE id > coalesce(:cursor, 0)",
+      cursor: [id], key: [id], every: 20ms, batch: { records: 53 }, %(retry)s }
+"""
+
+
+def fill(db, table, first, last):
+    db.sql("INSERT INTO %s SELECT x, 'row' FROM %s" % (table, db.series(first, last)))
+
+
 def killed_while_it_reads(database):
+    """A source of each mode: one table is there from the beginning, rows come to the others while weir is killed."""
+    rows, rand, stop = 12500 * KILLS, random.Random(11), threading.Event()
+
+    def write():
+        written = 0
+        while not stop.is_set():
+            more = rand.randrange(1, 400)
+            for table in ("l", "c"):
+                fill(db, table, written + 1, written + more)
+            written += more
+            time.sleep(rand.uniform(0, 0.05))
+        return written
+
     with database() as db:
-        db.sql("CREATE TABLE r (id INTEGER PRIMARY KEY, name VARCHAR(60)); INSERT INTO r SELECT x, 'row' FROM (%s) g" %
-               ("SELECT generate_series(1, 60000) AS x" if database is Postgres else "SELECT seq AS x FROM seq_1_to_60000"))
-        rand = random.Random(11)
-        with Weir(config(db, "mode: full, table: r, chunk_rows: 5000, every: 50ms, batch: { records: 97 }")) as w:
-            for _ in range(KILLS):
-                time.sleep(rand.uniform(0.02, 0.25))
-                w.kill()
-                w.start()
-            until(lambda: len(values(w)) >= 60000, 60, "every row")
-            time.sleep(0.5)
-            eq(sorted(v["id"] for v in values(w)), list(range(1, 60001)))
+        for table in ("r", "l", "c"):
+            db.sql("CREATE TABLE %s (id INTEGER PRIMARY KEY, name VARCHAR(60))" % table)
+        fill(db, "r", 1, rows)
+        with Weir(MODES % {"url": db.url, "retry": "retry: { min: 50ms, max: 500ms }"}) as w:
+            writer, within = Later(write), 0
+            try:
+                for _ in range(KILLS):
+                    time.sleep(rand.uniform(0.02, 0.25))
+                    within += w.count_records("full") < rows
+                    w.kill()
+                    w.start()
+            finally:
+                stop.set()
+            written = writer.get(60)
+            check(within > KILLS // 8, "the table was read after %d of %d kills" % (within, KILLS))
+            for topic, count in (("full", rows), ("new", written), ("log", written), ("query", written)):
+                until(lambda: w.count_records(topic) >= count, 120, "every row of %s: %d" % (topic, count))
+                time.sleep(0.2)
+                got = sorted(v["id"] for v in values(w, topic))
+                eq(len(got), count, "rows of " + topic)
+                check(got == list(range(1, count + 1)), "rows of %s that are missing, and others twice" % topic)
+            until(lambda: db.sql("SELECT count(*) FROM c") == [["0"]], 60, "the change log to be empty")
             w.stop()
 
 
-@test("kill -9 at random moments while a table of PostgreSQL is read in ranges: each row once (%d kills)" % KILLS, own=True,
-      timeout=90 + 4 * KILLS)
-def _():
-    killed_while_it_reads(Postgres)
-
-
-@test("kill -9 at random moments while a table of MariaDB is read in ranges: each row once (%d kills)" % KILLS, own=True,
-      timeout=90 + 4 * KILLS)
-def _():
-    killed_while_it_reads(MariaDb)
-
-
-@test("a change log of PostgreSQL, weir killed at random moments: each change once, the table empty at the end", own=True,
-      timeout=90 + 4 * KILLS)
-def _():
-    with Postgres() as db:
-        db.sql("CREATE TABLE c (id serial PRIMARY KEY, n int)")
-        rand = random.Random(12)
-        with Weir(config(db, "mode: change_log, table: c, every: 20ms, batch: { records: 53 }")) as w:
-            for i in range(KILLS):
-                db.sql("INSERT INTO c (n) SELECT generate_series(%d, %d)" % (i * 1000, i * 1000 + 999))
-                time.sleep(rand.uniform(0, 0.2))
-                w.kill()
-                w.start()
-            until(lambda: db.sql("SELECT count(*) FROM c") == [["0"]], 60, "the table to be empty")
-            eq(sorted(v["n"] for v in values(w)), list(range(KILLS * 1000)))
-            w.stop()
+for kind in (Postgres, MariaDb, Sqlite):
+    test("kill -9 at random moments while %s is read in every mode: each row once (%d kills)" % (kind.name, KILLS), own=True,
+         timeout=180 + 8 * KILLS)(functools.partial(killed_while_it_reads, kind))
 
 
 # ---- late commits ----
@@ -320,6 +335,20 @@ def _():
       timeout=90)
 def _():
     overtaken("at", ["BEGIN", "SELECT now()"], "SELECT pg_sleep(2); INSERT INTO l (name) VALUES ('late')")
+
+
+# ---- schedules ----
+
+@test("mode full with repeat reads the table once each time that the schedule runs", own=True, timeout=60)
+def _():
+    with Sqlite() as db:
+        db.sql("CREATE TABLE a (id INTEGER PRIMARY KEY); INSERT INTO a VALUES (1), (2)")
+        with Weir(config(db, "mode: full, repeat: true, table: a, every: 1h")) as w:
+            for run in range(1, 4):
+                until(lambda: [v["id"] for v in values(w)] == [1, 2] * run, 20, "run %d" % run)
+                time.sleep(0.3)
+                eq([v["id"] for v in values(w)], [1, 2] * run)
+                w.says("source", "run", "s")
 
 
 # ---- mistakes ----

@@ -6,9 +6,9 @@ import threading
 import time
 
 from faults import WHOLE
-from harness import SLOW, Failed, Weir, check, eq, test, until
+from harness import SLOW, Failed, Weir, check, eq, kills, test, until
 
-KILLS = 50 if WHOLE else 10
+KILLS = kills(50 if WHOLE else 10)
 KEYS = 7
 CONFIG = """
 sources:
@@ -77,8 +77,8 @@ def kill_either(edge, central):
         eq(of, sorted(of), "order of k%d" % k)
 
 
-@test("central reads from edge, both killed at random moments: each record arrives once, in the order of its key", own=True,
-      timeout=1200 if WHOLE else 180)
+@test("central reads from edge, both killed at random moments: each record arrives once, in the order of its key (%d kills)" % KILLS, own=True,
+      timeout=60 + 24 * KILLS)
 def _():
     with Weir() as edge:
         edge.put("/v1/topics/orders", b'{"partitions": 2}', {"Content-Type": "application/json"})
@@ -86,8 +86,8 @@ def _():
             kill_either(edge, central)
 
 
-@test("edge pushes to central, both killed at random moments: each record arrives once, in the order of its key", own=True,
-      timeout=1200 if WHOLE else 180)
+@test("edge pushes to central, both killed at random moments: each record arrives once, in the order of its key (%d kills)" % KILLS, own=True,
+      timeout=60 + 24 * KILLS)
 def _():
     with Weir() as central:
         with Weir(PUSH % central.authority) as edge:

@@ -29,6 +29,9 @@ import subprocess
 import sys
 import tempfile
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../e2e"))
+from ports import free_port  # noqa: E402
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.join(HERE, "../..")
 BUILD = os.environ.get("WEIR_BUILD", os.path.join(ROOT, "build"))
@@ -280,12 +283,6 @@ def corpus():
 
 # ---- the others ----
 
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
 NGINX = """
 daemon off; master_process off; worker_processes 1; pid {dir}/pid; error_log {dir}/error.log crit;
 events {{ worker_connections 1024; }}
@@ -424,7 +421,6 @@ def ask_codec(cases):
 
 def ask_daemon(cases, weir):
     """Its codec inside a session: as many answers as requests, and one more where it refuses. Gives what is wrong."""
-    sys.path.insert(0, os.path.join(ROOT, "tests/e2e"))
     from harness import Weir
 
     def statuses(got):

@@ -487,7 +487,7 @@ static void ask_for_something(struct world *w)
 	if (chance(w, 20))
 		runner_run(here.runner);
 	if (here.paused ? chance(w, 4) : chance(w, 60))
-		here.paused = runner_pause(here.runner, !here.paused) ? here.paused : !here.paused;
+		here.paused = runner_pause(here.runner, !here.paused, NULL) ? here.paused : !here.paused;
 	if (chance(w, 80))
 		sources_stop(w);
 }

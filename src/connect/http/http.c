@@ -52,10 +52,10 @@ static int open_source(const struct source_setup *setup, void **out, struct faul
 	struct http_source *self;
 	int rc;
 
-	if (setup->guarded && (s->tls_ca || s->tls_cert || s->tls_key))
-		return fault_set(
-			fault, ERR_BAD_PARAMETER,
-			"tls.ca, tls.cert and tls.key name files of this machine: only the configuration file may");
+	rc = source_refuse_files(setup, s->tls_ca || s->tls_cert || s->tls_key,
+				 "tls.ca, tls.cert and tls.key name files", fault);
+	if (rc)
+		return rc;
 	self = mem_zalloc(1, sizeof(*self));
 	if (!self)
 		return fault_set(fault, ERR_NOMEM, "there is no memory for the source");

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/sanitized.h"
 #include "connect/kafka/mark.h"
 #include "connect/source_test.h"
 
@@ -336,18 +337,6 @@ static void a_run_ends_where_the_partition_ended(void **state)
 	source_test_close(&t);
 }
 
-/* librdkafka starts its threads with thrd_create, which ThreadSanitizer of gcc 12 does not know: it ends in the first one. */
-static bool threads_are_watched(void)
-{
-#if defined(__SANITIZE_THREAD__)
-	return true;
-#elif defined(__has_feature)
-	return __has_feature(thread_sanitizer);
-#else
-	return false;
-#endif
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -364,5 +353,6 @@ int main(void)
 		cmocka_unit_test(a_guarded_source_reaches_no_private_address),
 	};
 
-	return threads_are_watched() ? 77 : cmocka_run_group_tests(tests, NULL, NULL);
+	/* librdkafka starts its threads with thrd_create, which ThreadSanitizer of gcc 12 does not know: it ends in the first one. */
+	return SANITIZED_THREAD ? 77 : cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,13 +6,15 @@
  * The checkpoint names the rows of the last batch, each with a fingerprint of all its values. Settling looks at them
  * again under a lock and touches only those that are still the same: a row that was changed since, or that was
  * deleted and made anew with its old key, is a new change and comes with a later batch. So doing it twice does no harm.
+ * The checkpoint begins with the names of the columns that the fingerprints are made of, as others may be there by then.
  */
 #include "base/mem.h"
 #include "base/wire.h"
 #include "connect/sql/sql.h"
 #include "json/json_write.h"
 
-#define VERSION 3u
+#define VERSION 5u
+#define UNNAMED_VERSION 3u /* fingerprints of all columns, as they were then */
 #define STATEMENT_MAX (4u << 20)
 #define PRINT_BYTES 16u
 #define CHUNK 200u                                     /* rows a statement of settling */
@@ -27,11 +29,26 @@ struct entry {
 
 static void put_question(struct buf *b, const struct sql_source *s, uint32_t most)
 {
-	(void)buf_appendf(b, "SELECT %s FROM %s", s->table.list, s->table.from);
+	(void)buf_appendf(b, "SELECT %s FROM %s", s->table.asked, s->table.from);
 	if (s->settings->where)
 		(void)buf_appendf(b, " WHERE (%s)", s->settings->where);
 	sql_put_order(b, s);
 	(void)buf_appendf(b, " LIMIT %u", most);
+}
+
+/* How many columns there are, and their names. */
+static void put_head(const struct sql_source *s, struct buf *pending)
+{
+	uint8_t count[2];
+
+	wire_put_u16(count, (uint16_t)s->table.count);
+	(void)buf_append(pending, count, sizeof(count));
+	sql_put_columns(pending, &s->table);
+}
+
+static struct slice read_head(struct wire_reader *r, uint8_t version)
+{
+	return version == VERSION ? wire_bytes(r, wire_u16(r) * (size_t)4) : slice_null();
 }
 
 static int remember(const struct sql_source *s, const struct sql_row *row, struct buf *pending)
@@ -41,7 +58,9 @@ static int remember(const struct sql_source *s, const struct sql_row *row, struc
 
 	for (uint32_t i = 0; i < s->table.key_count; i++)
 		sql_point_add(&key, row, s->table.columns, s->table.key[i]);
-	sql_row_print(row, s->table.count, print);
+	if (pending->len == 0)
+		put_head(s, pending);
+	sql_row_print(row, NULL, s->table.count, print);
 	sql_point_put(pending, &key);
 	(void)buf_append(pending, print, sizeof(print));
 	return buf_status(pending);
@@ -63,6 +82,7 @@ static int take_rows(struct sql_source *s, struct sql_session *session, struct s
 		rc = s->driver->next(session, &row, why);
 		if (rc <= 0)
 			break;
+		sql_complete_row(t, &row);
 		rc = sql_write_row(&w, &row, t->key, t->key_count, slice_null());
 		if (!rc)
 			rc = remember(s, &row, pending);
@@ -95,6 +115,8 @@ static int take(struct sql_source *s, struct sql_session *session, struct source
 	rc = text ? s->driver->ask(session, text, false, why) :
 		    sql_failed(why, ERR_NOMEM, SOURCE_TRANSIENT, false, "", "out of memory");
 	buf_fini(&b);
+	if (!rc)
+		rc = sql_check_columns(s, session, 0, why);
 	return rc ? rc : take_rows(s, session, batch, pending, why);
 }
 
@@ -163,10 +185,19 @@ static bool is_key_of(const struct sql_source *s, const struct sql_row *row, con
 	return true;
 }
 
+/* What is being settled. */
+struct settling {
+	struct wire_reader left;
+	uint32_t *columns; /* that fingerprints are made of */
+	uint32_t column_count;
+	struct entry entries[CHUNK];
+};
+
 /* Which of them stand in the table as they were taken; locked until the transaction ends. */
-static int find_same(struct sql_source *s, struct sql_session *session, const struct entry *entries,
+static int find_same(struct sql_source *s, struct sql_session *session, const struct settling *what,
 		     bool *same, uint32_t count, struct sql_failure *why)
 {
+	const struct entry *entries = what->entries;
 	uint8_t print[PRINT_BYTES];
 	struct sql_row row;
 	const char *text;
@@ -184,7 +215,7 @@ static int find_same(struct sql_source *s, struct sql_session *session, const st
 	buf_fini(&b);
 	while (!rc && (rc = s->driver->next(session, &row, why)) > 0) {
 		rc = 0;
-		sql_row_print(&row, s->table.count, print);
+		sql_row_print(&row, what->columns, what->column_count, print);
 		for (uint32_t i = 0; i < count; i++)
 			if (is_key_of(s, &row, &entries[i].key) &&
 			    memcmp(entries[i].print, print, sizeof(print)) == 0)
@@ -193,13 +224,13 @@ static int find_same(struct sql_source *s, struct sql_session *session, const st
 	return rc;
 }
 
-static int settle_chunk(struct sql_source *s, struct sql_session *session, const struct entry *entries,
+static int settle_chunk(struct sql_source *s, struct sql_session *session, const struct settling *what,
 			uint32_t count, struct sql_failure *why)
 {
 	bool same[CHUNK] = {false}, some = false;
 	const char *text;
 	struct buf b;
-	int rc = find_same(s, session, entries, same, count, why);
+	int rc = find_same(s, session, what, same, count, why);
 
 	for (uint32_t i = 0; i < count; i++)
 		some = some || same[i];
@@ -210,7 +241,7 @@ static int settle_chunk(struct sql_source *s, struct sql_session *session, const
 		(void)buf_appendf(&b, "UPDATE %s SET %s WHERE ", s->table.from, s->settings->mark);
 	else
 		(void)buf_appendf(&b, "DELETE FROM %s WHERE ", s->table.from);
-	put_any(&b, s, entries, same, count);
+	put_any(&b, s, what->entries, same, count);
 	text = sql_text(&b);
 	rc = text ? s->driver->run(session, text, NULL, why) :
 		    sql_failed(why, ERR_NOMEM, SOURCE_TRANSIENT, false, "", "out of memory");
@@ -218,38 +249,64 @@ static int settle_chunk(struct sql_source *s, struct sql_session *session, const
 	return rc;
 }
 
-/* A transaction a chunk: locks are short, and what was settled stays so. */
-static int settle_all(struct sql_source *s, struct sql_session *session, struct slice checkpoint,
-		      struct sql_failure *why)
+/* The next entries of the checkpoint: their count, or ERR_CORRUPT. */
+static int read_entries(const struct sql_source *s, struct settling *what, struct sql_failure *why)
 {
-	struct wire_reader r = wire_reader_make(checkpoint);
-	struct entry *entries = mem_zalloc(CHUNK, sizeof(*entries));
-	int rc = entries ? 0 : sql_failed(why, ERR_NOMEM, SOURCE_TRANSIENT, false, "", "out of memory");
+	struct wire_reader *r = &what->left;
+	int n = 0;
 
-	while (!rc && wire_left(&r)) {
-		uint32_t n = 0;
-		for (; n < CHUNK && wire_left(&r); n++) {
-			struct slice print;
-			bool ok = sql_point_read(&r, &entries[n].key);
-			print = wire_bytes(&r, PRINT_BYTES);
-			entries[n].print = print.ptr;
-			if (!ok || r.bad || entries[n].key.count != s->table.key_count) {
-				rc = sql_failed(
-					why, ERR_CORRUPT, SOURCE_FINAL, false, "",
-					"the checkpoint names rows by another key than the table has: reset the source");
-				break;
-			}
-		}
+	for (; n < (int)CHUNK && wire_left(r); n++) {
+		struct entry *e = &what->entries[n];
+		bool ok = sql_point_read(r, &e->key);
+		e->print = wire_bytes(r, PRINT_BYTES).ptr;
+		if (!ok || r->bad || e->key.count != s->table.key_count)
+			return sql_failed(
+				why, ERR_CORRUPT, SOURCE_FINAL, false, "",
+				"the checkpoint names rows by another key than the table has: reset the source");
+	}
+	return n;
+}
+
+/* A transaction a chunk: locks are short, and what was settled stays so. */
+static int settle_chunks(struct sql_source *s, struct sql_session *session, struct settling *what,
+			 struct sql_failure *why)
+{
+	const char *begin = s->driver->dialect == SQL_SQLITE ? "BEGIN IMMEDIATE" : "BEGIN";
+	int rc = 0;
+
+	while (!rc && wire_left(&what->left)) {
+		int n = read_entries(s, what, why);
+		rc = n < 0 ? n : s->driver->run(session, begin, NULL, why);
 		if (!rc)
-			rc = s->driver->run(session,
-					    s->driver->dialect == SQL_SQLITE ? "BEGIN IMMEDIATE" : "BEGIN",
-					    NULL, why);
-		if (!rc)
-			rc = settle_chunk(s, session, entries, n, why);
+			rc = settle_chunk(s, session, what, (uint32_t)n, why);
 		if (!rc)
 			rc = s->driver->run(session, "COMMIT", NULL, why);
 	}
-	mem_free(entries);
+	return rc;
+}
+
+static int settle_all(struct sql_source *s, struct sql_session *session, struct source_checkpoint checkpoint,
+		      struct sql_failure *why)
+{
+	struct settling *what = mem_zalloc(1, sizeof(*what));
+	struct slice names;
+	int rc = ERR_NOMEM;
+
+	if (!what)
+		return sql_failed(why, rc, SOURCE_TRANSIENT, false, "", "out of memory");
+	what->left = wire_reader_make(checkpoint.bytes);
+	names = read_head(&what->left, checkpoint.version);
+	what->column_count = s->table.count;
+	if (names.ptr) {
+		what->columns = mem_alloc((s->table.count + 1) * sizeof(*what->columns));
+		if (what->columns)
+			what->column_count = sql_find_columns(&s->table, names, what->columns);
+	}
+	rc = names.ptr && !what->columns ?
+		     sql_failed(why, ERR_NOMEM, SOURCE_TRANSIENT, false, "", "out of memory") :
+		     settle_chunks(s, session, what, why);
+	mem_free(what->columns);
+	mem_free(what);
 	return rc;
 }
 
@@ -262,7 +319,7 @@ static enum source_end change_log_settle(struct sql_source *s, struct source_par
 
 	if (settle->checkpoint.bytes.len == 0)
 		return SOURCE_IDLE;
-	if (settle->checkpoint.version != VERSION)
+	if (settle->checkpoint.version != VERSION && settle->checkpoint.version != UNNAMED_VERSION)
 		return source_fail(&settle->call, SOURCE_FINAL,
 				   "the checkpoint is none that this weir reads");
 	held = sql_take(s, part, &why);
@@ -271,7 +328,7 @@ static enum source_end change_log_settle(struct sql_source *s, struct source_par
 	settle->call.requests++;
 	rc = sql_learn_table(s, held->session, &why);
 	if (!rc)
-		rc = settle_all(s, held->session, settle->checkpoint.bytes, &why);
+		rc = settle_all(s, held->session, settle->checkpoint, &why);
 	if (rc && !why.lost)
 		why.lost = s->driver->stop(held->session) ||
 			   s->driver->run(held->session, "ROLLBACK", NULL, &ignored);
@@ -288,12 +345,14 @@ static void change_log_drop(struct sql_source *s, struct source_part *part)
 	(void)s, (void)part;
 }
 
-static void change_log_show(struct slice checkpoint, struct buf *json)
+static void change_log_show(uint8_t version, struct slice checkpoint, struct buf *json)
 {
 	struct wire_reader r = wire_reader_make(checkpoint);
 	uint64_t n = 0;
 	struct sql_point key;
 
+	if (checkpoint.len)
+		(void)read_head(&r, version);
 	while (wire_left(&r) && sql_point_read(&r, &key)) {
 		(void)wire_bytes(&r, PRINT_BYTES);
 		n += !r.bad;

@@ -69,6 +69,7 @@ int sql_failed(struct sql_failure *why, int err, enum source_failure kind, bool 
 
 	why->kind = kind;
 	why->lost = lost;
+	why->changed = false;
 	(void)snprintf(why->state, sizeof(why->state), "%s", state);
 	for (const char *at = text; *at && n + 1 < sizeof(why->text); at++) {
 		bool blank = *at == '\n' || *at == '\t' || *at == '\r' || *at == ' ';

@@ -55,8 +55,9 @@ struct sql_session;
 /* Why something failed, and whether it may go by itself. Filled by whoever gives a negative result. */
 struct sql_failure {
 	enum source_failure kind;
-	bool lost;      /* the connection is of no more use */
-	char state[8];  /* SQLSTATE, or the library's number */
+	bool lost;     /* the connection is of no more use */
+	bool changed;  /* not a failure: the table has other columns than were learned, and is learned anew */
+	char state[8]; /* SQLSTATE, or the library's number */
 	char text[400]; /* the server's own words, on one line */
 };
 
@@ -88,7 +89,8 @@ struct sql_driver {
 
 	/*
 	 * A statement with rows, streamed until `next` gives 0 or `stop` is called; nothing else may be
-	 * asked of the session meanwhile. `large`: many rows come, of at least thousands.
+	 * asked of the session meanwhile. `large`: many rows come, of at least thousands; in a transaction. What `columns`
+	 * says afterwards holds of every row, whatever becomes of the table meanwhile.
 	 */
 	int (*ask)(struct sql_session *s, const char *text, bool large, struct sql_failure *why);
 	const struct sql_column *(*columns)(struct sql_session *s, uint32_t *count);

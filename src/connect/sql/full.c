@@ -305,6 +305,8 @@ static int begin_run(struct sql_source *s, struct source_part *part, struct run 
 
 	if (!held)
 		return ERR_IO;
+	if (run->number > 1) /* nothing else of the source is at work: whatever has become of the table */
+		sql_forget_table(s, true);
 	rc = sql_learn_table(s, held->session, why);
 	if (!rc)
 		rc = keep_snapshot(s, arena, why);
@@ -312,6 +314,14 @@ static int begin_run(struct sql_source *s, struct source_part *part, struct run 
 		rc = cut(s, held->session, arena, run, why);
 	sql_give(s, held, !why->lost);
 	return rc;
+}
+
+/* Once a run of the schedule: the plan behind the last range, which is of the same one, has all parts pulled again too. */
+static bool begins_again(struct sql_source *s)
+{
+	if (!s->settings->repeat || atomic_load(&s->left) || atomic_load(&s->ended))
+		return false;
+	return !atomic_exchange(&s->rests, false);
 }
 
 static enum source_end pull_run(struct sql_source *s, struct source_part *part, struct source_batch *batch)
@@ -328,7 +338,7 @@ static enum source_end pull_run(struct sql_source *s, struct source_part *part, 
 					 "the checkpoint is none that this weir reads") :
 			     source_fail(&batch->call, SOURCE_TRANSIENT, "out of memory");
 	}
-	if (run->number && (!s->settings->repeat || atomic_load(&s->left))) {
+	if (run->number && !begins_again(s)) {
 		bool over = !s->settings->repeat && !atomic_load(&s->left);
 		mem_free(run);
 		return over ? SOURCE_DONE : SOURCE_IDLE;
@@ -408,6 +418,8 @@ static enum source_end full_plan(struct sql_source *s, struct source_plan *plan)
 	if (rc)
 		return source_fail(&plan->call, SOURCE_TRANSIENT, "out of memory");
 	atomic_store(&s->left, left);
+	if (atomic_exchange(&s->ended, false))
+		s->rests = true;
 	if (!left)
 		end_snapshot(s);
 	return SOURCE_IDLE;
@@ -484,7 +496,7 @@ static void put_range(struct buf *b, const struct sql_source *s, const struct st
 	enum sql_kind kind = t->key_count ? t->columns[t->key[0]].kind : SQL_TEXT;
 
 	(void)sql_order(t, columns);
-	(void)buf_appendf(b, "SELECT %s FROM %s WHERE 1 = 1", t->list, t->from);
+	(void)buf_appendf(b, "SELECT %s FROM %s WHERE 1 = 1", t->asked, t->from);
 	put_where(b, s, " AND ");
 	if (st->range.lower.count && !st->reader.has_place) {
 		(void)buf_append_str(b, " AND ");
@@ -540,8 +552,10 @@ static int open_range(struct sql_source *s, struct source_part *part, struct sta
 		return rc;
 	buf_init(&b, STATEMENT_MAX);
 	put_range(&b, s, st);
-	rc = sql_reader_open(s, r, &b, why);
+	rc = sql_reader_open(s, r, &b, 0, why);
 	buf_fini(&b);
+	if (why->changed) /* what wrote its rows anew has emptied it for snapshots of before */
+		end_snapshot(s);
 	return rc;
 }
 
@@ -571,8 +585,10 @@ static enum source_end pull_range(struct sql_source *s, struct source_part *part
 		return sql_fail(&batch->call, s, "reading a range", &why);
 	if (rc > 0)
 		return SOURCE_MORE;
-	if (atomic_fetch_sub(&s->left, 1) == 1)
+	if (atomic_fetch_sub(&s->left, 1) == 1) {
+		s->ended = true;
 		source_plan_again(s->setup.source);
+	}
 	return SOURCE_DONE;
 }
 
@@ -596,12 +612,13 @@ static void put_point(struct buf *json, const char *name, const struct sql_point
 	json_put_close(json, ']');
 }
 
-static void full_show(struct slice checkpoint, struct buf *json)
+static void full_show(uint8_t version, struct slice checkpoint, struct buf *json)
 {
 	struct source_checkpoint c = {.bytes = checkpoint, .version = VERSION};
 	struct range *range = mem_zalloc(1, sizeof(*range));
 	struct run *run = mem_zalloc(1, sizeof(*run));
 
+	(void)version;
 	json_put_open(json, '{');
 	if (range && range_read(range, c)) {
 		put_point(json, "from", &range->lower);

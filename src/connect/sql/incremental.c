@@ -46,6 +46,8 @@ struct state {
 	uint64_t closed; /* of the question before: what it told about transactions, every row read since has seen */
 	struct buf print; /* of the window when it was scanned last, and the session that told it */
 	uint64_t print_serial;
+	/* Places of the mark's columns that fingerprints are made of: as many as the table has for each of the formers, and for those of now. */
+	uint32_t *printed, printed_count[SQL_FORMERS_MAX + 1];
 };
 
 /* ---- the question ---- */
@@ -263,13 +265,31 @@ static int ask(struct sql_source *s, struct sql_session *session, const struct s
 
 /* ---- a scan ---- */
 
+/* Which columns the row may have been stored with: their number among the formers, or one more. */
+static void put_former(struct buf *b, const struct sql_source *s, const struct sql_mark *m)
+{
+	if (!m->former_count)
+		return;
+	(void)buf_append_str(b, ", CASE");
+	for (uint32_t i = 0; i < m->former_count; i++) {
+		(void)buf_append_str(b, " WHEN ");
+		sql_put_before(b, s, s->table.cursor, &m->formers[i].until, s->table.cursor_count, true);
+		(void)buf_appendf(b, " THEN %u", i);
+	}
+	(void)buf_appendf(b, " ELSE %u END", m->former_count);
+}
+
 static void put_scan(struct buf *b, const struct sql_source *s, const struct state *st)
 {
 	const struct sql_table *t = &s->table;
 	const struct sql_reader *r = &st->reader;
 
-	(void)buf_appendf(b, "SELECT %s%s FROM %s WHERE ", t->list, t->has_xid ? ", xmin::text::bigint" : "",
-			  t->from);
+	(void)buf_appendf(b, "SELECT %s", t->asked);
+	if (t->has_xid)
+		(void)buf_append_str(b, ", xmin::text::bigint");
+	else
+		put_former(b, s, &st->mark);
+	(void)buf_appendf(b, " FROM %s WHERE ", t->from);
 	put_conditions(b, s, &st->mark);
 	if (r->has_place) {
 		uint32_t columns[2 * SQL_KEY_MAX];
@@ -301,6 +321,39 @@ static int ask_horizon(struct sql_source *s, struct state *st, struct arena *are
 	return 0;
 }
 
+/* Which columns fingerprints are made of, by the mark: it does not change within a scan. */
+static int find_printed(struct sql_source *s, struct state *st)
+{
+	const struct sql_table *t = &s->table;
+	const struct sql_mark *m = &st->mark;
+
+	mem_free(st->printed);
+	st->printed = mem_alloc((t->count + 1) * (m->former_count + 1) * sizeof(*st->printed));
+	if (!st->printed)
+		return ERR_NOMEM;
+	for (uint32_t i = 0; i <= m->former_count; i++)
+		st->printed_count[i] = sql_find_columns(
+			t, buf_slice(i < m->former_count ? &m->formers[i].columns : &m->columns),
+			st->printed + i * t->count);
+	return 0;
+}
+
+/* A new scan is of the columns that there are. */
+static int note_columns(struct sql_source *s, struct state *st, const struct question *asked)
+{
+	struct buf b;
+	int rc;
+
+	if (s->table.has_xid)
+		return 0;
+	buf_init(&b, SQL_COLUMNS_MAX * 4);
+	sql_put_columns(&b, &s->table);
+	rc = buf_status(&b) ? ERR_NOMEM :
+			      sql_mark_columns(&st->mark, buf_slice(&b), &asked->top, asked->stood);
+	buf_fini(&b);
+	return rc;
+}
+
 /*
  * The horizon of a scan that begins. PostgreSQL tells it of the snapshot; elsewhere it is the question's, which was
  * asked before the snapshot was taken.
@@ -313,6 +366,8 @@ static int begin_scan(struct sql_source *s, struct state *st, const struct quest
 
 	if (rc)
 		return rc;
+	if (note_columns(s, st, asked))
+		return no_memory(why);
 	st->mark.scanning = true;
 	st->reader.has_place = false;
 	st->mark.scan_horizon = horizon;
@@ -408,11 +463,13 @@ static int ask_and_open(struct sql_source *s, struct state *st, struct source_ba
 		rc = sql_reader_begin(s, &st->reader, why);
 	if (!rc)
 		rc = st->mark.scanning ? resume_scan(s, st, arena, why) : begin_scan(s, st, &q, arena, why);
+	if (!rc && find_printed(s, st))
+		rc = no_memory(why);
 	if (rc)
 		return rc;
 	buf_init(&b, STATEMENT_MAX);
 	put_scan(&b, s, st);
-	rc = sql_reader_open(s, &st->reader, &b, why);
+	rc = sql_reader_open(s, &st->reader, &b, s->table.has_xid || st->mark.former_count, why);
 	buf_fini(&b);
 	return rc ? rc : 1;
 }
@@ -457,17 +514,21 @@ static struct slice id_of(struct sql_source *s, void *ctx, const struct sql_row 
 	uint64_t xid;
 
 	if (!t->has_xid) {
-		sql_row_print(row, t->count, print);
+		uint64_t which = 0;
+		if (st->mark.former_count &&
+		    (!to_number(row->values[sql_extra(t)], &which) || which > st->mark.former_count))
+			which = st->mark.former_count;
+		sql_row_print(row, st->printed + which * t->count, st->printed_count[which], print);
 		return sql_row_id(s, row, t->key, t->key_count, slice_make(print, sizeof(print)), id);
 	}
-	if (!to_number(row->values[t->count], &xid))
+	if (!to_number(row->values[sql_extra(t)], &xid))
 		return slice_null();
 	xid = whole_xid(xid, st->mark.scan_horizon);
 	if (xid >= st->mark.ceiling)
 		st->mark.ceiling = xid + 1;
 	if (!st->mark.horizon && xid < st->mark.scan_horizon)
 		return slice_null();
-	return sql_row_id(s, row, t->key, t->key_count, row->values[t->count], id);
+	return sql_row_id(s, row, t->key, t->key_count, row->values[sql_extra(t)], id);
 }
 
 static int end_scan(struct sql_source *s, struct state *st)
@@ -503,6 +564,7 @@ static void state_free(struct sql_source *s, struct state *st)
 	sql_mark_fini(&st->mark);
 	buf_fini(&st->written);
 	buf_fini(&st->print);
+	mem_free(st->printed);
 	mem_free(st);
 }
 
@@ -604,11 +666,12 @@ static void put_values(struct buf *json, const char *name, const struct sql_poin
 	json_put_close(json, ']');
 }
 
-static void incremental_show(struct slice checkpoint, struct buf *json)
+static void incremental_show(uint8_t version, struct slice checkpoint, struct buf *json)
 {
 	struct sql_reader r;
 	struct sql_mark m;
 
+	(void)version;
 	sql_mark_init(&m);
 	sql_reader_init(&r);
 	json_put_open(json, '{');

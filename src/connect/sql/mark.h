@@ -18,6 +18,16 @@ struct sql_past {
 	struct sql_point top;
 };
 
+/* Columns that there were, as rows up to `until` may have been stored. */
+struct sql_former {
+	struct buf columns;
+	struct sql_point until;
+	struct buf memory; /* of its values */
+	uint64_t stood;    /* where transactions stood when that was seen */
+};
+
+#define SQL_FORMERS_MAX 8u
+
 struct sql_mark {
 	uint64_t horizon; /* rows of transactions below it have all been taken, from `low` up */
 	/*
@@ -38,6 +48,13 @@ struct sql_mark {
 		open; /* transactions of then that have not ended since: "3/17 5/2", where the database names them */
 	bool scanning;
 	uint64_t scan_horizon; /* of the scan's first snapshot: the next `horizon` */
+	/*
+	 * Where rows do not tell who wrote them: the columns that fingerprints are made of (sql_put_columns). Rows that may have been stored
+	 * when there were others keep the fingerprints that they had: the first of the formers that a row is in counts.
+	 */
+	struct buf columns;
+	struct sql_former formers[SQL_FORMERS_MAX]; /* oldest first */
+	uint32_t former_count;
 };
 
 void sql_mark_init(struct sql_mark *m);
@@ -61,6 +78,9 @@ int sql_mark_remember(struct sql_mark *m, uint64_t stood, const struct sql_point
  * open at its question have ended, with where transactions stand at the question after that. ERR_NOMEM.
  */
 int sql_mark_await(struct sql_mark *m, uint64_t stood, const struct sql_point *top, struct slice open);
+
+/* A scan begins, of a table with these columns, whose greatest value is `top` and where transactions stand at `stood`. ERR_NOMEM. */
+int sql_mark_columns(struct sql_mark *m, struct slice columns, const struct sql_point *top, uint64_t stood);
 
 /* Every transaction below `closed` has ended, and what it wrote was taken: the lower bound rises to what that allows. ERR_NOMEM. */
 int sql_mark_raise(struct sql_mark *m, uint64_t closed);

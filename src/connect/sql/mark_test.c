@@ -145,6 +145,71 @@ static void a_checkpoint_has_all_of_it(void **state)
 	buf_fini(&bytes);
 }
 
+/* ---- columns ---- */
+
+static void scan(const char *columns, const char *top, uint64_t stood)
+{
+	struct sql_point p = at(top);
+
+	assert_int_equal(sql_mark_columns(&mark, slice_str(columns), &p, stood), 0);
+}
+
+static void rows_of_before_a_change_keep_their_columns_until_the_bound_is_past_them(void **state)
+{
+	(void)state;
+	remember(5, "10");
+	scan("aaaabbbb", "10", 5);
+	assert_int_equal(mark.former_count, 0);
+	remember(10, "20");
+	scan("aaaabbbbcccc", "20", 10);
+	assert_int_equal(mark.former_count, 1);
+	assert_true(slice_eq_str(buf_slice(&mark.formers[0].columns), "aaaabbbb"));
+	assert_true(slice_eq_str(mark.formers[0].until.values[0], "20"));
+	remember(20, "30");
+	scan("aaaacccc", "30", 20);
+	assert_int_equal(mark.former_count, 2);
+	remember(30, "40");
+	expect_low(20, "20"); /* rows of 20 are read again: they are not past it */
+	assert_int_equal(mark.former_count, 2);
+	remember(40, "50");
+	expect_low(30, "30");
+	assert_int_equal(mark.former_count, 1);
+	assert_true(slice_eq_str(buf_slice(&mark.formers[0].columns), "aaaabbbbcccc"));
+	expect_low(40, "40");
+	assert_int_equal(mark.former_count, 0);
+}
+
+static void of_many_changes_the_newest_are_kept_and_written(void **state)
+{
+	struct sql_reader r, again;
+	struct sql_mark read;
+	char columns[] = "aaaa", top[] = "a";
+	struct buf bytes;
+
+	(void)state;
+	for (uint64_t i = 0; i < 12; i++, columns[0]++, top[0]++)
+		scan(columns, top, i);
+	assert_int_equal(mark.former_count, SQL_FORMERS_MAX);
+	assert_true(slice_eq_str(buf_slice(&mark.formers[0].columns), "daaa"));
+	assert_true(slice_eq_str(mark.formers[SQL_FORMERS_MAX - 1].until.values[0], "l"));
+	sql_reader_init(&r);
+	sql_reader_init(&again);
+	sql_mark_init(&read);
+	buf_init(&bytes, SOURCE_CHECKPOINT_MAX);
+	assert_int_equal(sql_mark_write(&mark, &r, &bytes), 0);
+	assert_true(sql_mark_read(&read, &again, buf_slice(&bytes)));
+	assert_int_equal(read.former_count, SQL_FORMERS_MAX);
+	assert_true(slice_eq_str(buf_slice(&read.columns), "laaa"));
+	for (uint32_t i = 0; i < SQL_FORMERS_MAX; i++) {
+		assert_true(
+			slice_eq(buf_slice(&read.formers[i].columns), buf_slice(&mark.formers[i].columns)));
+		assert_true(sql_point_eq(&read.formers[i].until, &mark.formers[i].until));
+		assert_int_equal(read.formers[i].stood, mark.formers[i].stood);
+	}
+	buf_fini(&bytes);
+	sql_mark_fini(&read);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -154,6 +219,8 @@ int main(void)
 		TEST(names_are_whole),
 		TEST(too_many_are_not_waited_for),
 		TEST(a_checkpoint_has_all_of_it),
+		TEST(rows_of_before_a_change_keep_their_columns_until_the_bound_is_past_them),
+		TEST(of_many_changes_the_newest_are_kept_and_written),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -390,6 +390,56 @@ static void a_query_has_its_parameters(void **state)
 	source_test_close(&t);
 }
 
+/* ---- columns that change ---- */
+
+static void a_column_that_is_added_is_seen_by_the_next_poll(void **state)
+{
+	struct source_test t;
+
+	(void)state;
+	run("CREATE TABLE ca (id INTEGER PRIMARY KEY, n INTEGER, name VARCHAR(40))");
+	make_numbers("ca", 0, 3);
+	open_source(&t, "mode: incremental\ntable: ca\ncursor: [id]\n");
+	must_run(&t);
+	assert_int_equal(t.record_count, 3);
+	run("ALTER TABLE ca ADD COLUMN more VARCHAR(9) DEFAULT 'x'");
+	run("INSERT INTO ca VALUES (3, 1, 'row 3', 'y')");
+	assert_int_equal(source_test_pull(&t, "", 0), SOURCE_MORE); /* not a failure: a plan is wanted */
+	assert_int_equal(t.record_count, 3);
+	assert_true(atomic_load(&t.plans_wanted) > 0);
+	must_run(&t);
+	assert_int_equal(kept(&t), 4);
+	assert_string_equal(t.records[t.record_count - 1].value.ptr,
+			    "{\"id\":3,\"n\":1,\"name\":\"row 3\",\"more\":\"y\"}");
+	source_test_crash(&t);
+	run("ALTER TABLE ca ADD COLUMN again INTEGER");
+	run("INSERT INTO ca VALUES (4, 2, 'row 4', 'z', 44)");
+	must_run(&t);
+	assert_int_equal(kept(&t), 5);
+	assert_int_equal(holding(&t, "\"again\":44"), 1);
+	source_test_close(&t);
+}
+
+static void what_was_taken_is_settled_though_a_column_was_added(void **state)
+{
+	struct source_test t;
+
+	(void)state;
+	run("CREATE TABLE cs (id INTEGER PRIMARY KEY, n INTEGER, name VARCHAR(40))");
+	make_numbers("cs", 0, 5);
+	open_source(&t, "mode: change_log\ntable: cs\n");
+	must_run(&t);
+	assert_int_equal(t.record_count, 5);
+	make_numbers("cs", 2, 4); /* as if they had not been deleted yet */
+	run("ALTER TABLE cs ADD COLUMN more INTEGER DEFAULT 7");
+	source_test_crash(&t);
+	assert_int_equal(source_test_plan(&t), SOURCE_IDLE);
+	assert_int_equal(source_test_settle(&t, source_test_part(&t, slice_str("")), true), SOURCE_IDLE);
+	must_run(&t);
+	assert_int_equal(t.record_count, 5);
+	source_test_close(&t);
+}
+
 /* ---- mistakes ---- */
 
 static void expect_failure(const char *yaml, const char *text)
@@ -484,6 +534,8 @@ int main(void)
 		cmocka_unit_test(settling_again_touches_nothing_that_is_new),
 		cmocka_unit_test(a_change_log_can_be_marked),
 		cmocka_unit_test(a_query_has_its_parameters),
+		cmocka_unit_test(a_column_that_is_added_is_seen_by_the_next_poll),
+		cmocka_unit_test(what_was_taken_is_settled_though_a_column_was_added),
 		cmocka_unit_test(mistakes_are_named),
 		cmocka_unit_test(settings_are_checked),
 	};

@@ -477,6 +477,8 @@ static int take_columns(struct sql_session *s, const PGresult *r, struct sql_fai
 
 /* ---- rows ---- */
 
+static int pg_stop(struct sql_session *s);
+
 static int describe(struct sql_session *s, const char *text, struct sql_failure *why)
 {
 	PGresult *r;
@@ -519,6 +521,18 @@ static int ask_by_copy(struct sql_session *s, const char *text, struct sql_failu
 	return rc;
 }
 
+/* Between describing and asking somebody may have changed the table: no transaction holds it. */
+static bool is_as_described(const struct sql_session *s, const PGresult *r)
+{
+	if (PQnfields(r) != (int)s->count)
+		return false;
+	for (uint32_t i = 0; i < s->count; i++)
+		if (PQftype(r, (int)i) != s->columns[i].type ||
+		    strcmp(PQfname(r, (int)i), s->columns[i].name) != 0)
+			return false;
+	return true;
+}
+
 /* Row by row of an ordinary answer: the first result has the columns, and perhaps the first row. */
 static int ask_by_row(struct sql_session *s, const char *text, struct sql_failure *why)
 {
@@ -545,10 +559,11 @@ static int ask_by_row(struct sql_session *s, const char *text, struct sql_failur
 	s->pending = r;
 	s->asked = true;
 	s->copying = false;
+	if (!is_as_described(s, r))
+		return sql_failed(why, ERR_IO, SOURCE_TRANSIENT, pg_stop(s) != 0, "",
+				  "the columns were changed at this moment");
 	return 0;
 }
-
-static int pg_stop(struct sql_session *s);
 
 static int pg_ask(struct sql_session *s, const char *text, bool large, struct sql_failure *why)
 {

@@ -148,7 +148,7 @@ static int put_statement(struct buf *b, const struct sql_source *s, const struct
 	uint32_t columns[2 * SQL_KEY_MAX], n = sql_order(&s->table, columns);
 	int rc;
 
-	(void)buf_appendf(b, "SELECT %s FROM ", s->table.list);
+	(void)buf_appendf(b, "SELECT %s FROM ", s->table.asked);
 	rc = put_from(b, s, st, why);
 	if (rc)
 		return rc;
@@ -203,7 +203,7 @@ static int open_run(struct sql_source *s, struct source_part *part, struct state
 	buf_init(&b, STATEMENT_MAX);
 	rc = put_statement(&b, s, st, why);
 	if (!rc)
-		rc = sql_reader_open(s, r, &b, why);
+		rc = sql_reader_open(s, r, &b, 0, why);
 	buf_fini(&b);
 	return rc;
 }
@@ -216,7 +216,7 @@ static struct slice id_of(struct sql_source *s, void *ctx, const struct sql_row 
 	uint8_t print[16];
 
 	(void)ctx;
-	sql_row_print(row, s->table.count, print);
+	sql_row_print(row, NULL, s->table.count, print);
 	return sql_row_id(s, row, s->table.key, s->table.key_count, slice_make(print, sizeof(print)), id);
 }
 
@@ -267,11 +267,12 @@ static enum source_end query_pull(struct sql_source *s, struct source_part *part
 	return rc ? SOURCE_MORE : SOURCE_IDLE;
 }
 
-static void query_show(struct slice checkpoint, struct buf *json)
+static void query_show(uint8_t version, struct slice checkpoint, struct buf *json)
 {
 	struct state *st = mem_zalloc(1, sizeof(*st));
 	char text[40];
 
+	(void)version;
 	json_put_open(json, '{');
 	if (st) {
 		sql_reader_init(&st->reader);

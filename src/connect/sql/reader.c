@@ -40,13 +40,16 @@ int sql_reader_begin(struct sql_source *s, struct sql_reader *r, struct sql_fail
 	return s->driver->run(r->held->session, texts[s->driver->dialect], NULL, why);
 }
 
-int sql_reader_open(struct sql_source *s, struct sql_reader *r, struct buf *text, struct sql_failure *why)
+int sql_reader_open(struct sql_source *s, struct sql_reader *r, struct buf *text, uint32_t extras,
+		    struct sql_failure *why)
 {
 	const char *statement = sql_text(text);
 	int rc = statement ? s->driver->ask(r->held->session, statement, true, why) :
 			     sql_failed(why, buf_status(text), SOURCE_FINAL, false, "",
 					"the statement is too long");
 
+	if (!rc)
+		rc = sql_check_columns(s, r->held->session, extras, why);
 	r->open = !rc;
 	r->order_count = sql_order(&s->table, r->order);
 	if (!rc && !r->writer_ready) {
@@ -83,6 +86,7 @@ int sql_reader_take(struct sql_source *s, struct sql_reader *r, struct source_ba
 		rc = s->driver->next(r->held->session, &row, why);
 		if (rc <= 0)
 			return rc;
+		sql_complete_row(t, &row);
 		rc = sql_write_row(&r->writer, &row, t->key, t->key_count,
 				   id ? id(s, ctx, &row, &text) : slice_null());
 		if (!rc)

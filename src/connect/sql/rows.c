@@ -257,12 +257,12 @@ struct slice sql_row_id(const struct sql_source *s, const struct sql_row *row, c
 	return slice_make(out->text, (size_t)n);
 }
 
-void sql_row_print(const struct sql_row *row, uint32_t count, uint8_t out[16])
+void sql_row_print(const struct sql_row *row, const uint32_t *columns, uint32_t count, uint8_t out[16])
 {
 	struct hash128 h = {.lo = 0x7765697220726f77, .hi = 2};
 
 	for (uint32_t i = 0; i < count; i++)
-		h = mix_value(h, row->values[i]);
+		h = mix_value(h, row->values[columns ? columns[i] : i]);
 	memcpy(out, &h.lo, 8);
 	memcpy(out + 8, &h.hi, 8);
 }

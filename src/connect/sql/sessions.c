@@ -170,6 +170,8 @@ enum source_end sql_fail(struct source_call *call, struct sql_source *s, const c
 	const char *more = advice(why);
 	char state[16] = "";
 
+	if (why->changed) /* once the table is learned anew */
+		return SOURCE_MORE;
 	sql_doubt_table(s, why);
 	if (why->state[0])
 		(void)snprintf(state, sizeof(state), " (%s)", why->state);

@@ -190,7 +190,7 @@ static enum source_end sql_plan(void *self, struct source_plan *plan)
 	struct sql_source *s = self;
 	struct source_plan_part whole = {.name = slice_make("", 0)};
 
-	sql_forget_table(s);
+	sql_forget_table(s, false);
 	if (ops_of(s)->plan)
 		return ops_of(s)->plan(s, plan);
 	return source_plan_add(plan, &whole) ? source_fail(&plan->call, SOURCE_TRANSIENT, "out of memory") :
@@ -233,10 +233,10 @@ static void sql_cancel(void *self, struct source_part *part)
 /* A version is of one mode alone, so that the checkpoint of another is never read as one's own. */
 static void sql_show(uint8_t version, struct slice checkpoint, struct buf *json)
 {
-	static const enum sql_mode by_version[] = {SQL_INCREMENTAL, SQL_INCREMENTAL, SQL_FULL, SQL_CHANGE_LOG,
-						   SQL_QUERY};
+	static const enum sql_mode by_version[] = {SQL_INCREMENTAL, SQL_INCREMENTAL, SQL_FULL,
+						   SQL_CHANGE_LOG,  SQL_QUERY,       SQL_CHANGE_LOG};
 
-	mode_ops[version < 5 ? by_version[version] : SQL_QUERY]->show(checkpoint, json);
+	mode_ops[version < 6 ? by_version[version] : SQL_QUERY]->show(version, checkpoint, json);
 }
 
 const struct source_type source_sql = {

@@ -44,6 +44,14 @@ struct sql_table {
 	bool tells_durable; /* the server tells which numbers of transactions are on its disk */
 	const char *from;   /* the table, quoted */
 	const char *list;   /* the columns, quoted, in their order */
+	/*
+	 * What statements ask for: the list where the user names columns, else `*` and what is not among it, so that each answer tells
+	 * what columns there are.
+	 */
+	const char *asked;
+	uint32_t *exact; /* columns that `asked` has once more behind the others, with all their digits */
+	uint32_t exact_count;
+	bool unsure; /* the kinds that answers tell are not those that were learned, and that is no change */
 };
 
 struct sql_source {
@@ -54,9 +62,10 @@ struct sql_source {
 	struct sql_table table;
 	pthread_mutex_t
 		learning; /* of `table` and `arena`, until the table is known: then nobody changes them */
-	/* A column vanished: the next plan, which runs alone, has the table learned anew, as another generation of it. */
+	/* Its columns changed: the next plan, which runs alone, has the table learned anew, as another generation of it. */
 	_Atomic bool stale;
-	_Atomic bool doubted; /* it was learned anew, and no pull has ended well since */
+	_Atomic bool differed; /* an answer had other columns than were learned */
+	_Atomic bool doubted;  /* it was learned anew, and no pull has ended well since */
 	uint32_t generation;
 	pthread_mutex_t lock;         /* of what follows */
 	struct sql_held *idle, *busy; /* connections */
@@ -67,6 +76,8 @@ struct sql_source {
 	struct sql_held *snapshot;
 	char snapshot_name[64];
 	_Atomic uint32_t left;
+	/* Of full: the last range is done, and the plan that takes the ranges away is to come; it was made, in the same run of the schedule. */
+	_Atomic bool ended, rests;
 };
 
 /* A connection that is lent to a call or to a part. */
@@ -100,14 +111,33 @@ int sql_learn_table(struct sql_source *s, struct sql_session *session, struct sq
 /* The same of a query in parentheses with a name; without a catalogue the key is what the settings say. */
 int sql_learn_query(struct sql_source *s, struct sql_session *session, const char *from,
 		    struct sql_failure *why);
-/* With no call beside it: forgets the table where a column of it vanished. */
-void sql_forget_table(struct sql_source *s);
+/* With no call beside it: forgets the table where its columns changed, or in any case. */
+void sql_forget_table(struct sql_source *s, bool always);
 /* A statement failed: where that is for a column that is not there any more, the table is looked at again, once. */
 void sql_doubt_table(struct sql_source *s, const struct sql_failure *why);
 /* Columns by which rows are ordered: cursor, then key. Gives the count; `out` has room for 2 * SQL_KEY_MAX. */
 uint32_t sql_order(const struct sql_table *t, uint32_t *out);
 /* " ORDER BY " those; nothing where there are none. */
 void sql_put_order(struct buf *out, const struct sql_source *s);
+
+/* ---- columns of an answer (columns.c) ---- */
+
+/*
+ * Has what the session was asked (for `asked`, and `extras` values behind it) the columns that were learned? 0; else what was asked is
+ * ended, the table will be learned anew, and *why says `changed`.
+ */
+int sql_check_columns(struct sql_source *s, struct sql_session *session, uint32_t extras,
+		      struct sql_failure *why);
+bool sql_same_type(const struct sql_column *a, const struct sql_column *b);
+/* Values that came once more, exact, take their places. To be said of each row of `asked`. */
+void sql_complete_row(const struct sql_table *t, struct sql_row *row);
+/* Where the first value behind those of `asked` is. */
+uint32_t sql_extra(const struct sql_table *t);
+
+/* The names of all columns as numbers of 4 bytes, as checkpoints keep them. */
+void sql_put_columns(struct buf *out, const struct sql_table *t);
+/* Their places in the table as it is now, in the order of the list, renamed ones too, without those that are gone. Gives the count; `out` has room for the table's. */
+uint32_t sql_find_columns(const struct sql_table *t, struct slice list, uint32_t *out);
 
 /* ---- rows as records (rows.c) ---- */
 
@@ -139,8 +169,8 @@ struct sql_row_id {
 };
 struct slice sql_row_id(const struct sql_source *s, const struct sql_row *row, const uint32_t *key,
 			uint32_t key_count, struct slice version, struct sql_row_id *out);
-/* A fingerprint of all values of a row, 16 bytes. */
-void sql_row_print(const struct sql_row *row, uint32_t count, uint8_t out[16]);
+/* A fingerprint of these values of a row, 16 bytes; `columns` NULL: of the first `count`. */
+void sql_row_print(const struct sql_row *row, const uint32_t *columns, uint32_t count, uint8_t out[16]);
 
 /* ---- values that were remembered (point.c) ---- */
 
@@ -214,8 +244,9 @@ void sql_reader_close(struct sql_source *s, struct sql_reader *r, bool usable);
 void sql_reader_fini(struct sql_source *s, struct sql_reader *r);
 /* Begins a transaction that sees one moment of the database. Needs r->held. */
 int sql_reader_begin(struct sql_source *s, struct sql_reader *r, struct sql_failure *why);
-/* Asks for the rows; the text is the buffer's, which may have failed. */
-int sql_reader_open(struct sql_source *s, struct sql_reader *r, struct buf *text, struct sql_failure *why);
+/* Asks for the rows; the text is the buffer's, which may have failed, and asks for `extras` values behind the table's. */
+int sql_reader_open(struct sql_source *s, struct sql_reader *r, struct buf *text, uint32_t extras,
+		    struct sql_failure *why);
 /*
  * Rows into the batch, up to its credit: 1 where there may be more, 0 at the end, ERR_*. `id` gives the
  * idempotency key of a row (NULL: none have one).
@@ -236,7 +267,7 @@ struct sql_mode_ops {
 	/* Of a part that has a state; NULL: the mode keeps none. */
 	const struct sql_reader *(*reader)(const struct source_part *part);
 	void (*close)(struct sql_source *s); /* NULL: nothing */
-	void (*show)(struct slice checkpoint, struct buf *json);
+	void (*show)(uint8_t version, struct slice checkpoint, struct buf *json);
 };
 
 extern const struct sql_mode_ops sql_full, sql_incremental, sql_change_log, sql_query_mode;

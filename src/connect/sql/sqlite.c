@@ -21,6 +21,8 @@ struct sql_session {
 	enum sql_kind *kinds;
 	char (*numbers)[40];
 	uint32_t count;
+	int first;    /* what the first step gave, which was taken to know the columns */
+	bool stepped; /* it is to be told yet */
 };
 
 static int failed_code(struct sql_session *s, int code, struct sql_failure *why)
@@ -122,6 +124,7 @@ static int lite_stop(struct sql_session *s)
 {
 	sqlite3_finalize(s->statement);
 	s->statement = NULL;
+	s->stepped = false;
 	return 0;
 }
 
@@ -150,6 +153,11 @@ static int lite_ask(struct sql_session *s, const char *text, bool large, struct 
 	if (!s->statement || rest[strspn(rest, " \t\r\n;")])
 		return sql_failed(why, ERR_BAD_PARAMETER, SOURCE_FINAL, false, "1",
 				  "one statement is wanted");
+	/* Where the schema has changed since it was read last, the first step finds that out, and the statement has other columns. */
+	s->first = sqlite3_step(s->statement);
+	s->stepped = s->first == SQLITE_ROW || s->first == SQLITE_DONE;
+	if (!s->stepped)
+		return failed_code(s, s->first, why);
 	s->count = (uint32_t)sqlite3_column_count(s->statement);
 	if (s->count == 0)
 		return sql_failed(why, ERR_BAD_PARAMETER, SOURCE_FINAL, false, "1",
@@ -216,7 +224,8 @@ static int lite_next(struct sql_session *s, struct sql_row *row, struct sql_fail
 
 	if (!s->statement)
 		return 0;
-	code = sqlite3_step(s->statement);
+	code = s->stepped ? s->first : sqlite3_step(s->statement);
+	s->stepped = false;
 	if (code != SQLITE_ROW) {
 		int rc = code == SQLITE_DONE ? 0 : failed_code(s, code, why);
 		(void)lite_stop(s);

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What is known of a table: its columns with their kinds, from an answer without rows; its primary key
- * and whether the cursor has an index, from the catalogue. Learned once; a column that vanishes later makes
- * a statement fail.
+ * and whether the cursor has an index, from the catalogue. Learned once, and again where a statement's answer has other columns
+ * (columns.c), or fails for one that vanished.
  */
 #include <stdio.h>
 #include <strings.h>
 
+#include "base/mem.h"
 #include "connect/sql/sql.h"
 
 #define STATEMENT_MAX (1u << 20)
@@ -488,6 +489,44 @@ static int keep_list(struct sql_source *s, struct sql_failure *why)
 	return s->table.list ? 0 : no_memory(why);
 }
 
+/* `*`, the columns that are hidden, and once more, exact, those that `*` does not give as they are. */
+static void put_asked(struct buf *b, struct sql_source *s)
+{
+	struct sql_table *t = &s->table;
+
+	(void)buf_append_byte(b, '*');
+	for (uint32_t i = t->shown; i < t->count; i++) {
+		(void)buf_append_str(b, ", ");
+		put_column(b, s, i);
+	}
+	for (uint32_t i = 0; i < t->shown && s->driver->dialect == SQL_MARIADB; i++) {
+		if (t->columns[i].kind != SQL_FLOAT)
+			continue;
+		(void)buf_append_str(b, ", ");
+		put_column(b, s, i);
+		t->exact[t->exact_count++] = i;
+	}
+}
+
+static int keep_asked(struct sql_source *s, struct sql_failure *why)
+{
+	struct sql_table *t = &s->table;
+	struct buf b;
+
+	if (s->settings->columns.count) {
+		t->asked = t->list;
+		return 0;
+	}
+	t->exact = arena_zalloc(&s->arena, t->count + 1, sizeof(*t->exact));
+	if (!t->exact)
+		return no_memory(why);
+	buf_init(&b, STATEMENT_MAX);
+	put_asked(&b, s);
+	t->asked = keep_text(s, &b);
+	buf_fini(&b);
+	return t->asked ? 0 : no_memory(why);
+}
+
 static int keep_from(struct sql_source *s, struct name *n, struct sql_failure *why)
 {
 	struct buf b;
@@ -529,13 +568,15 @@ static int learn(struct sql_source *s, struct sql_session *session, const char *
 	if (!rc)
 		rc = keep_list(s, why);
 	if (!rc)
+		rc = keep_asked(s, why);
+	if (!rc)
 		rc = learn_xid(s, session, why);
 	if (!rc)
 		rc = warn_of_index(s, session, &n, why);
 	return rc;
 }
 
-/* ---- a column that vanished ---- */
+/* ---- columns that changed ---- */
 
 void sql_doubt_table(struct sql_source *s, const struct sql_failure *why)
 {
@@ -552,9 +593,9 @@ void sql_doubt_table(struct sql_source *s, const struct sql_failure *why)
 	source_plan_again(s->setup.source);
 }
 
-void sql_forget_table(struct sql_source *s)
+void sql_forget_table(struct sql_source *s, bool always)
 {
-	if (!atomic_exchange(&s->stale, false))
+	if (!atomic_exchange(&s->stale, false) && !always)
 		return;
 	pthread_mutex_lock(&s->learning);
 	s->table.known = false;
@@ -562,25 +603,43 @@ void sql_forget_table(struct sql_source *s)
 	pthread_mutex_unlock(&s->learning);
 }
 
-/* Names, each with a NUL behind it. */
-static void keep_names(const struct sql_table *t, struct buf *names)
+/* What was known, which the arena is about to lose. */
+struct before {
+	struct sql_column *columns;
+	uint32_t shown, count;
+};
+
+static void keep_before(const struct sql_table *t, struct before *out)
 {
-	for (uint32_t i = 0; t->columns && i < t->shown; i++)
-		(void)buf_append(names, t->columns[i].name, strlen(t->columns[i].name) + 1);
+	*out = (struct before){.columns =
+				       t->columns ? mem_alloc((t->count + 1) * sizeof(*t->columns)) : NULL};
+	if (!out->columns)
+		return;
+	memcpy(out->columns, t->columns, t->count * sizeof(*t->columns));
+	out->shown = t->shown;
+	out->count = t->count;
 }
 
-static void tell_vanished(struct sql_source *s, const struct buf *names)
+static void tell_vanished(struct sql_source *s, const struct before *before)
 {
-	size_t n;
-
-	for (size_t at = 0; at < names->len; at += n + 1) {
-		const char *name = (const char *)names->ptr + at;
-		n = strlen(name);
-		if (find_column(&s->table, slice_make(name, n)) < 0)
+	for (uint32_t i = 0; i < before->shown; i++) {
+		const char *name = before->columns[i].name;
+		if (find_column(&s->table, slice_str(name)) < 0)
 			source_warn(s->setup.source,
 				    "the column %s of %s is gone: records have no %s from now on", name,
 				    s->settings->table ? s->settings->table : "the query", name);
 	}
+}
+
+static bool is_as_before(const struct sql_table *t, const struct before *before)
+{
+	bool same = before->columns && t->count == before->count && t->shown == before->shown;
+
+	for (uint32_t i = 0; same && i < t->count; i++) {
+		const struct sql_column *a = &t->columns[i], *b = &before->columns[i];
+		same = strcmp(a->name, b->name) == 0 && sql_same_type(a, b);
+	}
+	return same;
 }
 
 /* Runs `how` unless everything is known already. Parts that begin at once wait for the first of them, whose waits have ends. */
@@ -589,20 +648,22 @@ static int learn_once(struct sql_source *s, struct sql_session *session, const c
 				 struct sql_failure *why),
 		      struct sql_failure *why)
 {
-	struct buf names;
+	struct before before;
 	int rc = 0;
 
 	pthread_mutex_lock(&s->learning);
 	if (!s->table.known) {
-		buf_init(&names, 1u << 20);
-		keep_names(&s->table, &names);
+		keep_before(&s->table, &before);
 		arena_reset(&s->arena);
 		s->table = (struct sql_table){0};
 		rc = how(s, session, from, why);
 		s->table.known = !rc;
-		if (!rc)
-			tell_vanished(s, &names);
-		buf_fini(&names);
+		if (!rc) {
+			tell_vanished(s, &before);
+			s->table.unsure =
+				atomic_exchange(&s->differed, false) && is_as_before(&s->table, &before);
+		}
+		mem_free(before.columns);
 	}
 	pthread_mutex_unlock(&s->learning);
 	return rc;
@@ -627,7 +688,9 @@ static int learn_from_query(struct sql_source *s, struct sql_session *session, c
 	if (!rc)
 		rc = place_all(s, &s->settings->cursor, t->cursor, &t->cursor_count, "cursor", why);
 	t->from = NULL;
-	return rc ? rc : keep_list(s, why);
+	if (!rc)
+		rc = keep_list(s, why);
+	return rc ? rc : keep_asked(s, why);
 }
 
 int sql_learn_table(struct sql_source *s, struct sql_session *session, struct sql_failure *why)

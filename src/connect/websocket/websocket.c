@@ -14,11 +14,12 @@ static int open_source(const struct source_setup *setup, void **out, struct faul
 	const struct websocket_settings *s = setup->settings;
 	uint64_t seed = 0;
 	struct feed *f;
+	int rc;
 
-	if (setup->guarded && (s->tls_ca || s->tls_cert || s->tls_key))
-		return fault_set(
-			fault, ERR_BAD_PARAMETER,
-			"tls.ca, tls.cert and tls.key name files of this machine: only the configuration file may");
+	rc = source_refuse_files(setup, s->tls_ca || s->tls_cert || s->tls_key,
+				 "tls.ca, tls.cert and tls.key name files", fault);
+	if (rc)
+		return rc;
 	f = mem_zalloc(1, sizeof(*f));
 	if (!f)
 		return fault_set(fault, ERR_NOMEM, "there is no memory for the source");

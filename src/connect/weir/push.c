@@ -95,7 +95,10 @@ static int push_open(const struct source_setup *setup, void **self, struct fault
 	const struct push_settings *s = setup->settings;
 	struct slice base = slice_str(s->url);
 	struct pusher *p;
+	int rc = source_refuse_files(setup, s->ca, "ca names a file", fault);
 
+	if (rc)
+		return rc;
 	if (!setup->topics)
 		return fault_set(fault, ERR_NOT_IMPLEMENTED, "this weir does not show its topics to sources");
 	p = mem_zalloc(1, sizeof(*p));

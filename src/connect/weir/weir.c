@@ -82,11 +82,16 @@ struct reader {
 
 static int weir_open(const struct source_setup *setup, void **self, struct fault *fault)
 {
-	struct reader *r = mem_zalloc(1, sizeof(*r));
+	const struct weir_settings *s = setup->settings;
+	struct reader *r;
+	int rc = source_refuse_files(setup, s->ca, "ca names a file", fault);
 
+	if (rc)
+		return rc;
+	r = mem_zalloc(1, sizeof(*r));
 	if (!r)
 		return fault_set(fault, ERR_NOMEM, "there is no memory for the source");
-	r->settings = setup->settings;
+	r->settings = s;
 	r->source = setup->source;
 	r->loop = setup->loop;
 	r->guard = setup->guarded ? guard_public : guard_operator;

@@ -179,6 +179,23 @@ static void failures_are_sorted_and_change_nothing(void **state)
 	source_test_close(&t);
 }
 
+static void sources_of_the_api_name_no_files(void **state)
+{
+	static const struct source_type *const types[] = {&source_weir, &source_weir_push};
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		struct source_test t;
+		source_test_setup(&t);
+		t.guarded = true;
+		assert_int_equal(source_test_try(&t, types[i], "url: http://x/\nfrom: a\nca: /etc/passwd\n"),
+				 -1);
+		assert_string_equal(t.fault.text,
+				    "ca names a file of this machine: only the configuration file may");
+		source_test_close(&t);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -187,6 +204,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(what_was_gone_is_warned_of_and_gone_on_behind, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(failures_are_sorted_and_change_nothing, set_up, tear_down),
+		cmocka_unit_test(sources_of_the_api_name_no_files),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -18,6 +18,8 @@
 
 #include "base/hash.h"
 #include "base/mem.h"
+#include "base/sanitized.h"
+#include "log/log_world_test.h"
 #include "serve/http/poll.h"
 #include "serve/http/server.h"
 #include "state/topics_world_test.h"
@@ -143,9 +145,7 @@ static void produce(struct world *w, struct topic *topic, uint32_t partition, in
 						    .key = slice_str(key),
 						    .value = slice_make(p->values[i], (size_t)n)};
 	}
-	log_enter_begin(w->app.log);
-	assert_int_equal(log_enter(w->app.log, &p->commit), 0);
-	log_enter_end(w->app.log);
+	assert_int_equal(log_world_enter(w->app.log, &p->commit), 0);
 	while (!p->done)
 		(void)usleep(100);
 	mem_free(p);
@@ -459,9 +459,7 @@ static void a_cursor_that_fell_behind_is_410_and_goes_on(void **state)
 	assert_int_equal(ask(w, "/v1/topics/t/partitions/0/records"), 200);
 	assert_int_equal(count_of(body(), "\"offset\":"), 2);
 	/* Deleted and made anew. */
-	log_enter_begin(w->app.log);
-	assert_int_equal(topics_delete(w->app.topics, t, NULL), 0);
-	log_enter_end(w->app.log);
+	assert_int_equal(topics_world_delete(w->app.log, w->app.topics, t), 0);
 	assert_int_equal(ask(w, target), 404);
 	(void)create(w, "t", 1);
 	assert_int_equal(ask(w, target), 410);
@@ -538,17 +536,6 @@ static long resident_bytes(void)
 	return atol(strchr(text, ' ') + 1) * sysconf(_SC_PAGESIZE); /* the second number */
 }
 
-static bool is_sanitized(void)
-{
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-	return true;
-#elif defined(__has_feature)
-	return __has_feature(address_sanitizer) || __has_feature(thread_sanitizer);
-#else
-	return false;
-#endif
-}
-
 static void a_parked_poll_costs_little(void **state)
 {
 	struct world *w = *state;
@@ -571,7 +558,7 @@ static void a_parked_poll_costs_little(void **state)
 	await_readers(w, CONNECTIONS);
 	assert_int_equal(look(w, false).watches, 1);
 	print_message("%ld bytes a parked poll\n", (resident_bytes() - before) / CONNECTIONS);
-	if (!is_sanitized())
+	if (!SANITIZED_ADDRESS && !SANITIZED_THREAD)
 		assert_true(resident_bytes() - before <= 6144l * CONNECTIONS);
 	produce(w, t, 0, 1, 1, NULL);
 	for (int i = 0; i < CONNECTIONS; i++) {

@@ -2,33 +2,35 @@
 /* What is refused, and how: statuses and codes, origins, bodies that go on, want of memory. */
 #include "serve/http/session_test.h"
 
+/* A whole request, the connection's last; and one of a page from there. */
+#define ASK(line) line " HTTP/1.1\r\n" LAST "\r\n"
+#define ASK_FROM(line, origin) line " HTTP/1.1\r\n" LAST "Origin: " origin "\r\n\r\n"
+
 struct refusal {
 	const char *request, *status, *part;
 };
 
 static const struct refusal refusal_table[] = {
-	{"GET /x HTTP/1.1\r\n" LAST "\r\n", "404", "\"code\":\"not_found\""},
-	{"DELETE /echo HTTP/1.1\r\n" LAST "\r\n", "405", "Allow: POST, PUT\r\n"},
-	{"DELETE /healthz HTTP/1.1\r\n" LAST "\r\n", "405", "Allow: GET, HEAD\r\n"},
-	{"BREW /healthz HTTP/1.1\r\n" LAST "\r\n", "405", "BREW is not allowed here"},
-	{"CONNECT h:1 HTTP/1.1\r\n" LAST "\r\n", "404", "not_found"},
-	{"DELETE /items/q HTTP/1.1\r\n" LAST "\r\n", "404", "\"code\":\"unknown_topic\""},
-	{"DELETE /items/full HTTP/1.1\r\n" LAST "\r\n", "503", "Retry-After: 1\r\n"},
-	{"DELETE /items/full HTTP/1.1\r\n" LAST "\r\n", "503",
-	 "\"detail\":\"There is no memory for this request\""},
-	{"GET /delay?sm=1 HTTP/1.1\r\n" LAST "\r\n", "400", "the nearest that is is 'ms'"},
-	{"GET /delay?other=1 HTTP/1.1\r\n" LAST "\r\n", "400", "known are ms and text"},
-	{"GET /items/%00 HTTP/1.1\r\n" LAST "\r\n", "400", "malformed_request"},
-	{"GET /items/../x HTTP/1.1\r\n" LAST "\r\n", "400", "malformed_request"},
-	{"GET /items/ HTTP/1.1\r\n" LAST "\r\n", "404", "not_found"},
-	{"GET /delay?mss=1 HTTP/1.1\r\n" LAST "\r\n", "400", "the nearest that is is 'ms'"},
-	{"GET /delay?ms=1&ms=2 HTTP/1.1\r\n" LAST "\r\n", "400", "given more than once"},
-	{"GET /delay?ms=%zz HTTP/1.1\r\n" LAST "\r\n", "400", "malformed_request"},
-	{"GET /delay?ms=%22%0a%ff HTTP/1.1\r\n" LAST "\r\n", "400",
-	 "ms must be a number, not '\\\"\\n\xef\xbf\xbd'"},
-	{"GET /delay?access_token=x HTTP/1.1\r\n" LAST "\r\n", "400", "unknown_parameter"},
-	{"GET /healthz?a HTTP/1.1\r\n" LAST "\r\n", "400", "takes none"},
-	{"POST /echo HTTP/1.1\r\n" LAST "\r\n", "411", "length_required"},
+	{ASK("GET /x"), "404", "\"code\":\"not_found\""},
+	{ASK("DELETE /echo"), "405", "Allow: POST, PUT\r\n"},
+	{ASK("DELETE /healthz"), "405", "Allow: GET, HEAD\r\n"},
+	{ASK("BREW /healthz"), "405", "BREW is not allowed here"},
+	{ASK("CONNECT h:1"), "404", "not_found"},
+	{ASK("DELETE /items/q"), "404", "\"code\":\"unknown_topic\""},
+	{ASK("DELETE /items/full"), "503", "Retry-After: 1\r\n"},
+	{ASK("DELETE /items/full"), "503", "\"detail\":\"There is no memory for this request\""},
+	{ASK("GET /delay?sm=1"), "400", "the nearest that is is 'ms'"},
+	{ASK("GET /delay?other=1"), "400", "known are ms and text"},
+	{ASK("GET /items/%00"), "400", "malformed_request"},
+	{ASK("GET /items/../x"), "400", "malformed_request"},
+	{ASK("GET /items/"), "404", "not_found"},
+	{ASK("GET /delay?mss=1"), "400", "the nearest that is is 'ms'"},
+	{ASK("GET /delay?ms=1&ms=2"), "400", "given more than once"},
+	{ASK("GET /delay?ms=%zz"), "400", "malformed_request"},
+	{ASK("GET /delay?ms=%22%0a%ff"), "400", "ms must be a number, not '\\\"\\n\xef\xbf\xbd'"},
+	{ASK("GET /delay?access_token=x"), "400", "unknown_parameter"},
+	{ASK("GET /healthz?a"), "400", "takes none"},
+	{ASK("POST /echo"), "411", "length_required"},
 	{"POST /none HTTP/1.1\r\n" LAST "Content-Length: 1\r\n\r\nx", "413", "the limit is 0 bytes"},
 	{"POST /echo HTTP/1.1\r\n" LAST "Content-Length: 1001\r\n\r\n", "413", "limit of 1000 bytes"},
 	{"POST /echo HTTP/1.1\r\n" LAST "Expect: 100-continue\r\nContent-Length: 1001\r\n\r\n", "413",
@@ -46,9 +48,9 @@ static const struct refusal refusal_table[] = {
 	{"GET /healthz HTTP/1.1\r\nHost: localhost.evil.example\r\nConnection: close\r\n\r\n", "403",
 	 "forbidden_host"},
 	{"GET /healthz HTTP/1.1\r\nHost: 10.0.0.1\r\nConnection: close\r\n\r\n", "403", "forbidden_host"},
-	{"GET /healthz HTTP/1.1\r\n" LAST "Origin: http://evil.example\r\n\r\n", "403", "forbidden_origin"},
-	{"GET /healthz HTTP/1.1\r\n" LAST "Origin: null\r\n\r\n", "403", "forbidden_origin"},
-	{"GET /x HTTP/1.1\r\n" LAST "Origin: http://localhost:81\r\n\r\n", "403", "forbidden_origin"},
+	{ASK_FROM("GET /healthz", "http://evil.example"), "403", "forbidden_origin"},
+	{ASK_FROM("GET /healthz", "null"), "403", "forbidden_origin"},
+	{ASK_FROM("GET /x", "http://localhost:81"), "403", "forbidden_origin"},
 	{"GET /none HTTP/1.1\r\n" LAST "Authorization: Bearer wrong\r\n\r\n", "401",
 	 "WWW-Authenticate: Bearer"},
 };
@@ -93,9 +95,23 @@ static void hosts_and_origins_that_are_allowed(void **state)
 	       "Access-Control-Allow-Headers: content-type\r\nAccess-Control-Max-Age: 600\r\n"
 	       "Access-Control-Allow-Origin: https://app.example\r\n"
 	       "Access-Control-Expose-Headers: ETag, Retry-After, Idempotent-Replayed\r\nVary: Origin\r\n\r\n");
-	expect_part("GET /none HTTP/1.1\r\n" LAST "Origin: https://app.example\r\n\r\n", "204",
+	expect_part(ASK_FROM("GET /none", "https://app.example"), "204",
 		    "Access-Control-Allow-Origin: https://app.example\r\n");
-	expect_part("OPTIONS /echo HTTP/1.1\r\n" LAST "\r\n", "405", "Allow: POST, PUT");
+	expect_part(ASK("OPTIONS /echo"), "405", "Allow: POST, PUT");
+}
+
+/* What is answered to a request whose body is too large; lets go of it. */
+static char *refusal_of(struct buf *request)
+{
+	int fd = dial();
+	char *got;
+
+	say(fd, buf_slice(request));
+	got = hear(fd, NULL);
+	assert_non_null(strstr(got, "HTTP/1.1 413 "));
+	buf_fini(request);
+	close(fd);
+	return got;
 }
 
 /* A body the client insists on sending must not hide the answer, nor be taken for a request. */
@@ -103,41 +119,31 @@ static void an_early_refusal_is_seen_although_the_body_goes_on(void **state)
 {
 	struct buf b;
 	char *got;
-	int fd = dial();
 
 	(void)state;
 	buf_init(&b, 1 << 23);
 	buf_append_str(&b, "POST /echo HTTP/1.1\r\n" HOST "Content-Length: 4000000\r\n\r\n");
 	while (b.len < 4000000)
 		buf_append_str(&b, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
-	say(fd, buf_slice(&b));
-	got = hear(fd, NULL);
-	assert_non_null(strstr(got, "HTTP/1.1 413 "));
+	got = refusal_of(&b);
 	assert_non_null(strstr(got, "Connection: close\r\n"));
 	assert_null(strstr(got, "\"ok\""));
 	free(got);
-	buf_fini(&b);
-	close(fd);
 }
 
 static void chunks_over_the_limit_are_refused_on_the_way(void **state)
 {
 	struct buf b;
 	char *got;
-	int fd = dial();
 
 	(void)state;
 	buf_init(&b, 1 << 20);
 	buf_append_str(&b, "POST /echo HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n");
 	for (int i = 0; i < 101; i++)
 		buf_append_str(&b, "a\r\n0123456789\r\n");
-	say(fd, buf_slice(&b));
-	got = hear(fd, NULL);
-	assert_non_null(strstr(got, "HTTP/1.1 413 "));
+	got = refusal_of(&b);
 	assert_non_null(strstr(got, "body_too_large"));
 	free(got);
-	buf_fini(&b);
-	close(fd);
 }
 
 static void continue_is_sent_when_it_is_wanted(void **state)
@@ -212,7 +218,7 @@ static void an_allocation_that_fails_costs_one_request(void **state)
 		free(hear(fd, NULL));
 		close(fd);
 		mem_fail_at(0);
-		expect_part("GET /healthz HTTP/1.1\r\n" LAST "\r\n", "200", "ok");
+		expect_part(ASK("GET /healthz"), "200", "ok");
 	}
 }
 

@@ -4,7 +4,7 @@
  * spot; whatever changes a source is done on its loop, and the answer comes back from there.
  */
 #include "base/base64.h"
-#include "connect/redact.h"
+#include "conf/redact.h"
 #include "connect/sources.h"
 #include "json/json_write.h"
 #include "serve/app.h"

@@ -85,9 +85,9 @@ static void settle(struct app *app, struct conn *conns)
 	struct loop *loop = &the_loop;
 
 	for (unsigned steps = 0;; steps++) {
-		bool some = memory_loop_run_messages(loop);
+		bool some = loop_memory_run_messages(loop);
 		CHECK(steps < STEPS_MAX); /* or it goes in circles */
-		some |= memory_loop_run_turns(loop);
+		some |= loop_memory_run_turns(loop);
 		some |= run_log(app->log);
 		some |= memory_loop_run_waker(loop);
 		some |= run_conn(&conns[0]);

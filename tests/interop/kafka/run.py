@@ -77,7 +77,7 @@ def node_client():
 CLIENTS = {
     "kcat": (lambda: [DEBIAN_PYTHON, here("clients", "kcat.py")], 90),
     "confluent-debian": (lambda: [DEBIAN_PYTHON, here("clients", "confluent.py")], 120),
-    "weir-source": (lambda: [DEBIAN_PYTHON, here("clients", "weir_source.py")], 240),
+    "weir-source": (lambda: [DEBIAN_PYTHON, here("clients", "weir_source.py")], 600),
     "confluent": (python_client("confluent.py", "confluent", ["confluent-kafka==" + packages.CONFLUENT_NEWEST]), 120),
     "kafka-python-old": (python_client("kafka_python.py", "kafka-python-old",
                                        ["kafka-python==" + packages.KAFKA_PYTHON[0]] + packages.CODECS), 120),

@@ -8,12 +8,16 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 import urllib.request
 
 import packages
 import stored
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../e2e"))
+from ports import free_port  # noqa: E402
 
 ROOT = packages.ROOT
 SLOW = float(os.environ.get("WEIR_SLOW", "1"))
@@ -26,12 +30,6 @@ def die_with_parent():
 
 class Failed(Exception):
     pass
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 class Server:

@@ -3,6 +3,7 @@
 import collections
 import json
 import os
+import random
 import sys
 import threading
 import time
@@ -13,7 +14,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from checks import BOOTSTRAP, CODECS, SHORT, Skip, ask, check, eq, name, run, until
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../../e2e"))
-from harness import Weir  # noqa: E402
+from harness import Weir, kills  # noqa: E402
 
 COUNT = 500 if SHORT else 5000
 CONFIG = """
@@ -184,33 +185,39 @@ def _():
         eq(w.count_records("all"), 0)
 
 
-@check("kills of the broker and of weir: each record once, in order")
+KILLS = kills(3 if SHORT else 50)
+
+
+@check("kills of the broker and of weir: each record once, in order (%d kills)" % KILLS)
 def _():
-    topic, total = name("kills"), COUNT * 4
+    topic, stop, sent, rand = name("kills"), threading.Event(), [], random.Random(17)
     create(topic, 4)
 
     def write():
         p = Producer({"bootstrap.servers": BOOTSTRAP, "linger.ms": 5, "enable.idempotence": True})
-        for v in range(total):
-            p.produce(topic, str(v), key="k%d" % (v % 7))
-            p.poll(0)
-            if v % 50 == 0:
-                time.sleep(0.005 if SHORT else 0.02)
+        while not stop.is_set():
+            for v in range(len(sent), len(sent) + 50):
+                p.produce(topic, str(v), key="k%d" % (v % 7))
+                sent.append(v)
+            p.poll(0.05)
+            while len(p) > 2000:  # the broker is away
+                p.poll(0.1)
         assert p.flush(120) == 0
     with Weir(config("topics: [%s]\nbatch: { records: 97 }" % topic)) as w:
         writer = threading.Thread(target=write)
         writer.start()
-        for i in range(3 if SHORT else 6):
-            time.sleep(0.4)
+        for i in range(KILLS):
+            time.sleep(rand.uniform(0.1, 0.7))
             if i % 3 == 1:
                 ask("kill")
             else:
                 w.restart(hard=True)
+        stop.set()
         writer.join()
-        got = arrived(w, total, 90)
+        got = arrived(w, len(sent), 90)
         counts = collections.Counter(r["value"] for r in got)
         eq(sorted(v for v in counts if counts[v] > 1)[:5], [], "records that are there twice")
-        eq(sorted(counts), list(range(total)), "records")
+        eq(sorted(counts), sent, "records")
         for k in range(7):
             of = [r["value"] for r in got if r["key"] == "k%d" % k]
             eq(of, sorted(of), "order")

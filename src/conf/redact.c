@@ -7,7 +7,7 @@
  * Rejected: to show settings and errors of a URL without anything that may be secret, and trust the types with the rest
  * (each library has errors of its own).
  */
-#include "connect/redact.h"
+#include "conf/redact.h"
 
 #include <string.h>
 
@@ -16,22 +16,14 @@
 
 #define SECRET_BYTES_MIN 4u
 #define CUT_BYTES_MIN 6u
-#define SECRETS_MAX 256u
-
-struct secrets {
-	struct arena *arena;
-	const char **list;
-	uint32_t count;
-	int err;
-};
 
 /* ---- what is secret ---- */
 
-static void add(struct secrets *s, struct slice text)
+static void add(struct redact_found *s, struct slice text)
 {
 	char *copy;
 
-	if (text.len < SECRET_BYTES_MIN || s->count == SECRETS_MAX || s->err)
+	if (text.len < SECRET_BYTES_MIN || s->count == REDACT_SECRETS_MAX || s->err)
 		return;
 	copy = arena_alloc(s->arena, text.len + 1);
 	if (!copy) {
@@ -52,7 +44,7 @@ static int hex_of(uint8_t c)
 }
 
 /* As it is, and as a server has it that has read %40. */
-static void add_both(struct secrets *s, struct slice text)
+static void add_both(struct redact_found *s, struct slice text)
 {
 	uint8_t plain[1024];
 	size_t n = 0;
@@ -71,7 +63,7 @@ static void add_both(struct secrets *s, struct slice text)
 }
 
 /* "user:password" as Basic has it. */
-static void add_basic(struct secrets *s, struct slice user, struct slice password)
+static void add_basic(struct redact_found *s, struct slice user, struct slice password)
 {
 	uint8_t pair[512];
 	char text[1024];
@@ -87,7 +79,7 @@ static void add_basic(struct secrets *s, struct slice user, struct slice passwor
 	add(s, slice_make(text, n));
 }
 
-static bool is_secret_name(struct slice name)
+bool redact_is_name(struct slice name)
 {
 	static const char *const words[] = {"pass", "pwd",    "secret",  "token", "key",       "auth",
 					    "sig",  "cookie", "session", "cred",  "x-amz-sec", "sas"};
@@ -111,7 +103,7 @@ static bool ends_value(uint8_t c)
 }
 
 /* "Bearer x": both, and x alone. */
-static void add_value(struct secrets *s, struct slice value)
+static void add_value(struct redact_found *s, struct slice value)
 {
 	const uint8_t *space = memchr(value.ptr, ' ', value.len);
 
@@ -124,13 +116,13 @@ static void add_value(struct secrets *s, struct slice value)
 }
 
 /* NAME=VALUE, NAME: VALUE and "NAME": "VALUE" with a name that says what it is. */
-static void look_for_names(struct secrets *s, struct slice text)
+static void look_for_names(struct redact_found *s, struct slice text)
 {
 	for (size_t i = 0; i < text.len; i++) {
 		size_t from = i, at, end;
 		while (i < text.len && is_name_byte(text.ptr[i]))
 			i++;
-		if (i == from || !is_secret_name(slice_make(text.ptr + from, i - from)))
+		if (i == from || !redact_is_name(slice_make(text.ptr + from, i - from)))
 			continue;
 		at = i + (i < text.len && (text.ptr[i] == '"' || text.ptr[i] == '\''));
 		while (at < text.len && text.ptr[at] == ' ')
@@ -147,7 +139,7 @@ static void look_for_names(struct secrets *s, struct slice text)
 }
 
 /* The end of "user:password" in an authority that begins at `at`; `at` where nobody is named. */
-static size_t end_of_user(struct slice text, size_t at)
+size_t redact_end_of_user(struct slice text, size_t at)
 {
 	size_t end = at;
 
@@ -157,14 +149,14 @@ static size_t end_of_user(struct slice text, size_t at)
 	return end;
 }
 
-static void look_for_users(struct secrets *s, struct slice text)
+static void look_for_users(struct redact_found *s, struct slice text)
 {
 	for (size_t i = 0; i + 3 < text.len; i++) {
 		size_t end, at = i + 3;
 		const uint8_t *colon;
 		if (memcmp(text.ptr + i, "://", 3) != 0)
 			continue;
-		end = end_of_user(text, at);
+		end = redact_end_of_user(text, at);
 		colon = end > at ? memchr(text.ptr + at, ':', end - at) : NULL;
 		if (!colon)
 			continue;
@@ -174,17 +166,23 @@ static void look_for_users(struct secrets *s, struct slice text)
 	}
 }
 
-static void look_at(struct secrets *s, bool secret, const char *name, const char *value)
+void redact_look_at(struct redact_found *s, bool secret, struct slice name, struct slice value)
 {
-	if (!value)
+	if (!value.ptr)
 		return;
-	if (secret || (name && is_secret_name(slice_str(name))))
-		add_value(s, slice_str(value));
-	look_for_users(s, slice_str(value));
-	look_for_names(s, slice_str(value));
+	if (secret || (name.ptr && redact_is_name(name)))
+		add_value(s, value);
+	look_for_users(s, value);
+	look_for_names(s, value);
 }
 
-static void look_at_row(struct secrets *s, const struct setting *row, const void *settings)
+static void look_at(struct redact_found *s, bool secret, const char *name, const char *value)
+{
+	redact_look_at(s, secret, name ? slice_str(name) : slice_null(),
+		       value ? slice_str(value) : slice_null());
+}
+
+static void look_at_row(struct redact_found *s, const struct setting *row, const void *settings)
 {
 	const void *member = (const char *)settings + row->offset;
 	bool secret = row->flags & SETTING_SECRET;
@@ -210,12 +208,10 @@ static const char *text_of(const struct conf_kind *kind, const void *settings, c
 int redact_secrets(const struct conf_kind *kind, const void *settings, struct arena *arena,
 		   const char *const **secrets, uint32_t *count)
 {
-	struct secrets s = {.arena = arena};
-	const char *list[SECRETS_MAX];
+	struct redact_found s = {.arena = arena};
 	const char *user = text_of(kind, settings, "auth.user"),
 		   *password = text_of(kind, settings, "auth.password");
 
-	s.list = list;
 	for (uint32_t i = 0; i < kind->setting_count; i++)
 		look_at_row(&s, &kind->settings[i], settings);
 	if (user && password)
@@ -225,7 +221,7 @@ int redact_secrets(const struct conf_kind *kind, const void *settings, struct ar
 	if (s.count && !s.err) {
 		const char **copy = arena_alloc(arena, s.count * sizeof(*copy));
 		if (copy)
-			memcpy(copy, list, s.count * sizeof(*copy));
+			memcpy(copy, s.list, s.count * sizeof(*copy));
 		*secrets = copy;
 		s.err = copy ? 0 : ERR_NOMEM;
 	}
@@ -270,7 +266,7 @@ static size_t hide_in_urls(char *text, size_t n)
 	for (size_t i = 0; i < n; i++) {
 		url = url && !ends_url(text[i]);
 		if (i + 3 < n && memcmp(text + i, "://", 3) == 0) {
-			size_t end = end_of_user(slice_make(text, n), i + 3);
+			size_t end = redact_end_of_user(slice_make(text, n), i + 3);
 			url = true;
 			if (end > i + 3)
 				n = replace(text, n, i + 3, end - i - 3);
@@ -287,9 +283,14 @@ static size_t hide_in_urls(char *text, size_t n)
 	return n;
 }
 
-size_t redact_text(const char *const *secrets, uint32_t count, char *text, size_t n)
+size_t redact_secrets_in(const char *const *secrets, uint32_t count, char *text, size_t n)
 {
 	for (uint32_t i = 0; i < count; i++)
 		n = hide_secret(secrets[i], text, n);
-	return hide_in_urls(text, n);
+	return n;
+}
+
+size_t redact_text(const char *const *secrets, uint32_t count, char *text, size_t n)
+{
+	return hide_in_urls(text, redact_secrets_in(secrets, count, text, n));
 }

@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "conf/setting.h"
-#include "connect/redact.h"
+#include "conf/redact.h"
 
 struct things {
 	const char *url, *body, *user, *password, *secret;

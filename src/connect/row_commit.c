@@ -1,7 +1,28 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "connect/forget.h"
+#include "connect/row_commit.h"
 
 #include "base/mem.h"
+
+int row_commit(const struct runner_shared *shared, struct slice key, struct slice value, bool frees,
+	       const struct state_done *done)
+{
+	struct state_row change = {.table = STATE_SOURCES, .key = key, .value = value, .frees = frees};
+	struct source_row *row = source_row_new(key, value);
+	int rc;
+
+	if (!row)
+		return ERR_NOMEM;
+	log_enter_begin(shared->log);
+	rc = state_put(shared->state, &change, 1, done);
+	if (rc == 0)
+		source_rows_set(shared->rows, row);
+	log_enter_end(shared->log);
+	if (rc)
+		source_row_free(row);
+	return rc;
+}
+
+/* ---- forgetting ---- */
 
 #define ROWS_A_COMMIT 256u
 
@@ -72,11 +93,28 @@ static int forget_some(const struct runner_shared *s, const char *name, const ch
 	return rc;
 }
 
-int source_forget(const struct runner_shared *shared, const char *name, const char *kinds)
+/* The last word: a commit behind all others, which there is also where the rows went before and are on their way. */
+static int forget_last(const struct runner_shared *shared, const char *name, char kind,
+		       const struct state_done *done)
+{
+	struct source_row_key name_of = {kind, slice_str(name), slice_null()};
+	struct buf key;
+	int rc;
+
+	buf_init(&key, 1024);
+	rc = source_row_put_key(&key, &name_of);
+	if (rc == 0)
+		rc = row_commit(shared, buf_slice(&key), slice_null(), true, done);
+	buf_fini(&key);
+	return rc;
+}
+
+int row_commit_forget(const struct runner_shared *shared, const char *name, const char *kinds,
+		      const struct state_done *done)
 {
 	int rc = 1;
 
 	while (rc == 1)
 		rc = forget_some(shared, name, kinds);
-	return rc;
+	return rc || !done ? rc : forget_last(shared, name, kinds[0], done);
 }

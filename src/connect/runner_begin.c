@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What may begin now: first a plan where one is wanted, alone, then pulls of parts that are ready, as many at once as `parallel` says. The one
+ * place where either begins. What may not begin yet is looked at again when the timer says, or when something has ended.
+ */
+#include "connect/runner_inner.h"
+
+#define ENTERED_MAX 2u
+#define LOG_FULL_NS (250 * RUNNER_MS)
+#define MEMORY_FULL_NS (50 * RUNNER_MS)
+#define LOG_LAGS_NS (2 * RUNNER_MS)
+#define CROWDED_NS (1000 * RUNNER_MS)
+
+/* 0, or how long to wait before the log, the memory or a limit lets anything be pulled, ns. */
+static int64_t must_wait(struct runner *r)
+{
+	int64_t now = loop_now(r->home->loop);
+	int err;
+
+	if (r->open_until > now)
+		return r->open_until - now;
+	if (r->rate_free_ns > now)
+		return r->rate_free_ns - now;
+	if (!log_accepts(r->shared->log, &err))
+		return LOG_FULL_NS + (int64_t)rand_below(&r->rand, LOG_FULL_NS);
+	if (log_lags(r->shared->log)) /* what is read faster than segments are written only fills memory */
+		return LOG_LAGS_NS;
+	if (r->shared->held_bytes && r->shared->held_bytes_max &&
+	    atomic_load(r->shared->held_bytes) > r->shared->held_bytes_max)
+		return MEMORY_FULL_NS;
+	if (runner_boxes_crowded(r->home->boxes, now))
+		return 1 + (int64_t)rand_below(&r->rand, CROWDED_NS);
+	return 0;
+}
+
+/* ---- pulls ---- */
+
+/* Of a type whose parts hold connections no other part begins while as many are under way. */
+static bool may_begin(const struct runner *r, const struct part *p)
+{
+	return !(r->type->flags & SOURCE_HOLDS) || p->begun || r->begun < runner_parallel(r);
+}
+
+static void begin_pulls(struct runner *r)
+{
+	struct part *later = NULL, **end = &later;
+	int64_t wait = 0;
+
+	while (r->ready && r->busy < runner_parallel(r) && may_begin(r, r->ready) &&
+	       (wait = must_wait(r)) == 0) {
+		struct part *p = part_take_ready(r);
+		if (p->gone) { /* since it was ready a plan has left it out: its row has gone, too */
+			p->phase = PART_RESTS;
+			part_drop(p);
+			continue;
+		}
+		if (p->entered < ENTERED_MAX) {
+			part_pull(p);
+			continue;
+		}
+		/* The disk is behind: when a batch of it is durable the turn comes again. */
+		p->next = NULL;
+		*end = p;
+		end = &p->next;
+	}
+	if (later) {
+		*end = r->ready;
+		if (!r->ready)
+			r->ready_end = end;
+		r->ready = later;
+	}
+	if (wait)
+		loop_timer_set(r->home->loop, &r->hold, wait);
+}
+
+/* ---- plans ---- */
+
+/*
+ * Not while a batch is on its way into the log: its rows say what was before the plan, and would take back what the plan
+ * has removed and marked.
+ */
+static bool plan_may_begin(const struct runner *r)
+{
+	return r->plan_wanted && !r->plan && r->calls == 0 && r->busy == 0 &&
+	       loop_now(r->home->loop) >= r->plan_retry_at;
+}
+
+static void begin_plan(struct runner *r)
+{
+	int64_t wait = must_wait(r);
+
+	if (wait)
+		loop_timer_set(r->home->loop, &r->hold, wait);
+	else
+		runner_plan(r);
+}
+
+/* All parts are done: there may be others behind them, once. */
+static bool all_done(const struct runner *r)
+{
+	for (const struct part *p = r->parts; p; p = p->sibling)
+		if (!p->done)
+			return false;
+	return r->parts != NULL;
+}
+
+/* ---- the turn ---- */
+
+/* Paused: nothing is kept open at the source. */
+static void let_go(struct runner *r)
+{
+	if (r->calls || r->busy)
+		return;
+	for (struct part *p = r->parts; p; p = p->sibling) {
+		p->waits = false;
+		if (p->source.state)
+			part_drop(p);
+	}
+	runner_show_state(r);
+}
+
+void runner_begin(struct runner *r)
+{
+	if (r->paused) {
+		let_go(r);
+		return;
+	}
+	if (r->some_done && runner_is_quiet(r)) {
+		r->some_done = false;
+		r->plan_wanted = r->type->plan && all_done(r);
+	}
+	runner_look_at_schedule(r);
+	if (plan_may_begin(r))
+		begin_plan(r);
+	else if (r->plan_wanted && r->plan_retry_at > loop_now(r->home->loop))
+		loop_timer_set(r->home->loop, &r->hold, r->plan_retry_at - loop_now(r->home->loop));
+	if (!r->plan_running && !r->plan_wanted)
+		begin_pulls(r);
+}

@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+
+#include "log/log_dir_world_test.h"
+
+static int checkpoint_fd; /* of the copy that was opened last */
+
+static int stat_fails(void *self, const char *path, struct sys_stat *out)
+{
+	return strstr(path, "/CHECKPOINT.") ? -EIO : sys_kernel()->ops->stat(self, path, out);
+}
+
+static int open_is_noted(void *self, const char *path, int flags)
+{
+	int fd = sys_kernel()->ops->open(self, path, flags);
+
+	if (strstr(path, "/CHECKPOINT."))
+		checkpoint_fd = fd;
+	return fd;
+}
+
+static int open_fails(void *self, const char *path, int flags)
+{
+	return strstr(path, "/CHECKPOINT.") ? -EIO : sys_kernel()->ops->open(self, path, flags);
+}
+
+static int64_t pread_fails(void *self, int fd, void *bytes, size_t n, uint64_t at)
+{
+	return fd == checkpoint_fd ? -EIO : sys_kernel()->ops->pread(self, fd, bytes, n, at);
+}
+
+static void a_checkpoint_that_cannot_be_read_is_not_taken_for_none(void **state)
+{
+	struct fixture *f = *state;
+	struct fault fault = {0};
+	struct partition *p;
+
+	p = start_one(f);
+	append(f, p, 0, 100);
+	close_log(f);
+	for (uint32_t round = 0; round < 3; round++) {
+		own_sys(f);
+		checkpoint_fd = -1;
+		if (round == 0)
+			f->ops.stat = stat_fails;
+		f->ops.open = round == 1 ? open_fails : open_is_noted;
+		if (round == 2)
+			f->ops.pread = pread_fails;
+		fault.err = 0;
+		assert_int_equal(log_open(&f->options, &f->log, &fault), ERR_IO);
+		assert_non_null(strstr(fault.text, "CHECKPOINT"));
+	}
+	f->options.sys = sys_kernel();
+	p = open_one(f);
+	assert_int_equal(check_all(p, 0), 100);
+	log_close(f->log);
+}
+
+static bool copies_fail;
+
+static int copies_open_fails(void *self, const char *path, int flags)
+{
+	if (copies_fail && strstr(path, "/CHECKPOINT."))
+		return -EIO;
+	return sys_kernel()->ops->open(self, path, flags);
+}
+
+/* It is told, and does not count: what it would have made free is kept. */
+static void a_checkpoint_that_cannot_be_written_frees_nothing(void **state)
+{
+	struct fixture *f = *state;
+	struct log_stats stats;
+	struct fault fault = {0};
+	struct partition *p;
+
+	own_sys(f);
+	f->ops.open = copies_open_fails;
+	copies_fail = false;
+	p = start_one(f);
+	append(f, p, 0, 100);
+	copies_fail = true;
+	assert_int_equal(log_checkpoint(f->log, &fault), ERR_IO);
+	log_stats(f->log, &stats);
+	assert_int_equal(stats.checkpoints, 0);
+	copies_fail = false;
+	assert_int_equal(log_checkpoint(f->log, &fault), 0);
+	log_stats(f->log, &stats);
+	assert_int_equal(stats.checkpoints, 1);
+	close_log(f);
+	f->options.sys = sys_kernel();
+	p = open_one(f);
+	assert_int_equal(check_all(p, 0), 100);
+	log_close(f->log);
+}
+
+/* The next write enters another record first, which is committed and moved with what is being moved. */
+static struct fixture *late_fixture;
+static struct request *late_request;
+
+static int write_after_another(void *self, int fd, const struct iovec *iov, int count, uint64_t at)
+{
+	struct fixture *f = late_fixture;
+
+	late_fixture = NULL;
+	if (f) {
+		enter(f, late_request);
+		assert_int_equal(log_step(f->log, LOG_STEP_COMMIT), 1);
+	}
+	return sys_kernel()->ops->pwritev(self, fd, iov, count, at);
+}
+
+/* Then all that the journal has behind the checkpoint stands in segments already; nothing is left to move. */
+static void a_checkpoint_may_have_more_than_its_groups(void **state)
+{
+	struct fixture *f = *state, copy;
+	struct request first = {0}, late = {0};
+	struct log_stats stats;
+	struct partition *p;
+
+	own_sys(f);
+	f->ops.pwritev = write_after_another;
+	f->options.steps = true;
+	p = start_one(f);
+	first.records[0] = (struct log_record){.partition = p, .timestamp_ms = -1, .value = SLICE_LIT("0")};
+	late.records[0] = (struct log_record){.partition = p, .timestamp_ms = -1, .value = SLICE_LIT("1")};
+	first.commit.record_count = late.commit.record_count = 1;
+	enter(f, &first);
+	assert_int_equal(log_step(f->log, LOG_STEP_COMMIT), 1);
+	late_fixture = f;
+	late_request = &late;
+	assert_int_equal(log_checkpoint(f->log, &(struct fault){0}), 0);
+	assert_null(late_fixture);
+	log_port_run(f->port);
+	copy_dir(f, &copy);
+	close_log(f);
+
+	copy.options.sys = sys_kernel();
+	copy.options.steps = false;
+	open_log(&copy);
+	log_stats(copy.log, &stats);
+	assert_int_equal(stats.recovered_groups, 1);
+	assert_int_equal(partition_open(copy.log, &topic_a, 0, &keep_all, &p), 0);
+	start_log(&copy);
+	assert_int_equal(log_checkpoint(copy.log, &(struct fault){0}), 0); /* it ends */
+	assert_int_equal(check_all(p, 0), 2);
+	append(&copy, p, 2, 10);
+	assert_int_equal(log_checkpoint(copy.log, &(struct fault){0}), 0);
+	assert_int_equal(check_all(p, 0), 12);
+	close_log(&copy);
+	remove_copy(&copy);
+}
+
+static void copy_file(const char *dir, const char *from, const char *to)
+{
+	char command[400];
+
+	(void)snprintf(command, sizeof(command), "cp %s/%s %s/%s", dir, from, dir, to);
+	assert_int_equal(system(command), 0);
+}
+
+/* Killed between the two copies; then the newer one rots. */
+static void after_a_start_either_copy_of_the_checkpoint_is_enough(void **state)
+{
+	struct fixture *f = *state, copy;
+	struct partition *p;
+	char path[256];
+
+	p = start_one(f);
+	append(f, p, 0, 100);
+	assert_int_equal(log_checkpoint(f->log, &(struct fault){0}), 0);
+	copy_file(f->dir, "CHECKPOINT.b", "older");
+	append(f, p, 100, 100);
+	assert_int_equal(log_checkpoint(f->log, &(struct fault){0}), 0);
+	copy_file(f->dir, "older", "CHECKPOINT.b");
+	copy_dir(f, &copy);
+	close_log(f);
+	for (uint32_t round = 0; round < 2; round++) {
+		p = open_one(&copy);
+		assert_int_equal(check_all(p, 0), 200);
+		log_close(copy.log);
+		(void)snprintf(path, sizeof(path), "%s/CHECKPOINT.a", copy.dir);
+		flip(path, 60);
+	}
+	remove_copy(&copy);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(a_checkpoint_that_cannot_be_read_is_not_taken_for_none),
+		TEST(a_checkpoint_that_cannot_be_written_frees_nothing),
+		TEST(a_checkpoint_may_have_more_than_its_groups),
+		TEST(after_a_start_either_copy_of_the_checkpoint_is_enough),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
