@@ -261,6 +261,10 @@ static inline void append_eights(struct fixture *f, struct partition *p, uint32_
 	}
 }
 
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+/* ---- by steps ---- */
+
 static inline void move_all(struct fixture *f)
 {
 	while (log_step(f->log, LOG_STEP_MOVE) > 0)
@@ -297,7 +301,5 @@ static inline const char *path_of_fd(int fd)
 	path[n < 0 ? 0 : n] = '\0';
 	return path;
 }
-
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 #endif

@@ -205,7 +205,7 @@ static void what_could_not_be_removed_goes_with_a_later_start(void **state)
 	}
 }
 
-/* ---- starts after a kill, with files that the checkpoint does not know ---- */
+/* ---- files that the checkpoint does not know ---- */
 
 static char cut_path[512];
 static uint32_t cuts;
@@ -302,10 +302,10 @@ int main(void)
 		TEST(what_is_answered_is_read_after_a_kill),
 		TEST(a_start_after_a_clean_stop_looks_for_nothing_left_over),
 		TEST(what_could_not_be_removed_goes_with_a_later_start),
-		TEST(a_segment_that_was_cut_and_sealed_is_synced),
-		TEST(a_start_that_cannot_read_the_journal_removes_nothing),
 		TEST(a_torn_last_group_is_cut_and_damage_before_it_is_refused),
 		TEST(damage_of_a_group_written_again_does_not_take_the_next_one_along),
+		TEST(a_segment_that_was_cut_and_sealed_is_synced),
+		TEST(a_start_that_cannot_read_the_journal_removes_nothing),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -23,7 +23,7 @@ static void leftovers_of_a_crash_are_removed(void **state)
 
 	remember(f, 1, f->soon, 1);
 	checkpoint(f, 1);
-	close_seen(f);
+	seen_close(f->seen);
 	assert_int_equal(files_ending(f, ".run"), 1);
 	(void)snprintf(path, sizeof(path), "%s.tmp", found_path);
 	file = fopen(path, "w");
@@ -66,7 +66,8 @@ static void damage_is_named_and_never_a_wrong_answer(void **state)
 	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
 		int err;
 
-		close_seen(f);
+		seen_close(f->seen);
+		f->seen = NULL;
 		flip_byte(path, places[i].at);
 		memset(&fault, 0, sizeof(fault));
 		err = seen_open(&f->options, &f->seen, &fault);
@@ -104,7 +105,8 @@ static void a_run_without_its_secret_is_refused(void **state)
 
 	remember(f, 1, f->soon, 1);
 	checkpoint(f, 1);
-	close_seen(f);
+	seen_close(f->seen);
+	f->seen = NULL;
 	assert_int_equal(files_ending(f, "secret"), 1);
 	flip_byte(found_path, 12);
 	assert_int_equal(seen_open(&f->options, &f->seen, &fault), ERR_CORRUPT);
@@ -180,7 +182,8 @@ static void opening_without_memory_fails_clean(void **state)
 
 	remember(f, 1, f->soon, 1);
 	checkpoint(f, 1);
-	close_seen(f);
+	seen_close(f->seen);
+	f->seen = NULL;
 	for (uint64_t n = 1;; n++) {
 		mem_fail_at(n);
 		int err = seen_open(&f->options, &f->seen, &fault);
