@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "connect/runner_inner.h"
 
+#define RATE_CREDIT_NS (250 * RUNNER_MS)
 #define HELD_NS (100 * RUNNER_MS)
 
 static ingest_rows_fn on_entered, on_durable;
@@ -218,8 +219,9 @@ static void charge_rate(struct runner *r, uint32_t records)
 
 	if (r->rate <= 0)
 		return;
-	if (r->rate_free_ns < now)
-		r->rate_free_ns = now;
+	if (r->rate_free_ns <
+	    now - RATE_CREDIT_NS) /* what a late turn has not used may be used by the next */
+		r->rate_free_ns = now - RATE_CREDIT_NS;
 	r->rate_free_ns += (int64_t)records * RUNNER_NS / r->rate;
 }
 

@@ -72,10 +72,11 @@ static void tell_failure(struct runner *r, const struct part *part, const char *
 	struct slice title = part ? part->source.title : SLICE_LIT("");
 
 	runner_show_failure(r, part, text, wait);
-	if (is_worth_a_line(r, text))
-		say(SAY_WARNING, "source_failed", "%s source=%s part=%.*s failures=%u next_try_ms=%lld", text,
-		    r->name, (int)title.len, (const char *)title.ptr, r->failures,
-		    (long long)(wait / RUNNER_MS));
+	if (is_worth_a_line(r, text) &&
+	    !say(SAY_WARNING, "source_failed", "%s source=%s part=%.*s failures=%u next_try_ms=%lld", text,
+		 r->name, (int)title.len, (const char *)title.ptr, r->failures,
+		 (long long)(wait / RUNNER_MS)))
+		r->said_hash = 0; /* held back, since many fail at once: with the next failure, then */
 	runner_show_state(r);
 }
 

@@ -296,12 +296,34 @@ static void a_start_that_cannot_read_the_journal_removes_nothing(void **state)
 	log_close(f->log);
 }
 
+/* The row that named it was lost with the power, while a checkpoint has it; then it is made. */
+static void a_partition_that_nobody_opened_may_be_made_later(void **state)
+{
+	struct fixture *f = *state;
+	struct partition_range range;
+	struct partition *p;
+
+	f->options.steps = true;
+	p = start_one(f);
+	append_in_steps(f, p, 0);
+	assert_int_equal(log_checkpoint(f->log, &(struct fault){0}), 0);
+	log_close(f->log); /* as if killed */
+	open_log(f);
+	start_log(f);
+	assert_int_equal(partition_open(f->log, &topic_a, 0, &keep_all, &p), 0);
+	partition_range(p, &range);
+	append_in_steps(f, p, (uint32_t)range.end);
+	assert_int_equal(check_all(p, range.end), range.end + 1);
+	close_log(f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(what_is_answered_is_read_after_a_kill),
 		TEST(a_start_after_a_clean_stop_looks_for_nothing_left_over),
 		TEST(what_could_not_be_removed_goes_with_a_later_start),
+		TEST(a_partition_that_nobody_opened_may_be_made_later),
 		TEST(a_torn_last_group_is_cut_and_damage_before_it_is_refused),
 		TEST(damage_of_a_group_written_again_does_not_take_the_next_one_along),
 		TEST(a_segment_that_was_cut_and_sealed_is_synced),

@@ -540,14 +540,16 @@ bool say_enabled(enum say_level level)
 	return (int)level <= atomic_load_explicit(&now.level, memory_order_relaxed);
 }
 
-void say(enum say_level level, const char *event, const char *format, ...)
+bool say(enum say_level level, const char *event, const char *format, ...)
 {
 	struct arguments a;
 	struct line line;
 	uint32_t held;
 
-	if (!say_enabled(level) || !pass(event, &held))
-		return;
+	if (!say_enabled(level))
+		return true;
+	if (!pass(event, &held))
+		return false;
 	line_init(&line, level, event);
 	va_start(a.list, format);
 	put_format(&line, format, &a);
@@ -559,6 +561,7 @@ void say(enum say_level level, const char *event, const char *format, ...)
 		put_field(&line, SLICE_LIT("repeated"), slice_make(v.text, v.len), true, false);
 	}
 	line_write(&line, level);
+	return true;
 }
 
 void say_text(void *ctx, int level, const char *event, const char *text)

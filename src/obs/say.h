@@ -43,9 +43,10 @@ void say_stop(void);
  * Conversions: %s %.*s %c %d %i %u %x with none, l, ll, z; %f with a precision; %%.
  * Values are quoted and escaped as the form needs; a NULL string is "(null)".
  * Past `burst` lines of one event in a window lines are held back; the next that
- * is written carries repeated=N. Any thread; allocates nothing; never fails.
+ * is written carries repeated=N. True where it was not held back, and may be forgotten.
+ * Any thread; allocates nothing; never fails.
  */
-void say(enum say_level level, const char *event, const char *format, ...)
+bool say(enum say_level level, const char *event, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
 /* For callbacks of rooms that do not know this one: level as in enum say_level, ctx unused. */

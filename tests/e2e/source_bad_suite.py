@@ -386,6 +386,14 @@ def _():
         check("hushhush" not in w.log() + w.get("/v1/sources").text, "a secret is told")
 
 
+@test("http: where many sources fail at once, the log names each of them, a window of the limit later at most", own=True, timeout=60)
+def _():
+    names = list("abcdefghijklmn")
+    with Bad() as bad, Weir("sources:\n" + "".join(asked(name, bad, "/denied", ITEMS) for name in names)) as w:
+        until(lambda: all(any("source_failed" in line for line in log_of(w, name)) for name in names), 25,
+              "a line of each: %r" % [name for name in names if not log_of(w, name)])
+
+
 @test("http: pages that repeat for ever are told once and for all: nothing is stored twice, and it never looks like a recovery", own=True,
       timeout=60)
 def _():

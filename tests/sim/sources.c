@@ -71,12 +71,13 @@ bool sources_own(const char *topic)
 }
 
 /* Lines of the log about sources are no news here. */
-void say(enum say_level level, const char *event, const char *format, ...)
+bool say(enum say_level level, const char *event, const char *format, ...)
 {
 	(void)level;
 	(void)format;
 	if (here.w)
 		world_say(here.w, "source: %s", event);
+	return true;
 }
 
 /* ---- rows ---- */
