@@ -219,8 +219,10 @@ static void charge_rate(struct runner *r, uint32_t records)
 
 	if (r->rate <= 0)
 		return;
-	if (r->rate_free_ns <
-	    now - RATE_CREDIT_NS) /* what a late turn has not used may be used by the next */
+	/* What a late turn has left unused the next one may use. */
+	if (r->rate_free_ns == 0)
+		r->rate_free_ns = now;
+	else if (r->rate_free_ns < now - RATE_CREDIT_NS)
 		r->rate_free_ns = now - RATE_CREDIT_NS;
 	r->rate_free_ns += (int64_t)records * RUNNER_NS / r->rate;
 }
