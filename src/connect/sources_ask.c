@@ -54,6 +54,11 @@ static void ask_runs(struct entry *e, struct sources_request *r)
 			    r->ask == SOURCES_RUN_CANCEL ? RUNS_CANCEL :
 							   RUNS_RESUME;
 
+	if (e->asking || e->resetting) { /* the source may be on its way out, and its runs with it */
+		sources_answer(r,
+			       fault_set(&r->fault, ERR_CONFLICT, "the source is being changed: try again"));
+		return;
+	}
 	r->run.fault = &r->fault;
 	r->run.done = on_run_asked;
 	runs_ask(e->runs, ask, &r->run);
