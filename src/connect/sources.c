@@ -150,7 +150,6 @@ static struct entry *add_unordered(struct sources *s, const char *name)
 		return NULL;
 	}
 	entry_init(e);
-	entry_init_asking(e);
 	table_add(&s->names, &e->named, hash_of(slice_str(name)));
 	e->next = s->first;
 	s->first = e;

@@ -31,13 +31,20 @@ static void is_durable(void *ctx)
 {
 	struct sources_request *r = ctx;
 
-	r->msg.run = on_durable;
 	loop_post(r->entry->home->loop, &r->msg); /* from the committer's thread */
+}
+
+/* For a commit: then(), on the source's loop, when it is durable. The request's own message, which is here by now, goes once more. */
+static struct state_done when_durable(struct sources_request *r,
+				      void (*then)(struct loop *loop, struct loop_msg *msg))
+{
+	r->msg.run = then;
+	return (struct state_done){.fn = is_durable, .ctx = r};
 }
 
 struct state_done sources_answer_durable(struct sources_request *r)
 {
-	return (struct state_done){.fn = is_durable, .ctx = r};
+	return when_durable(r, on_durable);
 }
 
 static void on_run_asked(struct runs_request *run)
@@ -95,17 +102,11 @@ static void reset(struct entry *e, struct sources_request *r)
 
 /* ---- made over the API ---- */
 
-static void row_is_durable(void *ctx)
-{
-	struct entry *e = ctx;
-
-	loop_post(e->home->loop, &e->row_msg); /* from the committer's thread */
-}
-
 static void on_row_durable(struct loop *loop, struct loop_msg *msg)
 {
-	struct entry *e = (struct entry *)(void *)((uint8_t *)msg - offsetof(struct entry, row_msg));
-	struct sources_request *r = e->asking;
+	struct sources_request *r =
+		(struct sources_request *)(void *)((uint8_t *)msg - offsetof(struct sources_request, msg));
+	struct entry *e = r->entry;
 	bool gone = r->ask == SOURCES_DELETE;
 
 	(void)loop;
@@ -119,11 +120,6 @@ static void on_row_durable(struct loop *loop, struct loop_msg *msg)
 		sources_answer(r, 0);
 }
 
-void entry_init_asking(struct entry *e)
-{
-	e->row_msg.run = on_row_durable;
-}
-
 static void refuse_change(struct sources_request *r, int err)
 {
 	conf_source_unref(r->conf);
@@ -133,7 +129,7 @@ static void refuse_change(struct sources_request *r, int err)
 
 static void put_row(struct entry *e, struct sources_request *r, struct slice text)
 {
-	const struct state_done done = {.fn = row_is_durable, .ctx = e};
+	const struct state_done done = when_durable(r, on_row_durable);
 	int rc;
 
 	e->asking = r;

@@ -33,7 +33,6 @@ struct entry {
 	bool stopping, closed;
 	struct sources_request *resetting; /* waits until the runner has stopped */
 	struct sources_request *asking;    /* its row is on its way to the disk */
-	struct loop_msg row_msg;           /* which it is no longer */
 	struct loop_msg msg;               /* the runner has stopped */
 	struct loop_msg apply;             /* what counts has changed; posted while applying */
 	_Atomic bool applying;
@@ -88,7 +87,6 @@ void entry_reset(struct entry *e, struct sources_request *r);
 
 /* ---- sources_ask.c ---- */
 
-void entry_init_asking(struct entry *e); /* likewise */
 void sources_answer(struct sources_request *r, int err);
 
 /* Who, told of a commit, answers r: what a user was told of outlives a crash. */
