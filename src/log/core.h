@@ -98,6 +98,9 @@ struct partition {
 	/* under log.tail_lock */
 	bool queued; /* for the mover */
 	struct partition *next_queued;
+
+	/* the mover's alone */
+	uint64_t rested_turn; /* the turn that left a part of a batch for the next one; 0: none did */
 };
 
 struct log_port {
@@ -116,6 +119,12 @@ struct log_port {
 struct commit_list {
 	struct log_commit *first, *last;
 	size_t bytes;
+};
+
+/* Partitions that wait for the mover. */
+struct mover_queue {
+	struct partition *first, *last;
+	uint32_t count;
 };
 
 struct log {
@@ -156,9 +165,10 @@ struct log {
 	pthread_cond_t moved;   /* who waits for the mover waits here */
 	struct tail_group *tail_first, *tail_last;
 	struct tail_group *first_unmoved;
-	struct partition *queue_first, *queue_last;
-	uint32_t queue_count;
-	uint64_t move_wanted; /* somebody waits for this sequence */
+	struct mover_queue queue;   /* for this turn */
+	struct mover_queue resting; /* for the next one: a whole page more may have come by then */
+	uint64_t move_turn;         /* of the mover's turns, the first is 1 */
+	uint64_t move_wanted;       /* somebody waits for this sequence */
 	uint64_t moved_sequence;
 	bool mover_stop;
 	bool mover_idle;      /* it sleeps until something is published */
@@ -351,9 +361,9 @@ void *committer_main(void *arg);
 int mover_roll(struct partition *p);
 /* So many bytes may wait before it is hurried: more where many partitions share them. Under tail_lock. */
 int64_t mover_lag_bytes(const struct log *l);
-/* Some of one partition's batches: bytes, 0 where none waited, -errno where the disk refused. */
-int64_t mover_step(struct log *l);
-/* A step, and what is told and let go behind it: for who runs steps without the thread. */
+/* Puts the partition at the end of the queue, where it is in none. Under tail_lock. */
+void mover_enqueue(struct log *l, struct partition *p);
+/* A step of the mover, and what is told and let go behind it: for who runs steps without the thread. */
 int64_t mover_turn(struct log *l);
 void *mover_main(void *arg);
 /* Waits until everything up to `sequence` is in segments. ERR_DISK_FULL, ERR_IO where the disk refuses. */

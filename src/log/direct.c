@@ -92,7 +92,7 @@ int direct_write(struct direct *d, struct files *files, struct file_slot *slot, 
 	if (rc)
 		return rc;
 	head = head < sum ? head : sum;
-	pages = (sum - head) & ~(uint64_t)(DIRECT_ALIGN - 1);
+	pages = direct_edge(sum - head);
 	fd = files_pin(files, slot, path, 0);
 	if (fd < 0)
 		return fd;

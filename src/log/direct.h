@@ -18,6 +18,12 @@ struct direct {
 
 void direct_fini(struct direct *d);
 
+/* The last edge of a page at or before that place of a file. */
+static inline uint64_t direct_edge(uint64_t at)
+{
+	return at & ~(uint64_t)(DIRECT_ALIGN - 1);
+}
+
 /*
  * Writes all of the vector at `at`: whole pages of the file past the cache, what is left at
  * both ends through it (`cached`, pinned by the caller). So no page is ever written both ways

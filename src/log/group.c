@@ -282,20 +282,6 @@ void group_free(struct group *g)
 
 /* ---- publishing ---- */
 
-static void queue_for_mover(struct log *l, struct partition *p)
-{
-	if (p->queued)
-		return;
-	p->queued = true;
-	p->next_queued = NULL;
-	if (l->queue_last)
-		l->queue_last->next_queued = p;
-	else
-		l->queue_first = p;
-	l->queue_last = p;
-	l->queue_count++;
-}
-
 /* The state of producers moves with the end of the partition, so that both are always of the same batches. */
 static void publish_batch(struct partition *p, const struct tail_ref *ref, int64_t time_ms)
 {
@@ -348,7 +334,7 @@ int group_publish(struct log *l, struct group *g)
 	}
 	(void)pthread_mutex_lock(&l->tail_lock);
 	for (uint32_t i = 0; i < g->ref_count; i++)
-		queue_for_mover(l, g->owners[i]);
+		mover_enqueue(l, g->owners[i]);
 	lag = mover_lag_bytes(l);
 	atomic_store(&l->lag_bytes, lag);
 	if (l->mover_idle || atomic_load(&l->pinned_bytes) >= lag) {

@@ -32,18 +32,60 @@
 #define LAG_BYTES_A_PARTITION (6 << 10)
 #define FAILURE_MS 200
 
-static struct partition *take_queued(struct log *l)
+static void put_last(struct mover_queue *q, struct partition *p)
+{
+	p->next_queued = NULL;
+	if (q->last)
+		q->last->next_queued = p;
+	else
+		q->first = p;
+	q->last = p;
+	q->count++;
+}
+
+void mover_enqueue(struct log *l, struct partition *p)
+{
+	if (p->queued)
+		return;
+	p->queued = true;
+	put_last(&l->queue, p);
+}
+
+/* A turn is over when its queue is empty: those that rested come first in the next. */
+static void begin_turn(struct log *l)
+{
+	(void)pthread_mutex_lock(&l->tail_lock);
+	if (l->resting.first) {
+		l->resting.last->next_queued = l->queue.first;
+		if (!l->queue.first)
+			l->queue.last = l->resting.last;
+		l->queue.first = l->resting.first;
+		l->queue.count += l->resting.count;
+		l->resting = (struct mover_queue){0};
+	}
+	l->move_turn++;
+	(void)pthread_mutex_unlock(&l->tail_lock);
+}
+
+/* Nothing may be left for another turn: somebody waits for it, or there is none. Under tail_lock. */
+static bool is_hurried(const struct log *l)
+{
+	return l->mover_stop || l->move_wanted > l->moved_sequence;
+}
+
+static struct partition *take_queued(struct log *l, bool *hurried)
 {
 	struct partition *p;
 
 	(void)pthread_mutex_lock(&l->tail_lock);
-	p = l->queue_first;
+	*hurried = is_hurried(l);
+	p = l->queue.first;
 	if (p) {
-		l->queue_first = p->next_queued;
-		if (!l->queue_first)
-			l->queue_last = NULL;
+		l->queue.first = p->next_queued;
+		if (!l->queue.first)
+			l->queue.last = NULL;
 		p->queued = false;
-		l->queue_count--;
+		l->queue.count--;
 	}
 	(void)pthread_mutex_unlock(&l->tail_lock);
 	return p;
@@ -52,20 +94,31 @@ static struct partition *take_queued(struct log *l)
 static void put_back(struct log *l, struct partition *p)
 {
 	(void)pthread_mutex_lock(&l->tail_lock);
+	mover_enqueue(l, p);
+	(void)pthread_mutex_unlock(&l->tail_lock);
+}
+
+/* To the next turn. */
+static void let_rest(struct log *l, struct partition *p)
+{
+	(void)pthread_mutex_lock(&l->tail_lock);
 	if (!p->queued) {
 		p->queued = true;
-		p->next_queued = l->queue_first;
-		l->queue_first = p;
-		if (!l->queue_last)
-			l->queue_last = p;
-		l->queue_count++;
+		put_last(&l->resting, p);
 	}
 	(void)pthread_mutex_unlock(&l->tail_lock);
 }
 
-/* Batches that wait, as many as fit one write and the segment; gives the groups they hold. */
-static uint32_t gather(struct partition *p, uint64_t bytes_max, struct segment_piece *pieces,
-		       struct tail_group **groups, uint64_t *bytes)
+/* What one write carries. */
+struct load {
+	struct segment_piece pieces[PIECES_MAX];
+	struct tail_group *groups[PIECES_MAX]; /* that hold the pieces */
+	struct segment_load of;
+	uint64_t bytes; /* still to be written of the pieces */
+};
+
+/* Batches that wait, as many as fit: always the first, of which the segment has begun so much. */
+static void gather(struct partition *p, uint64_t begun, uint64_t bytes_max, struct load *load)
 {
 	uint32_t count = 0;
 	uint64_t sum = 0;
@@ -75,16 +128,16 @@ static uint32_t gather(struct partition *p, uint64_t bytes_max, struct segment_p
 		if (count && sum + ref->bytes > bytes_max)
 			break;
 		sum += ref->bytes;
-		pieces[count] = (struct segment_piece){
+		load->pieces[count] = (struct segment_piece){
 			.bytes = slice_make(ref->group->blob->bytes + ref->at, ref->bytes),
 			.base_offset = ref->base,
 			.last_offset = ref->last,
 			.max_timestamp = ref->max_timestamp,
 		};
-		groups[count++] = ref->group;
+		load->groups[count++] = ref->group;
 	}
-	*bytes = sum;
-	return count;
+	load->of = (struct segment_load){.pieces = load->pieces, .count = count};
+	load->bytes = sum - begun;
 }
 
 static bool is_read(struct partition *p)
@@ -97,23 +150,26 @@ static bool is_read(struct partition *p)
 /*
  * What comes with the next write, and which way it goes: past the page cache where it is much, unless
  * somebody reads this partition out of segments. Who keeps up is served from memory, and who does
- * not will want the cache. Under p->lock.
+ * not will want the cache. What goes past the cache ends at a page's edge unless it is hurried: the page that
+ * the end of each write would leave in the cache alone keeps who reads the segment later from reading ahead
+ * in large pieces. The rest comes with the next write, and with the next turn where that is not much: then it
+ * goes through the cache. False: not in this turn. Under p->lock.
  */
-static uint32_t choose(struct log *l, struct partition *p, uint64_t room, struct segment_piece *pieces,
-		       struct tail_group **groups, struct direct **way)
+static bool choose(struct log *l, struct partition *p, const struct segment *s, uint64_t room, bool hurried,
+		   struct load *load)
 {
-	uint64_t most = room < DIRECT_BYTES ? room : DIRECT_BYTES, bytes;
-	uint32_t count;
-
-	*way = NULL;
 	if (!l->direct.refused && !is_read(p)) {
-		count = gather(p, most, pieces, groups, &bytes);
-		if (bytes >= l->options.direct_bytes_min) {
-			*way = &l->direct;
-			return count;
+		gather(p, s->begun, room < DIRECT_BYTES ? room : DIRECT_BYTES, load);
+		if (load->bytes >= l->options.direct_bytes_min) {
+			load->of.direct = &l->direct;
+			load->of.to_edge = !hurried;
+			return true;
 		}
+		if (!hurried && p->rested_turn == l->move_turn)
+			return false;
 	}
-	return gather(p, room < MOVE_BYTES ? room : MOVE_BYTES, pieces, groups, &bytes);
+	gather(p, s->begun, room < MOVE_BYTES ? room : MOVE_BYTES, load);
+	return true;
 }
 
 static int add_segment(struct partition *p, int64_t base)
@@ -153,6 +209,10 @@ static int segment_to_append(struct partition *p, int64_t base, uint32_t first_b
 	int rc = 0;
 
 	*sealed = NULL;
+	if (last && last->begun) {
+		*out = segment_ref(last);
+		return 0;
+	}
 	if (last && (p->last_sealed ||
 		     (atomic_load(&last->bytes) > 0 && atomic_load(&last->bytes) + first_bytes > limit) ||
 		     base - last->base > INT32_MAX)) {
@@ -213,33 +273,35 @@ static int64_t append_time(struct partition *p)
 	return now_ms > given_ms ? now_ms : given_ms;
 }
 
-/* Bytes that were moved, 0 where none waited, -errno. */
-static int64_t move_some(struct log *l, struct partition *p, bool *more)
+enum next { NEXT_NONE, NEXT_SOON, NEXT_TURN };
+
+/* Bytes that were written, 0 where nothing was, -errno; *next: when to come by again. */
+static int64_t move_some(struct log *l, struct partition *p, bool hurried, enum next *next)
 {
-	struct segment_piece pieces[PIECES_MAX];
-	struct tail_group *groups[PIECES_MAX];
+	struct load load;
 	struct segment *s, *sealed;
 	const struct tail_ref *ref;
-	struct direct *way = NULL;
 	uint64_t limit, used;
-	uint32_t count = 0;
-	int64_t moved = 0;
+	bool now = true;
 	bool tells = false; /* maintenance: a segment to be rewritten one day was closed, or begun */
 	int rc;
 
-	*more = false;
+	*next = NEXT_NONE;
 	(void)pthread_mutex_lock(&p->lock);
 	if (p->moved == p->ring_count) {
 		(void)pthread_mutex_unlock(&p->lock);
 		return 0;
 	}
+	*next = NEXT_SOON;
 	ref = &p->ring[(p->ring_head + p->moved) & (p->ring_cap - 1)];
 	rc = segment_to_append(p, ref->base, ref->bytes, &s, &sealed);
 	if (rc == 0) {
 		limit = p->options.segment_bytes ? p->options.segment_bytes : l->options.segment_bytes;
 		used = atomic_load(&s->bytes);
+		if (p->last_sealed) /* what is begun, and no more */
+			limit = 0;
 		limit = limit > used ? limit - used : 0;
-		count = choose(l, p, limit, pieces, groups, &way);
+		now = choose(l, p, s, limit, hurried, &load);
 		tells = (p->options.compact || p->options.recompress_ms) &&
 			(sealed || atomic_load(&s->first_append_ms) == 0);
 	}
@@ -249,22 +311,29 @@ static int64_t move_some(struct log *l, struct partition *p, bool *more)
 	if (sealed)
 		segment_seal(sealed);
 	segment_unref(sealed);
-	rc = segment_append(s, pieces, count, append_time(p), way);
+	if (!now) {
+		segment_unref(s);
+		*next = NEXT_TURN;
+		return 0;
+	}
+	rc = segment_append(s, &load.of, append_time(p));
 	(void)pthread_mutex_lock(&p->lock);
 	if (rc == 0) {
-		p->moved += count;
+		p->moved += load.of.whole;
 		s->dirty = true;
-		*more = p->moved < p->ring_count;
+		if (load.of.whole < load.of.count)
+			p->rested_turn = l->move_turn;
+		else if (p->moved == p->ring_count)
+			*next = NEXT_NONE;
 	}
 	(void)pthread_mutex_unlock(&p->lock);
 	segment_unref(s);
-	for (uint32_t i = 0; i < count; i++)
-		moved += (int64_t)pieces[i].bytes.len;
-	if (rc == 0)
-		unpin_groups(l, groups, count);
-	if (rc == 0 && tells)
+	if (rc)
+		return rc;
+	unpin_groups(l, load.groups, load.of.whole);
+	if (tells)
 		maintain_wake(l);
-	return rc ? rc : moved;
+	return (int64_t)load.of.written;
 }
 
 static void advance_moved(struct log *l)
@@ -321,16 +390,20 @@ void tail_evict(struct log *l, bool all)
 	}
 }
 
-int64_t mover_step(struct log *l)
+/* Some of one partition's batches: bytes, at least 1, 0 where none waited in this turn, -errno where the disk refused. */
+static int64_t step(struct log *l)
 {
-	struct partition *p = take_queued(l);
-	bool more;
+	enum next next;
+	bool hurried;
+	struct partition *p = take_queued(l, &hurried);
 	int64_t rc;
 
 	if (!p)
 		return 0;
-	rc = move_some(l, p, &more);
-	if (rc < 0 || more)
+	rc = move_some(l, p, hurried, &next);
+	if (next == NEXT_TURN)
+		let_rest(l, p);
+	else if (next == NEXT_SOON)
 		put_back(l, p);
 	if (rc < 0) {
 		if (!atomic_exchange(&l->move_failing, (int)rc))
@@ -356,8 +429,12 @@ static void tell_of_room(struct log *l)
 
 int64_t mover_turn(struct log *l)
 {
-	int64_t rc = mover_step(l);
+	int64_t rc = step(l);
 
+	if (rc == 0) {
+		begin_turn(l);
+		rc = step(l);
+	}
 	advance_moved(l);
 	tail_evict(l, false);
 	tell_of_room(l);
@@ -373,7 +450,7 @@ static bool is_due(const struct log *l)
 
 int64_t mover_lag_bytes(const struct log *l)
 {
-	int64_t bytes = LAG_BYTES + (int64_t)l->queue_count * LAG_BYTES_A_PARTITION;
+	int64_t bytes = LAG_BYTES + (int64_t)l->queue.count * LAG_BYTES_A_PARTITION;
 	int64_t most = (int64_t)l->options.pinned_bytes_max / 2;
 
 	return bytes < most ? bytes : most;
@@ -391,8 +468,8 @@ bool log_lags(struct log *l)
 /* Under tail_lock; the queue grows meanwhile, so it is looked at again. */
 static void let_gather(struct log *l)
 {
-	for (int64_t waited = 0; l->queue_first && !is_due(l); waited += LAG_MS) {
-		int64_t lag = LAG_MS + l->queue_count / LAG_PARTITIONS_A_MS;
+	for (int64_t waited = 0; l->queue.first && !is_due(l); waited += LAG_MS) {
+		int64_t lag = LAG_MS + l->queue.count / LAG_PARTITIONS_A_MS;
 
 		if (waited >= (lag < LAG_MS_MAX ? lag : LAG_MS_MAX))
 			return;
@@ -405,14 +482,15 @@ static bool wait_for_work(struct log *l)
 {
 	bool go_on;
 
+	begin_turn(l);
 	(void)pthread_mutex_lock(&l->tail_lock);
-	while (!l->queue_first && !l->mover_stop) {
+	while (!l->queue.first && !l->mover_stop) {
 		l->mover_idle = true;
 		(void)pthread_cond_wait(&l->movable, &l->tail_lock);
 	}
 	l->mover_idle = false;
 	let_gather(l);
-	go_on = l->queue_first || !l->mover_stop;
+	go_on = l->queue.first || !l->mover_stop;
 	(void)pthread_mutex_unlock(&l->tail_lock);
 	return go_on;
 }
@@ -432,7 +510,7 @@ static int64_t move_what_waits(struct log *l)
 {
 	int64_t left = atomic_load(&l->pinned_bytes), stretch = 0, rc;
 
-	while ((rc = mover_step(l)) > 0) {
+	while ((rc = step(l)) > 0) {
 		left -= rc;
 		stretch += rc;
 		if (left <= 0 && atomic_load(&l->pinned_bytes) > 0)
@@ -481,8 +559,11 @@ int mover_reach(struct log *l, uint64_t sequence)
 
 	if (!l->started) {
 		int64_t moved;
-		while ((moved = mover_step(l)) > 0)
+		l->move_wanted = UINT64_MAX;
+		begin_turn(l);
+		while ((moved = step(l)) > 0)
 			;
+		l->move_wanted = 0;
 		advance_moved(l);
 		tail_evict(l, false);
 		return moved < 0 ? reach_error(moved) : 0;

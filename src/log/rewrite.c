@@ -123,6 +123,7 @@ static int error_of(int rc)
 static int flush(struct rewrite *rw)
 {
 	struct segment_piece pieces[PIECES_MAX];
+	struct segment_load load = {.pieces = pieces, .count = rw->waiting_count};
 	uint64_t before;
 	int rc = 0;
 
@@ -140,8 +141,7 @@ static int flush(struct rewrite *rw)
 						   .last_offset = w->last,
 						   .max_timestamp = w->max_timestamp};
 	}
-	rc = segment_append(rw->target, pieces, rw->waiting_count, atomic_load(&rw->target->last_append_ms),
-			    NULL);
+	rc = segment_append(rw->target, &load, atomic_load(&rw->target->last_append_ms));
 	if (rc)
 		return error_of(rc);
 	segment_write_back(rw->target, before, rw->out.len);

@@ -65,7 +65,8 @@ struct segment {
 	bool uncut;                      /* recovery's: the file is longer than it says */
 	struct file_slot file;
 	struct file_slot direct; /* the mover's, past the page cache */
-	pthread_mutex_t lock;    /* index and hints */
+	uint64_t begun; /* the mover's: behind `bytes`, so many of the batch that comes next are in the file */
+	pthread_mutex_t lock; /* index and hints */
 	struct segment_index index;
 	struct {
 		int64_t offset;
@@ -96,13 +97,23 @@ struct segment_piece {
 	int64_t base_offset, last_offset, max_timestamp;
 };
 
+/* Pieces for an append, in order, and what became of them. */
+struct segment_load {
+	const struct segment_piece *pieces;
+	uint32_t count;
+	struct direct *direct; /* past the page cache, where the file system does that; NULL: through it */
+	bool to_edge;          /* with `direct`: not beyond the last edge of a page of the file */
+	uint32_t whole;        /* gives: so many are in the file and count as appended */
+	uint64_t written;      /* gives: bytes */
+};
+
 /*
- * The mover: appends pieces in order, past the page cache where `direct` is given and the file system
- * does that, else with one write. 0 or -errno; on an error nothing counts as appended (the file may have
- * grown: it is written over when tried again).
+ * The mover: appends what is given, with one write where it does not go past the page cache. With `to_edge` the last
+ * pieces may stay out, one of them in part: the segment has begun it then (`begun`), and the next append is of
+ * this segment and gives that piece first, whole as before. 0 or -errno; on an error nothing counts as
+ * appended (the file may have grown: it is written over when tried again).
  */
-int segment_append(struct segment *s, const struct segment_piece *pieces, uint32_t count, int64_t now_ms,
-		   struct direct *direct);
+int segment_append(struct segment *s, struct segment_load *load, int64_t now_ms);
 
 /* Syncs the log file. 0 or -errno. */
 int segment_sync(struct segment *s);

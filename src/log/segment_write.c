@@ -78,25 +78,69 @@ static int write_out(struct segment *s, int fd, const struct iovec *iov, int cou
 	return rc == -EOPNOTSUPP ? sys->ops->pwritev(sys->self, fd, iov, count, at) : rc;
 }
 
-int segment_append(struct segment *s, const struct segment_piece *pieces, uint32_t count, int64_t now_ms,
-		   struct direct *direct)
+static uint64_t bytes_of(const struct segment_piece *pieces, uint32_t count)
+{
+	uint64_t sum = 0;
+
+	for (uint32_t i = 0; i < count; i++)
+		sum += pieces[i].bytes.len;
+	return sum;
+}
+
+/*
+ * How many bytes of the pieces are written now, of which `skip` were before: all, or up to the last edge of a page
+ * where that is asked for and leaves anything to be written past the page cache.
+ */
+static uint64_t bytes_to_write(const struct segment_load *load, uint64_t at, uint64_t skip)
+{
+	uint64_t sum = bytes_of(load->pieces, load->count), edge;
+
+	CHECK(sum > skip);
+	sum -= skip;
+	edge = direct_edge(at + sum);
+	return load->direct && load->to_edge && edge > at ? edge - at : sum;
+}
+
+/* The next `n` bytes of the pieces behind the first `skip`. Gives how many entries; *whole: pieces of which no byte is left. */
+static int fill_vector(const struct segment_load *load, uint64_t skip, uint64_t n, struct iovec *iov,
+		       uint32_t *whole)
+{
+	int count = 0;
+
+	for (*whole = 0; n && *whole < load->count; skip = 0) {
+		struct slice rest = slice_from(load->pieces[*whole].bytes, skip);
+		size_t some = rest.len < n ? rest.len : n;
+
+		iov[count++] = (struct iovec){.iov_base = (void *)(uintptr_t)rest.ptr, .iov_len = some};
+		n -= some;
+		if (some < rest.len)
+			break;
+		(*whole)++;
+	}
+	return count;
+}
+
+int segment_append(struct segment *s, struct segment_load *load, int64_t now_ms)
 {
 	struct iovec iov[PIECES_MAX];
-	uint64_t at = atomic_load(&s->bytes);
-	int fd, rc;
+	uint64_t whole_at = atomic_load(&s->bytes), at = whole_at + s->begun, n;
+	int fd, rc, entries;
 
-	CHECK(count > 0 && count <= PIECES_MAX);
-	for (uint32_t i = 0; i < count; i++)
-		iov[i] = (struct iovec){.iov_base = (void *)(uintptr_t)pieces[i].bytes.ptr,
-					.iov_len = pieces[i].bytes.len};
+	CHECK(load->count > 0 && load->count <= PIECES_MAX);
+	n = bytes_to_write(load, at, s->begun);
+	entries = fill_vector(load, s->begun, n, iov, &load->whole);
 	fd = pin_for_append(s);
 	if (fd < 0)
 		return fd;
-	rc = write_out(s, fd, iov, (int)count, at, direct);
+	rc = write_out(s, fd, iov, entries, at, load->direct);
 	segment_unpin(s);
 	if (rc)
 		return rc;
-	note_pieces(s, pieces, count, at);
+	load->written = n;
+	s->begun = at + n - whole_at - bytes_of(load->pieces, load->whole);
+	if (load->whole == 0)
+		return 0;
+	note_pieces(s, load->pieces, load->whole, whole_at);
 	atomic_store(&s->last_append_ms, now_ms);
 	if (atomic_load(&s->first_append_ms) == 0)
 		atomic_store(&s->first_append_ms, now_ms);
