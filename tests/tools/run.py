@@ -183,6 +183,9 @@ def counting():
 
     one("meson", [{"name": "a", "result": "OK"}, {"name": "b", "result": "SKIP"}], True, "1 passed, 0 failed")
     one("a failure", [{"result": "OK"}, {"result": "FAIL"}, {"result": "TIMEOUT"}], False, "1 passed, 2 failed")
+    one("its name", [{"name": "log_test", "result": "FAIL"}, {"name": "good", "result": "OK"}], False, "failed: a: log_test\n1 passed, 1 failed")
+    one("names that are told", [{"passed": 3, "failed": 2, "failures": ["sse: x y"]}], False,
+        "failed: a: sse: x y\nfailed: a: 1 without a name\n3 passed, 2 failed")
     one("one test", [{"result": "FAIL"}], False, "0 passed, 1 failed")
     one("sums", [{"passed": 7, "failed": 0}], True, "7 passed, 0 failed")
     one("rubbish", ["x"], False, "0 passed, 1 failed")
