@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 
+#include "base/wire.h"
+#include "log/checkpoint.h"
 #include "log/log_dir_world_test.h"
 
 static int checkpoint_fd; /* of the copy that was opened last */
@@ -184,6 +186,69 @@ static void after_a_start_either_copy_of_the_checkpoint_is_enough(void **state)
 	remove_copy(&copy);
 }
 
+static size_t start_behind; /* bytes of the checkpoint from the log start of topic_a on */
+
+static int find_start(void *ctx, const struct checkpoint_partition *p)
+{
+	(void)ctx;
+	if (memcmp(p->topic.bytes, topic_a.bytes, sizeof(topic_a.bytes)) == 0)
+		start_behind = p->behind + 8;
+	return 0;
+}
+
+static int pass_over(void *ctx, const struct checkpoint_segment *s)
+{
+	(void)ctx;
+	(void)s;
+	return 0;
+}
+
+/* In both copies, with a right checksum. */
+static void change_start(const struct fixture *f, int64_t start)
+{
+	struct checkpoint_sink sink = {.partition = find_start, .segment = pass_over};
+	struct checkpoint_found found;
+	struct fault fault = {0};
+	uint64_t number, sequence;
+	struct buf b;
+
+	assert_int_equal(checkpoint_read(sys_kernel(), f->dir, &b, &found, &fault), 0);
+	assert_int_equal(checkpoint_walk(buf_slice(&b), &number, &sequence, &sink), 0);
+	(void)wire_put_u64(b.ptr + b.len - start_behind, (uint64_t)start);
+	checkpoint_seal_again(&b);
+	assert_int_equal(checkpoint_write_copy(sys_kernel(), f->dir, 'a', buf_slice(&b)), 0);
+	assert_int_equal(checkpoint_write_copy(sys_kernel(), f->dir, 'b', buf_slice(&b)), 0);
+	buf_fini(&b);
+}
+
+static void a_partition_that_begins_behind_its_end_is_damage_that_names_the_field(void **state)
+{
+	struct fixture *f = *state, copy;
+	struct fault fault = {0};
+	struct partition *p;
+	struct partition_range range;
+
+	p = start_one(f);
+	append(f, p, 0, 100);
+	assert_int_equal(log_checkpoint(f->log, &(struct fault){0}), 0);
+	copy_dir(f, &copy);
+	close_log(f);
+	for (uint32_t round = 0; round < 2; round++) {
+		change_start(&copy, round ? INT64_MIN : 101);
+		copy.options.dir = copy.dir;
+		fault.err = 0;
+		assert_int_equal(log_open(&copy.options, &copy.log, &fault), ERR_CORRUPT);
+		assert_non_null(strstr(fault.text, "log start of partition 0"));
+		assert_non_null(strstr(fault.text, "next offset 100"));
+	}
+	change_start(&copy, 100); /* all of it was trimmed: that may be */
+	p = open_one(&copy);
+	partition_range(p, &range);
+	assert_true(range.start == 100 && range.end == 100);
+	log_close(copy.log);
+	remove_copy(&copy);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -191,6 +256,7 @@ int main(void)
 		TEST(a_checkpoint_that_cannot_be_written_frees_nothing),
 		TEST(a_checkpoint_may_have_more_than_its_groups),
 		TEST(after_a_start_either_copy_of_the_checkpoint_is_enough),
+		TEST(a_partition_that_begins_behind_its_end_is_damage_that_names_the_field),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

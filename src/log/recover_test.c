@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <glob.h>
 
+#include "log/format.h"
 #include "log/frame.h"
 #include "log/log_dir_world_test.h"
 
@@ -317,6 +318,57 @@ static void a_partition_that_nobody_opened_may_be_made_later(void **state)
 	close_log(f);
 }
 
+/* The head of the group at `at` says so many sections, with checksum and tag made right again. */
+static void say_sections(const struct fixture *f, const char *path, off_t at, uint32_t sections)
+{
+	struct frame_head head;
+	struct format format;
+	struct fault fault = {0};
+	uint8_t frame[8192];
+	int fd = open(path, O_RDWR);
+
+	assert_int_equal(format_read(sys_kernel(), f->dir, &format, &fault), 0);
+	assert_int_equal(pread(fd, frame, sizeof(frame), at), sizeof(frame));
+	assert_int_equal(frame_check(slice_make(frame, sizeof(frame)), &head), 0);
+	head.sections = sections;
+	head.tag = frame_tag(&format.journal_key, &head);
+	frame_seal(frame, &head);
+	assert_int_equal(pwrite(fd, frame, sizeof(frame), at), sizeof(frame));
+	(void)close(fd);
+}
+
+/* A start makes room for as many as the head says: so it must not believe it. */
+static void a_group_whose_head_counts_sections_wrongly_is_damage_that_names_the_field(void **state)
+{
+	static const struct {
+		uint32_t sections;
+		const char *text;
+	} wrong[] = {{UINT32_MAX, "sections 4294967295: it has no room"},
+		     {1u << 28, "it has no room"},
+		     {0, "sections 0: it has more"},
+		     {2, "sections 2: it has fewer"}};
+	struct fixture *f = *state, copy;
+	struct partition *p;
+	struct fault fault = {0};
+	char path[256];
+
+	p = start_one(f);
+	for (uint32_t i = 0; i < 3; i++)
+		append(f, p, i, 1); /* a group each, of one section */
+	for (uint32_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		copy_dir(f, &copy);
+		find_journal(&copy, path, sizeof(path));
+		say_sections(&copy, path, 4096, wrong[i].sections);
+		copy.options.dir = copy.dir;
+		fault.err = 0;
+		assert_int_equal(log_open(&copy.options, &copy.log, &fault), ERR_CORRUPT);
+		assert_non_null(strstr(fault.text, wrong[i].text));
+		assert_non_null(strstr(fault.text, "group 2"));
+		remove_copy(&copy);
+	}
+	close_log(f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -328,6 +380,7 @@ int main(void)
 		TEST(damage_of_a_group_written_again_does_not_take_the_next_one_along),
 		TEST(a_segment_that_was_cut_and_sealed_is_synced),
 		TEST(a_start_that_cannot_read_the_journal_removes_nothing),
+		TEST(a_group_whose_head_counts_sections_wrongly_is_damage_that_names_the_field),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
