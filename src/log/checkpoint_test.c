@@ -186,6 +186,118 @@ static void after_a_start_either_copy_of_the_checkpoint_is_enough(void **state)
 	remove_copy(&copy);
 }
 
+/* ---- which copies are written ---- */
+
+static char written[8]; /* which, in order: "ba" */
+static uint32_t synced;
+static int write_fails_at; /* the n-th from now on, 0: none */
+
+static char copy_of_fd(int fd)
+{
+	const char *name = strstr(path_of_fd(fd), "/CHECKPOINT.");
+
+	return name ? name[12] : 0;
+}
+
+static int write_is_noted(void *self, int fd, const struct iovec *iov, int count, uint64_t at)
+{
+	char which = copy_of_fd(fd);
+
+	if (!which)
+		return sys_kernel()->ops->pwritev(self, fd, iov, count, at);
+	written[strlen(written)] = which;
+	if (write_fails_at && --write_fails_at == 0)
+		return -EIO;
+	return sys_kernel()->ops->pwritev(self, fd, iov, count, at);
+}
+
+static int sync_is_noted(void *self, int fd)
+{
+	synced += copy_of_fd(fd) != 0;
+	return sys_kernel()->ops->fsync(self, fd);
+}
+
+static void note_writes(struct fixture *f, int fails_at)
+{
+	own_sys(f);
+	f->ops.pwritev = write_is_noted;
+	f->ops.fsync = sync_is_noted;
+	memset(written, 0, sizeof(written));
+	synced = 0;
+	write_fails_at = fails_at;
+}
+
+/* After a kill they may stand in the page cache alone, and after a sync that failed not on the disk at all. */
+static void a_start_writes_both_copies_again_and_the_newer_one_first(void **state)
+{
+	struct fixture *f = *state, copy;
+	struct partition *p;
+
+	p = start_one(f);
+	append(f, p, 0, 100);
+	assert_int_equal(log_checkpoint(f->log, &(struct fault){0}), 0);
+	copy_dir(f, &copy);
+	close_log(f);
+	note_writes(&copy, 0);
+	p = open_one(&copy);
+	assert_int_equal(strlen(written), 2);
+	assert_true(written[0] != written[1]);
+	assert_int_equal(synced, 2);
+	assert_int_equal(check_all(p, 0), 100);
+	log_close(copy.log);
+	remove_copy(&copy);
+}
+
+/* What is told of the truncation behind it is not told of the write. */
+static void a_checkpoint_of_which_a_write_fails_has_failed(void **state)
+{
+	struct fixture *f = *state;
+	struct fault fault = {0};
+	struct partition *p;
+
+	note_writes(f, 0);
+	p = start_one(f);
+	append(f, p, 0, 100);
+	for (int which = 1; which <= 2; which++) {
+		write_fails_at = which;
+		assert_int_equal(log_checkpoint(f->log, &fault), ERR_IO);
+	}
+	assert_int_equal(log_checkpoint(f->log, &fault), 0);
+	close_log(f);
+	f->options.sys = sys_kernel();
+	p = open_one(f);
+	assert_int_equal(check_all(p, 0), 100);
+	log_close(f->log);
+}
+
+/* Else a second failure could leave no whole copy. */
+static void after_a_failure_the_copy_that_failed_is_written_first_again(void **state)
+{
+	struct fixture *f = *state;
+	struct fault fault = {0};
+	struct partition *p;
+	char failed;
+
+	note_writes(f, 0);
+	p = start_one(f);
+	append(f, p, 0, 10);
+	assert_int_equal(log_checkpoint(f->log, &fault), 0);
+	for (int which = 1; which <= 2; which++) {
+		append(f, p, (uint32_t)which * 10, 10);
+		memset(written, 0, sizeof(written));
+		write_fails_at = which;
+		assert_int_equal(log_checkpoint(f->log, &fault), ERR_IO);
+		assert_int_equal(strlen(written), which);
+		failed = written[which - 1];
+		memset(written, 0, sizeof(written));
+		assert_int_equal(log_checkpoint(f->log, &fault), 0);
+		assert_int_equal(written[0], failed);
+	}
+	close_log(f);
+}
+
+/* ---- what it says ---- */
+
 static size_t start_behind; /* bytes of the checkpoint from the log start of topic_a on */
 
 static int find_start(void *ctx, const struct checkpoint_partition *p)
@@ -256,6 +368,9 @@ int main(void)
 		TEST(a_checkpoint_that_cannot_be_written_frees_nothing),
 		TEST(a_checkpoint_may_have_more_than_its_groups),
 		TEST(after_a_start_either_copy_of_the_checkpoint_is_enough),
+		TEST(a_start_writes_both_copies_again_and_the_newer_one_first),
+		TEST(a_checkpoint_of_which_a_write_fails_has_failed),
+		TEST(after_a_failure_the_copy_that_failed_is_written_first_again),
 		TEST(a_partition_that_begins_behind_its_end_is_damage_that_names_the_field),
 	};
 

@@ -195,7 +195,7 @@ def counting():
 
 def mutants():
     def one(what, table, good, text):
-        root = tree({"tests/mutants.txt": table, "src/a.c": "int a;\nint b;\nint b;\n"})
+        root = tree({"tests/mutants.txt": table, "src/a.c": "int a;\nint b;\nint b;\n", "src/b/c_test.c": "", "src/b/d_c_test.c": ""})
         os.mkdir(os.path.join(root, "tools"))
         tool = shutil.copy(os.path.join(ROOT, "tools", "mutants"), os.path.join(root, "tools"))
         expect("mutants: " + what, subprocess.run([tool, "--check"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -207,6 +207,12 @@ def mutants():
     one("its line is there twice", "[one]\nfile: src/a.c\n-int b;\n", False, "exactly once")
     one("no file", "[one]\n-int a;\n", False, "has no file")
     one("rubbish", "[one]\nfile: src/a.c\nwhat: is this\n", False, "neither")
+    by = "[one]\nfile: src/a.c\nby: %s\n-int a;\n"
+    one("its test", by % "b/c_test", True, "0 do not apply")
+    one("its test, by the end of its name", by % "d_c_test", True, "0 do not apply")
+    one("a test that two have", by % "c_test", False, "which of b/c_test, b/d_c_test?")
+    one("a test that is not there", by % "b/x_test", False, "there is no such test")
+    one("a path is a whole one", by % "d/c_test", False, "there is no such test")
 
 
 def setup():
