@@ -5,6 +5,7 @@ import os
 import shutil
 import sqlite3
 import tempfile
+import time
 
 from faults import DELAY, Shim
 from harness import Later, Skip, Weir, check, eq, expect, test, until
@@ -161,6 +162,34 @@ def _():
         eq(w.get("/v1/sources/api").status, 404)
         w.restart(hard=True)
         eq(w.get("/v1/sources/api").status, 404)
+
+
+@test("a source counts records and dead letters when they are durable, wherever it shows them, and none twice over a kill", own=True)
+def _():
+    folder = tempfile.mkdtemp(prefix="weir-answered-")
+    with sqlite3.connect(folder + "/rows.db") as db:
+        db.execute("CREATE TABLE rows (id INTEGER PRIMARY KEY, text TEXT)")
+    config = ("sources:\n  - { name: s, type: sql, topic: t, every: 20ms, at_start: true, url: 'sqlite:%s/rows.db', table: rows, mode: incremental, "
+              "cursor: [id] }\n" % folder)
+    with Shim() as shim, Weir(config, env=shim.env) as w:
+        def counts():
+            s, m = w.source("s"), w.metrics()
+            return ((s["records"], s["dead"]), (m['weir_source_records_total{source="s"}'], m['weir_source_dead_total{source="s"}']))
+
+        until(lambda: w.source("s")["requests"] > 2, what="a source that finds nothing")
+        with shim.held("fdatasync", "/journal/") as reached:
+            with sqlite3.connect(folder + "/rows.db") as db:
+                db.execute("INSERT INTO rows VALUES (1, 'good'), (2, CAST(x'61ff62' AS TEXT)), (3, 'good')")
+            reached()  # it has entered
+            end = time.monotonic() + 0.3
+            while time.monotonic() < end:
+                eq(counts(), ((0, 0), (0, 0)), "before the sync")
+        until(lambda: counts() == ((2, 1), (2, 1)), what="the counts: %r" % (counts(),))
+        w.restart(hard=True)
+        until(lambda: w.source("s")["state"] == "running", what="the source")
+        eq(counts()[0], (2, 1), "after a kill")
+        eq([r["value"]["id"] for r in w.all("t")], [1, 3])
+    shutil.rmtree(folder)
 
 
 @test("what Kafka's port has answered is so after a kill: topics, partitions, settings, offsets, transactions, deletions", own=True, timeout=120)
