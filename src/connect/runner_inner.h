@@ -75,6 +75,7 @@ struct runner {
 	struct rand rand;
 	/* Its life. */
 	bool started, loaded, opened, paused, stopping;
+	bool rested;        /* since it was paused it keeps nothing open at the source */
 	bool broken;        /* it could not be opened */
 	bool closed, ended; /* the type is being closed; it is */
 	bool told;          /* who stopped it knows */
@@ -218,6 +219,8 @@ struct part *part_new(struct runner *r, struct slice name, struct slice title,
 		      const struct source_part_row *row);
 void part_want(struct part *p);
 struct part *part_take_ready(struct runner *r); /* the first of the list, which has one */
+void part_unready(struct runner *r);            /* all of the list rest, and are wanted later */
+void part_want_again(struct runner *r);         /* those */
 void part_set_begun(struct part *p, bool begun);
 void part_drop(struct part *p); /* its state; and itself where it is gone */
 void part_free(struct part *p); /* off every list but that of siblings */
