@@ -46,6 +46,11 @@ int source_refuse_files(const struct source_setup *setup, bool named, const char
 			 what);
 }
 
+void source_cut(struct source *source, uint32_t connections)
+{
+	atomic_fetch_add(&source->cut, connections);
+}
+
 enum source_end source_fail(struct source_call *call, enum source_failure failure, const char *format, ...)
 {
 	va_list args;

@@ -24,6 +24,7 @@ struct source {
 	const struct source_ops *ops;
 	const char *const *secrets; /* of redact_secrets: they never stand in a text */
 	uint32_t secret_count;
+	_Atomic uint32_t cut; /* source_cut, since that was looked at */
 };
 
 /* Takes what may not be shown out of a text (redact.h), in place. */

@@ -231,10 +231,15 @@ int runner_pause(struct runner *r, bool paused, const struct state_done *done)
 		r->paused = was;
 		return rc;
 	}
+	if (paused && !was)
+		atomic_store(&r->source.cut, 0); /* of parts that had ended */
+	r->rested = r->rested && paused;
 	if (paused)
 		runner_cancel_pulls(r);
 	else
 		r->run_once = r->run_once || r->run_active || (r->type->flags & SOURCE_STREAMS);
+	if (!paused)
+		part_want_again(r);
 	if (was && !paused)
 		runner_break_off_run(r);
 	runner_show_state(r);

@@ -4,12 +4,14 @@
  * place where either begins. What may not begin yet is looked at again when the timer says, or when something has ended.
  */
 #include "connect/runner_inner.h"
+#include "obs/say.h"
 
 #define ENTERED_MAX 2u
 #define LOG_FULL_NS (250 * RUNNER_MS)
 #define MEMORY_FULL_NS (50 * RUNNER_MS)
 #define LOG_LAGS_NS (2 * RUNNER_MS)
 #define CROWDED_NS (1000 * RUNNER_MS)
+#define REST_AGAIN_NS (100 * RUNNER_MS)
 
 /* 0, or how long to wait before the log, the memory or a limit lets anything be pulled, ns. */
 static int64_t must_wait(struct runner *r)
@@ -106,16 +108,63 @@ static bool all_done(const struct runner *r)
 
 /* ---- the turn ---- */
 
-/* Paused: nothing is kept open at the source. */
+static void rest(void *ctx)
+{
+	struct runner *r = ctx;
+
+	r->type->rest(r->self);
+}
+
+static void say_cut(struct runner *r)
+{
+	uint32_t cut = atomic_exchange(&r->source.cut, 0);
+
+	if (cut)
+		say(SAY_INFO, "peers_cut",
+		    "paused: nothing is kept open at the source source=%s connections=%u", r->name, cut);
+}
+
+static void rested(void *ctx)
+{
+	struct runner *r = ctx;
+
+	r->calls--;
+	say_cut(r);
+	runner_kick_later(r);
+}
+
+/* Its parts are dropped, or were never pulled. */
+static void rest_type(struct runner *r)
+{
+	r->rested = true;
+	if (!r->type->rest) {
+		say_cut(r);
+		return;
+	}
+	r->calls++;
+	if (!(r->type->flags & SOURCE_BLOCKS)) {
+		rest(r);
+		rested(r);
+	} else if (r->shared->run_blocking(r->shared->ctx, r->home->loop, rest, rested, r)) {
+		r->calls--;
+		r->rested = false;
+		loop_timer_set(r->home->loop, &r->hold, REST_AGAIN_NS);
+	}
+}
+
+/* Paused: nothing is kept open at the source, by parts that are to be pulled neither. */
 static void let_go(struct runner *r)
 {
 	if (r->calls || r->busy)
 		return;
+	part_unready(r);
 	for (struct part *p = r->parts; p; p = p->sibling) {
 		p->waits = false;
 		if (p->source.state)
 			part_drop(p);
 	}
+	if (!r->rested && r->calls == 0)
+		rest_type(r);
 	runner_show_state(r);
 }
 

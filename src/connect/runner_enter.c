@@ -208,7 +208,7 @@ static void take_results(struct box *b)
 	p->total = b->batch.total ? b->batch.total : p->total;
 	/* What was known already is no arrival: a poll that only confirms what was pushed may come seldom. */
 	p->runner->run_records += b->entry.accepted;
-	runner_show_entered(p->runner, &b->entry);
+	runner_count_entered(p->runner, &b->entry);
 	if (b->own_row)
 		runner_saved(p->runner, b->paused);
 }
@@ -269,6 +269,7 @@ static void on_durable(struct ingest_rows *entry)
 	struct runner *r = p->runner;
 
 	p->entered--;
+	runner_show_durable(r, entry);
 	tell_dead(r, entry);
 	if (p->box == b && p->phase == PART_SETTLING) {
 		part_settle(p, false);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What is shown of a source at work: a copy under a lock of its own, so that whoever looks, from any thread, holds up nobody. Counts
- * of pulls and records are added as they come; what is a sum over the parts is made when something was decided.
+ * of pulls are added as they come, of records when they are durable; what is a sum over the parts is made when something was decided.
  */
 #include <stdio.h>
 
@@ -122,7 +122,14 @@ void runner_show_pull(struct runner *r, const struct source_call *call)
 	unlock(r);
 }
 
-void runner_show_entered(struct runner *r, const struct ingest_rows *entry)
+/* A row of state is durable together with all that entered before it. */
+void runner_count_entered(struct runner *r, const struct ingest_rows *entry)
+{
+	r->entered_records += entry->accepted;
+	r->entered_dead += entry->dead_count;
+}
+
+void runner_show_durable(struct runner *r, const struct ingest_rows *entry)
 {
 	lock(r);
 	r->shown.records += entry->accepted;
@@ -133,15 +140,17 @@ void runner_show_entered(struct runner *r, const struct ingest_rows *entry)
 
 void runner_put_counts(struct runner *r, struct source_state_row *row)
 {
+	row->records = r->entered_records;
+	row->dead = r->entered_dead;
 	lock(r);
-	row->records = r->shown.records;
-	row->dead = r->shown.dead;
 	row->success_ms = r->shown.success_ms;
 	unlock(r);
 }
 
 void runner_take_counts(struct runner *r, const struct source_state_row *row)
 {
+	r->entered_records = row->records;
+	r->entered_dead = row->dead;
 	lock(r);
 	r->shown.records = row->records;
 	r->shown.dead = row->dead;
@@ -151,9 +160,11 @@ void runner_take_counts(struct runner *r, const struct source_state_row *row)
 
 void runner_know_records(struct runner *r, uint64_t at_least)
 {
+	if (r->entered_records >= at_least)
+		return;
+	r->entered_records = at_least;
 	lock(r);
-	if (r->shown.records < at_least)
-		r->shown.records = at_least;
+	r->shown.records = at_least;
 	unlock(r);
 }
 

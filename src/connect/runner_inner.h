@@ -75,6 +75,7 @@ struct runner {
 	struct rand rand;
 	/* Its life. */
 	bool started, loaded, opened, paused, stopping;
+	bool rested;        /* since it was paused it keeps nothing open at the source */
 	bool broken;        /* it could not be opened */
 	bool closed, ended; /* the type is being closed; it is */
 	bool told;          /* who stopped it knows */
@@ -120,6 +121,8 @@ struct runner {
 	int64_t open_until; /* loop time: the circuit is open till then; 0: closed */
 	uint64_t said_hash; /* of the failure that the log was told last, and when */
 	int64_t said_ns;
+	/* What has entered, as rows of state say it; what is shown comes behind. */
+	uint64_t entered_records, entered_dead;
 	/* Shown. */
 	pthread_mutex_t lock;
 	struct runner_figures shown;       /* but for its warnings */
@@ -188,13 +191,15 @@ void runner_show_state_at_times(struct runner *r);        /* for each pull */
 void runner_show_parts_go(struct runner *r);              /* from now on only the state is shown anew */
 void runner_show_next(struct runner *r, int64_t wait_ms); /* as schedule_wait has it */
 void runner_show_pull(struct runner *r, const struct source_call *call);
-void runner_show_entered(struct runner *r, const struct ingest_rows *entry);
+/* Durable, and not before: somebody may look. */
+void runner_show_durable(struct runner *r, const struct ingest_rows *entry);
 void runner_show_success(struct runner *r, bool was_failing);
 void runner_show_failure(struct runner *r, const struct part *part, const char *text, int64_t wait_ns);
 void runner_show_broken(struct runner *r, const char *text);
 void runner_show_warning(struct source *source, const char *text); /* source_ops.warn; any thread */
 
-/* records, dead and success_ms of the source's own row: what it is to say; what it said, and the sum of the parts' records. */
+/* records, dead and success_ms of the source's own row: what has entered; what it is to say; what it said, and the sum of the parts' records. */
+void runner_count_entered(struct runner *r, const struct ingest_rows *entry);
 void runner_put_counts(struct runner *r, struct source_state_row *row);
 void runner_take_counts(struct runner *r, const struct source_state_row *row);
 void runner_know_records(struct runner *r, uint64_t at_least);
@@ -214,6 +219,8 @@ struct part *part_new(struct runner *r, struct slice name, struct slice title,
 		      const struct source_part_row *row);
 void part_want(struct part *p);
 struct part *part_take_ready(struct runner *r); /* the first of the list, which has one */
+void part_unready(struct runner *r);            /* all of the list rest, and are wanted later */
+void part_want_again(struct runner *r);         /* those */
 void part_set_begun(struct part *p, bool begun);
 void part_drop(struct part *p); /* its state; and itself where it is gone */
 void part_free(struct part *p); /* off every list but that of siblings */

@@ -163,6 +163,25 @@ struct part *part_take_ready(struct runner *r)
 	return p;
 }
 
+void part_unready(struct runner *r)
+{
+	while (r->ready) {
+		struct part *p = part_take_ready(r);
+		p->phase = PART_RESTS;
+		p->wanted = true;
+	}
+}
+
+void part_want_again(struct runner *r)
+{
+	for (struct part *p = r->parts; p; p = p->sibling) {
+		if (!p->wanted || p->phase != PART_RESTS)
+			continue;
+		p->wanted = false;
+		part_want(p);
+	}
+}
+
 void part_want(struct part *p)
 {
 	if (is_over(p))
@@ -187,8 +206,12 @@ static void dropped(struct part *p)
 	p->source.state = NULL;
 	part_set_begun(p, false);
 	/* A wake may still be on its way: what it points to stays until it has come. */
-	if (p->gone && p->entered == 0 && !atomic_load(&p->woken))
+	if (p->gone && p->entered == 0 && !atomic_load(&p->woken)) {
 		part_free(p);
+	} else if (p->wanted && !r->paused && !r->stopping) { /* it was asked for meanwhile */
+		p->wanted = false;
+		part_want(p);
+	}
 	runner_kick_later(r);
 }
 

@@ -22,14 +22,14 @@
  *	plan    which parts are there: what can be pulled by itself (a file, a key range, a partition, a URL)
  *	pull    the next records of one part, from its checkpoint on, within a credit
  *	settle  what was pulled is durable: delete, mark, acknowledge at the source
- *	drop    a part is let go of;  close  the source is
+ *	drop    a part is let go of;  close  the source is;  rest  it is paused
  *
  * The machinery enters one commit a pull: records, rows that were no records, idempotency
  * keys and the new checkpoint, all of it or nothing. The next pull of the
  * part is given the checkpoint as it was entered. Where the log has no room the batch is
  * kept and entered later, and nothing is pulled meanwhile.
  *
- * Threads. A source belongs to one loop. For a type with SOURCE_BLOCKS plan, pull, settle, drop and
+ * Threads. A source belongs to one loop. For a type with SOURCE_BLOCKS plan, pull, settle, drop, rest and
  * close run on threads that may wait, and give their end as the result; for the others they run on the
  * loop, must not wait, and may give SOURCE_LATER and call source_done() when they are through,
  * on the loop. open runs on a thread that may not wait. Of one part one call runs at a time;
@@ -108,6 +108,12 @@ static inline bool source_cancelled(const struct source_call *call)
  * and `show` until the source is opened again; the same text once. On any thread that a call of this source runs on.
  */
 void source_warn(struct source *source, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/*
+ * So many connections to the source were closed because they are not to be kept: the source is paused. Told in the log. Any thread that a
+ * call of this source runs on.
+ */
+void source_cut(struct source *source, uint32_t connections);
 
 /* ---- parts ---- */
 
@@ -337,6 +343,11 @@ struct source_type {
 	enum source_end (*settle)(void *self, struct source_part *part, struct source_settle *settle);
 	/* Frees part->state; no call of the part runs. NULL: there is none. Also when a source pauses: then it is pulled again later. */
 	void (*drop)(void *self, struct source_part *part);
+	/*
+	 * The source is paused, and all parts are dropped: what is kept open at it besides them is closed (and told: source_cut), until
+	 * the next call. NULL: there is nothing. As drop where it may wait.
+	 */
+	void (*rest)(void *self);
 	/*
 	 * The call that runs on this part (NULL: plan) is to end soon. On the loop; of a type that blocks beside the
 	 * call, which may just have ended: then nothing is to be done. NULL: its calls look at source_cancelled often enough.

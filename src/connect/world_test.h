@@ -291,7 +291,7 @@ static inline void world_nap(void)
 	(void)nanosleep(&ms, NULL);
 }
 
-/* Waits until so many records have been entered by the source. Far too long is a failure. */
+/* Waits until so many records of the source are durable. Far too long is a failure. */
 static inline void world_await(struct runner *r, uint64_t records)
 {
 	struct runner_figures f;

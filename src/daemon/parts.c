@@ -330,6 +330,15 @@ static void nap(void)
 	(void)nanosleep(&t, NULL); /* banned-ok: the main thread waits for loops, the core does not */
 }
 
+/* What is left is closed with the loops. */
+static void say_who_is_cut(const struct parts *p)
+{
+	uint32_t left = ports_connections(p);
+
+	if (left)
+		say(SAY_INFO, "peers_cut", "they did not answer in time connections=%u", left);
+}
+
 void parts_drain(struct parts *p)
 {
 	int64_t limit = p->conf->drain_timeout_ms < PEERS_MS ? p->conf->drain_timeout_ms : PEERS_MS;
@@ -343,6 +352,7 @@ void parts_drain(struct parts *p)
 		nap();
 	while (in_flight(p) && sys_monotonic_ns(p->sys) - begun < p->conf->drain_timeout_ms * MS)
 		nap();
+	say_who_is_cut(p);
 }
 
 /* ---- taking down ---- */

@@ -572,9 +572,27 @@ struct loader {
 	struct fault *fault;
 };
 
+/* Nothing behind it would notice: such a partition gives offsets that stand before its start. */
+static int check_range(const struct loader *load, const struct checkpoint_partition *from)
+{
+	char id[37];
+
+	if (from->start >= 0 && from->start <= from->next_offset)
+		return 0;
+	topic_id_text(&from->topic, id);
+	return fault_set(
+		load->fault, ERR_CORRUPT,
+		"the checkpoint in %s is damaged: the log start of partition %u of %s is %lld, its next offset %lld",
+		load->l->dir, from->number, id, (long long)from->start, (long long)from->next_offset);
+}
+
 static int load_partition(void *ctx, const struct checkpoint_partition *from)
 {
 	struct loader *load = ctx;
+	int rc = check_range(load, from);
+
+	if (rc)
+		return rc;
 
 	if (partition_get(load->l, &from->topic, from->number, true, &load->p))
 		return fault_set(load->fault, ERR_NOMEM, "no memory for a partition");

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 
+#include "base/wire.h"
+#include "log/checkpoint.h"
 #include "log/log_dir_world_test.h"
 
 static int checkpoint_fd; /* of the copy that was opened last */
@@ -184,6 +186,181 @@ static void after_a_start_either_copy_of_the_checkpoint_is_enough(void **state)
 	remove_copy(&copy);
 }
 
+/* ---- which copies are written ---- */
+
+static char written[8]; /* which, in order: "ba" */
+static uint32_t synced;
+static int write_fails_at; /* the n-th from now on, 0: none */
+
+static char copy_of_fd(int fd)
+{
+	const char *name = strstr(path_of_fd(fd), "/CHECKPOINT.");
+
+	return name ? name[12] : 0;
+}
+
+static int write_is_noted(void *self, int fd, const struct iovec *iov, int count, uint64_t at)
+{
+	char which = copy_of_fd(fd);
+
+	if (!which)
+		return sys_kernel()->ops->pwritev(self, fd, iov, count, at);
+	written[strlen(written)] = which;
+	if (write_fails_at && --write_fails_at == 0)
+		return -EIO;
+	return sys_kernel()->ops->pwritev(self, fd, iov, count, at);
+}
+
+static int sync_is_noted(void *self, int fd)
+{
+	synced += copy_of_fd(fd) != 0;
+	return sys_kernel()->ops->fsync(self, fd);
+}
+
+static void note_writes(struct fixture *f, int fails_at)
+{
+	own_sys(f);
+	f->ops.pwritev = write_is_noted;
+	f->ops.fsync = sync_is_noted;
+	memset(written, 0, sizeof(written));
+	synced = 0;
+	write_fails_at = fails_at;
+}
+
+/* After a kill they may stand in the page cache alone, and after a sync that failed not on the disk at all. */
+static void a_start_writes_both_copies_again_and_the_newer_one_first(void **state)
+{
+	struct fixture *f = *state, copy;
+	struct partition *p;
+
+	p = start_one(f);
+	append(f, p, 0, 100);
+	assert_int_equal(log_checkpoint(f->log, &(struct fault){0}), 0);
+	copy_dir(f, &copy);
+	close_log(f);
+	note_writes(&copy, 0);
+	p = open_one(&copy);
+	assert_int_equal(strlen(written), 2);
+	assert_true(written[0] != written[1]);
+	assert_int_equal(synced, 2);
+	assert_int_equal(check_all(p, 0), 100);
+	log_close(copy.log);
+	remove_copy(&copy);
+}
+
+/* What is told of the truncation behind it is not told of the write. */
+static void a_checkpoint_of_which_a_write_fails_has_failed(void **state)
+{
+	struct fixture *f = *state;
+	struct fault fault = {0};
+	struct partition *p;
+
+	note_writes(f, 0);
+	p = start_one(f);
+	append(f, p, 0, 100);
+	for (int which = 1; which <= 2; which++) {
+		write_fails_at = which;
+		assert_int_equal(log_checkpoint(f->log, &fault), ERR_IO);
+	}
+	assert_int_equal(log_checkpoint(f->log, &fault), 0);
+	close_log(f);
+	f->options.sys = sys_kernel();
+	p = open_one(f);
+	assert_int_equal(check_all(p, 0), 100);
+	log_close(f->log);
+}
+
+/* Else a second failure could leave no whole copy. */
+static void after_a_failure_the_copy_that_failed_is_written_first_again(void **state)
+{
+	struct fixture *f = *state;
+	struct fault fault = {0};
+	struct partition *p;
+	char failed;
+
+	note_writes(f, 0);
+	p = start_one(f);
+	append(f, p, 0, 10);
+	assert_int_equal(log_checkpoint(f->log, &fault), 0);
+	for (int which = 1; which <= 2; which++) {
+		append(f, p, (uint32_t)which * 10, 10);
+		memset(written, 0, sizeof(written));
+		write_fails_at = which;
+		assert_int_equal(log_checkpoint(f->log, &fault), ERR_IO);
+		assert_int_equal(strlen(written), which);
+		failed = written[which - 1];
+		memset(written, 0, sizeof(written));
+		assert_int_equal(log_checkpoint(f->log, &fault), 0);
+		assert_int_equal(written[0], failed);
+	}
+	close_log(f);
+}
+
+/* ---- what it says ---- */
+
+static size_t start_behind; /* bytes of the checkpoint from the log start of topic_a on */
+
+static int find_start(void *ctx, const struct checkpoint_partition *p)
+{
+	(void)ctx;
+	if (memcmp(p->topic.bytes, topic_a.bytes, sizeof(topic_a.bytes)) == 0)
+		start_behind = p->behind + 8;
+	return 0;
+}
+
+static int pass_over(void *ctx, const struct checkpoint_segment *s)
+{
+	(void)ctx;
+	(void)s;
+	return 0;
+}
+
+/* In both copies, with a right checksum. */
+static void change_start(const struct fixture *f, int64_t start)
+{
+	struct checkpoint_sink sink = {.partition = find_start, .segment = pass_over};
+	struct checkpoint_found found;
+	struct fault fault = {0};
+	uint64_t number, sequence;
+	struct buf b;
+
+	assert_int_equal(checkpoint_read(sys_kernel(), f->dir, &b, &found, &fault), 0);
+	assert_int_equal(checkpoint_walk(buf_slice(&b), &number, &sequence, &sink), 0);
+	(void)wire_put_u64(b.ptr + b.len - start_behind, (uint64_t)start);
+	checkpoint_seal_again(&b);
+	assert_int_equal(checkpoint_write_copy(sys_kernel(), f->dir, 'a', buf_slice(&b)), 0);
+	assert_int_equal(checkpoint_write_copy(sys_kernel(), f->dir, 'b', buf_slice(&b)), 0);
+	buf_fini(&b);
+}
+
+static void a_partition_that_begins_behind_its_end_is_damage_that_names_the_field(void **state)
+{
+	struct fixture *f = *state, copy;
+	struct fault fault = {0};
+	struct partition *p;
+	struct partition_range range;
+
+	p = start_one(f);
+	append(f, p, 0, 100);
+	assert_int_equal(log_checkpoint(f->log, &(struct fault){0}), 0);
+	copy_dir(f, &copy);
+	close_log(f);
+	for (uint32_t round = 0; round < 2; round++) {
+		change_start(&copy, round ? INT64_MIN : 101);
+		copy.options.dir = copy.dir;
+		fault.err = 0;
+		assert_int_equal(log_open(&copy.options, &copy.log, &fault), ERR_CORRUPT);
+		assert_non_null(strstr(fault.text, "log start of partition 0"));
+		assert_non_null(strstr(fault.text, "next offset 100"));
+	}
+	change_start(&copy, 100); /* all of it was trimmed: that may be */
+	p = open_one(&copy);
+	partition_range(p, &range);
+	assert_true(range.start == 100 && range.end == 100);
+	log_close(copy.log);
+	remove_copy(&copy);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -191,6 +368,10 @@ int main(void)
 		TEST(a_checkpoint_that_cannot_be_written_frees_nothing),
 		TEST(a_checkpoint_may_have_more_than_its_groups),
 		TEST(after_a_start_either_copy_of_the_checkpoint_is_enough),
+		TEST(a_start_writes_both_copies_again_and_the_newer_one_first),
+		TEST(a_checkpoint_of_which_a_write_fails_has_failed),
+		TEST(after_a_failure_the_copy_that_failed_is_written_first_again),
+		TEST(a_partition_that_begins_behind_its_end_is_damage_that_names_the_field),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -121,6 +121,11 @@ int frame_check(struct slice s, struct frame_head *out)
 	return 0;
 }
 
+bool frame_has_room(const struct frame_head *head)
+{
+	return head->sections <= (head->bytes - FRAME_HEAD_BYTES) / FRAME_KEYS_OVERHEAD;
+}
+
 int frame_next(struct slice *rest, struct frame_section *out)
 {
 	struct wire_reader r = wire_reader_make(*rest);

@@ -65,6 +65,9 @@ int frame_head_read(struct slice s, struct frame_head *out);
 /* The whole frame at the start of s: 0, 1 (more bytes needed), ERR_MALFORMED, ERR_CORRUPT. */
 int frame_check(struct slice s, struct frame_head *out);
 
+/* Whether the frame has room for as many sections as its head says, the shortest there are: to be asked before memory is made for them. */
+bool frame_has_room(const struct frame_head *head);
+
 /* Walks the sections of a checked frame: 1, 0 at the end, ERR_MALFORMED. Start with rest = frame[64..bytes). */
 int frame_next(struct slice *rest, struct frame_section *out);
 

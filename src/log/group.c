@@ -405,15 +405,24 @@ static int take_keys(struct log *l, struct slice keys, uint64_t sequence, struct
 		    0;
 }
 
+static int say_sections(const struct group *g, const char *what, struct fault *fault)
+{
+	return fault_set(fault, ERR_CORRUPT, "the head of group %llu of the journal says sections %u: it %s",
+			 (unsigned long long)g->head.sequence, g->head.sections, what);
+}
+
 int group_from_frame(struct log *l, struct group *g, struct slice frame, struct fault *fault)
 {
 	struct frame_section s;
 	struct slice rest;
+	uint32_t count = 0;
 	int rc;
 
 	*g = (struct group){0};
 	rc = frame_head_read(frame, &g->head);
 	CHECK(rc == 0);
+	if (!frame_has_room(&g->head))
+		return say_sections(g, "has no room for them", fault);
 	g->blob = blob_new(frame.len, NULL);
 	if (!g->blob || reserve_refs(g, (size_t)g->head.sections + 1)) {
 		group_free(g);
@@ -423,8 +432,8 @@ int group_from_frame(struct log *l, struct group *g, struct slice frame, struct 
 	g->blob->len = frame.len;
 	rest = slice_make(g->blob->bytes + FRAME_HEAD_BYTES, frame.len - FRAME_HEAD_BYTES);
 	while ((rc = frame_next(&rest, &s)) == 1) {
-		if (g->ref_count == g->head.sections)
-			rc = ERR_CORRUPT;
+		if (count++ == g->head.sections)
+			rc = say_sections(g, "has more", fault);
 		else if (s.kind == FRAME_BATCH)
 			rc = take_section(l, g, &s, fault);
 		else
@@ -432,6 +441,8 @@ int group_from_frame(struct log *l, struct group *g, struct slice frame, struct 
 		if (rc)
 			break;
 	}
+	if (rc == 0 && count < g->head.sections)
+		rc = say_sections(g, "has fewer", fault);
 	if (rc) {
 		group_free(g);
 		return fault->err ? fault->err :

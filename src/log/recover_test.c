@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <glob.h>
 
+#include "base/mem.h"
+#include "log/format.h"
 #include "log/frame.h"
 #include "log/log_dir_world_test.h"
 
@@ -317,6 +319,125 @@ static void a_partition_that_nobody_opened_may_be_made_later(void **state)
 	close_log(f);
 }
 
+/* The head of the group at `at` says so many sections, with checksum and tag made right again. */
+static void say_sections(const struct fixture *f, const char *path, off_t at, uint32_t sections)
+{
+	struct frame_head head;
+	struct format format;
+	struct fault fault = {0};
+	uint8_t frame[8192];
+	int fd = open(path, O_RDWR);
+
+	assert_int_equal(format_read(sys_kernel(), f->dir, &format, &fault), 0);
+	assert_int_equal(pread(fd, frame, sizeof(frame), at), sizeof(frame));
+	assert_int_equal(frame_check(slice_make(frame, sizeof(frame)), &head), 0);
+	head.sections = sections;
+	head.tag = frame_tag(&format.journal_key, &head);
+	frame_seal(frame, &head);
+	assert_int_equal(pwrite(fd, frame, sizeof(frame), at), sizeof(frame));
+	(void)close(fd);
+}
+
+/* A start makes room for as many as the head says: so it must not believe it. */
+static void a_group_whose_head_counts_sections_wrongly_is_damage_that_names_the_field(void **state)
+{
+	static const struct {
+		uint32_t sections;
+		const char *text;
+	} wrong[] = {{UINT32_MAX, "sections 4294967295: it has no room"},
+		     {1u << 28, "it has no room"},
+		     {0, "sections 0: it has more"},
+		     {2, "sections 2: it has fewer"}};
+	struct fixture *f = *state, copy;
+	struct partition *p;
+	struct fault fault = {0};
+	char path[256];
+
+	p = start_one(f);
+	for (uint32_t i = 0; i < 3; i++)
+		append(f, p, i, 1); /* a group each, of one section */
+	for (uint32_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		copy_dir(f, &copy);
+		find_journal(&copy, path, sizeof(path));
+		say_sections(&copy, path, 4096, wrong[i].sections);
+		copy.options.dir = copy.dir;
+		fault.err = 0;
+		assert_int_equal(log_open(&copy.options, &copy.log, &fault), ERR_CORRUPT);
+		assert_non_null(strstr(fault.text, wrong[i].text));
+		assert_non_null(strstr(fault.text, "group 2"));
+		remove_copy(&copy);
+	}
+	close_log(f);
+}
+
+/* ---- times ---- */
+
+static int64_t wall_ns;
+
+static int64_t own_wall(void *self)
+{
+	(void)self;
+	return wall_ns;
+}
+
+static int64_t own_monotonic(void *self)
+{
+	(void)self;
+	return 1000000000;
+}
+
+/* Else a start, which goes by the times of groups, would give earlier times than were given before. */
+static void the_time_of_a_group_is_not_before_one_that_was_given_in_it(void **state)
+{
+	struct fixture *f = *state;
+	struct batch_head batch;
+	struct frame_head head;
+	struct partition *p;
+	uint8_t frames[8192];
+	char path[256];
+	int fd;
+
+	own_sys(f);
+	f->ops.wall_ns = own_wall;
+	f->ops.monotonic_ns = own_monotonic;
+	wall_ns = 1700000000000000000;
+	f->options.steps = true;
+	p = start_one(f);
+	append_in_steps(f, p, 0);
+	wall_ns -= 500 * 1000000; /* a small correction: it is followed */
+	assert_true(log_now_ms(f->log) < 1700000000000);
+	append_in_steps(f, p, 1);
+	find_journal(f, path, sizeof(path));
+	fd = open(path, O_RDONLY);
+	assert_int_equal(pread(fd, frames, sizeof(frames), 0), sizeof(frames));
+	(void)close(fd);
+	for (int i = 0; i < 2; i++) {
+		const uint8_t *at = frames + (size_t)i * 4096;
+		assert_int_equal(frame_check(slice_make(at, 4096), &head), 0);
+		assert_int_equal(head.sequence, i + 1);
+		at += FRAME_HEAD_BYTES + FRAME_BATCH_OVERHEAD;
+		assert_int_equal(batch_head_read(slice_make(at, 1024), &batch), 0);
+		assert_int_equal(batch.max_timestamp, 1700000000000);
+		assert_int_equal(head.time_ms, 1700000000000);
+	}
+	close_log(f);
+}
+
+/* It may be the want of memory that ends the process. */
+static void closing_asks_for_no_memory(void **state)
+{
+	struct fixture *f = *state;
+	struct partition *p = start_one(f);
+	uint64_t before;
+
+	append(f, p, 0, 100);
+	assert_int_equal(log_stop(f->log, NULL), 0);
+	log_port_run(f->port);
+	before = mem_calls();
+	log_close(f->log);
+	assert_int_equal(mem_calls(), before);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -328,6 +449,9 @@ int main(void)
 		TEST(damage_of_a_group_written_again_does_not_take_the_next_one_along),
 		TEST(a_segment_that_was_cut_and_sealed_is_synced),
 		TEST(a_start_that_cannot_read_the_journal_removes_nothing),
+		TEST(the_time_of_a_group_is_not_before_one_that_was_given_in_it),
+		TEST(closing_asks_for_no_memory),
+		TEST(a_group_whose_head_counts_sections_wrongly_is_damage_that_names_the_field),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

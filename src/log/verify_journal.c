@@ -91,17 +91,18 @@ static int no_memory(struct verify_journal *s)
 
 /* ---- finding groups ---- */
 
-static bool sections_fit(struct slice frame)
+static bool sections_fit(const struct frame_head *frame_head, struct slice frame)
 {
 	static struct seen_range ranges[SEEN_RANGES_MAX]; /* one thread verifies */
 	struct slice rest = slice_from(frame, FRAME_HEAD_BYTES);
 	struct frame_section section;
 	struct batch_head head;
 	struct seen_key key;
-	uint32_t count;
+	uint32_t count, sections = 0;
 	int rc, keys = 0;
 
 	while ((rc = frame_next(&rest, &section)) == 1) {
+		sections++;
 		if (section.kind == FRAME_BATCH &&
 		    (batch_check(section.body, &head) || head.bytes != section.body.len))
 			return false;
@@ -111,7 +112,7 @@ static bool sections_fit(struct slice frame)
 		if (keys < 0)
 			return false;
 	}
-	return rc == 0;
+	return rc == 0 && sections == frame_head->sections;
 }
 
 /* A whole group of this file at `at`: 0, 1 none, -errno. *frame lies in the window. */
@@ -133,7 +134,7 @@ static int see_group(struct verify_journal *s, const struct file *f, struct veri
 	    head->tag != frame_tag(&s->v->format.journal_key, head))
 		return 1; /* a record's bytes, made to look like a group */
 	*frame = slice_make(frame->ptr, head->bytes);
-	return sections_fit(*frame) ? 0 : 1;
+	return sections_fit(head, *frame) ? 0 : 1;
 }
 
 static int keep_gap(struct verify_journal *s, uint32_t file, uint64_t from, uint64_t to, uint64_t sequence)

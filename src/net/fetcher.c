@@ -8,6 +8,8 @@
  * called from inside their calls. So what is asked for (begin, resume, cancel)
  * is noted, and done at the end of the turn.
  */
+#include <sys/socket.h>
+
 #include "net/fetcher_inner.h"
 
 #include "base/check.h"
@@ -158,6 +160,37 @@ int fetcher_start(struct loop *loop, const struct fetcher_options *options, stru
 	if (rc == 0)
 		fetcher_queue(*out);
 	return rc;
+}
+
+/* A text with a NUL: false where the URL is too long to be anybody's. */
+static bool origin_of(struct slice url, char origin[512])
+{
+	char text[FETCHER_URL_BYTES_MAX];
+
+	if (url.len >= sizeof(text))
+		return false;
+	memcpy(text, url.ptr, url.len);
+	text[url.len] = '\0';
+	call_origin(text, origin);
+	return origin[0] != '\0';
+}
+
+uint32_t fetcher_close_kept(struct loop *loop, struct slice url)
+{
+	struct fetcher *f = (struct fetcher *)loop->fetcher;
+	char origin[512];
+	uint32_t count = 0;
+
+	if (!f || !origin_of(url, origin) || fetcher_find_host(f, origin))
+		return 0;
+	for (struct fetcher_socket *s = f->open; s; s = s->next) {
+		if (s->shut || strcmp(s->origin, origin) != 0)
+			continue;
+		s->shut = true;
+		(void)shutdown(s->fd, SHUT_RDWR);
+		count++;
+	}
+	return count;
 }
 
 void fetcher_figures(struct loop *loop, struct fetcher_figures *out)

@@ -126,6 +126,12 @@ void fetcher_resume(struct fetcher_call *call);
  */
 struct slice fetcher_header(struct fetcher_call *call, const char *name, size_t index);
 
+/*
+ * Closes the connections that are kept to the origin of a URL, where no call to it is under way: those would be another's. Gives
+ * how many.
+ */
+uint32_t fetcher_close_kept(struct loop *loop, struct slice url);
+
 struct fetcher_figures {
 	uint32_t calls;   /* under way */
 	uint64_t sockets; /* opened so far: the rest were reused */

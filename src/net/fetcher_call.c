@@ -95,28 +95,38 @@ static void say_status(struct fetcher_call *c, int status, struct buf *out)
 
 /* ---- hosts ---- */
 
+static uint64_t hash_of(const char *origin)
+{
+	static const struct hash_key key = {.k0 = 0x66657463, .k1 = 0x686f7374};
+
+	return hash_sip13(&key, slice_str(origin));
+}
+
+struct fetcher_host *fetcher_find_host(const struct fetcher *f, const char *origin)
+{
+	for (struct table_node *at = table_first(&f->hosts, hash_of(origin)); at; at = table_next(at))
+		if (strcmp(((struct fetcher_host *)at)->origin, origin) == 0)
+			return (struct fetcher_host *)at;
+	return NULL;
+}
+
 /*
  * libcurl would let calls wait for a connection too, in a list that it walks for each call that ends, with a buffer of 16 KiB for
  * each: ten thousand sources that are due at once took it a second of processor time and 300 MiB.
  */
 static int join_host(struct fetcher_call *c, const char *origin)
 {
-	static const struct hash_key key = {.k0 = 0x66657463, .k1 = 0x686f7374};
-	uint64_t hash = hash_sip13(&key, slice_str(origin));
 	size_t n = strlen(origin) + 1;
 	struct fetcher_host *h;
 
-	for (struct table_node *at = table_first(&c->fetcher->hosts, hash); at && !c->host;
-	     at = table_next(at))
-		if (strcmp(((struct fetcher_host *)at)->origin, origin) == 0)
-			c->host = (struct fetcher_host *)at;
+	c->host = fetcher_find_host(c->fetcher, origin);
 	if (!c->host) {
 		h = mem_zalloc(1, sizeof(*h) + n);
 		if (!h)
 			return ERR_NOMEM;
 		memcpy(h->origin, origin, n);
 		h->waiting_end = &h->waiting;
-		table_add(&c->fetcher->hosts, &h->node, hash);
+		table_add(&c->fetcher->hosts, &h->node, hash_of(origin));
 		c->host = h;
 	}
 	c->host->calls++;

@@ -23,6 +23,14 @@ struct fetcher_host {
 	char origin[];
 };
 
+/* From libcurl's asking for it until it closes it. */
+struct fetcher_socket {
+	struct fetcher_socket *next;
+	int fd;
+	bool shut; /* libcurl finds out when it would use it again */
+	char origin[];
+};
+
 struct fetcher {
 	struct loop_guest guest; /* first */
 	struct loop *loop;
@@ -35,7 +43,8 @@ struct fetcher {
 	uint32_t spare_count;
 	uint32_t call_count;
 	uint64_t sockets;
-	uint8_t *scratch; /* where bodies are unpacked to */
+	struct fetcher_socket *open; /* sockets that are; without memory one is not among them */
+	uint8_t *scratch;            /* where bodies are unpacked to */
 };
 
 enum call_state {
@@ -89,6 +98,9 @@ struct fetcher_call {
 	bool denied; /* the guard refused an address */
 	bool has_body;
 };
+
+/* The calls to an origin that are under way; NULL: none. */
+struct fetcher_host *fetcher_find_host(const struct fetcher *f, const char *origin);
 
 /* A new call with its handle; the caller fills in the rest. ERR_NOMEM. */
 int call_new(struct fetcher *f, const struct fetcher_options *options, struct fetcher_call **out,

@@ -34,6 +34,37 @@ static bool is_allowed(struct fetcher_call *c, const uint8_t ip[16], uint16_t po
 	return false;
 }
 
+static void note_socket(struct fetcher_call *c, int fd)
+{
+	struct fetcher_socket *s;
+	char origin[512];
+	size_t n;
+
+	call_origin(c->url, origin);
+	n = strlen(origin) + 1;
+	s = mem_alloc(sizeof(*s) + n);
+	if (!s)
+		return;
+	*s = (struct fetcher_socket){.next = c->fetcher->open, .fd = fd};
+	memcpy(s->origin, origin, n);
+	c->fetcher->open = s;
+}
+
+/* The call that asked for it may be long gone. */
+static int on_close(void *ctx, curl_socket_t fd)
+{
+	struct fetcher *f = ctx;
+	struct fetcher_socket **at = &f->open, *s;
+
+	while (*at && (*at)->fd != fd)
+		at = &(*at)->next;
+	s = *at;
+	if (s)
+		*at = s->next;
+	mem_free(s);
+	return close(fd);
+}
+
 static curl_socket_t on_open(void *ctx, curlsocktype purpose, struct curl_sockaddr *address)
 {
 	struct fetcher_call *c = ctx;
@@ -51,6 +82,7 @@ static curl_socket_t on_open(void *ctx, curlsocktype purpose, struct curl_sockad
 	if (fd < 0)
 		return CURL_SOCKET_BAD;
 	c->fetcher->sockets++;
+	note_socket(c, fd);
 	return fd;
 }
 
@@ -234,6 +266,8 @@ static CURLcode set_always(struct fetcher_call *c)
 	(void)curl_easy_setopt(e, CURLOPT_HEADERDATA, c);
 	(void)curl_easy_setopt(e, CURLOPT_OPENSOCKETFUNCTION, on_open);
 	(void)curl_easy_setopt(e, CURLOPT_OPENSOCKETDATA, c);
+	(void)curl_easy_setopt(e, CURLOPT_CLOSESOCKETFUNCTION, on_close);
+	(void)curl_easy_setopt(e, CURLOPT_CLOSESOCKETDATA, c->fetcher);
 	(void)curl_easy_setopt(e, CURLOPT_PREREQFUNCTION, on_request);
 	(void)curl_easy_setopt(e, CURLOPT_PREREQDATA, c);
 	(void)curl_easy_setopt(e, CURLOPT_MAXAGE_CONN, 60L);

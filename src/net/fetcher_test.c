@@ -34,6 +34,63 @@ static void connections_are_used_again(void **state)
 	assert_int_equal(figures().calls, 0);
 }
 
+static void await_sessions(int count)
+{
+	for (int i = 0; i < 20000 && atomic_load(&web.sessions) != count; i++)
+		(void)usleep(1000);
+	assert_int_equal(atomic_load(&web.sessions), count);
+}
+
+struct closing {
+	struct loop_msg msg;
+	const char *url;
+	uint32_t count;
+	sem_t done;
+};
+
+static void close_kept(struct loop *on, struct loop_msg *msg)
+{
+	struct closing *c = (struct closing *)msg;
+
+	c->count = fetcher_close_kept(on, slice_str(c->url));
+	sem_post(&c->done);
+}
+
+static uint32_t close_kept_to(const char *url)
+{
+	struct closing c = {.msg = {.run = close_kept}, .url = url};
+
+	sem_init(&c.done, 0, 0);
+	loop_post(loop, &c.msg);
+	while (sem_wait(&c.done) != 0)
+		;
+	sem_destroy(&c.done);
+	return c.count;
+}
+
+static void connections_that_are_kept_can_be_closed_and_the_next_call_has_a_new_one(void **state)
+{
+	char url[100], other[100];
+	struct seen *s = make("/hello");
+
+	(void)state;
+	(void)snprintf(url, sizeof(url), "http://127.0.0.1:%u/any/path", web.port);
+	(void)snprintf(other, sizeof(other), "http://127.0.0.1:%u/", web.port ^ 1u);
+	assert_int_equal(close_kept_to(url), 0);
+	fetch(s);
+	await_sessions(1);
+	assert_int_equal(close_kept_to(other), 0);
+	assert_int_equal(close_kept_to("nonsense"), 0);
+	assert_int_equal(close_kept_to(url), 1);
+	await_sessions(0); /* the server has seen it */
+	assert_int_equal(close_kept_to(url), 0);
+	s = make("/hello");
+	fetch(s);
+	assert_int_equal(s->err, 0);
+	assert_true(body_is(s, "hello"));
+	assert_int_equal(atomic_load(&web.connections), 2);
+}
+
 static void sends_what_it_was_told(void **state)
 {
 	const struct fetcher_field fields[] = {
@@ -415,6 +472,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		CASE(gives_status_head_and_body),
 		CASE(connections_are_used_again),
+		CASE(connections_that_are_kept_can_be_closed_and_the_next_call_has_a_new_one),
 		CASE(sends_what_it_was_told),
 		CASE(head_has_no_body),
 		CASE(statuses_are_sorted),

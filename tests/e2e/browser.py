@@ -8,10 +8,11 @@ import re
 import shutil
 import subprocess
 import tempfile
+import threading
 
 import websockets
 
-from harness import SLOW, Failed, Skip, _die_with_parent
+from harness import Failed, Skip, _die_with_parent, patience
 
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--mute-audio", "--no-default-browser-check",
@@ -27,8 +28,8 @@ class Browser:
         self.proc = subprocess.Popen([binary, *FLAGS, "--user-data-dir=" + self.dir, "about:blank"], stdin=subprocess.DEVNULL,
                                      stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, preexec_fn=_die_with_parent)
         try:
-            address = await asyncio.wait_for(asyncio.get_running_loop().run_in_executor(None, self._address), 30 * SLOW)
-            self.ws = await websockets.connect(address, max_size=None)
+            address = await asyncio.wait_for(asyncio.get_running_loop().run_in_executor(None, self._address), patience())
+            self.ws = await websockets.connect(address, max_size=None, open_timeout=patience(), ping_interval=None)
         except BaseException:
             self._end()
             raise
@@ -43,7 +44,8 @@ class Browser:
     def _address(self):
         for line in self.proc.stderr:
             m = re.search(rb"DevTools listening on (ws://\S+)", line)
-            if m:
+            if m:  # what it says later is read too: else it would wait for who reads it
+                threading.Thread(target=self.proc.stderr.read, daemon=True).start()
                 return m.group(1).decode()
         raise Failed("chromium ended, status %s" % self.proc.wait())
 
@@ -80,7 +82,7 @@ class Browser:
         if hasattr(self, "session"):
             msg["sessionId"] = self.session
         await self.ws.send(json.dumps(msg))
-        doc = await asyncio.wait_for(done, 30 * SLOW)
+        doc = await asyncio.wait_for(done, patience())
         if "error" in doc:
             raise Failed("%s: %r" % (method, doc["error"]))
         return doc["result"]
@@ -97,14 +99,14 @@ class Browser:
             raise Failed("%s: %r" % (code, r["exceptionDetails"].get("exception", {}).get("description")))
         return r["result"].get("value")
 
-    async def until(self, code, what=None, timeout=15):
-        end = asyncio.get_running_loop().time() + timeout * SLOW
+    async def until(self, code, what=None):
+        end = asyncio.get_running_loop().time() + patience()
         while True:
             got = await self.js(code)
             if got:
                 return got
             if asyncio.get_running_loop().time() > end:
-                raise Failed("waited %g s in the page for: %s; errors %r" % (timeout * SLOW, what or code, self.errors))
+                raise Failed("waited %g s in the page for: %s; errors %r" % (patience(), what or code, self.errors))
             await asyncio.sleep(0.05)
 
     async def shot(self, path, full=True):

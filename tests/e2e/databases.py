@@ -28,6 +28,12 @@ def die_with_parent():
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
+def account(*names):
+    """The first of them that there is."""
+    known = {entry.pw_name for entry in pwd.getpwall()}
+    return next((name for name in names if name in known), names[0])
+
+
 class Database:
     """A server over a directory in /tmp. `kill` and `start` again find what was committed."""
     user, name = None, None
@@ -139,7 +145,7 @@ class Postgres(Database):
 
 
 class MariaDb(Database):
-    user, name = "mysql", "MariaDB"
+    user, name = account("mysql", "nobody"), "MariaDB"  # the package of the server alone makes no account
 
     @property
     def url(self):

@@ -11,7 +11,7 @@ import subprocess
 import threading
 import time
 
-from harness import (BIN, CLOSE, Later, NDJSON, Raw, Session, Skip, Sse, Weir, Ws, check, eq, expect, test, until)
+from harness import (BIN, CLOSE, Later, NDJSON, Raw, Session, Skip, Sse, Weir, Ws, check, eq, expect, patience, test, until)
 
 JSON = {"Content-Type": "application/json"}
 ROUNDS = int(os.environ.get("WEIR_CRASH_ROUNDS", "50"))
@@ -130,7 +130,7 @@ def _():
             for p in producers:
                 p.stopping = True
             for p in producers:
-                p.join(30)
+                p.join(patience())
                 check(not p.is_alive(), "%s never got its answer" % p.name)
             total = audit(w, topic, producers)
             check(total == sum(len(p.acked) for p in producers), "seed %d: %d records for %d acknowledged" % (
@@ -163,7 +163,8 @@ def _():
                 w.kill()
                 w.start()
             p.stopping = True
-            p.join(20)
+            p.join(patience())
+            check(not p.is_alive(), "the producer never got its answer")
             while True:
                 doc = w.poll(t, cursor=cursor, limit=10000)
                 seen += [(r["offset"], r["value"]["n"]) for r in doc["records"]]
@@ -202,20 +203,22 @@ def _():
                 expect(r, 200)
                 check(took >= 0.2, "a durable POST was answered after %.3f s" % took)
                 for name, later in readers.items():
-                    value, at = later.get(10)
+                    value, at = later.get()
                     eq(value, i, name)
                     check(at - began >= 0.2, "%s saw it after %.3f s, before the sync" % (name, at - began))
-            # A repeat while the first is in flight waits for the sync of the first.
+            # A repeat while the first is in flight waits for the sync of the first, whenever it came.
             def keyed():
-                began = time.monotonic()
                 r = expect(w.post("/v1/topics/%s/records" % t, b"50", dict(JSON, **{"Idempotency-Key": "in flight"})), 200)
-                return r.json(), time.monotonic() - began
+                return r.json(), time.monotonic()
+            began = time.monotonic()
             first = Later(keyed)
             time.sleep(0.05)
             second = Later(keyed)
-            (a, took_a), (b, took_b) = first.get(), second.get()
+            answers = sorted((first.get(), second.get()), key=lambda x: -x[0]["accepted"])
+            a, b = (x[0] for x in answers)
             eq((a["accepted"], b["accepted"], b["duplicates"], b["offsets"]), (1, 0, 1, a["offsets"]))
-            check(took_a >= 0.2 and took_b >= 0.1, "answered after %.3f and %.3f s" % (took_a, took_b))
+            for _, at in answers:
+                check(at - began >= 0.2, "answered after %.3f s" % (at - began))
             quick = []
             for i in range(20):
                 began = time.monotonic()
@@ -232,12 +235,12 @@ def _():
             writer.get()
             check(sorted(quick)[len(quick) // 2] < 0.1, "reads of older records took %r" % sorted(quick)[len(quick) // 2])
             # Many at once share a sync: one group each time, not one sync each.
-            began = time.monotonic()
+            before = w.metrics()["weir_log_groups_total"]
             laters = [Later(w.push, t, b"7") for _ in range(32)]
             for x in laters:
                 x.get()
-            took = time.monotonic() - began
-            check(took < 32 * 0.2 / 3, "32 writers took %.1f s: they do not share syncs" % took)
+            groups = w.metrics()["weir_log_groups_total"] - before
+            check(0 < groups < 32 / 3, "32 writers took %d groups: they do not share syncs" % groups)
 
 
 def open_readers(w, t):
@@ -280,7 +283,7 @@ def _():
 def _():
     with Weir() as w:
         p = subprocess.run([BIN, "serve", "--data", w.data, "--http", "127.0.0.1:0", "--kafka", "off"], capture_output=True,
-                           text=True, timeout=20)
+                           text=True, timeout=patience())
         eq(p.returncode, 1, "exit status: " + p.stderr)
         check(str(w.pid) in p.stderr, "the pid %d is not in %r" % (w.pid, p.stderr))
         eq(p.stdout, "")
@@ -291,7 +294,7 @@ def _():
 def _():
     with Weir() as w:
         p = subprocess.run([BIN, "serve", "--data", w.data + "2", "--http", w.authority, "--kafka", "off"], capture_output=True,
-                           text=True, timeout=20)
+                           text=True, timeout=patience())
         eq(p.returncode, 1, "exit status: " + p.stderr)
         check(w.authority in p.stderr or str(w.port) in p.stderr, repr(p.stderr))
 
@@ -307,18 +310,17 @@ def _():
             parked = Raw(w, 20).send("GET /v1/topics/%s/records?cursor=latest&wait=60s HTTP/1.1\r\nHost: %s\r\n\r\n" % (t, w.authority))
             idle = Raw(w).send("GET /healthz HTTP/1.1\r\nHost: %s\r\n\r\n" % w.authority)
             eq(idle.response().status, 200)
-            time.sleep(0.2)
-            began = time.monotonic()
+            until(lambda: w.metrics()['weir_readers{way="longpoll"}'] == 1, what="the poll to be parked")
             w.signal(number)
             m = ws.message()
             eq((m[0], m[1]), ("close", 1001), "the close frame")
             ws.send(CLOSE, b"\x03\xe9")
-            check(sse.next(5) is None and sse.ended, "the stream has no final chunk")
+            check(sse.next() is None and sse.ended, "the stream has no final chunk")
             r = parked.response()
             check(r.status in (200, 503), "the parked poll: %r" % r)
-            check(idle.closed(5), "an idle connection stays")
+            check(idle.closed(), "an idle connection stays")
             eq(w.wait(), 0, "exit status")
-            check(time.monotonic() - began < 5, "draining took long though all peers answered")
+            check("event=peers_cut" not in w.log(), "a peer was cut though all answered: " + w.log()[-500:])
             w.start()
             eq(w.values(t), [0])
 
@@ -329,11 +331,11 @@ def _():
         t = w.topic()
         mute = [Ws(w, "/v1/topics/%s/ws" % t) for _ in range(3)]
         half = Raw(w).send("POST /v1/topics/%s/records HTTP/1.1\r\nHost: %s\r\nContent-Length: 10\r\n\r\n12" % (t, w.authority))
-        time.sleep(0.2)
-        began = time.monotonic()
+        until(lambda: w.metrics()['weir_connections{listener="http"}'] >= 4, what="the connections")
         w.signal(signal.SIGTERM)
-        eq(w.wait(15), 0)
-        check(time.monotonic() - began < 8, "took %.1f s" % (time.monotonic() - began))
+        eq(w.wait(), 0)
+        cut = [line for line in w.log().splitlines() if "event=peers_cut" in line]
+        check(len(cut) == 1 and " connections=4" in cut[0], "which were cut: %r" % cut)
         for c in mute + [half]:
             (c.raw if isinstance(c, Ws) else c).close()
 
@@ -343,12 +345,10 @@ def _():
     with Weir() as w:
         mute = Ws(w, "/v1/topics/%s/ws" % w.topic())
         w.signal(signal.SIGTERM)
-        time.sleep(0.2)
-        if w.running():
-            w.signal(signal.SIGTERM)
-        began = time.monotonic()
-        w.wait(5)
-        check(time.monotonic() - began < 1.5, "still drained")
+        until(lambda: "event=stopping" in w.log(), what="the first to be taken")
+        w.signal(signal.SIGTERM)
+        eq(w.wait(), 1, "exit status")
+        check("event=stopped_at_once" in w.log() and "event=peers_cut" not in w.log(), "still drained: " + w.log()[-500:])
         mute.raw.close()
 
 
@@ -365,7 +365,8 @@ def _():
         for p in producers:
             p.stopping = True
         for p in producers:
-            p.join(20)
+            p.join(patience())
+            check(not p.is_alive(), "%s never got its answer" % p.name)
         audit(w, t, producers)
 
 
@@ -376,15 +377,14 @@ def _():
         eq(w.get("/v1/topics/first").json()["partitions"], 2)
         w.write_config(good + "  - { name: second, partitions: 3 }\n")
         w.signal(signal.SIGHUP)
-        until(lambda: w.get("/v1/topics/second").status == 200, 10, "the second topic")
+        until(lambda: w.get("/v1/topics/second").status == 200, what="the second topic")
         eq(w.get("/v1/topics/second").json()["partitions"], 3)
-        until(lambda: "event=reloaded" in w.log(), 10, "the end of the reload in the log")  # the topic is there before
+        until(lambda: "event=reloaded" in w.log(), what="the end of the reload in the log")  # the topic is there before
         check("second" in w.log(), "the log does not say what changed")
         mark = len(w.log())
         w.write_config("topics:\n  - { name: third, partitons: 3 }\n  - { name: first, partitions: 9 }\n")
         w.signal(signal.SIGHUP)
-        said = until(lambda: len(w.log()) > mark and w.log()[mark:], 10, "a word on the bad file")
-        time.sleep(0.3)
+        until(lambda: "event=reload_refused" in w.log()[mark:], what="a word on the bad file")
         said = w.log()[mark:]
         check("partitons" in said and "partitions" in said, "the fault is not named: %r" % said)
         eq(w.get("/v1/topics/third").status, 404)
@@ -395,7 +395,7 @@ def _():
 @test("a bad configuration file at start is exit 2 with file, line and column", own=True)
 def _():
     with Weir("http: { lisen: 127.0.0.1:0 }\n", start=False) as w:
-        p = subprocess.run([BIN, "serve", "-c", w.config_path, "--data", w.data], capture_output=True, text=True, timeout=20)
+        p = subprocess.run([BIN, "serve", "-c", w.config_path, "--data", w.data], capture_output=True, text=True, timeout=patience())
         eq(p.returncode, 2, p.stderr)
         check("weir.yaml:1:" in p.stderr and "listen" in p.stderr, repr(p.stderr))
 
@@ -471,7 +471,7 @@ def _():
                     f.write(b"NEEDLE")
                     hit = True
         check(hit, "the record is in no journal file")
-        p = subprocess.run(w.command(), capture_output=True, text=True, timeout=30)
+        p = subprocess.run(w.command(), capture_output=True, text=True, timeout=patience())
         eq(p.returncode, 1, "exit status: " + p.stderr)
         check("journal" in p.stderr, "the file is not named: %r" % p.stderr)
 
@@ -485,5 +485,5 @@ def _():
         time.sleep(0.7)
         w.kill()
         p.stopping = "now"
-        r = subprocess.run([BIN, "verify", w.data], capture_output=True, text=True, timeout=60)
+        r = subprocess.run([BIN, "verify", w.data], capture_output=True, text=True, timeout=patience())
         eq(r.returncode, 0, r.stdout + r.stderr)

@@ -34,6 +34,8 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 BIN = os.environ.get("WEIR_BIN") or os.path.join(ROOT, "build", "weir")
 # Slow builds (sanitizers, valgrind) stretch every deadline of the tests.
 SLOW = float(os.environ.get("WEIR_SLOW", "1"))
+# The one bound of waits for what must come: far more than a busy machine needs, as it costs only where the wait is in vain.
+PATIENCE = 60
 
 TESTS = []
 
@@ -42,9 +44,15 @@ class Skip(Exception):
     """The machine lacks something that the test needs; said, never hidden."""
 
 
+def patience(seconds=0):
+    """How long to wait for what must come: PATIENCE, or `seconds` where those are more."""
+    return max(seconds, PATIENCE) * SLOW
+
+
 def test(name, own=False, timeout=30, config=None):
+    """`timeout`: what it takes at most on a quiet machine; its alarm leaves room for two waits that are in vain."""
     def add(fn):
-        TESTS.append({"name": name, "fn": fn, "own": own, "timeout": timeout * SLOW, "config": config})
+        TESTS.append({"name": name, "fn": fn, "own": own, "timeout": (timeout + 2 * PATIENCE) * SLOW, "config": config})
         return fn
     return add
 
@@ -78,15 +86,16 @@ def eq(got, want, what=""):
         raise Failed("%s\n      got  %s\n      want %s" % (what or "differs", short(got), short(want)))
 
 
-def until(fn, timeout=10, what="condition", every=0.02):
-    """Calls fn until it gives something true, and gives that."""
-    end = time.monotonic() + timeout * SLOW
+def until(fn, timeout=0, what="condition", every=0.02):
+    """Calls fn until it gives something true, and gives that; `timeout` where it may need more than PATIENCE."""
+    seconds = patience(timeout)
+    end = time.monotonic() + seconds
     while True:
         got = fn()
         if got:
             return got
         if time.monotonic() > end:
-            raise Failed("waited %g s for: %s" % (timeout * SLOW, what))
+            raise Failed("waited %g s for: %s" % (seconds, what))
         time.sleep(every)
 
 
@@ -216,7 +225,7 @@ def expect(r, status, code=None):
 class Raw:
     """A socket that says exactly the bytes it is given, and reads answers strictly."""
 
-    def __init__(self, w, timeout=10):
+    def __init__(self, w, timeout=PATIENCE):
         self.sock = socket.create_connection((w.host, w.port), timeout=timeout * SLOW)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.buf = b""
@@ -304,7 +313,7 @@ class Raw:
         out, self.buf = self.buf, b""
         return out
 
-    def closed(self, timeout=5):
+    def closed(self, timeout=PATIENCE):
         """True when the other side ends the stream and says nothing more before."""
         self.timeout(timeout)
         try:
@@ -338,7 +347,7 @@ def query(**args):
 class Session:
     """One keep-alive connection of http.client."""
 
-    def __init__(self, w, timeout=30):
+    def __init__(self, w, timeout=PATIENCE):
         self.c = http.client.HTTPConnection(w.host, w.port, timeout=timeout * SLOW)
 
     def request(self, method, path, body=None, headers=None):
@@ -375,7 +384,7 @@ class Event:
 class Sse:
     """An EventSource per the WHATWG text, over one connection; comments are given too."""
 
-    def __init__(self, w, path, headers=None, timeout=10):
+    def __init__(self, w, path, headers=None, timeout=PATIENCE):
         self.raw = Raw(w, timeout)
         self.raw.send("GET %s HTTP/1.1\r\nHost: %s\r\nAccept: text/event-stream\r\n%s\r\n" % (
             path, w.authority, "".join("%s: %s\r\n" % h for h in (headers or {}).items())))
@@ -406,7 +415,7 @@ class Sse:
         self.bytes += data
         return True
 
-    def next(self, timeout=10, comments=False):
+    def next(self, timeout=PATIENCE, comments=False):
         """The next event; None at the end of the stream. socket.timeout where nothing comes."""
         self.raw.timeout(timeout)
         while True:
@@ -433,7 +442,7 @@ class Sse:
                 continue
             return e
 
-    def take(self, n, timeout=10):
+    def take(self, n, timeout=PATIENCE):
         return [self.next(timeout) for _ in range(n)]
 
     def quiet(self, seconds):
@@ -451,7 +460,7 @@ CONT, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 
 
 class Ws:
-    def __init__(self, w, path, headers=None, protocol=None, timeout=10, upgrade=True):
+    def __init__(self, w, path, headers=None, protocol=None, timeout=PATIENCE, upgrade=True):
         self.raw = Raw(w, timeout)
         key = base64.b64encode(os.urandom(16)).decode()
         lines = {"Host": w.authority, "Upgrade": "websocket", "Connection": "Upgrade",
@@ -493,7 +502,7 @@ class Ws:
         self.raw.send(head + payload)
         return self
 
-    def frame(self, timeout=10):
+    def frame(self, timeout=PATIENCE):
         self.raw.timeout(timeout)
         a, b = self.raw.exactly(2)
         check(not b & 0x80, "a frame from the server is masked")
@@ -507,7 +516,7 @@ class Ws:
         eq(a & 0x70, 0, "reserved bits")
         return bool(a & 0x80), a & 0xf, self.raw.exactly(n)
 
-    def message(self, timeout=10):
+    def message(self, timeout=PATIENCE):
         """(opcode, bytes) of the next whole message; answers pings; ("close", code, reason) at a close."""
         kind, data = None, b""
         while True:
@@ -523,12 +532,12 @@ class Ws:
                 if fin:
                     return kind, data
 
-    def json(self, timeout=10):
+    def json(self, timeout=PATIENCE):
         m = self.message(timeout)
         eq(m[0], TEXT, "kind of %s" % short(m))
         return json.loads(m[1])
 
-    def close_code(self, timeout=10):
+    def close_code(self, timeout=PATIENCE):
         """Reads on to the close frame and gives its code; then the stream must end."""
         while True:
             m = self.message(timeout)
@@ -537,7 +546,7 @@ class Ws:
                     self.send(CLOSE, struct.pack(">H", m[1]) if m[1] != 1005 else b"")
                 except ConnectionError:
                     return m[1]
-                check(self.raw.closed(5), "the stream goes on after the close")
+                check(self.raw.closed(), "the stream goes on after the close")
                 return m[1]
 
     def quiet(self, seconds):
@@ -630,7 +639,7 @@ class Weir:
         return self.wrap + cmd + ["--data", self.data, "--http", "%s:%d" % (self.host, self.port),
                                   "--kafka", self.kafka] + self.args
 
-    def start(self, timeout=30):
+    def start(self, timeout=PATIENCE):
         log = open(self.log_path, "ab")
         env = dict(os.environ, **(self.env or {}))
         env.pop("WEIR_SERVER", None)
@@ -681,12 +690,12 @@ class Weir:
     def signal(self, number):
         os.kill(self.pid, number)
 
-    def wait(self, timeout=15):
+    def wait(self, timeout=0):
         """Its exit status, once it has ended."""
         try:
-            return self.proc.wait(timeout * SLOW)
+            return self.proc.wait(patience(timeout))
         except subprocess.TimeoutExpired:
-            raise Failed("still running after %g s" % (timeout * SLOW))
+            raise Failed("still running after %g s" % patience(timeout))
 
     def kill(self):
         if self.running():
@@ -725,23 +734,23 @@ class Weir:
 
     # -- requests --
 
-    def request(self, method, path, body=None, headers=None, timeout=30):
+    def request(self, method, path, body=None, headers=None, timeout=PATIENCE):
         with Session(self, timeout) as s:
             return s.request(method, path, body, headers)
 
-    def get(self, path, headers=None, timeout=30):
+    def get(self, path, headers=None, timeout=PATIENCE):
         return self.request("GET", path, None, headers, timeout)
 
-    def post(self, path, body=b"", headers=None, timeout=30):
+    def post(self, path, body=b"", headers=None, timeout=PATIENCE):
         return self.request("POST", path, body, headers, timeout)
 
-    def put(self, path, body=b"", headers=None, timeout=30):
+    def put(self, path, body=b"", headers=None, timeout=PATIENCE):
         return self.request("PUT", path, body, headers, timeout)
 
-    def delete(self, path, headers=None, timeout=30):
+    def delete(self, path, headers=None, timeout=PATIENCE):
         return self.request("DELETE", path, None, headers, timeout)
 
-    def session(self, timeout=30):
+    def session(self, timeout=PATIENCE):
         return Session(self, timeout)
 
     def topic(self, **config):
@@ -808,7 +817,7 @@ class Weir:
         r = self.get("/v1/topics/%s" % topic)
         return 0 if r.status == 404 else sum(p["end"] - p["start"] for p in expect(r, 200).json()["offsets"])
 
-    def arrived(self, topic, count, timeout=20):
+    def arrived(self, topic, count, timeout=0):
         """Every record, once so many are there: what sources bring."""
         try:
             until(lambda: self.count_records(topic) >= count, timeout, "%d records in %s" % (count, topic))
@@ -867,10 +876,10 @@ CE = "application/cloudevents+json"
 CE_BATCH = "application/cloudevents-batch+json"
 
 
-def weir(*args, input=None, timeout=30, env=None):
+def weir(*args, input=None, timeout=0, env=None):
     """A command of weir: (exit code, stdout, stderr)."""
     e = dict(os.environ, **(env or {}))
-    p = subprocess.run([BIN, *args], input=input, capture_output=True, timeout=timeout * SLOW, env=e)
+    p = subprocess.run([BIN, *args], input=input, capture_output=True, timeout=patience(timeout), env=e)
     return p.returncode, p.stdout.decode(), p.stderr.decode()
 
 
@@ -897,9 +906,9 @@ class Later(threading.Thread):
             self.error = e
         self.ended = time.monotonic()
 
-    def get(self, timeout=30):
-        self.join(timeout * SLOW)
-        check(not self.is_alive(), "still waiting after %g s" % (timeout * SLOW))
+    def get(self, timeout=0):
+        self.join(patience(timeout))
+        check(not self.is_alive(), "still waiting after %g s" % patience(timeout))
         if self.error:
             raise self.error
         return self.value

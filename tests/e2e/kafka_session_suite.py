@@ -8,9 +8,8 @@ import re
 import socket
 import struct
 import subprocess
-import time
 
-from harness import BIN, Failed, Weir, check, eq, expect, test, until
+from harness import BIN, Failed, Weir, check, eq, expect, patience, test, until
 from kafka_wire import Kafka, address, request
 
 USERS = 'kafka: { users: ["ann:secret", "bob:pass:word"] }\n'
@@ -18,13 +17,12 @@ UNKNOWN_TOPIC, INVALID_TOPIC, UNSUPPORTED, UNKNOWN_ID = 3, 17, 35, 100
 
 
 def connect(w):
-    s = socket.create_connection(address(w), timeout=10)
+    s = socket.create_connection(address(w), timeout=patience())
     s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return s
 
 
-def read_all(s, timeout=10):
-    s.settimeout(timeout)
+def read_all(s):
     out = b""
     try:
         while True:
@@ -61,9 +59,16 @@ def _(w):
         one = request("Metadata", 9, correlation=5, topics=[])
         for i in range(len(one)):
             s.sendall(one[i:i + 1])
+        def exactly(n):
+            out = b""
+            while len(out) < n:
+                got = s.recv(n - len(out))
+                check(got, "closed after %r" % out)
+                out += got
+            return out
+
         def answer():
-            head = s.recv(4, socket.MSG_WAITALL)
-            return s.recv(struct.unpack(">i", head)[0], socket.MSG_WAITALL)
+            return exactly(struct.unpack(">i", exactly(4))[0])
         eq(answer()[:4], struct.pack(">i", 5))
         s.sendall(b"".join(request("ApiVersions", 0, correlation=i) if i % 3 else
                            request("Metadata", 1, correlation=i, topics=[]) for i in range(300)))
@@ -82,7 +87,7 @@ def _(w):
             with connect(w) as s:
                 s.sendall(data)
                 eq(read_all(s), b"")
-            until(lambda: why in w.log(), 5, "a line with %r" % why)
+            until(lambda: why in w.log(), what="a line with %r" % why)
         eq(other.call("ApiVersions", 0)["error_code"], 0)
 
 
@@ -109,7 +114,7 @@ def _():
             with connect(w) as s:
                 s.sendall(data)
                 eq(read_all(s), b"")
-            until(lambda: line in w.log(), 5, "a line with %r" % line)
+            until(lambda: line in w.log(), what="a line with %r" % line)
         check("peer=127.0.0.1:" in w.log(), w.log())
 
 
@@ -250,7 +255,7 @@ def _():
             eq(k.call("SaslAuthenticate", 1, auth_bytes=b"x")["error_code"], 34)
             k.send("Metadata", 9, topics=[])
             check(k.closed(), "open after a request before the login")
-        until(lambda: "before the login" in w.log(), 5, "a line in the log")
+        until(lambda: "before the login" in w.log(), what="a line in the log")
 
 
 @test("after SaslHandshake 0 tokens come without headers, as kafka-python 2.0.2 sends them", own=True)
@@ -295,10 +300,10 @@ def _():
         for k in waiting:
             k.send("Fetch", 11, max_wait_ms=290000, min_bytes=1, max_bytes=1 << 20, isolation_level=0, session_id=0,
                    topics=[{"topic": name, "partitions": [{"partition": 0, "fetch_offset": 1, "partition_max_bytes": 1 << 20}]}])
-        until(lambda: held() > 2000 * 1000, 5, "the fetches to wait")
+        until(lambda: held() > 2000 * 1000, what="the fetches to wait")
         for k in waiting:
             k.close()
-        until(lambda: held() < 500 * 1000, 5, "their memory to be given back")
+        until(lambda: held() < 500 * 1000, what="their memory to be given back")
 
 
 # ---- stop ----
@@ -309,9 +314,8 @@ def _():
         held = [Kafka(w) for _ in range(20)]
         for k in held:
             k.call("ApiVersions", 0)
-        begun = time.monotonic()
         w.stop()
-        check(time.monotonic() - begun < 2, "it waited for connections that owe nothing")
+        check("event=peers_cut" not in w.log(), "it waited for connections that owe nothing")
         for k in held:
             check(k.closed(), "open after the stop")
             k.close()
@@ -326,11 +330,9 @@ def _():
         for k in waiting:
             k.send("Fetch", 11, max_wait_ms=60000, min_bytes=1, max_bytes=1 << 20, isolation_level=0, session_id=0,
                    topics=[{"topic": name, "partitions": [{"partition": 0, "fetch_offset": 1, "partition_max_bytes": 1 << 20}]}])
-        eq(waiting[0].sock.fileno() > 0, True)
-        until(lambda: 'weir_connections{listener="kafka"} 10' in w.get("/metrics").text, 5, "ten connections")
-        begun = time.monotonic()
+        until(lambda: w.metrics()['weir_connections{listener="kafka"}'] == 10, what="ten connections")
         w.stop()
-        check(time.monotonic() - begun < 1.5, "it waited for clients that have their answers")
+        check("event=peers_cut" not in w.log(), "it waited for clients that have their answers")
         for k in waiting:
             eq(k.answer()["responses"][0]["partitions"][0]["error_code"], 0)
             check(k.closed(), "open after the stop")
@@ -343,6 +345,6 @@ def _():
         check("kafka=" not in w.ready, w.ready)
     with Weir() as w:
         other = subprocess.run([BIN, "serve", "--data", w.data + "2", "--http", "127.0.0.1:0", "--kafka",
-                                "%s:%d" % address(w)], capture_output=True, timeout=20)
+                                "%s:%d" % address(w)], capture_output=True, timeout=patience())
         eq(other.returncode, 1)
         check(b"kafka.listen" in other.stderr, other.stderr)

@@ -17,7 +17,7 @@ import re
 import socket
 import struct
 
-from harness import Failed, ROOT, SLOW, eq
+from harness import PATIENCE, Failed, ROOT, SLOW, eq
 
 FOLDER = os.path.join(ROOT, "src", "proto", "kafka")
 
@@ -253,7 +253,7 @@ def address(w):
 
 
 class Kafka:
-    def __init__(self, w, timeout=10, client="wire"):
+    def __init__(self, w, timeout=PATIENCE, client="wire"):
         """w: a Weir of the harness, or (host, port)."""
         where = w if isinstance(w, tuple) else address(w)
         self.sock = socket.create_connection(where, timeout=timeout * SLOW)
@@ -309,7 +309,7 @@ class Kafka:
         self.send(api, version, **fields)
         return self.answer()
 
-    def closed(self, timeout=5):
+    def closed(self, timeout=PATIENCE):
         """True when the other side ends the stream and says nothing more before."""
         self.sock.settimeout(timeout * SLOW)
         try:

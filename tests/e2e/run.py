@@ -25,6 +25,12 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 sys.dont_write_bytecode = True
 
+# By the seconds that they take, the longest first, so that the last worker does not start one of them alone; the rest is short.
+HEAVY = [name + "_suite" for name in (
+    "sql", "parked", "durability", "source_kafka", "metrics", "compaction", "source_bad", "source_websocket", "sources", "kafka_txn", "guide",
+    "kafka_fetch", "sql_columns", "sse", "http", "bad_input", "consume", "kafka_group", "hop", "cli", "browser", "source_http",
+    # tests/fault; those of a name that both have are both of some length
+    "rot", "kafka", "repair", "limits", "error", "disk_full", "kill", "clock", "torture", "parts", "upgrade", "peers")]
 
 try:
     import websockets  # noqa: F401
@@ -194,16 +200,15 @@ def main(folder=HERE, description="end-to-end tests of weir", prepare=None):
         sys.exit("%s is not there: `make build` first" % harness.BIN)
 
     printer, began = Printer(), time.monotonic()
-    # The longest first, so that the last worker does not start it alone.
-    heavy = ["durability_suite", "parked_suite", "browser_suite", "http_suite", "kill_suite", "disk_full_suite"]
-    suites.sort(key=lambda s: heavy.index(s) if s in heavy else len(heavy))
+    suites.sort(key=lambda s: HEAVY.index(s) if s in HEAVY else len(HEAVY))
     with concurrent.futures.ThreadPoolExecutor(args.j) as pool:
         list(pool.map(lambda s: watch_suite(s, args, printer, folder), suites))
+    failed = [r for r in printer.results if r["result"] == "failed"]
     if args.json:
         with open(args.json, "w") as f:
             json.dump({"passed": printer.count("passed"), "failed": printer.count("failed"),
-                       "skipped": printer.count("skipped"), "tests": printer.results}, f, indent=1)
-    failed = [r for r in printer.results if r["result"] == "failed"]
+                       "skipped": printer.count("skipped"), "tests": printer.results,
+                       "failures": ["%s: %s" % (r["suite"], r["name"]) for r in failed]}, f, indent=1)
     if failed:
         print("\nfailed:")
         for r in failed:

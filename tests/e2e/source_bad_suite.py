@@ -481,8 +481,7 @@ def _():
                     ("latin", [1, 3, 4, 5, 6, 8], [("a.csv:3", "not UTF-8"), ("b.ndjson:2", "not UTF-8"), ("c.json:1", "not UTF-8"),
                                                    ("c.json:1", "expected a member name")]),
                     ("key", [1, 3], [("a.ndjson:2", "no 'id'")]), ("column", [1], [])):
-                until(lambda: show(w, name)["records"] == len(good) and show(w, name)["dead"] == len(letters),
-                      what="%s: %r" % (name, show(w, name)))
+                until(lambda: (w.count_records(name), len(dead(w, name))) == (len(good), len(letters)), what="%s: %r" % (name, show(w, name)))
                 eq(ids(w, name), good, name)
                 found = dead(w, name)
                 for place, words in letters:

@@ -7,10 +7,11 @@ import collections
 import json
 import os
 import random
+import re
 import threading
 import time
 
-from harness import BATCH, JSON, SLOW, Weir, check, eq, expect, kills, test, until
+from harness import BATCH, JSON, Weir, check, eq, expect, kills, patience, test, until
 from kafka_wire import Kafka, Producer
 from transfer import KINDS, contents, give_kinds, keys_in_order
 
@@ -36,7 +37,7 @@ def source(w):
     return w.source("k")
 
 
-def arrived(w, count, topic="all", timeout=20):
+def arrived(w, count, topic="all", timeout=0):
     return w.arrived(topic, count, timeout)
 
 
@@ -297,10 +298,11 @@ def _():
         far.push("orders", b"1")
         with Weir(config(far)) as w:
             arrived(w, 1)
-            threads = lambda: len(os.listdir("/proc/%d/task" % w.pid))
-            busy = threads()
+            peers = lambda: far.metrics()['weir_connections{listener="kafka"}']
+            check(peers() > 0, "no connection before the pause")
             expect(w.post("/v1/sources/k/pause"), 204)
-            until(lambda: threads() < busy, what="the client's threads to end")
+            until(lambda: peers() == 0, what="the connections to be closed")
+            check(re.search(r"event=peers_cut .*source=k\b.* connections=[1-9]", w.log()), "not told: " + w.log()[-500:])
             far.push("orders", b"2")
             time.sleep(0.3)
             eq(w.count_records("all"), 1)
@@ -357,7 +359,8 @@ def killed(kill_far, kill_near):
                 victim.kill()
                 victim.start()
             stop.set()
-            writer.join(30 * SLOW)
+            writer.join(patience())
+            check(not writer.is_alive(), "the writer never got its answer")
             arrived(w, len(values), timeout=60)
             time.sleep(0.5)
             got = w.all("all")

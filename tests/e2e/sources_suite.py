@@ -91,6 +91,47 @@ def _():
     subprocess.run(["rm", "-r", tmp])
 
 
+KEEPING = """
+sources:
+  - { name: kafka, type: kafka, topic: k, brokers: ["%(kafka)s"], topics: [t], every: 300ms, %(slow)s }
+  - { name: websocket, type: websocket, topic: s, url: "%(ws)s/v1/topics/t/ws?mode=subscribe&cursor=earliest&format=raw", %(slow)s }
+  - { name: weir, type: weir, topic: w, url: "%(url)s", from: t, %(slow)s }
+"""
+
+
+def opened(far):
+    """What the three have open at the other weir, besides the question itself."""
+    m = far.metrics()
+    return {"kafka": m['weir_connections{listener="kafka"}'], "websocket": m['weir_readers{way="ws"}'],
+            "weir": m['weir_connections{listener="http"}'] - m['weir_readers{way="ws"}'] - 1}
+
+
+@test("a pause closes the connections of every type that keeps some, those that rest between two pulls too, and tells it; a resume opens them",
+      own=True, timeout=60)
+def _():
+    for slow in ("batch: { records: 1 }, rate_limit: 1", "batch: { records: 100 }"):  # held back with a pull due; and waiting for more
+        with Weir() as far:
+            far.ndjson("t", list(range(100)))
+            with Weir(KEEPING % {"kafka": far.kafka, "ws": far.ws_url, "url": far.url, "slow": slow}) as w:
+                topics = {"kafka": "k", "websocket": "s", "weir": "w"}
+                for name, topic in topics.items():
+                    until(lambda: w.count_records(topic) >= (1 if "rate" in slow else 100), what="records of " + name)
+                for name, topic in topics.items():
+                    check(opened(far)[name] > 0, "%s has nothing open: %r" % (name, opened(far)))
+                    expect(w.post("/v1/sources/%s/pause" % name), 204)
+                    until(lambda: opened(far)[name] == 0, what="%s to close its connections: %r" % (name, opened(far)))
+                    told = until(lambda: [x for x in w.log().splitlines() if "event=peers_cut" in x and "source=%s " % name in x], what="a line")
+                    check(len(told) == 1 and not told[0].endswith("connections=0"), told)
+                    stood = w.count_records(topic)
+                    time.sleep(0.2)
+                    eq((opened(far)[name], w.count_records(topic)), (0, stood), "while %s is paused" % name)
+                    expect(w.post("/v1/sources/%s/resume" % name), 204)
+                    until(lambda: opened(far)[name] > 0, what="%s to go on" % name)
+                    far.push("t", b"-1")
+                    if "rate" not in slow:
+                        until(lambda: w.values(topic)[-1] == -1, what="what came behind the pause, of " + name)
+
+
 @test("a reload starts, changes and stops sources; what is wrong with one is said with its line", own=True, timeout=60)
 def _():
     tmp = "/tmp/weir-sources-r%d" % os.getpid()
@@ -179,14 +220,14 @@ def _():
     tmp = "/tmp/weir-sources-w%d" % os.getpid()
     os.makedirs(tmp, exist_ok=True)
     with Weir(config=FOLLOW % ("1h", tmp, "")) as w:
-        count = 0
+        count = 100000  # in two seconds, or as long as it takes
         with open(tmp + "/a.log", "w", buffering=1) as f:
-            end = time.monotonic() + 2
-            while time.monotonic() < end:
-                f.write("line %d\n" % count)
-                count += 1
+            begun = time.monotonic()
+            for i in range(count):
+                f.write("line %d\n" % i)
+                if i % 500 == 0:
+                    time.sleep(max(0, begun + i * 2 / count - time.monotonic()))
         until(lambda: source(w)["records"] == count, what="every line")
-        check(count > 5000, "the writer is slow: %d lines" % count)
         pulls = w.metrics()['weir_source_pulls_total{source="s"}']
         check(pulls < 1000, "%d pulls for %d lines" % (pulls, count))
     subprocess.run(["rm", "-r", tmp])

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Sources of type sql against real servers, which the tests start. WEIR_LATE_SECONDS (default 15) is how long the tests of late commits
+Sources of type sql against real servers, which the tests start. WEIR_LATE_SECONDS (default 8) is how long the tests of late commits
 run, WEIR_LATE_LONGEST (default 4) the longest transaction in them; the issue's form is 600 and 60.
 """
 import collections
@@ -15,7 +15,7 @@ import time
 from databases import MariaDb, Postgres, Sqlite
 from harness import BIN, SLOW, Later, Skip, Weir, check, eq, expect, kills, test, until
 
-LATE_SECONDS = float(os.environ.get("WEIR_LATE_SECONDS", "15"))
+LATE_SECONDS = float(os.environ.get("WEIR_LATE_SECONDS", "8"))
 LATE_LONGEST = float(os.environ.get("WEIR_LATE_LONGEST", "4"))
 WRITERS = int(os.environ.get("WEIR_LATE_WRITERS", "50" if LATE_SECONDS > 60 else "16"))
 KILLS = kills(8)

@@ -5,9 +5,10 @@ import os
 import shutil
 import sqlite3
 import tempfile
+import time
 
 from faults import DELAY, Shim
-from harness import Skip, Weir, check, eq, expect, test, until
+from harness import Later, Skip, Weir, check, eq, expect, test, until
 
 SLOW_MS = 150
 CONFIG = """
@@ -108,6 +109,86 @@ def _():
         eq(x.get("/v1/sources/rows/runs/1")["state"], "cancelled")
         x.ask("DELETE", "/v1/sources/rows/runs/1", status=204)
         eq(w.get("/v1/sources/rows/runs/1").status, 404)
+    shutil.rmtree(folder)
+
+
+# ---- while a commit is under way: its sync is held ----
+
+@test("a key whose first request is in flight: a repeat and another payload wait, and are answered by what became of the first", own=True)
+def _():
+    with Shim() as shim, Weir(env=shim.env) as w:
+        w.push("t", b"0")
+
+        def keyed(body):
+            return w.post("/v1/topics/t/records", body, {**JSON, "Idempotency-Key": "k"})
+
+        def waiting():
+            return w.metrics()["weir_ingest_waiting"]
+        with shim.held("fdatasync", "/journal/") as reached:
+            first = Later(keyed, b"1")
+            reached()
+            repeat, other = Later(keyed, b"1"), Later(keyed, b"2")
+            until(lambda: waiting() == 2, what="both to wait for the first")
+            check(all(x.is_alive() for x in (first, repeat, other)), "one was answered before the sync")
+            eq(w.values("t"), [0], "what readers see before the sync")
+        a, b = expect(first.get(), 200), expect(repeat.get(), 200)
+        eq((a.json()["accepted"], b.json()["accepted"], b.json()["duplicates"]), (1, 0, 1))
+        eq(b.json()["offsets"], a.json()["offsets"])
+        eq((a.headers.get("Idempotent-Replayed"), b.headers.get("Idempotent-Replayed")), (None, "true"))
+        expect(other.get(), 422, "idempotency_key_reused")
+        eq((waiting(), w.values("t")), (0, [0, 1]))
+
+
+@test("while a source is being changed another change of it, and a run, are 409, and nothing comes of them", own=True)
+def _():
+    def source(every):
+        return json.dumps({"type": "kafka", "topic": "t", "brokers": ["127.0.0.1:1"], "topics": ["a"], "every": every}).encode()
+
+    with Shim() as shim, Weir(env=shim.env) as w:
+        expect(w.put("/v1/sources/api", source("1h"), JSON), 201)
+        for change, status in ((lambda: w.put("/v1/sources/api", source("2h"), JSON), 200), (lambda: w.delete("/v1/sources/api"), 204)):
+            with shim.held("fdatasync", "/journal/") as reached:
+                first = Later(change)
+                reached()
+                for method, path, body in (("PUT", "", source("3h")), ("DELETE", "", b""), ("POST", "/runs", b"{}")):
+                    refused = expect(w.request(method, "/v1/sources/api" + path, body, JSON), 409, "conflict")
+                    check("being changed: try again" in refused.json()["detail"], refused.text)
+                check(first.is_alive(), "the change was answered before the sync")
+                eq(w.source("api")["settings"]["every"], "1h" if status == 200 else "2h")
+            expect(first.get(), status)
+            if status == 200:
+                eq(w.source("api")["settings"]["every"], "2h")
+                eq(w.source("api")["runs"], [])
+        eq(w.get("/v1/sources/api").status, 404)
+        w.restart(hard=True)
+        eq(w.get("/v1/sources/api").status, 404)
+
+
+@test("a source counts records and dead letters when they are durable, wherever it shows them, and none twice over a kill", own=True)
+def _():
+    folder = tempfile.mkdtemp(prefix="weir-answered-")
+    with sqlite3.connect(folder + "/rows.db") as db:
+        db.execute("CREATE TABLE rows (id INTEGER PRIMARY KEY, text TEXT)")
+    config = ("sources:\n  - { name: s, type: sql, topic: t, every: 20ms, at_start: true, url: 'sqlite:%s/rows.db', table: rows, mode: incremental, "
+              "cursor: [id] }\n" % folder)
+    with Shim() as shim, Weir(config, env=shim.env) as w:
+        def counts():
+            s, m = w.source("s"), w.metrics()
+            return ((s["records"], s["dead"]), (m['weir_source_records_total{source="s"}'], m['weir_source_dead_total{source="s"}']))
+
+        until(lambda: w.source("s")["requests"] > 2, what="a source that finds nothing")
+        with shim.held("fdatasync", "/journal/") as reached:
+            with sqlite3.connect(folder + "/rows.db") as db:
+                db.execute("INSERT INTO rows VALUES (1, 'good'), (2, CAST(x'61ff62' AS TEXT)), (3, 'good')")
+            reached()  # it has entered
+            end = time.monotonic() + 0.3
+            while time.monotonic() < end:
+                eq(counts(), ((0, 0), (0, 0)), "before the sync")
+        until(lambda: counts() == ((2, 1), (2, 1)), what="the counts: %r" % (counts(),))
+        w.restart(hard=True)
+        until(lambda: w.source("s")["state"] == "running", what="the source")
+        eq(counts()[0], (2, 1), "after a kill")
+        eq([r["value"]["id"] for r in w.all("t")], [1, 3])
     shutil.rmtree(folder)
 
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the fault suites stand on: calls that fail to order, small disks, and the oracle."""
+import contextlib
 import ctypes
 import errno
 import json
@@ -11,7 +12,7 @@ import subprocess
 import tempfile
 import time
 
-from harness import Failed, Skip, check, eq
+from harness import Failed, Skip, check, eq, until
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 WHOLE = bool(os.environ.get("WEIR_FAULT_WHOLE"))
@@ -30,7 +31,7 @@ def spread(count, most, first=1):
 # The same order as enum op in shim.c.
 OPS = ["pwrite", "fdatasync", "fsync", "rename", "truncate", "unlink", "allocate", "open", "pread", "mkdir", "rmdir",
        "syncfs", "recv", "send", "memory", "thread", "eventfd", "epoll", "watch", "socket", "listen", "accept", "map", "inotify"]
-COUNT, KILL_BEFORE, KILL_AFTER, FAIL, TEAR, SHORT, DELAY = range(7)
+COUNT, KILL_BEFORE, KILL_AFTER, FAIL, TEAR, SHORT, DELAY, HOLD = range(8)
 WRITING = ["pwrite", "fdatasync", "fsync", "rename", "truncate", "unlink", "allocate", "mkdir", "rmdir", "syncfs"]
 
 
@@ -90,6 +91,15 @@ class Shim:
         r.thread, r.path, r.count, r.hits = thread.encode(), path.encode(), 0, 0
         r.armed = 1
         return r
+
+    @contextlib.contextmanager
+    def held(self, ops, path=""):
+        """Within it such calls do not return; gives a function that waits until the first of them is made."""
+        rule = self.rule(ops, HOLD, path=path)
+        try:
+            yield lambda: until(lambda: rule.hits, what="a call of %s" % ops)
+        finally:
+            self.clear()
 
     def clear(self, slot=None):
         for r in self.page.rules if slot is None else [self.page.rules[slot]]:

@@ -2,8 +2,8 @@
 /*
  * Loaded before libc (LD_PRELOAD), it stands between weir and the calls that may
  * fail, and does what a page of memory shared with the test says: count, fail,
- * write less, wait, kill before or after, or kill in the middle of a write. The
- * test changes the page while weir runs.
+ * write less, wait, hold until it is let go, kill before or after, or kill in the
+ * middle of a write. The test changes the page while weir runs.
  *
  * strace can inject most of that too, but counts each thread alone, cannot tear
  * a write, and a short result that it makes up is a lie: the bytes it claims were
@@ -68,7 +68,16 @@ static const char *const op_names[] = {"pwrite",   "fdatasync", "fsync",  "renam
 				       "recv",     "send",      "memory", "thread", "eventfd",  "epoll",
 				       "watch",    "socket",    "listen", "accept", "map",      "inotify"};
 
-enum action { ACT_COUNT, ACT_KILL_BEFORE, ACT_KILL_AFTER, ACT_FAIL, ACT_TEAR, ACT_SHORT, ACT_DELAY };
+enum action {
+	ACT_COUNT,
+	ACT_KILL_BEFORE,
+	ACT_KILL_AFTER,
+	ACT_FAIL,
+	ACT_TEAR,
+	ACT_SHORT,
+	ACT_DELAY,
+	ACT_HOLD
+};
 
 struct rule {
 	_Atomic uint32_t armed;
@@ -196,6 +205,16 @@ static void die(void)
 		(void)syscall(SYS_pause);
 }
 
+/* Until the test takes the rule back. One that is made in its place counts anew. */
+static void hold(const struct rule *r)
+{
+	const struct timespec step = {.tv_nsec = 1000000};
+	uint64_t hits = atomic_load(&r->hits);
+
+	while (atomic_load(&r->armed) && atomic_load(&r->hits) >= hits)
+		(void)syscall(SYS_nanosleep, &step, NULL);
+}
+
 /* Before the call: 1 where the call is not made and errno is set. */
 static int before(const struct rule *r)
 {
@@ -205,6 +224,8 @@ static int before(const struct rule *r)
 		return 0;
 	if (r->action == ACT_KILL_BEFORE)
 		die();
+	if (r->action == ACT_HOLD)
+		hold(r);
 	if (r->action == ACT_DELAY || (r->action == ACT_FAIL && r->amount)) {
 		t = (struct timespec){.tv_sec = (time_t)(r->amount / 1000),
 				      .tv_nsec = (long)(r->amount % 1000) * 1000000};

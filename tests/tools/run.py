@@ -183,6 +183,9 @@ def counting():
 
     one("meson", [{"name": "a", "result": "OK"}, {"name": "b", "result": "SKIP"}], True, "1 passed, 0 failed")
     one("a failure", [{"result": "OK"}, {"result": "FAIL"}, {"result": "TIMEOUT"}], False, "1 passed, 2 failed")
+    one("its name", [{"name": "log_test", "result": "FAIL"}, {"name": "good", "result": "OK"}], False, "failed: a: log_test\n1 passed, 1 failed")
+    one("names that are told", [{"passed": 3, "failed": 2, "failures": ["sse: x y"]}], False,
+        "failed: a: sse: x y\nfailed: a: 1 without a name\n3 passed, 2 failed")
     one("one test", [{"result": "FAIL"}], False, "0 passed, 1 failed")
     one("sums", [{"passed": 7, "failed": 0}], True, "7 passed, 0 failed")
     one("rubbish", ["x"], False, "0 passed, 1 failed")
@@ -192,7 +195,7 @@ def counting():
 
 def mutants():
     def one(what, table, good, text):
-        root = tree({"tests/mutants.txt": table, "src/a.c": "int a;\nint b;\nint b;\n"})
+        root = tree({"tests/mutants.txt": table, "src/a.c": "int a;\nint b;\nint b;\n", "src/b/c_test.c": "", "src/b/d_c_test.c": ""})
         os.mkdir(os.path.join(root, "tools"))
         tool = shutil.copy(os.path.join(ROOT, "tools", "mutants"), os.path.join(root, "tools"))
         expect("mutants: " + what, subprocess.run([tool, "--check"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -204,6 +207,12 @@ def mutants():
     one("its line is there twice", "[one]\nfile: src/a.c\n-int b;\n", False, "exactly once")
     one("no file", "[one]\n-int a;\n", False, "has no file")
     one("rubbish", "[one]\nfile: src/a.c\nwhat: is this\n", False, "neither")
+    by = "[one]\nfile: src/a.c\nby: %s\n-int a;\n"
+    one("its test", by % "b/c_test", True, "0 do not apply")
+    one("its test, by the end of its name", by % "d_c_test", True, "0 do not apply")
+    one("a test that two have", by % "c_test", False, "which of b/c_test, b/d_c_test?")
+    one("a test that is not there", by % "b/x_test", False, "there is no such test")
+    one("a path is a whole one", by % "d/c_test", False, "there is no such test")
 
 
 def setup():

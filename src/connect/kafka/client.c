@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "connect/kafka/inner.h"
 #include "obs/say.h"
@@ -114,6 +115,24 @@ static bool map_address(const struct sockaddr *at, uint8_t ip[16], uint16_t *por
 	memcpy(ip + 12, &v4->sin_addr, 4);
 	*port = ntohs(v4->sin_port);
 	return at->sa_family == AF_INET;
+}
+
+static int on_socket(int domain, int type, int protocol, void *opaque)
+{
+	struct kafka_source *s = opaque;
+	int fd = socket(domain, type | SOCK_CLOEXEC, protocol);
+
+	if (fd >= 0)
+		atomic_fetch_add(&s->sockets, 1);
+	return fd;
+}
+
+static int on_close(int fd, void *opaque)
+{
+	struct kafka_source *s = opaque;
+
+	atomic_fetch_sub(&s->sockets, 1);
+	return close(fd);
 }
 
 /* Each address that it connects to, also those that brokers name: a cluster may name whatever it likes. */
@@ -250,6 +269,8 @@ rd_kafka_conf_t *kafka_client_conf(struct kafka_source *s, uint32_t shares, stru
 	rd_kafka_conf_set_opaque(c.conf, s);
 	rd_kafka_conf_set_error_cb(c.conf, on_error);
 	rd_kafka_conf_set_log_cb(c.conf, on_log);
+	rd_kafka_conf_set_socket_cb(c.conf, on_socket);
+	rd_kafka_conf_set_closesocket_cb(c.conf, on_close);
 	rd_kafka_conf_set_connect_cb(c.conf, on_connect);
 	rd_kafka_conf_set_offset_commit_cb(c.conf, on_commit);
 	return c.conf;
@@ -311,6 +332,7 @@ void kafka_client_end(struct kafka_source *s, bool alone)
 	(void)pthread_mutex_unlock(&s->lock);
 	if (!client)
 		return;
+	source_cut(s->setup.source, atomic_load(&s->sockets));
 	rd_kafka_queue_cb_event_enable(events, NULL, NULL);
 	rd_kafka_queue_destroy(events);
 	rd_kafka_destroy_flags(client, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);

@@ -41,6 +41,7 @@ struct kafka_source {
 	rd_kafka_t *client;         /* NULL: none is needed */
 	rd_kafka_queue_t *events;   /* its own, of troubles */
 	struct feed *feeds;
+	_Atomic uint32_t sockets; /* of the client, that are open */
 	struct trouble trouble;
 	char last_error[320]; /* of a connection: why all of them are down */
 };

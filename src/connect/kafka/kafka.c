@@ -140,6 +140,12 @@ static void drop(void *self, struct source_part *part)
 	kafka_client_end(s, false);
 }
 
+/* A client that a plan has made, and no partition has used yet. */
+static void rest(void *self)
+{
+	kafka_client_end(self, false);
+}
+
 /* ---- the group ---- */
 
 /* Told without waiting for an answer: nothing depends on it. A failure is a warning (client.c). */
@@ -187,5 +193,6 @@ const struct source_type source_kafka = {
 	.pull = pull,
 	.settle = settle,
 	.drop = drop,
+	.rest = rest,
 	.show = show,
 };

@@ -81,7 +81,9 @@ static void cancel(void *self, struct source_part *part)
 
 static void drop(void *self, struct source_part *part)
 {
-	(void)self;
+	struct feed *f = self;
+
+	source_cut(f->source, part->state ? 1 : 0);
 	if (part->state)
 		link_free(part->state);
 	part->state = NULL;

@@ -266,11 +266,20 @@ static void weir_cancel(void *self, struct source_part *part)
 	(void)part;
 	if (!r->call)
 		return;
-	fetcher_cancel(r->call);
+	fetcher_cancel(r->call); /* and with it the connection */
+	source_cut(r->source, 1);
 	r->call = NULL;
 	r->batch = NULL;
 	buf_clear(&r->body);
 	source_done(&batch->call, SOURCE_MORE);
+}
+
+/* What stood between two polls is kept by the loop for the next. */
+static void weir_rest(void *self)
+{
+	struct reader *r = self;
+
+	source_cut(r->source, fetcher_close_kept(r->loop, slice_str(r->settings->url)));
 }
 
 static void weir_show(uint8_t version, struct slice checkpoint, struct buf *json)
@@ -292,5 +301,6 @@ const struct source_type source_weir = {
 	.close = weir_close,
 	.pull = weir_pull,
 	.cancel = weir_cancel,
+	.rest = weir_rest,
 	.show = weir_show,
 };

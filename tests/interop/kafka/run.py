@@ -226,14 +226,15 @@ def work(todo, args, counts, lock):
                     broker.start()
                 begun = time.monotonic()
                 r = Run(name, broker, args).go()
-                done, bad = len(r.passed), len(r.failed)
+                done, bad, names = len(r.passed), len(r.failed), ["%s: %s" % (name, what) for what in r.failed]
                 say("%-18s %3d ok %3d failed %3d skipped %5.1f s" % (name, done, bad, len(r.skipped), time.monotonic() - begun))
             except Exception as e:
-                done, bad = 0, 1
+                done, bad, names = 0, 1, ["%s: server" % name]
                 say("FAIL %s: server: %s" % (name, e))
             with lock:
                 counts["passed"] += done
                 counts["failed"] += bad
+                counts["failures"] += names
     finally:
         if broker is not None:
             broker.discard()
@@ -259,7 +260,7 @@ def main():
     todo = queue.Queue()
     for name in args.only:
         todo.put(name)
-    counts = {"passed": 0, "failed": 0}
+    counts = {"passed": 0, "failed": 0, "failures": []}
     lock = threading.Lock()
     workers = [threading.Thread(target=work, args=(todo, args, counts, lock)) for _ in range(args.jobs)]
     for w in workers:
@@ -270,7 +271,7 @@ def main():
     print("%d passed, %d failed" % (passed, failed))
     if args.json:
         with open(args.json, "w") as f:
-            json.dump({"passed": passed, "failed": failed}, f)
+            json.dump(counts, f)
     return 1 if failed or not passed else 0
 
 
