@@ -70,7 +70,7 @@ static void on_pull_ended(void *ctx, enum source_end end)
 
 	b->end = source_batch_close(&b->batch, end);
 	runner_boxes_ended(r->home->boxes, b->began_ns);
-	box_count_held(b, source_batch_held(&b->batch), r->shared->held_bytes);
+	box_count_held(b, box_bytes(b), r->shared->held_bytes);
 	runner_show_pull(r, &b->batch.call);
 	p->lag_records = b->batch.lag_records;
 	p->lag_ms = b->batch.lag_ms;
