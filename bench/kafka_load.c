@@ -2,7 +2,7 @@
 /*
  * What a program that uses librdkafka gets out of a broker, a mode a row:
  *
- *	kafka_load produce BOOTSTRAP TOPIC BYTES SECONDS    as fast as it will go, acks=all, defaults
+ *	kafka_load produce BOOTSTRAP TOPIC BYTES SECONDS [PARTITION]  as fast as it will go, acks=all, defaults
  *	kafka_load consume BOOTSTRAP TOPIC PARTITIONS COUNT [PROPERTY=VALUE]  from the beginning, until it has so many
  *	kafka_load pace BOOTSTRAP TOPIC RATE SECONDS        produce to consume, from when the record was due
  *
@@ -73,7 +73,7 @@ static void on_delivery(rd_kafka_t *k, const rd_kafka_message_t *m, void *opaque
 		samples_add(&d->waits, wait_us * 1000);
 }
 
-static void produce(const char *bootstrap, const char *topic, size_t bytes, double seconds)
+static void produce(const char *bootstrap, const char *topic, size_t bytes, double seconds, int32_t partition)
 {
 	rd_kafka_conf_t *conf = rd_kafka_conf_new();
 	struct delivery d = {0};
@@ -94,15 +94,14 @@ static void produce(const char *bootstrap, const char *topic, size_t bytes, doub
 	k = client_new(RD_KAFKA_PRODUCER, conf, bootstrap);
 	t = rd_kafka_topic_new(k, topic, NULL);
 	/* The first one waits for connections and metadata. */
-	(void)rd_kafka_produce(t, RD_KAFKA_PARTITION_UA, RD_KAFKA_MSG_F_COPY, value, bytes, NULL, 0, NULL);
+	(void)rd_kafka_produce(t, partition, RD_KAFKA_MSG_F_COPY, value, bytes, NULL, 0, NULL);
 	if (rd_kafka_flush(k, 20000) || d.good != 1)
 		die("kafka_load: the first record did not arrive");
 	d.good = 0;
 	start = now_ns();
 	end = start + (int64_t)(seconds * 1e9);
 	for (uint64_t i = 0; i % 256 || now_ns() < end; i++) {
-		while (rd_kafka_produce(t, RD_KAFKA_PARTITION_UA, RD_KAFKA_MSG_F_COPY, value, bytes, NULL, 0,
-					NULL))
+		while (rd_kafka_produce(t, partition, RD_KAFKA_MSG_F_COPY, value, bytes, NULL, 0, NULL))
 			rd_kafka_poll(k, 10);
 		if (i % 256 == 0)
 			rd_kafka_poll(k, 0);
@@ -263,8 +262,9 @@ int main(int argc, char **argv)
 {
 	if (argc == 7 && !strcmp(argv[1], "consume"))
 		property = argv[6];
-	if (argc == 6 && !strcmp(argv[1], "produce"))
-		produce(argv[2], argv[3], (size_t)atol(argv[4]), atof(argv[5]));
+	if ((argc == 6 || argc == 7) && !strcmp(argv[1], "produce"))
+		produce(argv[2], argv[3], (size_t)atol(argv[4]), atof(argv[5]),
+			argc == 7 ? atoi(argv[6]) : RD_KAFKA_PARTITION_UA);
 	else if ((argc == 6 || argc == 7) && !strcmp(argv[1], "consume"))
 		consume(argv[2], argv[3], atoi(argv[4]), strtoull(argv[5], NULL, 10));
 	else if (argc == 6 && !strcmp(argv[1], "pace"))

@@ -6,7 +6,10 @@
 #include "connect/runner_inner.h"
 #include "obs/say.h"
 
-#define ENTERED_MAX 2u
+/* What may be on its way to the disk: two batches of a part always, more while they, and those of all parts, hold less than this. */
+#define ENTERED_ALWAYS 2u
+#define ENTERED_PART_BYTES ((size_t)8 << 20)
+#define ENTERED_BYTES ((size_t)16 << 20)
 #define LOG_FULL_NS (250 * RUNNER_MS)
 #define MEMORY_FULL_NS (50 * RUNNER_MS)
 #define LOG_LAGS_NS (2 * RUNNER_MS)
@@ -43,6 +46,15 @@ static bool may_begin(const struct runner *r, const struct part *p)
 	return !(r->type->flags & SOURCE_HOLDS) || p->begun || r->begun < runner_parallel(r);
 }
 
+/* A sync takes as long as several pulls, and what has entered is never taken back: so many need not be waited for. */
+static bool disk_is_behind(const struct runner *r, const struct part *p)
+{
+	if (p->entered < ENTERED_ALWAYS)
+		return false;
+	return p->entered >= RUNNER_ENTERED_MAX || p->entered_bytes >= ENTERED_PART_BYTES ||
+	       r->entered_bytes >= ENTERED_BYTES;
+}
+
 static void begin_pulls(struct runner *r)
 {
 	struct part *later = NULL, **end = &later;
@@ -56,11 +68,11 @@ static void begin_pulls(struct runner *r)
 			part_drop(p);
 			continue;
 		}
-		if (p->entered < ENTERED_MAX) {
+		if (!disk_is_behind(r, p)) {
 			part_pull(p);
 			continue;
 		}
-		/* The disk is behind: when a batch of it is durable the turn comes again. */
+		/* When a batch is durable the turn comes again. */
 		p->next = NULL;
 		*end = p;
 		end = &p->next;

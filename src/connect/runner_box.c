@@ -48,6 +48,12 @@ static void empty(struct box *b)
 	b->part = NULL;
 }
 
+size_t box_bytes(const struct box *b)
+{
+	return source_batch_held(&b->batch) + b->row_cap * sizeof(*b->rows) +
+	       b->entry.record_cap * sizeof(*b->entry.records);
+}
+
 void box_count_held(struct box *b, size_t held, _Atomic int64_t *sum)
 {
 	if (sum)

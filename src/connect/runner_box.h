@@ -47,7 +47,10 @@ void box_give_back(struct box *b, struct box_list *spare, uint32_t most, struct 
 /* Gives all of `spare` to the loop, or frees them. */
 void box_list_empty(struct box_list *spare, struct runner_boxes *boxes);
 
-/* Counts the memory that its batch holds now in *sum; NULL: nowhere. box_give_back does not. */
+/* All that it holds, bytes: its batch, and what that is made a commit of. */
+size_t box_bytes(const struct box *b);
+
+/* Counts so much memory of it in *sum; NULL: nowhere. box_give_back does not. */
 void box_count_held(struct box *b, size_t held, _Atomic int64_t *sum);
 
 /* ---- the crowd ---- */

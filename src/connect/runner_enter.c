@@ -213,6 +213,18 @@ static void take_results(struct box *b)
 		runner_saved(p->runner, b->paused);
 }
 
+/* by: 1 it has entered, -1 it is durable. */
+static void count_entered(const struct box *b, int by)
+{
+	struct part *p = b->part;
+	size_t bytes = by > 0 ? b->held : -b->held;
+
+	p->entered += (uint32_t)by;
+	p->entered_bytes += bytes;
+	p->runner->entered += (uint32_t)by;
+	p->runner->entered_bytes += bytes;
+}
+
 static void charge_rate(struct runner *r, uint32_t records)
 {
 	int64_t now = loop_now(r->home->loop);
@@ -244,7 +256,7 @@ static void on_entered(struct ingest_rows *entry)
 	}
 	take_results(b);
 	charge_rate(p->runner, b->batch.record_count);
-	p->entered++;
+	count_entered(b, 1);
 	if (b->batch.settle && p->runner->type->settle && b->end != SOURCE_FAILED) {
 		p->phase = PART_SETTLING;
 		return;
@@ -268,7 +280,7 @@ static void on_durable(struct ingest_rows *entry)
 	struct part *p = b->part;
 	struct runner *r = p->runner;
 
-	p->entered--;
+	count_entered(b, -1);
 	runner_show_durable(r, entry);
 	tell_dead(r, entry);
 	if (p->box == b && p->phase == PART_SETTLING) {

@@ -48,6 +48,7 @@ struct part {
 	enum part_phase phase;
 	struct box *box;                /* in work; NULL: none */
 	uint32_t entered;               /* boxes on their way to the disk */
+	size_t entered_bytes;           /* memory of those, as it was counted */
 	uint32_t failures;              /* in a row */
 	bool done, gone, waits, wanted; /* wanted: asked for while it was busy */
 	bool begun; /* of a type with SOURCE_HOLDS: from its first pull until it has given another end than SOURCE_MORE */
@@ -87,10 +88,12 @@ struct runner {
 	_Atomic bool plan_again;
 	struct loop_msg again; /* posted while plan_again */
 	/* What is under way. */
-	uint32_t calls; /* of the type */
-	uint32_t busy;  /* parts that are pulling, entering, held or settling */
-	uint32_t begun; /* parts that are */
-	bool some_done; /* a part has ended for good since that was looked at last */
+	uint32_t calls;       /* of the type */
+	uint32_t busy;        /* parts that are pulling, entering, held or settling */
+	uint32_t begun;       /* parts that are */
+	uint32_t entered;     /* boxes of all parts on their way to the disk */
+	size_t entered_bytes; /* memory of those */
+	bool some_done;       /* a part has ended for good since that was looked at last */
 	struct box_list spare;
 	int64_t rate_free_ns; /* loop time at which the rate allows the next record */
 	/* Parts. */
@@ -145,7 +148,8 @@ void runner_begin(struct runner *r);
 
 struct schedule_now runner_now(const struct runner *r);
 int runner_make_schedule(struct runner *r, struct fault *fault);
-bool runner_is_quiet(const struct runner *r); /* nothing is under way, and nothing waits to begin */
+/* Nothing is under way, on its way to the disk, or waits to begin. */
+bool runner_is_quiet(const struct runner *r);
 
 /* Ends the run of which nothing is left, begins the one that is due, or sets the timer for it. */
 void runner_look_at_schedule(struct runner *r);
@@ -240,6 +244,9 @@ void box_put_away(struct runner *r, struct box *b); /* it is durable, or nothing
 /* ---- runner_enter.c ---- */
 
 void box_enter(struct box *b);
+
+/* Batches of a part that may be on their way to the disk: see runner_begin.c. */
+#define RUNNER_ENTERED_MAX 16u
 void part_try_again(struct part *p); /* a held batch */
 
 /* ---- runner_dead.c ---- */

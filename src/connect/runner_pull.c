@@ -7,8 +7,8 @@
  *	                                 ▼    │
  *	                                 HELD: the log refused
  *
- * The next pull begins when the batch has entered; the box with its memory stays until it is durable. Two at most are on
- * their way, so a slow disk holds the source back and not the memory.
+ * The next pull begins when the batch has entered; the box with its memory stays until it is durable. So many may be on
+ * their way (runner_begin.c), so that a slow disk holds the source back and not the memory.
  */
 #include "connect/runner_inner.h"
 
@@ -37,7 +37,8 @@ struct box *part_take_box(struct part *p)
 void box_put_away(struct runner *r, struct box *b)
 {
 	box_count_held(b, 0, r->shared->held_bytes);
-	box_give_back(b, &r->spare, r->run_active ? (uint32_t)r->conf->parallel : 0, r->home->boxes);
+	box_give_back(b, &r->spare, r->run_active ? (uint32_t)r->conf->parallel + RUNNER_ENTERED_MAX : 0,
+		      r->home->boxes);
 }
 
 /* ---- pulling ---- */
@@ -69,7 +70,7 @@ static void on_pull_ended(void *ctx, enum source_end end)
 
 	b->end = source_batch_close(&b->batch, end);
 	runner_boxes_ended(r->home->boxes, b->began_ns);
-	box_count_held(b, source_batch_held(&b->batch), r->shared->held_bytes);
+	box_count_held(b, box_bytes(b), r->shared->held_bytes);
 	runner_show_pull(r, &b->batch.call);
 	p->lag_records = b->batch.lag_records;
 	p->lag_ms = b->batch.lag_ms;

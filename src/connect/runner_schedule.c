@@ -77,7 +77,8 @@ void runner_break_off_run(struct runner *r)
 
 bool runner_is_quiet(const struct runner *r)
 {
-	return r->calls == 0 && r->busy == 0 && !r->ready && !r->plan_running && !r->plan_wanted;
+	return r->calls == 0 && r->busy == 0 && !r->ready && r->entered == 0 && !r->plan_running &&
+	       !r->plan_wanted;
 }
 
 /*

@@ -38,9 +38,11 @@ static struct {
 	_Atomic bool early_plan;     /* a plan began while there were such */
 	_Atomic uint32_t bad_one_in;
 	_Atomic bool keyed, settle, settle_fails, transient;
-	_Atomic bool linger, lingers;               /* a pull waits until it is cancelled; one does */
-	_Atomic int64_t waiting;                    /* parts that gave WAIT */
-	_Atomic uint32_t under_way, most_under_way; /* parts that were begun and are not done */
+	_Atomic bool linger, lingers;                   /* a pull waits until it is cancelled; one does */
+	_Atomic uint32_t padding;                       /* bytes of each value behind its number */
+	_Atomic uint32_t pulls, fail_pull, linger_pull; /* their number; which one fails, lingers: 0: none */
+	_Atomic int64_t waiting;                        /* parts that gave WAIT */
+	_Atomic uint32_t under_way, most_under_way;     /* parts that were begun and are not done */
 	struct source_part *_Atomic part;
 } numbers;
 
@@ -80,9 +82,14 @@ static uint64_t next_number(const struct source_part *part)
 
 static void add_number(struct source_part *part, struct source_batch *batch, uint64_t n)
 {
+	static const char space[16384];
 	struct source_record r = SOURCE_RECORD_INIT;
+	struct source_header padding = {SLICE_LIT("space"),
+					slice_make((const uint8_t *)space, atomic_load(&numbers.padding))};
 	char value[64];
 
+	r.headers = &padding;
+	r.header_count = padding.value.len != 0;
 	r.key = part->name;
 	snprintf(value, sizeof(value), "%.*s/%llu", (int)part->name.len, (const char *)part->name.ptr,
 		 (unsigned long long)n);
@@ -114,11 +121,12 @@ static enum source_end numbers_pull(void *self, struct source_part *part, struct
 {
 	uint64_t n = next_number(part), first = n;
 	uint8_t place[8];
-	uint32_t fail = atomic_load(&numbers.fail_one_in);
+	uint32_t fail = atomic_load(&numbers.fail_one_in), pull = atomic_fetch_add(&numbers.pulls, 1) + 1;
 
 	if (atomic_load(&numbers.plan_again))
 		source_plan_again(self);
-	while (atomic_load(&numbers.linger) && !source_cancelled(&batch->call)) {
+	while ((atomic_load(&numbers.linger) || pull == atomic_load(&numbers.linger_pull)) &&
+	       !source_cancelled(&batch->call)) {
 		atomic_store(&numbers.lingers, true);
 		world_nap();
 	}
@@ -130,6 +138,8 @@ static enum source_end numbers_pull(void *self, struct source_part *part, struct
 			wire_put_u64(place, n + 1);
 			source_mark(batch, 1, slice_make(place, sizeof(place)));
 		}
+		if (pull == atomic_load(&numbers.fail_pull) && batch->record_count == 20)
+			return source_fail(&batch->call, SOURCE_TRANSIENT, "pull %u", pull);
 		if (fail && (n * 7 + batch->record_count) % fail == 3)
 			return source_fail(&batch->call, SOURCE_TRANSIENT, "number %llu",
 					   (unsigned long long)n);
@@ -471,6 +481,146 @@ static void a_pause_outlives_a_restart(void **state)
 	expect_all(2, 2000);
 }
 
+/* ---- several on their way ---- */
+
+static void await_pulls(uint32_t pulls)
+{
+	for (int i = 0; i < 30000 && atomic_load(&numbers.pulls) < pulls; i++)
+		world_nap();
+	assert_int_equal(atomic_load(&numbers.pulls), pulls);
+}
+
+static void nothing_is_pulled(void)
+{
+	uint32_t pulls = atomic_load(&numbers.pulls);
+
+	for (int i = 0; i < 100; i++)
+		world_nap();
+	assert_int_equal(atomic_load(&numbers.pulls), pulls);
+}
+
+static void sixteen_batches_of_a_part_are_on_their_way_and_no_more(void **state)
+{
+	struct runner *r;
+
+	(void)state;
+	set_numbers(1, 3000);
+	world_be_deaf(&w, true);
+	r = world_start(&w, &source_numbers, small_batches);
+	await_pulls(16);
+	nothing_is_pulled();
+	world_be_deaf(&w, false);
+	world_await(r, 3000);
+	world_stop(&w, r);
+	expect_all(1, 3000);
+}
+
+/* A batch of 500 records of 10 KB holds 5 MiB: two are always allowed, a third is not. */
+static void large_batches_wait_for_the_disk_sooner(void **state)
+{
+	struct runner *r;
+
+	(void)state;
+	set_numbers(1, 2500);
+	atomic_store(&numbers.padding, 10000);
+	world_be_deaf(&w, true);
+	r = world_start(&w, &source_numbers, "    batch: { records: 500, bytes: 8MiB }\n");
+	await_pulls(2);
+	nothing_is_pulled();
+	world_be_deaf(&w, false);
+	world_await(r, 2500);
+	world_stop(&w, r);
+	expect_all(1, 2500);
+}
+
+/* Those behind the one that fails begin where it was entered up to. */
+static void the_third_of_five_that_fails_is_tried_again_before_those_behind_it(void **state)
+{
+	struct runner_figures f;
+	struct runner *r;
+
+	(void)state;
+	set_numbers(1, 250);
+	atomic_store(&numbers.fail_pull, 3);
+	world_be_deaf(&w, true);
+	r = world_start(&w, &source_numbers, small_batches);
+	await_pulls(6);
+	runner_figures(r, &f);
+	assert_int_equal(f.errors, 1);
+	world_be_deaf(&w, false);
+	world_await(r, 250);
+	world_stop(&w, r);
+	expect_all(1, 250);
+}
+
+static void a_pause_leaves_those_on_their_way_and_goes_on_behind_them(void **state)
+{
+	struct runner *r;
+
+	(void)state;
+	set_numbers(1, 1000);
+	atomic_store(&numbers.linger_pull, 6);
+	world_be_deaf(&w, true);
+	r = world_start(&w, &source_numbers, small_batches);
+	await_pulls(6);
+	world_do(&w, pause_it, r);
+	nothing_is_pulled();
+	world_do(&w, resume_it, r);
+	await_pulls(
+		16); /* those before the pause are still among the sixteen: one more was cut short, so it counts too */
+	world_be_deaf(&w, false);
+	world_await(r, 1000);
+	world_stop(&w, r);
+	expect_all(1, 1000);
+}
+
+static void a_stop_waits_for_those_on_their_way(void **state)
+{
+	struct world_stopping s;
+	struct runner *r;
+
+	(void)state;
+	set_numbers(1, 1000);
+	atomic_store(&numbers.linger_pull, 6);
+	world_be_deaf(&w, true);
+	r = s.runner = world_start(&w, &source_numbers, small_batches);
+	await_pulls(6);
+	sem_init(&s.done, 0, 0);
+	world_do(&w, world_stop_it, &s);
+	nothing_is_pulled();
+	assert_int_not_equal(sem_trywait(&s.done), 0);
+	world_be_deaf(&w, false);
+	while (sem_wait(&s.done) != 0)
+		;
+	world_do(&w, world_want_flush, &w);
+	runner_free(r);
+	sem_destroy(&s.done);
+	r = world_start(&w, &source_numbers, small_batches);
+	world_await(r, 1000);
+	world_stop(&w, r);
+	expect_all(1, 1000);
+}
+
+/* All is done, which is a reason for a plan; and the next run was due long ago. */
+static void a_run_is_over_when_all_of_it_is_durable(void **state)
+{
+	struct runner *r;
+
+	(void)state;
+	set_numbers(1, 250);
+	world_be_deaf(&w, true);
+	r = world_start(&w, &source_numbers, small_batches);
+	await_pulls(5);
+	nothing_is_pulled();
+	assert_int_equal(atomic_load(&numbers.plans), 1);
+	world_be_deaf(&w, false);
+	for (int i = 0; i < 30000 && atomic_load(&numbers.plans) < 2; i++)
+		world_nap();
+	world_stop(&w, r);
+	assert_true(atomic_load(&numbers.plans) >= 2);
+	expect_all(1, 250);
+}
+
 static void a_run_that_brought_nothing_is_not_made_again_after_a_restart(void **state)
 {
 	struct source_row_key name = {'s', SLICE_LIT("s"), slice_null()};
@@ -527,6 +677,16 @@ int main(void)
 						tear_down),
 		cmocka_unit_test_setup_teardown(what_is_no_record_becomes_a_dead_letter, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_pause_outlives_a_restart, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(sixteen_batches_of_a_part_are_on_their_way_and_no_more,
+						set_up, tear_down),
+		cmocka_unit_test_setup_teardown(large_batches_wait_for_the_disk_sooner, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+			the_third_of_five_that_fails_is_tried_again_before_those_behind_it, set_up,
+			tear_down),
+		cmocka_unit_test_setup_teardown(a_pause_leaves_those_on_their_way_and_goes_on_behind_them,
+						set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_stop_waits_for_those_on_their_way, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_run_is_over_when_all_of_it_is_durable, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_log_that_refuses_holds_the_source_and_loses_nothing, set_up,
 						tear_down),
 	};

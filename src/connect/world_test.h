@@ -44,6 +44,7 @@ struct world {
 	struct runner_shared shared;
 	struct runner_loop home;
 	_Atomic int64_t held;
+	_Atomic bool deaf; /* nothing is told to be durable: what has entered stays on its way */
 };
 
 static inline void world_flush(void *ctx)
@@ -64,6 +65,8 @@ static inline void world_run_port(void *ctx)
 {
 	struct world *w = ctx;
 
+	if (atomic_load(&w->deaf))
+		return;
 	log_port_run(w->port);
 	ingest_look(w->queue);
 }
@@ -205,6 +208,14 @@ static inline void world_do(struct world *w, void (*run)(void *ctx), void *ctx)
 	while (sem_wait(&job.done) != 0)
 		;
 	sem_destroy(&job.done);
+}
+
+/* From now on, or not any more: see world.deaf. */
+static inline void world_be_deaf(struct world *w, bool deaf)
+{
+	atomic_store(&w->deaf, deaf);
+	if (!deaf)
+		world_do(w, world_run_port, w);
 }
 
 /* ---- sources ---- */

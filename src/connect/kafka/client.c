@@ -6,12 +6,12 @@
  *
  * An answer of a broker stays in memory until its last message has gone, so answers are small: a sixteenth of the bound.
  *
- * Memory: librdkafka bounds what it fetches ahead by partition, so the source's bound is cut into shares when the
- * client is made, and a plan that finds more partitions makes another client. A full queue naps for up to a second in
- * librdkafka before 2.2, so the share is also what a partition can bring in a second; hence 64 MiB.
+ * Memory: librdkafka bounds what it fetches ahead by the length of a partition's queue, and that is one of all partitions
+ * (intake.c). A full queue naps for up to a second in librdkafka before 2.2.
  *
  * Rejected: a callback a message (runs on a thread of its own, and there is no place to say "full"); the
- * library's own offset store; a consumer a partition (five threads each).
+ * library's own offset store; a consumer a partition (five threads each); a queue a partition, each with a share of the memory (a request for the idle ones holds
+ * up the one that has much).
  */
 #include <errno.h>
 #include <netinet/in.h>
@@ -23,8 +23,6 @@
 #include "connect/kafka/inner.h"
 #include "obs/say.h"
 
-#define SHARE_BYTES_MIN ((int64_t)16 << 10)
-#define MESSAGE_COST 400 /* bytes of librdkafka's own, about, besides key and value */
 #define FETCH_BYTES_MIN ((int64_t)8 << 10)
 #define FETCH_BYTES_MAX ((int64_t)1 << 20)
 #define ANSWER_BYTES_MAX ((int64_t)50 << 20)
@@ -217,16 +215,15 @@ static void set_brokers(struct setter *c, const struct conf_list *brokers)
 	buf_fini(&list);
 }
 
-static void set_memory(struct setter *c, int64_t bytes, uint32_t shares)
+static void set_memory(struct setter *c, int64_t bytes)
 {
-	int64_t share = bytes / shares, answer = bytes / 16, fetch;
+	int64_t answer = bytes / 16, fetch = bytes / 64;
 
-	share = share < SHARE_BYTES_MIN ? SHARE_BYTES_MIN : share;
 	answer = answer > ANSWER_BYTES_MAX ? ANSWER_BYTES_MAX : answer;
-	fetch = share / 8 > FETCH_BYTES_MAX ? FETCH_BYTES_MAX : share / 8;
-	/* Either ends the fetching: the bytes, or what librdkafka keeps of each message. One more answer may come then. */
-	set_number(c, "queued.max.messages.kbytes", share * 3 / 8 >> 10);
-	set_number(c, "queued.min.messages", share * 3 / 8 / MESSAGE_COST);
+	fetch = fetch > FETCH_BYTES_MAX ? FETCH_BYTES_MAX : fetch;
+	/* Either ends the fetching: the bytes, or what librdkafka keeps of each message. One more answer of each broker may come then. */
+	set_number(c, "queued.max.messages.kbytes", bytes / 4 >> 10);
+	set_number(c, "queued.min.messages", bytes / 4 / KAFKA_MESSAGE_COST);
 	set_number(c, "fetch.message.max.bytes", fetch < FETCH_BYTES_MIN ? FETCH_BYTES_MIN : fetch);
 	set_number(c, "message.max.bytes", answer < 1000000 ? answer : 1000000);
 	set_number(c, "fetch.max.bytes", answer);
@@ -246,7 +243,7 @@ static void set_own(struct setter *c, const struct kafka_settings *o)
 	set(c, "log.connection.close", "false");
 }
 
-rd_kafka_conf_t *kafka_client_conf(struct kafka_source *s, uint32_t shares, struct fault *fault)
+rd_kafka_conf_t *kafka_client_conf(struct kafka_source *s, struct fault *fault)
 {
 	const struct kafka_settings *o = s->settings;
 	struct setter c = {.conf = rd_kafka_conf_new(), .fault = fault};
@@ -254,13 +251,15 @@ rd_kafka_conf_t *kafka_client_conf(struct kafka_source *s, uint32_t shares, stru
 
 	set(&c, "client.id", "weir");
 	set(&c, "reconnect.backoff.max.ms", "2000"); /* a broker that is back is found soon */
-	/* Not of every release: how long a partition rests whose share is full. */
+	/* A request without an answer holds up partitions that it did not ask for, as their queue was full. */
+	set(&c, "fetch.wait.max.ms", "50");
+	/* Not of every release: how long a partition rests whose queue is full. */
 	(void)rd_kafka_conf_set(c.conf, "fetch.queue.backoff.ms", "20", ignored, sizeof(ignored));
 	for (uint32_t i = 0; i < o->properties.count; i++)
 		set(&c, o->properties.names[i], o->properties.values[i]);
 	set_brokers(&c, &o->brokers);
 	set_login(&c, o);
-	set_memory(&c, o->memory_bytes, shares);
+	set_memory(&c, o->memory_bytes);
 	set_own(&c, o);
 	if (c.err) {
 		rd_kafka_conf_destroy(c.conf);
@@ -280,7 +279,7 @@ rd_kafka_conf_t *kafka_client_conf(struct kafka_source *s, uint32_t shares, stru
 
 static rd_kafka_t *make(struct kafka_source *s, struct fault *fault)
 {
-	rd_kafka_conf_t *conf = kafka_client_conf(s, s->shares, fault);
+	rd_kafka_conf_t *conf = kafka_client_conf(s, fault);
 	char why[320];
 	rd_kafka_t *client;
 
@@ -305,6 +304,8 @@ rd_kafka_t *kafka_client(struct kafka_source *s, struct source_call *call)
 		if (s->client) {
 			s->events = rd_kafka_queue_get_main(s->client);
 			rd_kafka_queue_cb_event_enable(s->events, on_event, s);
+			s->queue = rd_kafka_queue_new(s->client);
+			rd_kafka_queue_cb_event_enable(s->queue, kafka_intake_on_messages, s);
 		}
 		s->trouble.is = false;
 		s->last_error[0] = 0;
@@ -320,14 +321,15 @@ rd_kafka_t *kafka_client(struct kafka_source *s, struct source_call *call)
 void kafka_client_end(struct kafka_source *s, bool alone)
 {
 	rd_kafka_t *client;
-	rd_kafka_queue_t *events;
+	rd_kafka_queue_t *events, *queue;
 
 	(void)pthread_mutex_lock(&s->lock);
 	client = s->feeds && !alone ? NULL : s->client;
 	events = s->events;
+	queue = s->queue;
 	if (client) {
 		s->client = NULL;
-		s->events = NULL;
+		s->events = s->queue = NULL;
 	}
 	(void)pthread_mutex_unlock(&s->lock);
 	if (!client)
@@ -335,6 +337,8 @@ void kafka_client_end(struct kafka_source *s, bool alone)
 	source_cut(s->setup.source, atomic_load(&s->sockets));
 	rd_kafka_queue_cb_event_enable(events, NULL, NULL);
 	rd_kafka_queue_destroy(events);
+	rd_kafka_queue_cb_event_enable(queue, NULL, NULL);
+	rd_kafka_queue_destroy(queue);
 	rd_kafka_destroy_flags(client, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
 }
 

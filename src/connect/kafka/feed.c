@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A partition that is being read. A pull takes what the feed's queue holds and does not wait; where there is nothing it
- * ends with WAIT, and the queue calls back when it is no longer empty.
+ * A partition that is being read. A pull takes what has come for the feed (intake.c) and does not wait; where there is nothing it
+ * ends with WAIT, and the part is woken when there is.
  *
- * What was taken from the queue and did not fit the credit stays in the feed (at most FEED_HELD messages). A feed
+ * What has come and did not fit the credit stays in the feed. A feed
  * knows where it stands; where the part's checkpoint stands elsewhere (a batch that was thrown away, a reset) it is stopped and started
  * there. A feed starts one record before its place, to see whether that is still the record that was read: docs/internals/source-kafka.md.
  */
@@ -55,39 +55,29 @@ void feed_stop(struct feed *f)
 	forget_last(f);
 	if (!f->topic_handle)
 		return;
-	rd_kafka_queue_cb_event_enable(f->queue, NULL, NULL);
-	(void)rd_kafka_consume_stop(f->topic_handle, f->partition);
-	rd_kafka_queue_destroy(f->queue);
+	(void)rd_kafka_consume_stop(f->topic_handle,
+				    f->partition); /* the client passes over what is queued of it */
+	kafka_intake_remove(f);
 	rd_kafka_topic_destroy(f->topic_handle);
 	f->topic_handle = NULL;
-	f->queue = NULL;
 }
 
-static void on_messages(rd_kafka_t *client, void *opaque)
-{
-	struct feed *f = opaque;
-
-	(void)client;
-	source_wake(f->part);
-}
-
-bool feed_start_at(struct feed *f, rd_kafka_t *client, struct source_call *call, int64_t offset)
+bool feed_start_at(struct feed *f, rd_kafka_t *client, struct source_call *call, int64_t offset,
+		   rd_kafka_queue_t *queue)
 {
 	f->topic_handle = rd_kafka_topic_new(client, f->topic, NULL);
 	if (!f->topic_handle) {
 		(void)kafka_fail(f->source, call, rd_kafka_last_error(), f->topic);
 		return false;
 	}
-	f->queue = rd_kafka_queue_new(client);
-	rd_kafka_queue_cb_event_enable(f->queue, on_messages, f);
-	if (rd_kafka_consume_start_queue(f->topic_handle, f->partition, offset, f->queue) == 0)
+	if (queue == f->source->queue)
+		kafka_intake_add(f);
+	if (rd_kafka_consume_start_queue(f->topic_handle, f->partition, offset, queue) == 0)
 		return true;
 	(void)kafka_fail(f->source, call, rd_kafka_last_error(), f->topic);
-	rd_kafka_queue_cb_event_enable(f->queue, NULL, NULL);
-	rd_kafka_queue_destroy(f->queue);
+	kafka_intake_remove(f);
 	rd_kafka_topic_destroy(f->topic_handle);
 	f->topic_handle = NULL;
-	f->queue = NULL;
 	return false;
 }
 
@@ -97,22 +87,15 @@ static bool start(struct feed *f, rd_kafka_t *client, struct source_call *call)
 
 	f->verify = f->mark.last.offset != KAFKA_NOWHERE;
 	f->absent = f->at_end = false;
-	return feed_start_at(f, client, call, f->verify ? f->mark.last.offset : at);
+	return feed_start_at(f, client, call, f->verify ? f->mark.last.offset : at, f->source->queue);
 }
 
 /* ---- taking ---- */
 
-/* More messages from the queue, if it has some. */
+/* More messages, if some have come. */
 static bool refill(struct feed *f, int patience_ms)
 {
-	ssize_t n;
-
-	if (f->at < f->count)
-		return true;
-	n = rd_kafka_consume_batch_queue(f->queue, patience_ms, f->held, FEED_HELD);
-	f->at = 0;
-	f->count = n > 0 ? (uint32_t)n : 0;
-	return n > 0;
+	return f->at < f->count || kafka_intake_take(f, patience_ms);
 }
 
 /* The last message's print belongs to the mark, and costs too much to be made for each. */
@@ -421,7 +404,7 @@ enum source_end feed_pull(struct feed *f, struct source_batch *batch)
 	if (f->part->checkpoint.bytes.ptr && !kafka_mark_read(f->part->checkpoint.bytes, &mark))
 		return source_fail(&batch->call, SOURCE_FINAL, "the checkpoint of %s/%d cannot be read",
 				   f->topic, f->partition);
-	if (!f->topic_handle || !stands_at(f, &mark)) {
+	if (!f->topic_handle || f->lost || !stands_at(f, &mark)) {
 		feed_stop(f);
 		f->mark = mark;
 		f->over = false;
@@ -430,6 +413,7 @@ enum source_end feed_pull(struct feed *f, struct source_batch *batch)
 		return SOURCE_DONE;
 	if (!is_well(f, client, batch) || (!f->topic_handle && !start(f, client, &batch->call)))
 		return SOURCE_FAILED;
+	kafka_intake_pulled(f);
 	end = take(f, batch);
 	if (batch->record_count && !f->at_end)
 		kafka_client_nudge(s, client);

@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <regex.h>
 
+#include "base/table.h"
 #include "connect/kafka/mark.h"
 #include "connect/kafka/settings.h"
 #include "connect/source.h"
@@ -13,10 +14,11 @@
 
 /*
  * A source of type kafka: one client of librdkafka, and a feed for each partition that is being read. The client's
- * threads fetch into the queues of the feeds and call back when one is no longer empty; nothing of weir waits for them.
+ * threads fetch into one queue and call back when it is no longer empty; nothing of weir waits for them.
  *
  *	plan    topics, partitions, where new ones begin        plan.c, alone
- *	pull    what a feed's queue holds                       feed.c
+ *	pull    what has come of a partition                    feed.c
+ *	intake  from the client's queue to the feeds            intake.c
  *	judge   a place that is not what it was                 judge.c
  *	client  its settings, its life, its troubles            client.c
  */
@@ -36,11 +38,16 @@ struct kafka_source {
 	regex_t pattern;
 	bool has_pattern;
 	_Atomic int64_t planned_ns; /* monotonic: when the last plan ended */
-	uint32_t shares;            /* the client's memory is cut into so many */
+	pthread_mutex_t intake;     /* held by who takes from the queue; taken before `lock` */
 	pthread_mutex_t lock;       /* what follows. Held for a moment, and never around a call that waits */
 	rd_kafka_t *client;         /* NULL: none is needed */
 	rd_kafka_queue_t *events;   /* its own, of troubles */
+	rd_kafka_queue_t *queue;    /* what it has fetched, of all partitions */
 	struct feed *feeds;
+	struct table reading;     /* feeds that are started, by topic and partition */
+	struct feed *pulled_last; /* of those; NULL: any */
+	size_t come_bytes;        /* in all feeds' lists: keys and values */
+	uint32_t come_count;
 	_Atomic uint32_t sockets; /* of the client, that are open */
 	struct trouble trouble;
 	char last_error[320]; /* of a connection: why all of them are down */
@@ -49,7 +56,7 @@ struct kafka_source {
 /* ---- client.c ---- */
 
 /* All that the settings say; returns owned. NULL with *fault. */
-rd_kafka_conf_t *kafka_client_conf(struct kafka_source *s, uint32_t shares, struct fault *fault);
+rd_kafka_conf_t *kafka_client_conf(struct kafka_source *s, struct fault *fault);
 
 /* The client, made where there is none. NULL: the call has failed. */
 rd_kafka_t *kafka_client(struct kafka_source *s, struct source_call *call);
@@ -61,8 +68,8 @@ void kafka_client_end(struct kafka_source *s, bool alone);
 void kafka_client_serve(struct kafka_source *s, rd_kafka_t *client);
 
 /*
- * A partition whose queue was full is fetched again at once, and not when the threads of the client look next, up to a
- * second later: so the queues' bounds need not hold what comes in a second.
+ * Where the queue was full fetching goes on at once, and not when the threads of the client look next, up to a
+ * second later: so the queue's bound need not hold what comes in a second.
  */
 void kafka_client_nudge(struct kafka_source *s, rd_kafka_t *client);
 
@@ -111,7 +118,7 @@ bool kafka_part_name(struct slice name, char topic[256], int32_t *partition);
 
 /* ---- feed.c ---- */
 
-#define FEED_HELD 256u /* messages that were taken from the queue and are not in a batch yet */
+#define KAFKA_MESSAGE_COST 400u /* bytes of librdkafka's own, about, besides key and value */
 
 struct feed {
 	struct feed *next;
@@ -126,9 +133,16 @@ struct feed {
 	bool at_end;                    /* the client has told that there is no more for now */
 	bool over;                      /* nothing that comes is within the window */
 	rd_kafka_topic_t *topic_handle; /* NULL: stopped */
-	rd_kafka_queue_t *queue;
-	rd_kafka_message_t *held[FEED_HELD];
-	uint32_t at, count;
+	/* The pull's: messages that came and are not in a batch yet. */
+	rd_kafka_message_t **held;
+	uint32_t at, count, held_cap;
+	/* Under the source's lock. */
+	struct table_node node;
+	bool reading;              /* it is among those */
+	_Atomic bool lost;         /* there was no memory for a message */
+	rd_kafka_message_t **come; /* handed to it; the pull takes all at once */
+	uint32_t come_count, come_cap;
+	size_t come_bytes;
 	rd_kafka_message_t *last; /* given last; kept until it was looked at for its print */
 	int64_t told_ns;          /* when the group was told last */
 };
@@ -138,10 +152,29 @@ enum source_end feed_pull(struct feed *f, struct source_batch *batch);
 /* Lets go of everything at the client; the place is kept. */
 void feed_stop(struct feed *f);
 
-/* Starts at an offset. False: the call has failed. */
-bool feed_start_at(struct feed *f, rd_kafka_t *client, struct source_call *call, int64_t offset);
+/* Starts at an offset, into the source's queue or, to look at something, into one of the caller's. False: the call has failed. */
+bool feed_start_at(struct feed *f, rd_kafka_t *client, struct source_call *call, int64_t offset,
+		   rd_kafka_queue_t *queue);
 
 uint64_t feed_print(const rd_kafka_message_t *m);
+
+/* ---- intake.c ---- */
+
+/* The queue is no longer empty. On a thread of the client, under the queue's lock. */
+void kafka_intake_on_messages(rd_kafka_t *client, void *opaque);
+
+/* Messages of the partition go to the feed from now on; not any more. The latter frees those that it has not taken. */
+void kafka_intake_add(struct feed *f);
+void kafka_intake_remove(struct feed *f);
+
+/* Its part is being pulled: it is asked when messages come. */
+void kafka_intake_pulled(struct feed *f);
+
+/*
+ * Into `held`, which is used up, what has come for it. False: nothing; its part is woken when there is. Waits only in a test, so long,
+ * ms.
+ */
+bool kafka_intake_take(struct feed *f, int patience_ms);
 
 /* ---- judge.c ---- */
 

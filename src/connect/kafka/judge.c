@@ -29,12 +29,15 @@ static enum look look_at(struct feed *f, rd_kafka_t *client, struct source_call 
 	enum look look = LOOK_FAILED;
 	rd_kafka_message_t *m = NULL;
 	rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR__TIMED_OUT;
+	rd_kafka_queue_t *queue = rd_kafka_queue_new(client);
 
 	kafka_ask_begin(&ask, f->source, call, client);
-	if (!feed_start_at(f, client, call, sight->offset))
+	if (!feed_start_at(f, client, call, sight->offset, queue)) {
+		rd_kafka_queue_destroy(queue);
 		return LOOK_FAILED;
+	}
 	do {
-		m = rd_kafka_consume_queue(f->queue, LOOK_MS);
+		m = rd_kafka_consume_queue(queue, LOOK_MS);
 	} while (!m && kafka_ask_again(&ask, err, "looking whether a topic is still the same"));
 	if (m && m->err && m->err != RD_KAFKA_RESP_ERR__PARTITION_EOF) {
 		(void)kafka_fail(f->source, call, m->err, "looking whether a topic is still the same");
@@ -47,6 +50,7 @@ static enum look look_at(struct feed *f, rd_kafka_t *client, struct source_call 
 		rd_kafka_message_destroy(m);
 	}
 	feed_stop(f);
+	rd_kafka_queue_destroy(queue);
 	return look;
 }
 

@@ -10,7 +10,6 @@
 #include "base/mem.h"
 #include "connect/kafka/inner.h"
 
-#define SHARES_FIRST 16u
 #define PLAN_EVERY_MS 60000
 
 /* Of this machine, for somebody who may not see it. */
@@ -50,8 +49,7 @@ static int kafka_open(const struct source_setup *setup, void **self, struct faul
 	s->setup = *setup;
 	s->settings = setup->settings;
 	s->guard = setup->guarded ? guard_public : guard_operator;
-	s->shares = SHARES_FIRST;
-	conf = kafka_client_conf(s, s->shares, fault); /* to see whether it can be */
+	conf = kafka_client_conf(s, fault); /* to see whether it can be */
 	if (conf)
 		rd_kafka_conf_destroy(conf);
 	s->has_pattern =
@@ -61,7 +59,14 @@ static int kafka_open(const struct source_setup *setup, void **self, struct faul
 		return conf ? fault_set(fault, ERR_BAD_CONFIG, "the pattern is no regular expression") :
 			      fault->err;
 	}
+	if (table_init(&s->reading)) {
+		if (s->has_pattern)
+			regfree(&s->pattern);
+		mem_free(s);
+		return fault_set(fault, ERR_NOMEM, "there is no memory for the source");
+	}
 	(void)pthread_mutex_init(&s->lock, NULL);
+	(void)pthread_mutex_init(&s->intake, NULL);
 	*self = s;
 	return 0;
 }
@@ -73,6 +78,8 @@ static void kafka_close(void *self)
 	kafka_client_end(s, true);
 	if (s->has_pattern)
 		regfree(&s->pattern);
+	table_fini(&s->reading);
+	(void)pthread_mutex_destroy(&s->intake);
 	(void)pthread_mutex_destroy(&s->lock);
 	mem_free(s);
 }
@@ -135,6 +142,8 @@ static void drop(void *self, struct source_part *part)
 		at = &(*at)->next;
 	*at = f->next;
 	(void)pthread_mutex_unlock(&s->lock);
+	mem_free(f->held);
+	mem_free(f->come);
 	mem_free(f);
 	part->state = NULL;
 	kafka_client_end(s, false);

@@ -9,6 +9,7 @@
 #include <librdkafka/rdkafka_mock.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/sanitized.h"
 #include "connect/kafka/mark.h"
@@ -203,6 +204,75 @@ static void a_feed_goes_where_the_checkpoint_stands(void **state)
 	source_test_close(&t);
 }
 
+/* Numbers from 0 on. */
+static void put_numbers(int32_t partition, int count)
+{
+	char value[16];
+
+	for (int i = 0; i < count; i++) {
+		int n = snprintf(value, sizeof(value), "%d", i);
+		assert_int_equal(rd_kafka_producev(far.producer, RD_KAFKA_V_TOPIC("a"),
+						   RD_KAFKA_V_PARTITION(partition),
+						   RD_KAFKA_V_VALUE(value, (size_t)n),
+						   RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_END),
+				 0);
+	}
+	assert_int_equal(rd_kafka_flush(far.producer, 20000), 0);
+}
+
+/* One part as the machinery pulls it: where it has more, or was woken since. False: neither. */
+static bool pull_if_due(struct source_test *t, const char *name, uint32_t *woken, enum source_end *end)
+{
+	struct source_test_part *p = source_test_part(t, slice_str(name));
+	uint32_t now = atomic_load(&p->woken);
+
+	if (*end != SOURCE_MORE && now == *woken)
+		return false;
+	*woken = now;
+	*end = source_test_pull(t, name, 90);
+	assert_int_not_equal(*end, SOURCE_FAILED);
+	return true;
+}
+
+/*
+ * One queue for all: what is another partition's waits for it, in order, and it is woken. With the least memory, so that the lists of
+ * the feeds are full again and again.
+ */
+static void what_a_pull_meets_of_others_is_kept_for_them(void **state)
+{
+	struct source_test t;
+	char value[16];
+	const char *names[] = {"a/0", "a/1"};
+	uint32_t woken[2] = {0}, next[2] = {0}, seen = 0, idle = 0, pulls = 0;
+	enum source_end end[2] = {SOURCE_MORE, SOURCE_MORE};
+
+	(void)state;
+	put_numbers(0, 3000);
+	put_numbers(1, 3000);
+	open_it(&t, "topics: [a]\nmemory: 1MiB\nkeep_partitions: true\n");
+	assert_int_equal(source_test_plan(&t), SOURCE_IDLE);
+	for (uint32_t turn = 1; t.record_count < 6000; turn++) {
+		bool did = pull_if_due(&t, names[turn % 2], &woken[turn % 2], &end[turn % 2]);
+		idle = did ? 0 : idle + 1;
+		if (idle > 1)
+			(void)usleep(1000);
+		assert_true(idle < 20000);
+		pulls += did;
+		if (did && pulls % 50 == 0) {
+			source_test_crash(&t);
+			end[0] = end[1] = SOURCE_MORE;
+		}
+	}
+	for (; seen < t.record_count; seen++) {
+		int32_t part = t.records[seen].partition;
+		(void)snprintf(value, sizeof(value), "%u", next[part]++);
+		assert_string_equal(source_test_value(&t, seen), value);
+	}
+	assert_int_equal(next[0], 3000);
+	assert_int_equal(next[1], 3000);
+	source_test_close(&t);
+}
+
 static void failures_are_named_and_sorted(void **state)
 {
 	struct source_test t;
@@ -346,6 +416,8 @@ int main(void)
 						set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_feed_goes_where_the_checkpoint_stands, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_run_ends_where_the_partition_ended, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(what_a_pull_meets_of_others_is_kept_for_them, set_up,
+						tear_down),
 		cmocka_unit_test_setup_teardown(failures_are_named_and_sorted, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_checkpoint_of_a_later_version_is_final, set_up, tear_down),
 		cmocka_unit_test(nobody_there_is_told_with_the_address),

@@ -359,19 +359,6 @@ static bool place_fresh(struct planning *p)
 
 /* ---- the plan ---- */
 
-/* Memory is cut into as many shares as there are partitions: a client for more of them, or for far fewer, is another one. */
-static void fit_client(struct kafka_source *s, uint32_t parts)
-{
-	if (parts <= s->shares && parts > s->shares / 4)
-		return;
-	s->shares = parts + parts / 4;
-	for (struct feed *f = s->feeds; f; f = f->next)
-		feed_stop(f); /* no call runs beside a plan: the list stays as it is */
-	kafka_client_end(s, true);
-	for (struct feed *f = s->feeds; f; f = f->next)
-		source_wake(f->part);
-}
-
 static enum source_end finish(struct planning *p)
 {
 	struct source_call *call = &p->plan->call;
@@ -389,7 +376,6 @@ static enum source_end finish(struct planning *p)
 		source_warn(p->s->setup.source,
 			    "there is no topic %s in the cluster; it is read once it is there",
 			    p->missing_name);
-	fit_client(p->s, p->parts);
 	if (!p->changed && p->past.is && p->past.settings == hash)
 		return SOURCE_IDLE;
 	buf_init(&bytes, SOURCE_CHECKPOINT_MAX);

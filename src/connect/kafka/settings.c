@@ -99,12 +99,12 @@ const struct setting kafka_setting_table[KAFKA_SETTING_COUNT] = {
 	{"tls.key_password", NULL, "Password of the key.", .type = SETTING_STRING, .min = 1, .max = 1000,
 	 .flags = SETTING_SECRET, IN(tls_key_password)},
 	{"memory", "64MiB",
-	 "What is fetched ahead of being stored, all partitions together; each gets an equal share, of at least 16 KiB.",
+	 "What is fetched ahead of being stored, all partitions together; those that have records share it as these come.",
 	 .type = SETTING_SIZE, .min = MIB(1), .max = MIB(4096), IN(memory_bytes)},
 	{"timeout", "30s", "How long the cluster may take to answer which topics and offsets there are.",
 	 .type = SETTING_DURATION, .min = SECONDS(1), .max = SECONDS(3600), IN(timeout_ms)},
 	{"properties", NULL,
-	 "Other properties of librdkafka, such as client.id or socket.keepalive.enable; not those that have a key here, move offsets, hold secrets or run programs.",
+	 "Other properties of librdkafka, such as client.id or fetch.wait.max.ms (50 where it is not given: how long the cluster keeps a request for which it has nothing yet); not those that have a key here, move offsets, hold secrets or run programs.",
 	 .type = SETTING_MAP, .min = 0, .max = 1000, IN(properties)},
 };
 
