@@ -28,7 +28,7 @@ class Options:
     other = None  # a second one, to compare builds
     dir = None
     keep = False
-    alone = False  # real-time priority
+    alone = False  # before everything else on the machine: pinned, pinned_busy
     sql_rows = 5000000
 
 
@@ -66,9 +66,21 @@ def tool(name):
     return path
 
 
+def on_core(core):
+    return [] if core is None else ["taskset", "-c", str(core)]
+
+
 def pinned(core):
-    alone = ["chrt", "-r", "1"] if options.alone else []
-    return alone + ([] if core is None else ["taskset", "-c", str(core)])
+    """For what sleeps most of the time. In real time with --alone."""
+    return (["chrt", "-r", "1"] if options.alone else []) + on_core(core)
+
+
+def pinned_busy(core):
+    """
+    For what may keep its core busy while something waits for the disk: never in real time, or the kernel's own
+    thread of that core that gives commands to the disk (kblockd, niceness -20) waits until the program sleeps.
+    """
+    return (["nice", "-n", "-15"] if options.alone else []) + on_core(core)
 
 
 def free_port():
@@ -298,9 +310,9 @@ def wrk(url, script, connections, seconds=None, core=CLIENT_CORE, server=None):
     return result
 
 
-def run_json(command, core=CLIENT_CORE):
+def run_json(command, core=CLIENT_CORE, place=pinned):
     """A load program of this folder prints one JSON object."""
-    text = subprocess.run(pinned(core) + command, stdout=subprocess.PIPE, check=True, universal_newlines=True).stdout
+    text = subprocess.run(place(core) + command, stdout=subprocess.PIPE, check=True, universal_newlines=True).stdout
     return json.loads(text)
 
 

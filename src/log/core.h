@@ -311,12 +311,11 @@ void group_settle_keys(struct log *l, struct log_commit *first, uint64_t sequenc
 
 /* producers.c */
 /*
- * Of a commit that is about to enter: looks at its batches and makes room for what they change. Errors as
- * log_enter's, with nothing changed. Then, where it enters indeed, notes them; where it does not, takes that back.
+ * Of a commit that is about to enter: looks at its batches and makes room for what they change, which stays though
+ * all that was in flight before be published meanwhile. Errors as log_enter's, with nothing changed. Then it enters, and they are noted.
  */
-int producers_reserve(struct log *l, const struct log_commit *c);
+int producers_reserve(const struct log_commit *c);
 void producers_note(const struct log_commit *c);
-void producers_give_back(const struct log_commit *c);
 /*
  * A durable batch of a producer, under p->lock, in order of offsets; time_ms: of its group. Gives who waited
  * for it. Also at recovery. ERR_NOMEM.

@@ -113,11 +113,9 @@ int log_enter(struct log *l, struct log_commit *c)
 	rc = refusal(l, c->bytes, c->frees);
 	if (rc)
 		return rc;
-	rc = producers_reserve(l, c);
-	if (rc) {
-		producers_give_back(c);
+	rc = producers_reserve(c);
+	if (rc)
 		return rc;
-	}
 	producers_note(c);
 	count_waiting(c);
 	c->entered_ns = l->entering_ns;

@@ -187,6 +187,16 @@ int producer_check(struct partition *p, const struct batch_head *head, struct pr
 
 /* ---- entering ---- */
 
+/* Under p->lock: what nothing is in flight of is known only where something of it is durable. */
+static void drop_idle(struct partition *p, struct producer *pr)
+{
+	if (pr->flight && pr->flight->count == 0)
+		producer_flight_end(&p->producers, pr);
+	if (!pr->flight && pr->state.epoch < 0)
+		producer_table_remove(&p->producers, pr);
+}
+
+/* Counts already: what was in flight before may be published between now and noting this one. */
 static int reserve(struct partition *p, const struct batch_head *head)
 {
 	struct producer *pr;
@@ -194,10 +204,26 @@ static int reserve(struct partition *p, const struct batch_head *head)
 
 	(void)pthread_mutex_lock(&p->lock);
 	rc = producer_table_make(&p->producers, head->producer_id, &pr);
-	if (rc == 0)
+	if (rc == 0) {
 		rc = producer_flight_begin(&p->producers, pr);
+		if (rc == 0)
+			pr->flight->count++;
+		else
+			drop_idle(p, pr);
+	}
 	(void)pthread_mutex_unlock(&p->lock);
 	return rc;
+}
+
+static void give_back(struct partition *p, int64_t producer_id)
+{
+	struct producer *pr;
+
+	(void)pthread_mutex_lock(&p->lock);
+	pr = producer_table_find(&p->producers, producer_id);
+	pr->flight->count--;
+	drop_idle(p, pr);
+	(void)pthread_mutex_unlock(&p->lock);
 }
 
 /* 1 where it is of a producer with an id, 0 where it is not, ERR_*. */
@@ -209,31 +235,43 @@ static int read_head(const struct log_record *r, struct batch_head *head)
 	return head->producer_id >= 0;
 }
 
-int producers_reserve(struct log *l, const struct log_commit *c)
+/* 1 where room was made, 0 where none is needed, ERR_*. */
+static int reserve_record(const struct log_record *r)
 {
-	(void)l;
+	struct producer_answer answer;
+	struct batch_marker marker;
+	struct batch_head head;
+	int rc = read_head(r, &head);
+
+	if (rc <= 0)
+		return rc;
+	if (batch_is_control(&head))
+		rc = batch_marker_read(r->value, &marker) < 0 ? ERR_MALFORMED : 0;
+	else
+		rc = producer_check(r->partition, &head, &answer, NULL);
+	if (rc != 0)
+		return rc < 0 ? rc : ERR_CONFLICT;
+	rc = reserve(r->partition, &head);
+	return rc ? rc : 1;
+}
+
+static void give_back_first(const struct log_commit *c, uint32_t count)
+{
+	struct batch_head head;
+
+	for (uint32_t i = 0; i < count; i++)
+		if (c->records[i].batch_records && read_head(&c->records[i], &head) == 1)
+			give_back(c->records[i].partition, head.producer_id);
+}
+
+int producers_reserve(const struct log_commit *c)
+{
 	for (uint32_t i = 0; i < c->record_count; i++) {
-		const struct log_record *r = &c->records[i];
-		struct producer_answer answer;
-		struct batch_marker marker;
-		struct batch_head head;
-		int rc;
-		if (!r->batch_records)
-			continue;
-		rc = read_head(r, &head);
-		if (rc < 0)
+		int rc = c->records[i].batch_records ? reserve_record(&c->records[i]) : 0;
+		if (rc < 0) {
+			give_back_first(c, i);
 			return rc;
-		if (rc == 0)
-			continue;
-		if (batch_is_control(&head))
-			rc = batch_marker_read(r->value, &marker) < 0 ? ERR_MALFORMED : 0;
-		else
-			rc = producer_check(r->partition, &head, &answer, NULL);
-		if (rc != 0)
-			return rc < 0 ? rc : ERR_CONFLICT;
-		rc = reserve(r->partition, &head);
-		if (rc)
-			return rc;
+		}
 	}
 	return 0;
 }
@@ -245,7 +283,6 @@ static void note(struct partition *p, const struct batch_head *head, struct slic
 
 	(void)pthread_mutex_lock(&p->lock);
 	f = producer_table_find(&p->producers, head->producer_id)->flight;
-	f->count++;
 	if (!batch_is_control(head))
 		producer_state_add(&f->state, head, -1);
 	else if (batch_marker_read(batch, &marker) == 1)
@@ -260,28 +297,6 @@ void producers_note(const struct log_commit *c)
 	for (uint32_t i = 0; i < c->record_count; i++)
 		if (c->records[i].batch_records && read_head(&c->records[i], &head) == 1)
 			note(c->records[i].partition, &head, c->records[i].value);
-}
-
-static void give_back(struct partition *p, int64_t producer_id)
-{
-	struct producer *pr;
-
-	(void)pthread_mutex_lock(&p->lock);
-	pr = producer_table_find(&p->producers, producer_id);
-	if (pr && pr->flight && pr->flight->count == 0)
-		producer_flight_end(&p->producers, pr);
-	if (pr && !pr->flight && pr->state.epoch < 0)
-		producer_table_remove(&p->producers, pr);
-	(void)pthread_mutex_unlock(&p->lock);
-}
-
-void producers_give_back(const struct log_commit *c)
-{
-	struct batch_head head;
-
-	for (uint32_t i = 0; i < c->record_count; i++)
-		if (c->records[i].batch_records && read_head(&c->records[i], &head) == 1)
-			give_back(c->records[i].partition, head.producer_id);
 }
 
 /* ---- publishing ---- */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Batches of producers in a commit, and their sequences: what enters, is a repeat, or is refused. */
+#include "log/core.h"
 #include "log/producers_world_test.h"
 
 static void a_batch_is_stored_as_it_came_between_single_records(void **state)
@@ -174,6 +175,48 @@ static void a_repeat_of_what_is_in_flight_waits_for_it(void **state)
 }
 
 /* What was not asked for, and is not right, does not enter, and nothing of its commit is left. */
+/* The committer publishes while the next batch of the same producer is being entered. */
+static void what_is_published_while_the_next_one_enters_leaves_its_place(void **state)
+{
+	struct fixture *f = *state;
+	struct entered *second;
+
+	(void)enter(f, (struct wanted){.id = 7, .sequence = 0});
+	second = prepare(f, &(struct wanted){.id = 7, .sequence = 1});
+	assert_int_equal(producers_reserve(&second->commit), 0);
+	settle(f); /* the first */
+	producers_note(&second->commit);
+	assert_int_equal(verdict_of(f, (struct wanted){.id = 7, .sequence = 0}), PRODUCER_REPEATED);
+	assert_int_equal(verdict_of(f, (struct wanted){.id = 7, .sequence = 1}), PRODUCER_IN_FLIGHT);
+	assert_int_equal(verdict_of(f, (struct wanted){.id = 7, .sequence = 2}), PRODUCER_NEXT);
+}
+
+/* Two batches, of which the second is refused: with others in flight, and with none. */
+static void what_does_not_enter_leaves_no_trace(void **state)
+{
+	struct fixture *f = *state;
+	const struct producer *pr;
+	struct log_commit both;
+	struct log_record records[2];
+
+	for (int64_t id = 1; id <= 2; id++) {
+		if (id == 1)
+			(void)enter(f, (struct wanted){.id = id, .sequence = 0});
+		both = prepare(f, &(struct wanted){.id = id, .sequence = id == 1})->commit;
+		records[0] = both.records[0];
+		records[1] = prepare(f, &(struct wanted){.id = 1, .sequence = 9})->record;
+		both.records = records;
+		both.record_count = 2;
+		assert_int_equal(producers_reserve(&both), ERR_CONFLICT);
+	}
+	assert_null(producer_table_find(&f->p->producers, 2));
+	pr = producer_table_find(&f->p->producers, 1);
+	assert_int_equal(pr->flight->count, 1);
+	settle(f);
+	assert_null(pr->flight);
+	assert_int_equal(verdict_of(f, (struct wanted){.id = 1, .sequence = 1}), PRODUCER_NEXT);
+}
+
 static void a_batch_that_is_not_next_does_not_enter(void **state)
 {
 	struct fixture *f = *state;
@@ -261,6 +304,8 @@ int main(void)
 		TEST(an_unknown_producer_may_begin_anywhere_and_a_new_epoch_at_zero),
 		TEST(sequences_begin_again_at_zero_behind_the_highest),
 		TEST(a_repeat_of_what_is_in_flight_waits_for_it),
+		TEST(what_is_published_while_the_next_one_enters_leaves_its_place),
+		TEST(what_does_not_enter_leaves_no_trace),
 		TEST(a_batch_that_is_not_next_does_not_enter),
 		TEST(who_was_fenced_is_refused_in_every_partition),
 		TEST(many_producers_are_told_apart),

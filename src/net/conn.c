@@ -16,8 +16,9 @@
  * smaller. The price is two more epoll_ctl calls when a connection is made or has
  * to wait for room to write.
  *
- * Input is read into the loop's one buffer and shown to the session there. Only
- * what it leaves is copied, into `kept`, which exists no longer than that.
+ * Input is read into the loop's one buffer, or where the session wants it (on_room),
+ * and shown to the session there. Only what it leaves is copied, into `kept`, which
+ * exists no longer than that.
  * One read a turn: who sends much does not keep the others waiting.
  *
  * Output is queued (output.c) and leaves at the end of the turn. The kernel
@@ -43,6 +44,7 @@
 #define OUTPUT_MAX (1u << 20)
 #define KEPT_BYTES_MIN 256u
 #define KEPT_BYTES_ALWAYS 2048u
+#define STRAIGHT_BYTES_MAX ((size_t)1 << 20) /* of one read into the session's room: a turn stays short */
 #define FLUSH_STALL_NS (30 * 1000000000LL)
 #define BROKEN_LINGER_MS 500
 #define CONN_BYTES (sizeof(struct conn) + 16u) /* with the allocator's own */
@@ -301,7 +303,7 @@ static int keep(struct conn *c, struct slice bytes)
 	return 0;
 }
 
-/* Keeps what the session has left of `bytes`, which are the kept ones or the loop's buffer. */
+/* Keeps what the session has left of `bytes`, which are the kept ones, the loop's buffer or the session's room. */
 static void keep_rest(struct conn *c, struct slice bytes, size_t took)
 {
 	struct slice rest = slice_from(bytes, took);
@@ -487,22 +489,36 @@ static size_t room_to_read(const struct conn *c)
 	return room < KEPT_BYTES_ALWAYS - c->kept_len ? room : KEPT_BYTES_ALWAYS - c->kept_len;
 }
 
+/* Where the session wants the next bytes, or the loop's buffer, and how many. 0: there is no memory for any. */
+static size_t place_to_read(const struct conn *c, uint8_t **to)
+{
+	size_t room = 0;
+
+	if (c->state == CONN_OPEN && c->kept_len == 0 && c->session && c->session->on_room)
+		room = c->session->on_room(c->ctx, to);
+	if (room > 0)
+		return room < STRAIGHT_BYTES_MAX ? room : STRAIGHT_BYTES_MAX;
+	*to = c->loop->read_buf;
+	return room_to_read(c);
+}
+
 static void read_some(struct conn *c)
 {
+	uint8_t *to;
 	size_t room;
 	int64_t n;
 
 	if (c->flags & CONN_PRESENT)
 		return; /* what was kept comes first, at the end of this turn */
-	room = room_to_read(c);
+	room = place_to_read(c, &to);
 	if (room == 0) {
 		conn_terminate(c, CONN_CLOSED_BY_US);
 		return;
 	}
 	c->flags &= (uint16_t) ~(CONN_READ_ON_WRITE | CONN_HELD);
-	n = c->filter->ops->receive(c->filter, c->loop->read_buf, room);
+	n = c->filter->ops->receive(c->filter, to, room);
 	if (n > 0) {
-		take_bytes(c, slice_make(c->loop->read_buf, (size_t)n));
+		take_bytes(c, slice_make(to, (size_t)n));
 		look_inside(c);
 	} else if (n == 0) {
 		take_end(c);

@@ -49,7 +49,8 @@ struct filter_ops {
 	const char *name; /* "tcp" */
 
 	/*
-	 * Up to `room` bytes (more than 0) for the session. Their number; 0 where the peer has said that
+	 * Up to `room` bytes (more than 0) for the session, at `to`: the loop's buffer, or memory of the session,
+	 * which is another one in each call. Their number; 0 where the peer has said that
 	 * it will send no more; an enum filter_result. A handshake goes on here and in send, whichever is
 	 * called. A peer that is cut off where the protocol has an end of its own is FILTER_RESET.
 	 */

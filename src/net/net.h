@@ -141,6 +141,12 @@ enum conn_close_reason {
  * after conn_close or conn_abort only on_closed comes. All but on_bytes may be
  * NULL; without on_end the connection closes when the peer ends.
  *
+ * on_room is asked before a read where the next bytes should be put: memory of the
+ * session for so many bytes, at *to, or 0 for anywhere. It is borrowed until on_bytes
+ * has them, there, fewer or as many, or has been told of nothing at all; what on_bytes
+ * leaves of them must lie there until it returns. While bytes are kept it is not asked.
+ * It calls nothing of the connection.
+ *
  * The peer's end may be half of it (it still reads) or all; nothing tells which
  * until something is written, so a stream should end on on_end, and only a
  * request in flight be answered still. While reading is stopped the peer's end
@@ -148,6 +154,7 @@ enum conn_close_reason {
  */
 struct conn_session {
 	size_t (*on_bytes)(void *ctx, struct slice bytes);
+	size_t (*on_room)(void *ctx, uint8_t **to);
 	void (*on_drained)(void *ctx); /* everything written has left: credit is back */
 	void (*on_end)(void *ctx);     /* the peer will send no more */
 	void (*on_closed)(void *ctx, enum conn_close_reason reason); /* last call; conn is gone after it */

@@ -89,7 +89,8 @@ struct loop {
 	uv_loop_t uv;
 	uv_prepare_t turn_end;
 	uv_idle_t again; /* active while the next turn must not sleep */
-	uv_async_t alert;
+	uv_poll_t alert; /* of alert_fd, an eventfd */
+	int alert_fd;
 	const struct sys *sys;
 	void *owner;
 	uint8_t *read_buf;

@@ -2,13 +2,16 @@
 """Produce, byte by byte and by real clients; what HTTP then shows of it."""
 import json
 import os
+import random
 import re
+import socket
 import struct
 import subprocess
+import time
 
 import kafka_wire
 from harness import SLOW, Skip, Weir, check, eq, expect, test
-from kafka_wire import APIS, Kafka, Reader, address, batch, compress, record, zstd_of_one_byte
+from kafka_wire import APIS, Kafka, Reader, address, batch, compress, record, request, zstd_of_one_byte
 
 (CORRUPT, UNKNOWN, TOO_LARGE, INVALID_TOPIC, ACKS, TIMESTAMP, ORDER, EPOCH, TXN_STATE, TXN_ID, COMPRESSION, INVALID) = (
     2, 3, 10, 17, 21, 32, 45, 47, 48, 53, 76, 87)
@@ -344,6 +347,35 @@ def _(w):
     with Kafka(w) as k:
         eq(k.produce(t, zstd, version=6)["error_code"], COMPRESSION)
         stored(k.produce(t, zstd, version=7), 0)
+
+
+@test("long requests that are cut anywhere are stored as they were sent, and one that ends in the middle is not")
+def _(w):
+    chance = random.Random(7)
+    t = w.topic(partitions=1)
+    batches = [batch([chance.randbytes(n)]) for n in (900000, 100, 40000, 33000, 65536, 600000, 10, 32768, 131072)]
+
+    def asked(records, correlation):
+        return request("Produce", 9, correlation, acks=-1, timeout_ms=30000, transactional_id=None,
+                       topic_data=[{"name": t, "partition_data": [{"index": 0, "records": records}]}])
+    with Kafka(w) as k:
+        for step in (5000, 70000, 400000):
+            rest = b"".join(asked(b, i) for i, b in enumerate(batches))
+            while rest:
+                n = chance.randrange(1, step)
+                k.raw(rest[:n])
+                rest = rest[n:]
+                if chance.random() < 0.1:
+                    time.sleep(0.002)  # a read of its own
+            eq([struct.unpack(">i", k.frame()[:4])[0] for _ in batches], list(range(len(batches))))
+    with Kafka(w) as k:
+        for i in range(3 * len(batches)):
+            sent, got = batches[i % len(batches)], k.fetch(t, offset=i, max_bytes=1)["records"]
+            check(got[16:len(sent)] == sent[16:], "batch %d is another" % i)
+        k.raw(asked(batches[0], 1)[:500000])
+        k.sock.shutdown(socket.SHUT_WR)
+        check(k.closed(), "the connection stays open")
+    eq(ends(w, t), [3 * len(batches)])
 
 
 @test("the same partition twice in one request is two batches, in order")

@@ -67,6 +67,62 @@ static size_t read_length(struct kafka_framer *f, struct slice bytes)
 	return n;
 }
 
+/* The last step of growth goes no further than the frame. */
+static void bound_growth(struct kafka_framer *f)
+{
+	if (f->gathered.cap <= f->claimed)
+		f->gathered.bytes_max = f->claimed;
+}
+
+/* Four times what there is, or to the frame's end: what has come is copied each time. */
+static void make_room(struct kafka_framer *f, size_t least)
+{
+	struct buf *b = &f->gathered;
+	size_t cap = 4 * b->cap < f->claimed ? 4 * b->cap : f->claimed;
+
+	if (cap <= b->cap || cap - b->len < least)
+		return;
+	bound_growth(f);
+	if (buf_reserve(b, cap - b->len))
+		b->status = 0; /* no memory: whoever appends will meet that */
+}
+
+size_t kafka_framer_room(struct kafka_framer *f, size_t least, uint8_t **to)
+{
+	struct buf *b = &f->gathered;
+	size_t rest, room;
+
+	if (b->len == 0)
+		return 0;
+	rest = f->claimed - b->len;
+	if (rest < least)
+		return 0;
+	if (b->cap - b->len < least)
+		make_room(f, least);
+	room = b->cap - b->len;
+	if (room < least)
+		return 0;
+	*to = b->ptr + b->len;
+	return room < rest ? room : rest;
+}
+
+bool kafka_framer_in_place(const struct kafka_framer *f, struct slice bytes)
+{
+	const struct buf *b = &f->gathered;
+
+	return b->len && bytes.ptr == b->ptr + b->len && bytes.len <= b->cap - b->len;
+}
+
+static int add(struct kafka_framer *f, struct slice bytes)
+{
+	if (!kafka_framer_in_place(f, bytes)) {
+		bound_growth(f);
+		return buf_append_slice(&f->gathered, bytes);
+	}
+	f->gathered.len += bytes.len;
+	return 0;
+}
+
 /* Adds what there is to the frame that was cut. */
 static enum kafka_frame_event gather(struct kafka_framer *f, struct slice bytes, size_t *taken,
 				     struct slice *frame)
@@ -75,9 +131,7 @@ static enum kafka_frame_event gather(struct kafka_framer *f, struct slice bytes,
 
 	if (n > bytes.len)
 		n = bytes.len;
-	if (f->gathered.cap <= f->claimed)
-		f->gathered.bytes_max = f->claimed; /* the last step of growth goes no further */
-	if (buf_append(&f->gathered, bytes.ptr, n))
+	if (add(f, slice_make(bytes.ptr, n)))
 		return fail(f, ERR_NOMEM);
 	*taken += n;
 	if (f->gathered.len < f->claimed)

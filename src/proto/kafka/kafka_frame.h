@@ -47,6 +47,18 @@ enum kafka_frame_event kafka_framer_next(struct kafka_framer *f, struct slice by
 					 struct slice *frame);
 
 /*
+ * Where the next bytes of the frame under way belong: for so many of them there is memory, at *to. Bytes that are put
+ * there are given to kafka_framer_next as they lie there, alone, which copies nothing then; in part, or never, is
+ * as good. The memory becomes four times as large when it has been filled, but never larger than the frame. 0: less than `least`
+ * (more than 0) is missing or there is room for, no frame is under way, or there is no memory: bytes may come from
+ * anywhere. Until the next call.
+ */
+size_t kafka_framer_room(struct kafka_framer *f, size_t least, uint8_t **to);
+
+/* True for bytes that lie where kafka_framer_room said. */
+bool kafka_framer_in_place(const struct kafka_framer *f, struct slice bytes);
+
+/*
  * The frame that was just given becomes the caller's: *out, initialised and empty, gets its bytes, those
  * that were gathered without a copy. 0, ERR_LIMIT (the bound of *out) or ERR_NOMEM.
  */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * First byte: the seed of the cuts. What follows is what a connection sends. The
- * frames must be the same whole and cut; each is read as a request, and one that
+ * frames must be the same whole, cut, and put in place; each is read as a request, and one that
  * can be read is written again and read as the same.
  */
 #include "base/check.h"
@@ -74,6 +74,13 @@ static void check_frame(struct slice frame)
 	arena_fini(&arena);
 }
 
+static void note(struct trace *t, const struct kafka_framer *f, enum kafka_frame_event event,
+		 struct slice frame)
+{
+	t->key.k0 = hash_sip13(&t->key, frame) + (uint64_t)event + (uint64_t)f->error;
+	t->events++;
+}
+
 static void feed(struct kafka_framer *f, struct slice piece, struct trace *t)
 {
 	uint8_t *copy = mem_alloc(piece.len);
@@ -86,8 +93,7 @@ static void feed(struct kafka_framer *f, struct slice piece, struct trace *t)
 	while ((event = kafka_framer_next(f, slice_make(copy + at, piece.len - at), &taken, &frame)) !=
 	       KAFKA_FRAME_MORE) {
 		at += taken;
-		t->key.k0 = hash_sip13(&t->key, frame) + (uint64_t)event + (uint64_t)f->error;
-		t->events++;
+		note(t, f, event, frame);
 		if (event == KAFKA_FRAME_GIVEN)
 			check_frame(frame);
 		else
@@ -95,6 +101,31 @@ static void feed(struct kafka_framer *f, struct slice piece, struct trace *t)
 	}
 	CHECK(at + taken == piece.len);
 	mem_free(copy);
+}
+
+/* Puts as many bytes as there is room for in their place; 0: there is none. */
+static size_t put(struct kafka_framer *f, struct slice piece, size_t least, struct trace *t)
+{
+	enum kafka_frame_event event;
+	size_t taken, room;
+	struct slice frame;
+	uint8_t *to;
+
+	room = kafka_framer_room(f, least, &to);
+	if (room == 0)
+		return 0;
+	CHECK(room >= least && room <= f->claimed);
+	if (room > piece.len)
+		room = piece.len;
+	memcpy(to, piece.ptr, room);
+	CHECK(kafka_framer_in_place(f, slice_make(to, room)));
+	event = kafka_framer_next(f, slice_make(to, room), &taken, &frame);
+	CHECK(taken == room && event != KAFKA_FRAME_FAIL);
+	if (event == KAFKA_FRAME_GIVEN) {
+		note(t, f, event, frame);
+		check_frame(frame);
+	}
+	return room;
 }
 
 static struct trace run(struct slice stream, uint32_t seed)
@@ -109,6 +140,13 @@ static struct trace run(struct slice stream, uint32_t seed)
 		size_t n = seed ? 1 + (size_t)rand_below(&r, rand_next(&r) & 1 ? 4 : 200) : stream.len;
 		if (n > stream.len)
 			n = stream.len;
+		if (seed && rand_next(&r) & 1) {
+			size_t did = put(&f, slice_make(stream.ptr, n), 1 + (size_t)rand_below(&r, 300), &t);
+			if (did) {
+				stream = slice_from(stream, did);
+				continue;
+			}
+		}
 		feed(&f, slice_make(stream.ptr, n), &t);
 		CHECK(kafka_framer_held(&f) <= 2 * FRAME_MAX);
 		stream = slice_from(stream, n);

@@ -8,6 +8,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "base/rand.h"
 #include "base/wire.h"
 #include "proto/kafka/kafka_api.h"
 #include "proto/kafka/kafka_frame.h"
@@ -77,6 +78,18 @@ static void assert_frames(struct slice bytes, const char *expected)
 	buf_fini(&cut);
 }
 
+/* Frames of these sizes, one behind the other. */
+static void make_frames(struct buf *to, const uint32_t *sizes, size_t count)
+{
+	for (size_t k = 0; k < count; k++) {
+		uint8_t head[4];
+		wire_put_u32(head, sizes[k]);
+		buf_append(to, head, 4);
+		for (uint32_t i = 0; i < sizes[k]; i++)
+			buf_append_byte(to, (uint8_t)(sizes[k] + i * 7 + i / 251));
+	}
+}
+
 static void frames_are_the_same_however_they_are_cut(void **state)
 {
 	struct buf large;
@@ -85,15 +98,135 @@ static void frames_are_the_same_however_they_are_cut(void **state)
 	assert_frames(SLICE_LIT("\0\0\0\1a\0\0\0\3bcd\0\0\0\2ef"), "1 0 1 a\n1 0 3 bcd\n1 0 2 ef\n");
 	assert_frames(SLICE_LIT("\0\0\0\4abcd\0\0\0\4abc"), "1 0 4 abcd\n");
 	buf_init(&large, 1u << 20);
-	for (uint32_t n = 1; n < 700; n = n * 3 + 1) {
-		uint8_t head[4];
-		wire_put_u32(head, n);
-		buf_append(&large, head, 4);
-		for (uint32_t i = 0; i < n; i++)
-			buf_append_byte(&large, (uint8_t)(n + i));
-	}
+	make_frames(&large, (const uint32_t[]){1, 4, 13, 40, 121, 364}, 6);
 	assert_frames(buf_slice(&large), NULL);
 	buf_fini(&large);
+}
+
+/* Where the framer has room the bytes are put there, else they come from elsewhere. Gives how many were put. */
+static size_t run_in_place(struct slice bytes, uint32_t seed, size_t least, size_t step, struct buf *trace)
+{
+	struct kafka_framer f;
+	size_t put = 0;
+	struct rand r;
+
+	rand_seed(&r, seed);
+	kafka_framer_init(&f, FRAME_MAX);
+	while (bytes.len) {
+		size_t n = 1 + (size_t)rand_below(&r, step), room;
+		uint8_t *to = NULL;
+		n = n < bytes.len ? n : bytes.len;
+		room = kafka_framer_room(&f, least, &to);
+		assert_true(room == 0 || room >= least);
+		assert_true(room <= f.claimed - f.gathered.len || room == 0);
+		assert_true(kafka_framer_held(&f) <= FRAME_MAX);
+		if (room == 0 || rand_below(&r, 8) == 0) { /* nobody has to take the room */
+			feed(&f, slice_make(bytes.ptr, n), trace);
+		} else {
+			enum kafka_frame_event event;
+			struct slice frame;
+			size_t taken;
+			n = n < room ? n : room;
+			memcpy(to, bytes.ptr, n);
+			assert_true(kafka_framer_in_place(&f, slice_make(to, n)));
+			assert_false(kafka_framer_in_place(&f, slice_make(bytes.ptr, n)));
+			event = kafka_framer_next(&f, slice_make(to, n), &taken, &frame);
+			assert_int_equal(taken, n);
+			put += n;
+			if (event == KAFKA_FRAME_GIVEN) {
+				assert_ptr_equal(frame.ptr + frame.len,
+						 to + n); /* it lies where it was put */
+				assert_false(kafka_framer_in_place(&f, slice_make(to, n)));
+				buf_appendf(trace, "%d %d %zu ", (int)event, f.error, frame.len);
+				buf_append_slice(trace, frame);
+				buf_append_byte(trace, '\n');
+			}
+		}
+		bytes = slice_from(bytes, n);
+	}
+	kafka_framer_fini(&f);
+	return put;
+}
+
+static void bytes_that_are_put_in_place_make_the_same_frames(void **state)
+{
+	static const uint32_t sizes[] = {100000, 1, 40000, 65536, 3, 65535, 32772, 700, 99999, 65540, 12};
+	static const size_t leasts[] = {1, 100, 32768}, steps[] = {7, 900, 20000, 200000};
+	struct buf bytes, whole, placed;
+
+	(void)state;
+	buf_init(&bytes, 1u << 20);
+	buf_init(&whole, 1u << 20);
+	buf_init(&placed, 1u << 20);
+	make_frames(&bytes, sizes, COUNT(sizes));
+	run_cut(buf_slice(&bytes), bytes.len, bytes.len, &whole);
+	for (uint32_t i = 0; i < 60; i++) {
+		size_t put;
+		buf_clear(&placed);
+		put = run_in_place(buf_slice(&bytes), i, leasts[i % 3], steps[i % 4], &placed);
+		assert_true(steps[i % 4] == 200000 || put > 10000);
+		assert_true(slice_eq(buf_slice(&whole), buf_slice(&placed)));
+	}
+	buf_fini(&bytes);
+	buf_fini(&whole);
+	buf_fini(&placed);
+}
+
+/* Room is asked for by who will read, who may be an attacker's: it follows the bytes, as all memory does. */
+static void room_follows_the_bytes(void **state)
+{
+	static uint8_t bytes[1 << 16];
+	struct kafka_framer f;
+	struct slice frame;
+	uint8_t *to;
+	size_t taken;
+
+	(void)state;
+	kafka_framer_init(&f, 64u << 20);
+	assert_int_equal(kafka_framer_room(&f, 1, &to), 0);
+	assert_int_equal(kafka_framer_next(&f, SLICE_LIT("\3\0\0\0"), &taken, &frame), KAFKA_FRAME_MORE);
+	assert_int_equal(kafka_framer_room(&f, 1, &to), 0);
+	assert_int_equal(kafka_framer_held(&f), 0);
+	assert_int_equal(kafka_framer_next(&f, slice_make(bytes, 1000), &taken, &frame), KAFKA_FRAME_MORE);
+	assert_int_equal(kafka_framer_room(&f, 32768, &to), 0); /* and took no memory for it */
+	assert_true(kafka_framer_held(&f) <= 2000);
+	assert_int_equal(kafka_framer_next(&f, slice_make(bytes, sizeof(bytes)), &taken, &frame),
+			 KAFKA_FRAME_MORE);
+	for (size_t had = 1000 + sizeof(bytes); had < 16u << 20;) {
+		size_t room = kafka_framer_room(&f, 32768, &to);
+		assert_true(room >= 32768);
+		assert_true(kafka_framer_held(&f) <= 4 * (had + 32768));
+		memset(to, 'x', room);
+		assert_int_equal(kafka_framer_next(&f, slice_make(to, room), &taken, &frame),
+				 KAFKA_FRAME_MORE);
+		had += room;
+	}
+	kafka_framer_fini(&f);
+}
+
+/* Without memory there is no room, and the bytes that do fit are taken as ever. */
+static void no_memory_is_no_room(void **state)
+{
+	static uint8_t bytes[1 << 16];
+	struct kafka_framer f;
+	struct slice frame;
+	uint8_t *to;
+	size_t taken;
+
+	(void)state;
+	kafka_framer_init(&f, FRAME_MAX);
+	assert_int_equal(kafka_framer_next(&f, SLICE_LIT("\0\1\x86\xa0"), &taken, &frame), KAFKA_FRAME_MORE);
+	assert_int_equal(kafka_framer_next(&f, slice_make(bytes, 60000), &taken, &frame), KAFKA_FRAME_MORE);
+	mem_fail_at(1);
+	assert_int_equal(kafka_framer_room(&f, 32768, &to), 0);
+	mem_fail_at(0);
+	assert_int_equal(kafka_framer_next(&f, slice_make(bytes, 10), &taken, &frame), KAFKA_FRAME_MORE);
+	assert_int_equal(kafka_framer_room(&f, 32768, &to), FRAME_MAX - 60010);
+	assert_int_equal(kafka_framer_room(&f, FRAME_MAX - 60009, &to), 0); /* so much is not missing */
+	assert_int_equal(kafka_framer_next(&f, slice_make(bytes, 40000), &taken, &frame), KAFKA_FRAME_GIVEN);
+	assert_int_equal(taken, FRAME_MAX - 60010);
+	assert_int_equal(kafka_framer_room(&f, 1, &to), 0);
+	kafka_framer_fini(&f);
 }
 
 static void a_wrong_length_ends_it(void **state)
@@ -394,6 +527,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(frames_are_the_same_however_they_are_cut),
+		cmocka_unit_test(bytes_that_are_put_in_place_make_the_same_frames),
+		cmocka_unit_test(room_follows_the_bytes),
+		cmocka_unit_test(no_memory_is_no_room),
 		cmocka_unit_test(a_wrong_length_ends_it),
 		cmocka_unit_test(memory_follows_the_bytes),
 		cmocka_unit_test(strangers_are_recognised),

@@ -241,9 +241,31 @@ static void take_down(struct world *w)
 
 /* ---- the client ---- */
 
+/* As net does it: while nothing is kept, where the session wants them. Gives how many it had room for. */
+static size_t put_in_place(struct conn *c, struct slice bytes)
+{
+	uint8_t *to;
+	size_t n;
+
+	if (c->closing || c->gone || c->stopped || c->kept.len)
+		return 0;
+	n = c->session->on_room(c->ctx, &to);
+	if (n > bytes.len)
+		n = bytes.len;
+	if (n == 0)
+		return 0;
+	memcpy(to, bytes.ptr, n);
+	CHECK(c->session->on_bytes(c->ctx, slice_make(to, n)) == n);
+	return n;
+}
+
 static void send_bytes(struct world *w, struct conn *conns, struct conn *c, struct slice bytes)
 {
 	if (c->closing || c->gone)
+		return;
+	for (size_t n; bytes.len && (n = put_in_place(c, bytes)) > 0; bytes = slice_from(bytes, n))
+		settle(&w->app, conns);
+	if (c->closing || c->gone || bytes.len == 0)
 		return;
 	CHECK(buf_append_slice(&c->kept, bytes) == 0);
 	c->present = true;
