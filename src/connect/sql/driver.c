@@ -84,6 +84,11 @@ int sql_failed(struct sql_failure *why, int err, enum source_failure kind, bool 
 	return err;
 }
 
+int sql_no_memory(struct sql_failure *why)
+{
+	return sql_failed(why, ERR_NOMEM, SOURCE_TRANSIENT, false, "", "out of memory");
+}
+
 bool sql_is_no_column(const struct sql_failure *why)
 {
 	return strcmp(why->state, "42703") == 0 || strcmp(why->state, "1054") == 0 ||

@@ -121,6 +121,8 @@ void sql_put_hex(struct buf *out, struct slice bytes);
 int sql_failed(struct sql_failure *why, int err, enum source_failure kind, bool lost, const char *state,
 	       const char *text);
 
+int sql_no_memory(struct sql_failure *why);
+
 /* Did a statement name a column that is not there? */
 bool sql_is_no_column(const struct sql_failure *why);
 

@@ -24,7 +24,6 @@
 #include "connect/sql/mark.h"
 #include "json/json_write.h"
 
-#define STATEMENT_MAX (1u << 20)
 /* MariaDB tells when a transaction began in whole seconds, and its clock may be set. */
 #define CLOCK_MARGIN 2000000u
 /* How long a transaction is thought to take where the database does not say. */
@@ -62,8 +61,7 @@ static void put_top(struct buf *b, const struct sql_source *s)
 		sql_put_names(b, s, &t->cursor[i], 1, "");
 		(void)buf_appendf(b, " FROM %s WHERE ", t->from);
 		sql_put_names(b, s, &t->cursor[0], 1, " IS NOT NULL");
-		if (s->settings->where)
-			(void)buf_appendf(b, " AND (%s)", s->settings->where);
+		sql_put_where(b, s, " AND ");
 		(void)buf_append_str(b, " ORDER BY ");
 		sql_put_names(b, s, t->cursor, t->cursor_count, " DESC");
 		(void)buf_append_str(b, " LIMIT 1)");
@@ -84,8 +82,7 @@ static void put_conditions(struct buf *b, const struct sql_source *s, const stru
 	struct slice start = w && w->from.ptr ? w->from : slice_str(s->settings->start);
 
 	sql_put_names(b, s, &t->cursor[0], 1, " IS NOT NULL");
-	if (s->settings->where)
-		(void)buf_appendf(b, " AND (%s)", s->settings->where);
+	sql_put_where(b, s, " AND ");
 	if (w && w->to.ptr) {
 		(void)buf_append_str(b, " AND ");
 		sql_put_names(b, s, &t->cursor[0], 1, " < ");
@@ -202,7 +199,7 @@ static int ask_database(struct sql_source *s, struct sql_session *session, const
 	struct buf b;
 	int rc;
 
-	buf_init(&b, STATEMENT_MAX);
+	buf_init(&b, SQL_STATEMENT_MAX);
 	(void)buf_append_str(&b, "SELECT ");
 	put_transactions(&b, s);
 	put_window(&b, s, m);
@@ -300,11 +297,6 @@ static void put_scan(struct buf *b, const struct sql_source *s, const struct sta
 	sql_put_order(b, s);
 }
 
-static int no_memory(struct sql_failure *why)
-{
-	return sql_failed(why, ERR_NOMEM, SOURCE_TRANSIENT, false, "", "out of memory");
-}
-
 /* Of the very snapshot that the rows of the reader come from. */
 static int ask_horizon(struct sql_source *s, struct state *st, struct arena *arena, uint64_t *horizon,
 		       struct sql_failure *why)
@@ -367,7 +359,7 @@ static int begin_scan(struct sql_source *s, struct state *st, const struct quest
 	if (rc)
 		return rc;
 	if (note_columns(s, st, asked))
-		return no_memory(why);
+		return sql_no_memory(why);
 	st->mark.scanning = true;
 	st->reader.has_place = false;
 	st->mark.scan_horizon = horizon;
@@ -423,7 +415,7 @@ static int end_idle(struct sql_source *s, struct state *st, const struct questio
 	st->reader.held = NULL;
 	rc = sql_mark_raise(&st->mark, st->closed);
 	st->closed = st->mark.horizon;
-	return rc ? no_memory(why) : 0;
+	return rc ? sql_no_memory(why) : 0;
 }
 
 /* A pair for the history, or what will be one. */
@@ -453,10 +445,10 @@ static int ask_and_open(struct sql_source *s, struct state *st, struct source_ba
 			rc = end_idle(
 				s, st, &q,
 				why); /* first: a pair of this question says what only a later one has seen */
-			return !rc && remember(s, &st->mark, &q) ? no_memory(why) : rc;
+			return !rc && remember(s, &st->mark, &q) ? sql_no_memory(why) : rc;
 		}
 		if (!rc && remember(s, &st->mark, &q))
-			rc = no_memory(why);
+			rc = sql_no_memory(why);
 	}
 	batch->call.requests++;
 	if (!rc)
@@ -464,10 +456,10 @@ static int ask_and_open(struct sql_source *s, struct state *st, struct source_ba
 	if (!rc)
 		rc = st->mark.scanning ? resume_scan(s, st, arena, why) : begin_scan(s, st, &q, arena, why);
 	if (!rc && find_printed(s, st))
-		rc = no_memory(why);
+		rc = sql_no_memory(why);
 	if (rc)
 		return rc;
-	buf_init(&b, STATEMENT_MAX);
+	buf_init(&b, SQL_STATEMENT_MAX);
 	put_scan(&b, s, st);
 	rc = sql_reader_open(s, &st->reader, &b, s->table.has_xid || st->mark.former_count, why);
 	buf_fini(&b);
@@ -640,7 +632,7 @@ static enum source_end incremental_pull(struct sql_source *s, struct source_part
 	if (rc > 0)
 		rc = sql_reader_take(s, &st->reader, batch, id_of, st, &why);
 	if (rc == 0 && end_scan(s, st))
-		rc = no_memory(&why);
+		rc = sql_no_memory(&why);
 	if (rc >= 0 || batch->record_count + batch->dead_count > before)
 		put_mark(st, batch);
 	if (rc < 0) {

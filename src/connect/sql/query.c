@@ -13,7 +13,6 @@
 #include "json/json_write.h"
 
 #define VERSION 4u
-#define STATEMENT_MAX (1u << 20)
 
 /* The checkpoint, decoded. */
 struct run {
@@ -166,7 +165,7 @@ static int learn(struct sql_source *s, struct state *st, struct sql_failure *why
 	const char *text;
 	int rc;
 
-	buf_init(&b, STATEMENT_MAX);
+	buf_init(&b, SQL_STATEMENT_MAX);
 	rc = put_from(&b, s, st, why);
 	text = rc ? NULL : sql_text(&b);
 	if (!rc && !text)
@@ -200,7 +199,7 @@ static int open_run(struct sql_source *s, struct source_part *part, struct state
 		rc = sql_reader_begin(s, r, why);
 	if (rc)
 		return rc;
-	buf_init(&b, STATEMENT_MAX);
+	buf_init(&b, SQL_STATEMENT_MAX);
 	rc = put_statement(&b, s, st, why);
 	if (!rc)
 		rc = sql_reader_open(s, r, &b, 0, why);
@@ -255,7 +254,7 @@ static enum source_end query_pull(struct sql_source *s, struct source_part *part
 	if (!rc)
 		rc = sql_reader_take(s, &st->reader, batch, keyed ? id_of : NULL, NULL, &why);
 	if (rc == 0 && end_run(s, st))
-		rc = sql_failed(&why, ERR_NOMEM, SOURCE_TRANSIENT, false, "", "out of memory");
+		rc = sql_no_memory(&why);
 	/* An interrupted run without an order has no place to go on from: it begins again. */
 	if ((rc >= 0 || st->reader.has_place) && write_mark(st) == 0)
 		(void)source_mark(batch, VERSION, buf_slice(&st->written));

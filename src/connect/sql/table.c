@@ -10,8 +10,6 @@
 #include "base/mem.h"
 #include "connect/sql/sql.h"
 
-#define STATEMENT_MAX (1u << 20)
-
 /* A table's name in its pieces: the last is the table, the one before it the schema. */
 struct name {
 	struct slice parts[3];
@@ -26,11 +24,6 @@ static struct slice name_schema(const struct name *n)
 static struct slice name_table(const struct name *n)
 {
 	return n->parts[n->count - 1];
-}
-
-static int no_memory(struct sql_failure *why)
-{
-	return sql_failed(why, ERR_NOMEM, SOURCE_TRANSIENT, false, "", "out of memory");
 }
 
 static const char *keep_text(struct sql_source *s, struct buf *b)
@@ -83,7 +76,7 @@ static int ask_columns(struct sql_source *s, struct sql_session *session, struct
 	const struct sql_column *columns;
 	struct sql_table *t = &s->table;
 	const char *text = sql_text(statement);
-	int rc = text ? s->driver->ask(session, text, false, why) : no_memory(why);
+	int rc = text ? s->driver->ask(session, text, false, why) : sql_no_memory(why);
 
 	if (rc)
 		return rc;
@@ -93,7 +86,7 @@ static int ask_columns(struct sql_source *s, struct sql_session *session, struct
 		memcpy(t->columns, columns, t->count * sizeof(*columns));
 	rc = s->driver->stop(session);
 	if (!t->columns)
-		return no_memory(why);
+		return sql_no_memory(why);
 	return rc ? sql_failed(why, ERR_IO, SOURCE_TRANSIENT, true, "", "the connection is of no more use") :
 		    0;
 }
@@ -104,7 +97,7 @@ static int learn_columns(struct sql_source *s, struct sql_session *session, stru
 	struct buf b;
 	int rc;
 
-	buf_init(&b, STATEMENT_MAX);
+	buf_init(&b, SQL_STATEMENT_MAX);
 	(void)buf_append_str(&b, "SELECT ");
 	if (shown->count)
 		put_listed(&b, s, shown);
@@ -131,7 +124,7 @@ static int add_hidden(struct sql_source *s, struct sql_session *session, const s
 		missing = missing || find_column(t, slice_str(more->items[i])) < 0;
 	if (!missing)
 		return 0;
-	buf_init(&b, STATEMENT_MAX);
+	buf_init(&b, SQL_STATEMENT_MAX);
 	(void)buf_append_str(&b, "SELECT ");
 	for (uint32_t i = 0; i < t->count; i++) {
 		if (i)
@@ -235,17 +228,17 @@ static int ask_key(struct sql_source *s, struct sql_session *session, const stru
 	const char *text, **names;
 	int rc;
 
-	buf_init(&b, STATEMENT_MAX);
+	buf_init(&b, SQL_STATEMENT_MAX);
 	put_key_question(&b, s, n);
 	text = sql_text(&b);
 	names = arena_zalloc(&s->arena, SQL_KEY_MAX, sizeof(*names));
 	key->items = names;
 	key->count = 0;
-	rc = text && names ? s->driver->ask(session, text, false, why) : no_memory(why);
+	rc = text && names ? s->driver->ask(session, text, false, why) : sql_no_memory(why);
 	while (!rc && (rc = s->driver->next(session, &row, why)) > 0) {
 		const char *name = keep_slice(s, row.values[0]);
 		if (!name)
-			rc = no_memory(why);
+			rc = sql_no_memory(why);
 		else if (key->count == SQL_KEY_MAX)
 			rc = sql_failed(why, ERR_LIMIT, SOURCE_FINAL, false, "",
 					"the key has more than 16 columns");
@@ -269,7 +262,7 @@ static int learn_xid(struct sql_source *s, struct sql_session *session, struct s
 
 	if (s->driver->dialect != SQL_POSTGRESQL)
 		return 0;
-	buf_init(&b, STATEMENT_MAX);
+	buf_init(&b, SQL_STATEMENT_MAX);
 	(void)buf_append_str(
 		&b,
 		"SELECT CASE WHEN pg_is_in_recovery() THEN '-' ELSE relkind::text END, has_function_privilege(to_regprocedure('pg_catalog.pg_control_checkpoint()'), 'execute'), has_table_privilege(oid, 'SELECT') "
@@ -277,7 +270,7 @@ static int learn_xid(struct sql_source *s, struct sql_session *session, struct s
 	s->driver->quote_text(&b, slice_str(s->table.from));
 	(void)buf_append_str(&b, "::regclass");
 	text = sql_text(&b);
-	rc = text ? sql_ask_one(s->driver, session, text, &s->arena, &row, why) : no_memory(why);
+	rc = text ? sql_ask_one(s->driver, session, text, &s->arena, &row, why) : sql_no_memory(why);
 	buf_fini(&b);
 	if (rc > 0)
 		s->table.has_xid = row.values[0].len == 1 &&
@@ -366,10 +359,10 @@ static int ask_plan(struct sql_source *s, struct sql_session *session, struct bu
 	bool found = false;
 	int rc;
 
-	buf_init(&b, STATEMENT_MAX);
+	buf_init(&b, SQL_STATEMENT_MAX);
 	put_plan_question(&b, s);
 	const char *text = sql_text(&b);
-	rc = text ? s->driver->ask(session, text, false, why) : no_memory(why);
+	rc = text ? s->driver->ask(session, text, false, why) : sql_no_memory(why);
 	while (!rc && !found && (rc = s->driver->next(session, &row, why)) > 0) {
 		found = put_plan(plan, s, &row);
 		rc = 0;
@@ -416,15 +409,15 @@ static int warn_of_index(struct sql_source *s, struct sql_session *session, cons
 	if (!s->table.cursor_count)
 		return 0;
 	column = s->table.columns[s->table.cursor[0]].name;
-	buf_init(&b, STATEMENT_MAX);
+	buf_init(&b, SQL_STATEMENT_MAX);
 	put_index_question(&b, s, n);
 	text = sql_text(&b);
-	rc = text ? sql_ask_one(s->driver, session, text, &s->arena, &row, why) : no_memory(why);
+	rc = text ? sql_ask_one(s->driver, session, text, &s->arena, &row, why) : sql_no_memory(why);
 	if (rc <= 0 || !slice_eq_str(row.values[0], "0")) {
 		buf_fini(&b);
 		return rc < 0 ? rc : 0;
 	}
-	buf_init(&plan, STATEMENT_MAX);
+	buf_init(&plan, SQL_STATEMENT_MAX);
 	rc = ask_plan(s, session, &plan, why);
 	buf_clear(&b);
 	put_create_index(&b, s);
@@ -479,7 +472,7 @@ static int keep_list(struct sql_source *s, struct sql_failure *why)
 {
 	struct buf b;
 
-	buf_init(&b, STATEMENT_MAX);
+	buf_init(&b, SQL_STATEMENT_MAX);
 	for (uint32_t i = 0; i < s->table.count; i++) {
 		if (i)
 			(void)buf_append_str(&b, ", ");
@@ -487,7 +480,7 @@ static int keep_list(struct sql_source *s, struct sql_failure *why)
 	}
 	s->table.list = keep_text(s, &b);
 	buf_fini(&b);
-	return s->table.list ? 0 : no_memory(why);
+	return s->table.list ? 0 : sql_no_memory(why);
 }
 
 /* `*`, the columns that are hidden, and once more, exact, those that `*` does not give as they are. */
@@ -520,12 +513,12 @@ static int keep_asked(struct sql_source *s, struct sql_failure *why)
 	}
 	t->exact = arena_zalloc(&s->arena, t->count + 1, sizeof(*t->exact));
 	if (!t->exact)
-		return no_memory(why);
-	buf_init(&b, STATEMENT_MAX);
+		return sql_no_memory(why);
+	buf_init(&b, SQL_STATEMENT_MAX);
 	put_asked(&b, s);
 	t->asked = keep_text(s, &b);
 	buf_fini(&b);
-	return t->asked ? 0 : no_memory(why);
+	return t->asked ? 0 : sql_no_memory(why);
 }
 
 static int keep_from(struct sql_source *s, struct name *n, struct sql_failure *why)
@@ -541,7 +534,7 @@ static int keep_from(struct sql_source *s, struct name *n, struct sql_failure *w
 		return sql_failed(
 			why, ERR_BAD_CONFIG, SOURCE_FINAL, false, "",
 			"the table's name is TABLE or SCHEMA.TABLE, each in double quotes where it has other characters");
-	return s->table.from ? 0 : no_memory(why);
+	return s->table.from ? 0 : sql_no_memory(why);
 }
 
 static int learn(struct sql_source *s, struct sql_session *session, const char *from, struct sql_failure *why)
