@@ -210,64 +210,28 @@ static enum source_end full_plan(struct sql_source *s, struct source_plan *plan)
 /* ---- a range ---- */
 
 struct state {
-	struct sql_reader reader;
+	struct sql_progress at;
 	struct range range;
-	struct buf bounds;  /* memory of the range's values */
-	struct buf written; /* the checkpoint as it was marked last */
 	uint64_t done;
 };
 
-static void full_drop(struct sql_source *s, struct source_part *part)
+static bool state_read(struct sql_progress *p, struct source_checkpoint checkpoint)
 {
-	struct state *st = part->state;
+	struct state *st = (struct state *)p;
 
-	part->state = NULL;
-	if (!st)
-		return;
-	sql_reader_fini(s, &st->reader);
-	buf_fini(&st->bounds);
-	buf_fini(&st->written);
-	mem_free(st);
-}
-
-static const struct sql_reader *full_reader(const struct source_part *part)
-{
-	return &((const struct state *)part->state)->reader;
-}
-
-static bool state_read(struct state *st, struct source_checkpoint checkpoint)
-{
-	if (!checkpoint.bytes.ptr)
-		return true; /* a test: the table from its beginning */
-	if (buf_append_slice(&st->bounds, checkpoint.bytes) ||
-	    buf_append_slice(&st->written, checkpoint.bytes))
+	if (buf_append_slice(&p->memory, checkpoint.bytes))
 		return false;
-	checkpoint.bytes = buf_slice(&st->bounds);
+	checkpoint.bytes = buf_slice(&p->memory);
 	if (!range_read(&st->range, checkpoint))
 		return false;
-	st->reader.place = st->range.place;
-	st->reader.has_place = st->range.place.count > 0;
-	return sql_point_keep(&st->reader.place, &st->reader.place_memory) == 0;
+	p->reader.place = st->range.place;
+	p->reader.has_place = st->range.place.count > 0;
+	return sql_point_keep(&p->reader.place, &p->reader.place_memory) == 0;
 }
 
 static struct state *state_of(struct sql_source *s, struct source_part *part)
 {
-	struct state *st = part->state;
-
-	if (st && slice_eq(buf_slice(&st->written), part->checkpoint.bytes))
-		return st;
-	full_drop(s, part);
-	st = mem_zalloc(1, sizeof(*st));
-	if (!st)
-		return NULL;
-	sql_reader_init(&st->reader);
-	buf_init(&st->bounds, SOURCE_CHECKPOINT_MAX);
-	buf_init(&st->written, SOURCE_CHECKPOINT_MAX);
-	part->state = st;
-	if (state_read(st, part->checkpoint))
-		return st;
-	full_drop(s, part);
-	return NULL;
+	return (struct state *)sql_progress_of(s, part, sizeof(struct state), state_read);
 }
 
 static void put_range(struct buf *b, const struct sql_source *s, const struct state *st)
@@ -280,7 +244,7 @@ static void put_range(struct buf *b, const struct sql_source *s, const struct st
 	(void)sql_order(t, columns);
 	(void)buf_appendf(b, "SELECT %s FROM %s WHERE 1 = 1", t->asked, t->from);
 	sql_put_where(b, s, " AND ");
-	if (st->range.lower.count && !st->reader.has_place) {
+	if (st->range.lower.count && !st->at.reader.has_place) {
 		(void)buf_append_str(b, " AND ");
 		sql_put_after(b, s, columns, &st->range.lower, 1, true);
 	}
@@ -288,9 +252,9 @@ static void put_range(struct buf *b, const struct sql_source *s, const struct st
 		(void)buf_append_str(b, " AND ");
 		sql_put_before(b, s, columns, &st->range.upper, 1, false);
 	}
-	if (st->reader.has_place) {
+	if (st->at.reader.has_place) {
 		(void)buf_append_str(b, " AND ");
-		sql_put_after(b, s, columns, &st->reader.place, st->reader.place.count, false);
+		sql_put_after(b, s, columns, &st->at.reader.place, st->at.reader.place.count, false);
 	}
 	for (int i = 0; w && t->key_count && i < 2; i++) {
 		struct sql_point at = {.count = 1, .values = {i ? w->to : w->from}, .kinds = {kind}};
@@ -308,7 +272,7 @@ static void put_range(struct buf *b, const struct sql_source *s, const struct st
 static int open_range(struct sql_source *s, struct source_part *part, struct state *st,
 		      struct sql_failure *why)
 {
-	struct sql_reader *r = &st->reader;
+	struct sql_reader *r = &st->at.reader;
 	struct buf b;
 	int rc;
 
@@ -346,20 +310,20 @@ static enum source_end pull_range(struct sql_source *s, struct source_part *part
 
 	if (!st)
 		return source_fail(&batch->call, SOURCE_FINAL, "the checkpoint is none that this weir reads");
-	if (!st->reader.open) {
+	if (!st->at.reader.open) {
 		batch->call.requests++;
 		rc = open_range(s, part, st, &why);
 	}
 	if (!rc)
-		rc = sql_reader_take(s, &st->reader, batch, NULL, NULL, &why);
-	if (st->reader.has_place)
-		st->range.place = st->reader.place;
+		rc = sql_reader_take(s, &st->at.reader, batch, NULL, NULL, &why);
+	if (st->at.reader.has_place)
+		st->range.place = st->at.reader.place;
 	st->done += batch->record_count + batch->dead_count;
 	batch->done = st->done;
-	if (range_write(&st->range, &st->written) == 0)
-		(void)source_mark(batch, VERSION, buf_slice(&st->written));
+	if (range_write(&st->range, &st->at.written) == 0)
+		(void)source_mark(batch, VERSION, buf_slice(&st->at.written));
 	if (rc <= 0)
-		sql_reader_close(s, &st->reader, rc == 0 || !why.lost);
+		sql_reader_close(s, &st->at.reader, rc == 0 || !why.lost);
 	if (rc < 0)
 		return sql_fail(&batch->call, s, "reading a range", &why);
 	if (rc > 0)
@@ -415,8 +379,8 @@ static void full_show(uint8_t version, struct slice checkpoint, struct buf *json
 const struct sql_mode_ops sql_full = {
 	.plan = full_plan,
 	.pull = full_pull,
-	.drop = full_drop,
-	.reader = full_reader,
+	.drop = sql_progress_drop,
+	.reader = sql_progress_reader,
 	.close = sql_snapshot_end,
 	.show = full_show,
 };

@@ -266,6 +266,27 @@ typedef struct slice sql_id_fn(struct sql_source *s, void *ctx, const struct sql
 int sql_reader_take(struct sql_source *s, struct sql_reader *r, struct source_batch *batch, sql_id_fn *id,
 		    void *ctx, struct sql_failure *why);
 
+/* ---- how far a part is (progress.c) ---- */
+
+/* What full and query keep of a part between its pulls: the first member of theirs. */
+struct sql_progress {
+	struct sql_reader reader;
+	struct buf memory;  /* of values that are remembered; SOURCE_CHECKPOINT_MAX */
+	struct buf written; /* the checkpoint as it was marked last */
+};
+
+/* Takes a checkpoint into a fresh one. False where it is none that is understood. */
+typedef bool sql_progress_fn(struct sql_progress *p, struct source_checkpoint checkpoint);
+
+/*
+ * The part's, of `bytes` in all, where it stands where the machinery does: a batch that was not entered took it too far. Else a fresh one,
+ * which `read` brings to the checkpoint, if there is one. NULL: it could not, or there is no memory.
+ */
+struct sql_progress *sql_progress_of(struct sql_source *s, struct source_part *part, size_t bytes,
+				     sql_progress_fn *read);
+void sql_progress_drop(struct sql_source *s, struct source_part *part);
+const struct sql_reader *sql_progress_reader(const struct source_part *part);
+
 /* ---- the snapshot that ranges share (snapshot.c) ---- */
 
 /* Takes one of the table, which is learned, in place of the one before. 0, also where the database shares none; ERR_* with *why. */
