@@ -499,6 +499,10 @@ static void begin_run(struct runs *rs, struct runs_request *r)
 		answer(r, ERR_UNKNOWN_SOURCE);
 		return;
 	}
+	if (type->absent) {
+		answer(r, source_refuse_absent(type, r->fault));
+		return;
+	}
 	if (!(type->flags & SOURCE_WINDOWS) && (type->flags & SOURCE_STREAMS)) {
 		answer(r,
 		       fault_set(

@@ -43,12 +43,9 @@ static void pg_quote_bytes(struct buf *out, struct slice bytes)
 	(void)buf_append_str(out, "', 'hex')");
 }
 
-static const char *const schemes[] = {"postgresql", "postgres", NULL};
-
 const struct sql_driver sql_postgresql = {
 	.name = "postgresql",
 	.dialect = SQL_POSTGRESQL,
-	.schemes = schemes,
 	.connect = pg_connect,
 	.close = pg_close,
 	.interrupt = pg_interrupt,
