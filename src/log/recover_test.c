@@ -146,7 +146,7 @@ static void the_mark_of_an_older_life_hides_no_damage(void **state)
 static void a_mark_that_is_not_the_last_stops_to_the_letter_is_not_believed(void **state)
 {
 	struct fixture *f = *state;
-	char mark[128], others[5][128];
+	char mark[128], others[5][160];
 	struct partition *p;
 
 	p = start_one(f);
