@@ -308,15 +308,9 @@ static int read_file(const char *path, struct buf *out)
 /* As base64, so that the bytes stay what they are. */
 static int put_value(struct buf *body, struct slice value)
 {
-	size_t n = base64_encoded_len(BASE64_STANDARD, value.len);
-
 	json_put_name(body, "value_base64");
-	if (buf_reserve(body, n + 2))
-		return cli_fail("there is no memory for the value");
-	body->ptr[body->len++] = '"';
-	body->len += base64_encode(BASE64_STANDARD, value, (char *)body->ptr + body->len);
-	body->ptr[body->len++] = '"';
-	return 0;
+	json_put_base64(body, value);
+	return buf_status(body) ? cli_fail("there is no memory for the value") : 0;
 }
 
 static int put_headers(const struct args *args, struct buf *body)

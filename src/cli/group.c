@@ -197,16 +197,10 @@ static int print_offsets(const struct args *args, struct slice content)
 static int show_part(const struct args *args, const char *behind,
 		     int (*print)(const struct args *args, struct slice content))
 {
-	struct client_reply r;
-	struct buf target;
-
-	reply_target(&target, "/v1/groups/", args->operands[0], behind);
-	int code = reply_call(args, HTTP_GET, buf_slice(&target), slice_null(), &r);
-	if (!code)
-		code = print(args, buf_slice(&r.content));
-	client_reply_fini(&r);
-	buf_fini(&target);
-	return code;
+	return reply_ask(args, &(struct reply_question){.method = HTTP_GET,
+							.before = "/v1/groups/",
+							.behind = behind,
+							.print = print});
 }
 
 static int run_show(const struct args *args)
@@ -232,8 +226,7 @@ static void put_topics(struct buf *body, const char *list)
 static int run_reset(const struct args *args)
 {
 	const char *to = args_value(args, "to"), *topics = args_value(args, "topics");
-	struct client_reply r;
-	struct buf target, body;
+	struct buf body;
 
 	if (!to)
 		return cli_misuse("reset needs --to CURSOR: where the group is to go on");
@@ -246,28 +239,23 @@ static int run_reset(const struct args *args)
 	if (topics)
 		put_topics(&body, topics);
 	json_put_close(&body, '}');
-	reply_target(&target, "/v1/groups/", args->operands[0], "/offsets");
-	int code = reply_call(args, HTTP_PUT, buf_slice(&target), buf_slice(&body), &r);
-	if (!code)
-		code = print_offsets(args, buf_slice(&r.content));
-	client_reply_fini(&r);
-	buf_fini(&target);
+	int code = reply_ask(args, &(struct reply_question){.method = HTTP_PUT,
+							    .before = "/v1/groups/",
+							    .behind = "/offsets",
+							    .body = buf_slice(&body),
+							    .print = print_offsets});
 	buf_fini(&body);
 	return code;
 }
 
 static int run_delete(const struct args *args)
 {
-	struct client_reply r;
-	struct buf target;
-
 	if (!reply_is_sure(args, "group", "its offsets"))
 		return cli_fail("nothing was deleted");
-	reply_target(&target, "/v1/groups/", args->operands[0], "");
-	int code = reply_call(args, HTTP_DELETE, buf_slice(&target), slice_null(), &r);
+	int code = reply_ask(args, &(struct reply_question){.method = HTTP_DELETE,
+							    .before = "/v1/groups/",
+							    .behind = ""});
 	if (!code)
 		cli_say("group %s is deleted", args->operands[0]);
-	client_reply_fini(&r);
-	buf_fini(&target);
 	return code;
 }

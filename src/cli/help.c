@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/troff.h"
 #include "cli/args.h"
 #include "cli/commands.h"
 #include "cli/say.h"
@@ -228,18 +229,7 @@ int help_markdown(struct buf *out)
 
 static void troff(const char *text, struct buf *out)
 {
-	if (*text == '.' || *text == '\'')
-		buf_append_str(out, "\\&");
-	for (; *text; text++) {
-		if (*text == '\\')
-			buf_append_str(out, "\\e");
-		else if (*text == '-')
-			buf_append_str(out, "\\-");
-		else if (text[0] == '\n' && text[1] == '\n')
-			buf_append_str(out, "\n.PP");
-		else
-			buf_append_byte(out, (uint8_t)*text);
-	}
+	troff_append(out, text);
 	buf_append_byte(out, '\n');
 }
 

@@ -21,7 +21,6 @@
 #include <string.h>
 #include <sys/random.h>
 
-#include "base/base64.h"
 #include "base/mem.h"
 #include "base/utf8.h"
 #include "cli/client.h"
@@ -303,13 +302,7 @@ static void append_batch(struct producer *p, struct slice value)
 		json_put_member_string(&p->body, "value_text", value);
 	} else {
 		json_put_name(&p->body, "value_base64");
-		size_t n = base64_encoded_len(BASE64_STANDARD, value.len);
-		buf_append_byte(&p->body, '"');
-		if (buf_reserve(&p->body, n) == 0) {
-			base64_encode(BASE64_STANDARD, value, (char *)p->body.ptr + p->body.len);
-			p->body.len += n;
-		}
-		buf_append_byte(&p->body, '"');
+		json_put_base64(&p->body, value);
 	}
 	json_put_close(&p->body, '}');
 	json_put_close(&p->body, ']');

@@ -44,6 +44,20 @@ void reply_target(struct buf *target, const char *before, const char *name, cons
 	buf_append_str(target, behind);
 }
 
+int reply_ask(const struct args *args, const struct reply_question *question)
+{
+	struct client_reply r;
+	struct buf target;
+
+	reply_target(&target, question->before, args->operands[0], question->behind);
+	int code = reply_call(args, question->method, buf_slice(&target), question->body, &r);
+	if (!code && question->print && r.content.len > 0)
+		code = question->print(args, buf_slice(&r.content));
+	client_reply_fini(&r);
+	buf_fini(&target);
+	return code;
+}
+
 bool reply_is_sure(const struct args *args, const char *kind, const char *what)
 {
 	const char *name = args->operands[0];

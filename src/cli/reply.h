@@ -32,6 +32,18 @@ void reply_members(struct json_cursor *c, const char *const *names, struct slice
 /* Inits target: "/v1/topics/", the name encoded, "/trim". The caller ends it. */
 void reply_target(struct buf *target, const char *before, const char *name, const char *behind);
 
+/* A question about what the first operand names. */
+struct reply_question {
+	enum http_method method;
+	const char *before, *behind; /* of the target: "/v1/topics/", "/trim" */
+	struct slice body;           /* JSON; ptr NULL: none */
+	int (*print)(const struct args *args,
+		     struct slice content); /* of an answer with content; NULL: nothing */
+};
+
+/* Asks, tells a refusal, prints. CLI_DONE, or how it failed. */
+int reply_ask(const struct args *args, const struct reply_question *question);
+
 /*
  * Asks who deletes a `kind` ("topic"), and `what` ("all its records") with it, to type its name. On a terminal only:
  * a script has said what it wants. So has --yes.

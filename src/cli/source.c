@@ -136,37 +136,24 @@ static int run_list(const struct args *args)
 	return listing_run(args, &sources);
 }
 
-static int call(const struct args *args, enum http_method method, const char *behind, struct client_reply *r)
-{
-	struct buf target;
-
-	reply_target(&target, "/v1/sources/", args->operands[0], behind);
-	int code = reply_call(args, method, buf_slice(&target), slice_null(), r);
-	buf_fini(&target);
-	return code;
-}
-
 static int run_show(const struct args *args)
 {
-	struct client_reply r;
-	int code = call(args, HTTP_GET, "", &r);
-
-	if (!code)
-		code = reply_print(args, buf_slice(&r.content));
-	client_reply_fini(&r);
-	return code;
+	return reply_ask(args, &(struct reply_question){.method = HTTP_GET,
+							.before = "/v1/sources/",
+							.behind = "",
+							.print = reply_print});
 }
 
 /* ---- asking ---- */
 
 static int ask(const struct args *args, const char *behind, const char *done)
 {
-	struct client_reply r;
-	int code = call(args, HTTP_POST, behind, &r);
+	int code = reply_ask(args, &(struct reply_question){.method = HTTP_POST,
+							    .before = "/v1/sources/",
+							    .behind = behind});
 
 	if (!code)
 		cli_say("source %s %s", args->operands[0], done);
-	client_reply_fini(&r);
 	return code;
 }
 

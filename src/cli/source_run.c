@@ -304,15 +304,12 @@ static int watch_run(const struct args *args, uint64_t id)
 
 static int run_now(const struct args *args)
 {
-	struct client_reply r;
-	struct buf target;
+	int code = reply_ask(args, &(struct reply_question){.method = HTTP_POST,
+							    .before = "/v1/sources/",
+							    .behind = "/run"});
 
-	reply_target(&target, "/v1/sources/", args->operands[0], "/run");
-	int code = reply_call(args, HTTP_POST, buf_slice(&target), slice_null(), &r);
 	if (!code)
 		cli_say("source %s is asked now", args->operands[0]);
-	client_reply_fini(&r);
-	buf_fini(&target);
 	return code;
 }
 

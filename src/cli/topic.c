@@ -186,16 +186,10 @@ static int run_list(const struct args *args)
 
 static int run_show(const struct args *args)
 {
-	struct client_reply r;
-	struct buf target;
-
-	reply_target(&target, "/v1/topics/", args->operands[0], "");
-	int code = reply_call(args, HTTP_GET, buf_slice(&target), slice_null(), &r);
-	if (!code)
-		code = reply_print(args, buf_slice(&r.content));
-	client_reply_fini(&r);
-	buf_fini(&target);
-	return code;
+	return reply_ask(args, &(struct reply_question){.method = HTTP_GET,
+							.before = "/v1/topics/",
+							.behind = "",
+							.print = reply_print});
 }
 
 /* Options that are keys of a topic. Checked here with the file's own code, so that the message names the option. */
@@ -265,8 +259,7 @@ static int topic_body(const struct args *args, struct buf *body, struct fault *f
 
 static int run_create(const struct args *args)
 {
-	struct client_reply r;
-	struct buf target, body;
+	struct buf body;
 	struct fault fault;
 
 	buf_init(&body, 64u << 10);
@@ -274,37 +267,31 @@ static int run_create(const struct args *args)
 		buf_fini(&body);
 		return cli_misuse("%s", fault.text);
 	}
-	reply_target(&target, "/v1/topics/", args->operands[0], "");
-	int code = reply_call(args, HTTP_PUT, buf_slice(&target), buf_slice(&body), &r);
-	if (!code)
-		code = reply_print(args, buf_slice(&r.content));
-	client_reply_fini(&r);
-	buf_fini(&target);
+	int code = reply_ask(args, &(struct reply_question){.method = HTTP_PUT,
+							    .before = "/v1/topics/",
+							    .behind = "",
+							    .body = buf_slice(&body),
+							    .print = reply_print});
 	buf_fini(&body);
 	return code;
 }
 
 static int run_delete(const struct args *args)
 {
-	struct client_reply r;
-	struct buf target;
-
 	if (!reply_is_sure(args, "topic", "all its records and cursors"))
 		return cli_fail("nothing was deleted");
-	reply_target(&target, "/v1/topics/", args->operands[0], "");
-	int code = reply_call(args, HTTP_DELETE, buf_slice(&target), slice_null(), &r);
+	int code = reply_ask(args, &(struct reply_question){.method = HTTP_DELETE,
+							    .before = "/v1/topics/",
+							    .behind = ""});
 	if (!code)
 		cli_say("topic %s is deleted", args->operands[0]);
-	client_reply_fini(&r);
-	buf_fini(&target);
 	return code;
 }
 
 static int run_trim(const struct args *args)
 {
 	const char *before = args_value(args, "before");
-	struct client_reply r;
-	struct buf target, body;
+	struct buf body;
 
 	if (!before)
 		return cli_misuse("trim needs --before CURSOR: where the topic is to begin");
@@ -313,12 +300,11 @@ static int run_trim(const struct args *args)
 	json_put_name(&body, "before");
 	json_put_string_lossy(&body, slice_str(before));
 	json_put_close(&body, '}');
-	reply_target(&target, "/v1/topics/", args->operands[0], "/trim");
-	int code = reply_call(args, HTTP_POST, buf_slice(&target), buf_slice(&body), &r);
-	if (!code && r.content.len > 0)
-		code = reply_print(args, buf_slice(&r.content));
-	client_reply_fini(&r);
-	buf_fini(&target);
+	int code = reply_ask(args, &(struct reply_question){.method = HTTP_POST,
+							    .before = "/v1/topics/",
+							    .behind = "/trim",
+							    .body = buf_slice(&body),
+							    .print = reply_print});
 	buf_fini(&body);
 	return code;
 }

@@ -484,35 +484,33 @@ static int check_list(const struct kafka_topic_row *row, struct fault *fault)
 			 "Can't APPEND to or SUBTRACT from key %s because its type is not LIST", row->name);
 }
 
-/* Of the lists only cleanup.policy says anything. */
-int kafka_topic_append(const struct kafka_topic_row *row, struct conf_topic *topic, struct slice value,
-		       struct fault *fault)
+/* Of the lists only cleanup.policy says anything, and it never says nothing. */
+static int change_policies(const struct kafka_topic_row *row, struct conf_topic *topic, struct slice value,
+			   bool append, struct fault *fault)
 {
-	int rc = check_list(row, fault);
-	int bits;
+	int rc = check_list(row, fault), bits;
 
 	if (rc || row->rule != &policies)
 		return rc;
 	bits = value.ptr ? policies_of(trim(value)) : -1;
-	if (bits < 0)
+	if (bits >= 0)
+		bits = append ? bits_of(topic) | bits : bits_of(topic) & ~bits;
+	if (bits <= 0)
 		return refuse(row, value.ptr ? value : SLICE_LIT("null"), fault);
-	topic->cleanup = cleanup_of[bits_of(topic) | bits];
+	topic->cleanup = cleanup_of[bits];
 	return 0;
+}
+
+int kafka_topic_append(const struct kafka_topic_row *row, struct conf_topic *topic, struct slice value,
+		       struct fault *fault)
+{
+	return change_policies(row, topic, value, true, fault);
 }
 
 int kafka_topic_subtract(const struct kafka_topic_row *row, struct conf_topic *topic, struct slice value,
 			 struct fault *fault)
 {
-	int rc = check_list(row, fault);
-	int bits;
-
-	if (rc || row->rule != &policies)
-		return rc;
-	bits = value.ptr ? policies_of(trim(value)) : -1;
-	if (bits < 0 || (bits_of(topic) & ~bits) == 0)
-		return refuse(row, value.ptr ? value : SLICE_LIT("null"), fault);
-	topic->cleanup = cleanup_of[bits_of(topic) & ~bits];
-	return 0;
+	return change_policies(row, topic, value, false, fault);
 }
 
 void kafka_topic_reset(const struct kafka_topic_row *row, struct conf_topic *topic,

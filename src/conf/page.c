@@ -4,6 +4,7 @@
  * JSON Schema for editors. All three walk the table in its order and open a
  * section where the part of the path before the dot changes.
  */
+#include "base/troff.h"
 #include "conf/kafka_topic.h"
 #include "conf/setting.h"
 #include "conf/value.h"
@@ -139,21 +140,6 @@ int conf_page_sources(const struct conf_kinds *kinds, struct buf *out)
 
 /* ---- manual page ---- */
 
-/* Text for troff: a backslash, a leading dot or quote and a hyphen have meanings there. */
-static void append_troff(const char *text, struct buf *out)
-{
-	if (*text == '.' || *text == '\'')
-		buf_append_str(out, "\\&");
-	for (; *text; text++) {
-		if (*text == '\\')
-			buf_append_str(out, "\\e");
-		else if (*text == '-')
-			buf_append_str(out, "\\-");
-		else
-			buf_append_byte(out, (uint8_t)*text);
-	}
-}
-
 static void man_row(const struct part *p, const struct setting *s, struct buf *out)
 {
 	struct buf line;
@@ -162,10 +148,10 @@ static void man_row(const struct part *p, const struct setting *s, struct buf *o
 	append_path(p, s, &line);
 	buf_append_byte(&line, 0);
 	buf_append_str(out, ".TP\n.B ");
-	append_troff(line.ptr ? (const char *)line.ptr : "", out);
+	troff_append(out, line.ptr ? (const char *)line.ptr : "");
 	buf_append_byte(out, '\n');
-	append_troff(s->doc, out);
-	append_troff(secret_text(s), out);
+	troff_append(out, s->doc);
+	troff_append(out, secret_text(s));
 	buf_clear(&line);
 	buf_append_str(&line, "Expected: ");
 	setting_expected(s, &line);
@@ -175,7 +161,7 @@ static void man_row(const struct part *p, const struct setting *s, struct buf *o
 	buf_append_str(&line, ".\n");
 	buf_append_byte(&line, 0);
 	buf_append_byte(out, '\n');
-	append_troff(line.ptr ? (const char *)line.ptr : "", out);
+	troff_append(out, line.ptr ? (const char *)line.ptr : "");
 	buf_fini(&line);
 }
 
@@ -194,7 +180,7 @@ int conf_page_man(struct buf *out, const char *version)
 		version);
 	for (size_t i = 0; i < PART_COUNT; i++) {
 		buf_appendf(out, ".SH %s\n", *parts[i].name ? parts[i].name : "SETTINGS");
-		append_troff(parts[i].doc, out);
+		troff_append(out, parts[i].doc);
 		buf_append_byte(out, '\n');
 		for (uint32_t row = 0; row < setting_count; row++)
 			if (row_in(&setting_table[row], &parts[i]))

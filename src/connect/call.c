@@ -30,11 +30,16 @@ void source_call_init(struct source_call *call, struct source *source,
 	call->on_done = on_done;
 }
 
+int source_refuse_absent(const struct source_type *type, struct fault *fault)
+{
+	return fault_set(fault, ERR_NOT_IMPLEMENTED, "this weir was built without %s", type->absent);
+}
+
 int source_open(const struct source_type *type, const struct source_setup *setup, void **self,
 		struct fault *fault)
 {
 	if (type->absent)
-		return fault_set(fault, ERR_NOT_IMPLEMENTED, "this weir was built without %s", type->absent);
+		return source_refuse_absent(type, fault);
 	return type->open(setup, self, fault);
 }
 

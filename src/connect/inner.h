@@ -30,6 +30,9 @@ struct source {
 /* Takes what may not be shown out of a text (redact.h), in place. */
 void source_redact(const struct source *source, char *text);
 
+/* Of a type with `absent`: says so. ERR_NOT_IMPLEMENTED. */
+int source_refuse_absent(const struct source_type *type, struct fault *fault);
+
 /* Opens a source of the type, or says why none of it can be opened: which library is absent. As source_type.open. */
 int source_open(const struct source_type *type, const struct source_setup *setup, void **self,
 		struct fault *fault);

@@ -8,7 +8,6 @@
 #include <pthread.h>
 #include <stdio.h>
 
-#include "base/base64.h"
 #include "base/mem.h"
 #include "conf/redact.h"
 #include "base/utf8.h"
@@ -93,10 +92,7 @@ static void put_bytes(struct buf *out, const char *name, struct slice bytes)
 		json_put_string_lossy(out, bytes);
 		return;
 	}
-	buf_append_byte(out, '"');
-	if (buf_reserve(out, base64_encoded_len(BASE64_STANDARD, bytes.len)) == 0)
-		out->len += base64_encode(BASE64_STANDARD, bytes, (char *)out->ptr + out->len);
-	buf_append_byte(out, '"');
+	json_put_base64(out, bytes);
 }
 
 static void put_headers(struct buf *out, struct slice headers)

@@ -47,6 +47,7 @@ void runner_boxes_free(struct runner_boxes *boxes);
 /* What belongs to a loop. */
 struct runner_loop {
 	struct loop *loop;
+	struct log_port *port; /* tells it what is durable */
 	struct ingest_queue *queue;
 	struct runner_boxes *boxes;  /* NULL: nothing is kept between runs */
 	struct metrics_shard *shard; /* may be NULL */

@@ -30,8 +30,7 @@ struct run {
 	bool stopping, over, failed, cancelled;
 	bool forgotten;              /* it goes when its rows have gone from the disk */
 	struct runs_request *asking; /* waits for its end, or for its row */
-	int row_err;
-	struct loop_msg msg; /* the runner has stopped; the row is durable */
+	struct loop_msg stopped_msg;
 	struct loop_msg over_msg;
 	char name[NAME_BYTES];
 	char error[SOURCE_ERROR_MAX];
@@ -101,9 +100,10 @@ static void unlock(struct runs *rs)
 
 /* ---- the list ---- */
 
+static void begin(struct run *run);
 static void on_over(void *ctx, const struct fault *fault);
 static void on_over_msg(struct loop *loop, struct loop_msg *msg);
-static void on_msg(struct loop *loop, struct loop_msg *msg);
+static void on_stopped_msg(struct loop *loop, struct loop_msg *msg);
 
 static struct run *new_run(struct runs *rs, uint64_t id, struct slice from, struct slice to, int64_t rate)
 {
@@ -126,7 +126,7 @@ static struct run *new_run(struct runs *rs, uint64_t id, struct slice from, stru
 					  .over = on_over,
 					  .ctx = run};
 	run->over_msg.run = on_over_msg;
-	run->msg.run = on_msg;
+	run->stopped_msg.run = on_stopped_msg;
 	return run;
 }
 
@@ -234,14 +234,26 @@ static void answer(struct runs_request *r, int err)
 static void on_row_durable(void *ctx)
 {
 	struct run *run = ctx;
+	struct runs_request *r = run->asking;
 
-	loop_post(run->runs->home->loop, &run->msg); /* from the committer's thread */
+	run->asking = NULL;
+	(void)atomic_fetch_sub(&run->runs->busy, 1);
+	if (run->forgotten)
+		take_out(run);
+	else
+		begin(run);
+	answer(r, 0);
+}
+
+static struct state_done when_durable(struct run *run)
+{
+	return (struct state_done){.port = run->runs->home->port, .fn = on_row_durable, .ctx = run};
 }
 
 /* Answers when the row is on disk: who was told of a run finds it again, whatever is killed. */
 static void put_row_and_answer(struct run *run, struct runs_request *r)
 {
-	struct state_done done = {.fn = on_row_durable, .ctx = run};
+	const struct state_done done = when_durable(run);
 	int rc;
 
 	run->asking = r;
@@ -262,7 +274,7 @@ static void put_row_and_answer(struct run *run, struct runs_request *r)
 /* One that is over: who asked is answered when it is gone from the disk. */
 static void forget_and_answer(struct run *run, struct runs_request *r)
 {
-	struct state_done done = {.fn = on_row_durable, .ctx = run};
+	const struct state_done done = when_durable(run);
 	int rc;
 
 	run->asking = r;
@@ -303,7 +315,7 @@ static void on_stopped(void *ctx)
 {
 	struct run *run = ctx;
 
-	loop_post(run->runs->home->loop, &run->msg);
+	loop_post(run->runs->home->loop, &run->stopped_msg);
 }
 
 static void stop(struct run *run)
@@ -381,11 +393,13 @@ static void say_end(const struct run *run)
 	    (unsigned long long)run->view.records, (unsigned long long)run->view.dead);
 }
 
-static void on_runner_stopped(struct run *run)
+static void on_stopped_msg(struct loop *loop, struct loop_msg *msg)
 {
+	struct run *run = (struct run *)(void *)((uint8_t *)msg - offsetof(struct run, stopped_msg));
 	struct runs_request *r = run->asking;
 	struct runner_figures *f = mem_zalloc(1, sizeof(*f));
 
+	(void)loop;
 	run->asking = NULL;
 	if (f) {
 		runner_figures(run->runner, f);
@@ -410,25 +424,6 @@ static void on_runner_stopped(struct run *run)
 	}
 	if (run->view.state == RUN_DONE)
 		(void)row_commit_forget(run->runs->shared, run->name, "sp", NULL);
-}
-
-static void on_msg(struct loop *loop, struct loop_msg *msg)
-{
-	struct run *run = (struct run *)(void *)((uint8_t *)msg - offsetof(struct run, msg));
-	struct runs_request *r = run->asking;
-
-	(void)loop;
-	if (run->stopping) {
-		on_runner_stopped(run);
-		return;
-	}
-	run->asking = NULL;
-	(void)atomic_fetch_sub(&run->runs->busy, 1);
-	if (run->forgotten)
-		take_out(run);
-	else
-		begin(run);
-	answer(r, 0);
 }
 
 void runs_apply(struct runs *rs, struct conf_source *conf)
@@ -502,6 +497,10 @@ static void begin_run(struct runs *rs, struct runs_request *r)
 
 	if (!type) {
 		answer(r, ERR_UNKNOWN_SOURCE);
+		return;
+	}
+	if (type->absent) {
+		answer(r, source_refuse_absent(type, r->fault));
 		return;
 	}
 	if (!(type->flags & SOURCE_WINDOWS) && (type->flags & SOURCE_STREAMS)) {

@@ -19,32 +19,14 @@ void sources_answer(struct sources_request *r, int err)
 	r->done(r);
 }
 
-static void on_durable(struct loop *loop, struct loop_msg *msg)
+static void on_durable(void *ctx)
 {
-	(void)loop;
-	sources_answer((struct sources_request *)(void *)((uint8_t *)msg -
-							  offsetof(struct sources_request, msg)),
-		       0);
-}
-
-static void is_durable(void *ctx)
-{
-	struct sources_request *r = ctx;
-
-	loop_post(r->entry->home->loop, &r->msg); /* from the committer's thread */
-}
-
-/* For a commit: then(), on the source's loop, when it is durable. The request's own message, which is here by now, goes once more. */
-static struct state_done when_durable(struct sources_request *r,
-				      void (*then)(struct loop *loop, struct loop_msg *msg))
-{
-	r->msg.run = then;
-	return (struct state_done){.fn = is_durable, .ctx = r};
+	sources_answer(ctx, 0);
 }
 
 struct state_done sources_answer_durable(struct sources_request *r)
 {
-	return when_durable(r, on_durable);
+	return (struct state_done){.port = r->entry->home->port, .fn = on_durable, .ctx = r};
 }
 
 static void on_run_asked(struct runs_request *run)
@@ -102,14 +84,12 @@ static void reset(struct entry *e, struct sources_request *r)
 
 /* ---- made over the API ---- */
 
-static void on_row_durable(struct loop *loop, struct loop_msg *msg)
+static void on_row_durable(void *ctx)
 {
-	struct sources_request *r =
-		(struct sources_request *)(void *)((uint8_t *)msg - offsetof(struct sources_request, msg));
+	struct sources_request *r = ctx;
 	struct entry *e = r->entry;
 	bool gone = r->ask == SOURCES_DELETE;
 
-	(void)loop;
 	e->asking = NULL;
 	entry_set_made(e, gone ? NULL : r->conf);
 	conf_source_unref(r->conf);
@@ -129,7 +109,7 @@ static void refuse_change(struct sources_request *r, int err)
 
 static void put_row(struct entry *e, struct sources_request *r, struct slice text)
 {
-	const struct state_done done = when_durable(r, on_row_durable);
+	const struct state_done done = {.port = e->home->port, .fn = on_row_durable, .ctx = r};
 	int rc;
 
 	e->asking = r;

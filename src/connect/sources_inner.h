@@ -89,7 +89,7 @@ void entry_reset(struct entry *e, struct sources_request *r);
 
 void sources_answer(struct sources_request *r, int err);
 
-/* Who, told of a commit, answers r: what a user was told of outlives a crash. */
+/* Who, told of a commit on the loop, answers r: what a user was told of outlives a crash. */
 struct state_done sources_answer_durable(struct sources_request *r);
 
 #endif

@@ -145,7 +145,10 @@ static inline void world_begin(struct world *w, uint64_t entered_max)
 	queue.port = w->port;
 	assert_int_equal(ingest_queue_new(&queue, &w->queue), 0);
 	w->flush = (struct loop_turn){.run = world_flush, .ctx = w};
-	w->home = (struct runner_loop){.loop = w->loop, .queue = w->queue, .boxes = runner_boxes_new()};
+	w->home = (struct runner_loop){.loop = w->loop,
+				       .port = w->port,
+				       .queue = w->queue,
+				       .boxes = runner_boxes_new()};
 	w->shared = (struct runner_shared){.sys = sys_kernel(),
 					   .log = w->log,
 					   .state = w->state,

@@ -59,6 +59,7 @@ int sources_build(struct parts *p)
 
 	for (uint32_t i = 0; i < p->loop_count; i++)
 		homes[i] = (struct runner_loop){.loop = p->loops[i],
+						.port = p->app.loops[i].port,
 						.queue = p->app.loops[i].queue,
 						.shard = p->app.loops[i].shard};
 	rc = sources_begin(p->app.sources, &shared, homes, p->loop_count);

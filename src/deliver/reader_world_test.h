@@ -9,14 +9,13 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include <errno.h>
 #include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "base/mem.h"
 #include "deliver/inner.h"
+#include "deliver/turns_test.h"
 #include "log/log_world_test.h"
 #include "proto/batch/batch.h"
 #include "state/topics_world_test.h"
@@ -69,26 +68,14 @@ struct world {
 	struct reader *victims[2];
 };
 
-static inline void on_wake(void *ctx)
-{
-	(void)sem_post(&((struct world *)ctx)->woken);
-}
-
 static inline void turn_loop(struct world *w)
 {
-	log_port_run(w->port);
-	hub_run(w->hub);
+	turn_run(w->port, w->hub);
 }
 
 static inline void await_turn(struct world *w)
 {
-	struct timespec until;
-
-	(void)clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_sec += 20;
-	while (sem_timedwait(&w->woken, &until))
-		assert_int_equal(errno, EINTR);
-	turn_loop(w);
+	turn_await(&w->woken, w->port, w->hub);
 }
 
 static inline void up(struct world *w)
@@ -99,7 +86,7 @@ static inline void up(struct world *w)
 
 	topics_world_open(&options, &plain, true, &w->log, &w->state, &w->topics);
 	topics_world_load(w->state, w->topics);
-	assert_int_equal(log_port_new(w->log, on_wake, w, &w->port), 0);
+	assert_int_equal(log_port_new(w->log, turn_wake, &w->woken, &w->port), 0);
 	hub = (struct hub_options){.log = w->log, .topics = w->topics, .port = w->port};
 	assert_int_equal(hub_new(&hub, &w->hub), 0);
 	assert_int_equal(log_start(w->log, &fault), 0);

@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "base/flip_test.h"
 #include "base/wire.h"
 #include "proto/batch/codec_vectors.h"
 
@@ -248,7 +249,7 @@ static void every_flipped_bit_is_refused_or_outside_the_checksum(void **state)
 	for (size_t bit = 0; bit < 8 * build(2, 20, "k").len; bit++) {
 		struct slice batch = build(2, 20, "k");
 		bool epoch = bit / 8 >= 12 && bit / 8 < 16; /* the leader's, which storing overwrites */
-		memory[bit / 8] ^= (uint8_t)(1u << bit % 8);
+		flip_bit(memory, bit);
 		assert_int_equal(verify(batch, &v) == 0, epoch);
 	}
 }

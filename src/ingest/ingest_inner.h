@@ -79,6 +79,17 @@ struct ingest_item {
  */
 int ingest_parse(struct ingest_queue *q, struct ingest_request *r);
 
+/* Runs `run` on a thread that may wait, then `done` on the loop; where the queue has none, both on the spot. 0, or ERR_* with neither called. */
+static inline int queue_run_blocking(struct ingest_queue *q, void (*run)(void *arg), void (*done)(void *arg),
+				     void *arg)
+{
+	if (q->run_blocking)
+		return q->run_blocking(q->ctx, run, done, arg);
+	run(arg);
+	done(arg);
+	return 0;
+}
+
 /* Sets result.err and detail. Gives err. */
 int ingest_refuse(struct ingest_request *r, int err, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));

@@ -502,13 +502,7 @@ static void start_reads(struct ingest_queue *q)
 	struct ingest_rows *r;
 
 	while ((r = fifo_take(&q->rows_to_read)) != NULL) {
-		int rc = 0;
-		if (q->run_blocking) {
-			rc = q->run_blocking(q->ctx, read_keys, on_keys_read, r);
-		} else {
-			read_keys(r);
-			on_keys_read(r);
-		}
+		int rc = queue_run_blocking(q, read_keys, on_keys_read, r);
 		if (rc) {
 			r->err = rc;
 			tell(q, r);

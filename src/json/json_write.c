@@ -3,6 +3,7 @@
 
 #include <math.h>
 
+#include "base/base64.h"
 #include "base/utf8.h"
 #include "json/json_simd.h"
 
@@ -141,6 +142,15 @@ void json_put_string_lossy(struct buf *b, struct slice text)
 		}
 	}
 	(void)buf_append_byte(b, '"');
+}
+
+void json_put_base64(struct buf *b, struct slice bytes)
+{
+	if (buf_reserve(b, base64_encoded_len(BASE64_STANDARD, bytes.len) + 2))
+		return;
+	b->ptr[b->len++] = '"';
+	b->len += base64_encode(BASE64_STANDARD, bytes, (char *)b->ptr + b->len);
+	b->ptr[b->len++] = '"';
 }
 
 void json_put_raw(struct buf *b, struct slice json)

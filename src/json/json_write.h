@@ -39,6 +39,9 @@ void json_put_cstr(struct buf *b, const char *text);
 /* The same for bytes of any kind (echoed input): what is not UTF-8 becomes U+FFFD. */
 void json_put_string_lossy(struct buf *b, struct slice text);
 
+/* Bytes as a string of base64. */
+void json_put_base64(struct buf *b, struct slice bytes);
+
 /* A value that is JSON already. */
 void json_put_raw(struct buf *b, struct slice json);
 

@@ -138,12 +138,38 @@ static void keeps_the_first_error(void **state)
 	buf_fini(&b);
 }
 
+static void bytes_are_a_string_of_base64(void **state)
+{
+	static const struct {
+		struct slice bytes;
+		const char *text;
+	} cases[] = {
+		{SLICE_LIT(""), "\"\""},
+		{SLICE_LIT("\0"), "\"AA==\""},
+		{SLICE_LIT("\xff\xfe\xfd"), "\"//79\""},
+	};
+	struct buf b;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		buf_init(&b, 64);
+		json_put_base64(&b, cases[i].bytes);
+		assert_true(slice_eq_str(buf_slice(&b), cases[i].text));
+		buf_fini(&b);
+	}
+	buf_init(&b, 5); /* no room for the quotes */
+	json_put_base64(&b, SLICE_LIT("abc"));
+	assert_int_equal(buf_status(&b), ERR_LIMIT);
+	buf_fini(&b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(places_commas),
 		cmocka_unit_test(escapes_and_back),
 		cmocka_unit_test(replaces_what_is_not_utf8),
+		cmocka_unit_test(bytes_are_a_string_of_base64),
 		cmocka_unit_test(writes_doubles_that_read_back),
 		cmocka_unit_test(keeps_the_first_error),
 	};

@@ -394,8 +394,9 @@ void recompress_forget(struct log *l, const struct partition *p);
 /* recover.c */
 int recover(struct log *l, struct fault *fault);
 /*
- * The file CLEAN, the last thing that a stop writes: all there is has its place in the checkpoint of that number, and no
- * file is there that it does not know. The start that finds it takes it away, durably, before it does anything else.
+ * The file CLEAN, the last thing that a stop writes: all there is has its place in the checkpoint of that number, no file
+ * of the journal is newer than it says, and no file is there that the checkpoint does not know. The start that finds it takes it
+ * away, durably, before it does anything else.
  */
 void recover_note_clean(struct log *l);
 

@@ -184,6 +184,11 @@ int journal_open(const struct journal_options *options, struct journal **out, st
 	return 0;
 }
 
+uint64_t journal_newest(const struct journal *j)
+{
+	return j->generation;
+}
+
 uint64_t journal_unmarked_to(const struct journal *j)
 {
 	return j->unmarked_to;

@@ -35,6 +35,9 @@ struct journal_options {
 int journal_open(const struct journal_options *options, struct journal **out, struct fault *fault);
 void journal_close(struct journal *j);
 
+/* The highest generation that a file has had. For who has made no file yet, or makes none any more. */
+uint64_t journal_newest(const struct journal *j);
+
 /* The generation up to which files may be without tags, to be kept for the next start. */
 uint64_t journal_unmarked_to(const struct journal *j);
 

@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/flip_test.h"
 #include "log/log_world_test.h"
 #include "proto/batch/batch.h"
 #include "sys/test_dir.h"
@@ -237,14 +238,7 @@ static inline void segment_file(const struct fixture *f, int64_t base, char *pat
 
 static inline void flip(const char *path, off_t at)
 {
-	int fd = open(path, O_RDWR);
-	uint8_t byte;
-
-	assert_true(fd >= 0);
-	assert_int_equal(pread(fd, &byte, 1, at), 1);
-	byte ^= 1;
-	assert_int_equal(pwrite(fd, &byte, 1, at), 1);
-	(void)close(fd);
+	flip_in_file(path, at, 1);
 }
 
 /* Batches of eight, at 1000 and on in steps of a millisecond, the next batch step_ms behind. */

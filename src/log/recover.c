@@ -59,6 +59,18 @@ static int replay_group(void *ctx, const struct frame_head *head, struct slice f
 
 /* ---- a clean stop ---- */
 
+#define CLEAN_BYTES 48u
+
+/*
+ * The checkpoint that knows everything, and the newest file of the journal that it knows everything of: each start goes
+ * on in a file of a new generation, so a mark of an older life fits no longer, wherever it comes from.
+ */
+static size_t put_clean(const struct log *l, char *text)
+{
+	return (size_t)snprintf(text, CLEAN_BYTES, "%llu %016llx\n", (unsigned long long)l->checkpoint_number,
+				(unsigned long long)journal_newest(l->journal));
+}
+
 static int has_files_of_the_dead(void *ctx, struct partition *p)
 {
 	(void)ctx;
@@ -74,35 +86,42 @@ static bool is_all_settled(struct log *l)
 
 void recover_note_clean(struct log *l)
 {
-	char text[32];
-	int n = snprintf(text, sizeof(text), "%llu\n", (unsigned long long)l->checkpoint_number);
+	char text[CLEAN_BYTES];
 
 	if (is_all_settled(l))
-		(void)files_put(l->sys, l->dir, "CLEAN", slice_make(text, (size_t)n));
+		(void)files_put(l->sys, l->dir, "CLEAN", slice_make(text, put_clean(l, text)));
 }
 
-/* The number of the checkpoint in *number, 0: there was none. */
-static int take_clean(struct log *l, uint64_t *number, struct fault *fault)
+/* What stands in CLEAN, which is gone then; empty where there was none. */
+static int take_clean(struct log *l, char *text, struct slice *out, struct fault *fault)
 {
 	const struct sys *sys = l->sys;
-	char path[SEGMENT_PATH_BYTES], text[32];
+	char path[SEGMENT_PATH_BYTES];
 	int64_t got;
 	int fd, rc;
 
-	*number = 0;
+	*out = slice_null();
 	(void)snprintf(path, sizeof(path), "%s/CLEAN", l->dir);
 	fd = sys->ops->open(sys->self, path, SYS_READ);
 	if (fd == -ENOENT)
 		return 0;
-	got = fd < 0 ? fd : sys->ops->pread(sys->self, fd, text, sizeof(text), 0);
+	got = fd < 0 ? fd : sys->ops->pread(sys->self, fd, text, CLEAN_BYTES, 0);
 	if (fd >= 0)
 		sys->ops->close(sys->self, fd);
-	if (got < 2 || text[got - 1] != '\n' || !slice_to_u64(slice_make(text, (size_t)got - 1), number))
-		*number = 0;
+	if (got > 0)
+		*out = slice_make(text, (size_t)got);
 	rc = sys->ops->unlink(sys->self, path);
 	if (rc == 0)
 		rc = sys->ops->sync_dir(sys->self, l->dir);
 	return rc ? fault_set(fault, ERR_IO, "cannot remove %s: %s", path, sys_error_text(rc)) : 0;
+}
+
+/* Is it the word of the stop that this directory saw last? Behind the checkpoint that was loaded, before a file is made. */
+static bool is_clean(const struct log *l, struct slice mark)
+{
+	char text[CLEAN_BYTES];
+
+	return slice_eq(mark, slice_make(text, put_clean(l, text)));
 }
 
 /* ---- files nobody knows ---- */
@@ -279,16 +298,18 @@ int recover(struct log *l, struct fault *fault)
 	struct replay r = {.l = l, .fault = fault};
 	struct journal_scan scan;
 	int64_t began = sys_monotonic_ns(l->sys);
-	uint64_t sequence = 0, clean;
+	uint64_t sequence = 0;
+	char text[CLEAN_BYTES];
+	struct slice mark;
 	bool none;
-	int rc = take_clean(l, &clean, fault);
+	int rc = take_clean(l, text, &mark, fault);
 
 	if (rc == 0)
 		rc = checkpoint_load(l, &sequence, fault);
 	if (rc < 0)
 		return rc;
 	none = rc == 1;
-	scan = (struct journal_scan){.ended = !none && clean && clean == l->checkpoint_number};
+	scan = (struct journal_scan){.ended = !none && is_clean(l, mark)};
 	l->sequence = sequence;
 	atomic_store(&l->durable, sequence);
 	l->recovering = true;

@@ -92,6 +92,91 @@ static void find_journal(const struct fixture *f, char *path, size_t size)
 	(void)pclose(pipe);
 }
 
+static void take_mark(const struct fixture *f, char *text, size_t size)
+{
+	char path[2 * TEST_DIR_BYTES];
+	FILE *file;
+	size_t n;
+
+	(void)snprintf(path, sizeof(path), "%s/CLEAN", f->dir);
+	file = fopen(path, "r");
+	assert_non_null(file);
+	n = fread(text, 1, size - 1, file);
+	text[n] = '\0';
+	(void)fclose(file);
+}
+
+static void give_mark(const struct fixture *f, const char *text)
+{
+	char path[2 * TEST_DIR_BYTES];
+	FILE *file;
+
+	(void)snprintf(path, sizeof(path), "%s/CLEAN", f->dir);
+	file = fopen(path, "w");
+	assert_non_null(file);
+	assert_true(fputs(text, file) >= 0);
+	(void)fclose(file);
+}
+
+/* It was restored, or its removal came to nothing: the checkpoint that it names is still in force. */
+static void the_mark_of_an_older_life_hides_no_damage(void **state)
+{
+	struct fixture *f = *state, copy;
+	struct fault fault = {0};
+	char mark[128], path[256];
+	struct partition *p;
+
+	p = start_one(f);
+	append(f, p, 0, 10);
+	close_log(f);
+	take_mark(f, mark, sizeof(mark));
+	p = start_one(f);
+	append(f, p, 10, 1);
+	append(f, p, 11, 1);
+	copy_dir(f, &copy);
+	find_journal(&copy, path, sizeof(path));
+	flip(path, 100);
+	give_mark(&copy, mark);
+	copy.options.dir = copy.dir;
+	assert_int_equal(log_open(&copy.options, &copy.log, &fault), ERR_CORRUPT);
+	assert_non_null(strstr(fault.text, "is damaged"));
+	remove_copy(&copy);
+	close_log(f);
+}
+
+/* What an older weir wrote, one of another generation, of another checkpoint, one that was cut. */
+static void a_mark_that_is_not_the_last_stops_to_the_letter_is_not_believed(void **state)
+{
+	struct fixture *f = *state;
+	char mark[128], others[5][160];
+	struct partition *p;
+
+	p = start_one(f);
+	append(f, p, 0, 10);
+	close_log(f);
+	own_sys(f);
+	f->ops.list = count_list;
+	f->ops.pread = count_head;
+	for (size_t i = 0; i <= 5; i++) {
+		int last;
+		take_mark(f, mark, sizeof(mark));
+		last = (int)strlen(mark) - 2; /* of the generation's digits */
+		(void)snprintf(others[0], sizeof(others[0]), "%.*s\n", (int)strcspn(mark, " "), mark);
+		(void)snprintf(others[1], sizeof(others[1]), "%.*s%c\n", last, mark,
+			       mark[last] == '1' ? '2' : '1');
+		(void)snprintf(others[2], sizeof(others[2]), "1%s", mark);
+		(void)snprintf(others[3], sizeof(others[3]), "%.*s", last + 1, mark);
+		others[4][0] = '\0';
+		give_mark(f, i < 5 ? others[i] : mark);
+		folders_listed = heads_read = 0;
+		p = start_one(f);
+		assert_int_equal(folders_listed > 0, i < 5);
+		assert_int_equal(heads_read > 0, i < 5);
+		assert_int_equal(check_all(p, 0), 10);
+		close_log(f);
+	}
+}
+
 static void a_torn_last_group_is_cut_and_damage_before_it_is_refused(void **state)
 {
 	struct fixture *f = *state, copy;
@@ -443,6 +528,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(what_is_answered_is_read_after_a_kill),
 		TEST(a_start_after_a_clean_stop_looks_for_nothing_left_over),
+		TEST(the_mark_of_an_older_life_hides_no_damage),
+		TEST(a_mark_that_is_not_the_last_stops_to_the_letter_is_not_believed),
 		TEST(what_could_not_be_removed_goes_with_a_later_start),
 		TEST(a_partition_that_nobody_opened_may_be_made_later),
 		TEST(a_torn_last_group_is_cut_and_damage_before_it_is_refused),

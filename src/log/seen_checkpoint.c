@@ -116,23 +116,13 @@ static int mark(struct checkpoint *c)
 
 static int open_writer(struct checkpoint *c, struct plan *p, struct fault *fault)
 {
-	struct seen *s = c->s;
-	char folder[SEEN_PATH_MAX], path[SEEN_PATH_MAX];
-	struct seen_writer_options o = {
-		.sys = s->sys,
-		.yard = &s->yard,
-		.folder = folder,
-		.path = path,
-		.end_ms = p->end_ms,
-		.number = s->next_number++,
-		.keys_max = p->keys,
-	};
-	int err = seen_bucket_make(s, p->end_ms, fault);
+	struct seen_writer_options o;
+	struct seen_place place;
+	int err = seen_new_run(c->s, p->end_ms, &place, &o, fault);
 
 	if (err)
 		return err;
-	if (!seen_bucket_path(s, p->end_ms, folder) || !seen_run_path(s, p->end_ms, o.number, path))
-		return fault_set(fault, ERR_LIMIT, "%s: the path is too long", s->dir);
+	o.keys_max = p->keys;
 	return seen_writer_open(&o, &p->writer, fault);
 }
 

@@ -1,19 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Runs that are damaged or left over, and what fails on the way. */
+#include "base/flip_test.h"
 #include "base/mem.h"
 #include "log/seen_world_test.h"
-
-static void flip_byte(const char *path, long at)
-{
-	int fd = open(path, O_RDWR);
-	uint8_t byte;
-
-	assert_true(fd >= 0);
-	assert_int_equal(pread(fd, &byte, 1, at), 1);
-	byte ^= 0x10;
-	assert_int_equal(pwrite(fd, &byte, 1, at), 1);
-	(void)close(fd);
-}
 
 static void leftovers_of_a_crash_are_removed(void **state)
 {
@@ -68,7 +57,7 @@ static void damage_is_named_and_never_a_wrong_answer(void **state)
 
 		seen_close(f->seen);
 		f->seen = NULL;
-		flip_byte(path, places[i].at);
+		flip_in_file(path, places[i].at, 0x10);
 		memset(&fault, 0, sizeof(fault));
 		err = seen_open(&f->options, &f->seen, &fault);
 		if (places[i].at_open) {
@@ -90,7 +79,7 @@ static void damage_is_named_and_never_a_wrong_answer(void **state)
 			seen_fault(f->seen, &fault);
 			assert_non_null(strstr(fault.text, path));
 		}
-		flip_byte(path, places[i].at);
+		flip_in_file(path, places[i].at, 0x10);
 		if (err)
 			open_seen(f);
 	}
@@ -108,7 +97,7 @@ static void a_run_without_its_secret_is_refused(void **state)
 	seen_close(f->seen);
 	f->seen = NULL;
 	assert_int_equal(files_ending(f, "secret"), 1);
-	flip_byte(found_path, 12);
+	flip_in_file(found_path, 12, 0x10);
 	assert_int_equal(seen_open(&f->options, &f->seen, &fault), ERR_CORRUPT);
 	assert_int_equal(unlink(found_path), 0);
 	assert_int_equal(seen_open(&f->options, &f->seen, &fault), ERR_CORRUPT);
@@ -125,14 +114,14 @@ static void a_damaged_run_is_left_out_of_merges(void **state)
 		checkpoint(f, i);
 	}
 	assert_int_equal(files_ending(f, ".run"), 4);
-	flip_byte(found_path, 4096 + 20);
+	flip_in_file(found_path, 4096 + 20, 0x10);
 	while (seen_step(f->seen, now(), &fault) > 0)
 		;
 	assert_int_equal(fault.err, ERR_CORRUPT);
 	assert_non_null(strstr(fault.text, found_path));
 	step_until_idle(f, now());
 	assert_int_equal(files_ending(f, ".tmp"), 0);
-	flip_byte(found_path, 4096 + 20);
+	flip_in_file(found_path, 4096 + 20, 0x10);
 	for (uint64_t i = 0; i < 4; i++)
 		expect_remembered(f, i);
 }

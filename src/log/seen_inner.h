@@ -42,6 +42,15 @@ bool seen_run_path(const struct seen *s, int64_t end_ms, uint64_t number, char *
 /* Makes the folder of a bucket and syncs it into the one above. */
 int seen_bucket_make(struct seen *s, int64_t end_ms, struct fault *fault);
 
+/* Where a run is written. */
+struct seen_place {
+	char folder[SEEN_PATH_MAX], path[SEEN_PATH_MAX];
+};
+
+/* A new run of the bucket, whose folder is made: its number, and its place, which *o borrows. keys_max is the caller's. Maintenance. */
+int seen_new_run(struct seen *s, int64_t end_ms, struct seen_place *place, struct seen_writer_options *o,
+		 struct fault *fault);
+
 /* Takes `set`: it becomes the one that lookups ask. Maintenance. */
 void seen_publish(struct seen *s, struct seen_set *set);
 

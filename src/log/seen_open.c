@@ -57,6 +57,26 @@ int seen_bucket_make(struct seen *s, int64_t end_ms, struct fault *fault)
 	return got < 0 ? say(fault, path, "making the folder", got) : 0;
 }
 
+int seen_new_run(struct seen *s, int64_t end_ms, struct seen_place *place, struct seen_writer_options *o,
+		 struct fault *fault)
+{
+	int err = seen_bucket_make(s, end_ms, fault);
+
+	*o = (struct seen_writer_options){
+		.sys = s->sys,
+		.yard = &s->yard,
+		.folder = place->folder,
+		.path = place->path,
+		.end_ms = end_ms,
+		.number = s->next_number++,
+	};
+	if (err)
+		return err;
+	if (!seen_bucket_path(s, end_ms, place->folder) || !seen_run_path(s, end_ms, o->number, place->path))
+		return fault_set(fault, ERR_LIMIT, "%s: the path is too long", s->dir);
+	return 0;
+}
+
 static int make_folder(struct seen *s, struct fault *fault)
 {
 	char above[SEEN_PATH_MAX];

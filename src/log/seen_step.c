@@ -101,21 +101,12 @@ static int drop_expired(struct seen *s, int64_t now_ms, struct fault *fault)
 
 static int start_merge(struct seen *s, const struct seen_choice *choice, struct fault *fault)
 {
-	char folder[SEEN_PATH_MAX], path[SEEN_PATH_MAX];
-	struct seen_writer_options o = {
-		.sys = s->sys,
-		.yard = &s->yard,
-		.folder = folder,
-		.path = path,
-		.end_ms = choice->end_ms,
-		.number = s->next_number++,
-	};
-	int err = seen_bucket_make(s, choice->end_ms, fault);
+	struct seen_writer_options o;
+	struct seen_place place;
+	int err = seen_new_run(s, choice->end_ms, &place, &o, fault);
 
 	if (err)
 		return err;
-	if (!seen_bucket_path(s, choice->end_ms, folder) || !seen_run_path(s, choice->end_ms, o.number, path))
-		return fault_set(fault, ERR_LIMIT, "%s: the path is too long", s->dir);
 	return seen_merge_start(choice, &o, &s->merge, fault);
 }
 

@@ -176,7 +176,7 @@ void pull_free(struct http_pull *p)
 		token_leave(p);
 	if (p->call)
 		fetcher_cancel(p->call);
-	page_close(p);
+	items_close(p);
 	arena_fini(&p->arena);
 	buf_fini(&p->url);
 	buf_fini(&p->body);

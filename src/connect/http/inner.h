@@ -11,7 +11,7 @@
 #include "json/ndjson.h"
 #include "net/fetcher.h"
 
-/* What http.c (the type), request.c (what is asked), token.c (OAuth2) and page.c (what came) share. */
+/* What http.c (the type), request.c (what is asked), token.c (OAuth2), page.c (what came) and items.c (what of it is a record) share. */
 
 struct http_pull;
 
@@ -97,8 +97,15 @@ void token_leave(struct http_pull *p);
 /* With a token, or without the need for one. */
 enum source_end request_send(struct http_pull *p);
 
+/* The body as its format says: items_next may begin. SOURCE_MORE, or SOURCE_FAILED. */
+enum source_end items_open(struct http_pull *p);
+
+/* 1 and *row, 0 at the end, ERR_BAD_JSON and ERR_BAD_RECORD: *row is no record, and `why` says it; ERR_NOMEM. */
+#define HTTP_WHY_BYTES 300u
+int items_next(struct http_pull *p, struct slice *row, char *why);
+
 /* Frees what the page needed while it was taken apart. */
-void page_close(struct http_pull *p);
+void items_close(struct http_pull *p);
 
 /* Adds what fits of the page; SOURCE_MORE where some is left or another page follows. */
 enum source_end page_take(struct http_pull *p);

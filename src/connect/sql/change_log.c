@@ -30,8 +30,7 @@ struct entry {
 static void put_question(struct buf *b, const struct sql_source *s, uint32_t most)
 {
 	(void)buf_appendf(b, "SELECT %s FROM %s", s->table.asked, s->table.from);
-	if (s->settings->where)
-		(void)buf_appendf(b, " WHERE (%s)", s->settings->where);
+	sql_put_where(b, s, " WHERE ");
 	sql_put_order(b, s);
 	(void)buf_appendf(b, " LIMIT %u", most);
 }
@@ -112,8 +111,7 @@ static int take(struct sql_source *s, struct sql_session *session, struct source
 	put_question(&b, s, batch->records_max);
 	text = sql_text(&b);
 	batch->call.requests++;
-	rc = text ? s->driver->ask(session, text, false, why) :
-		    sql_failed(why, ERR_NOMEM, SOURCE_TRANSIENT, false, "", "out of memory");
+	rc = text ? s->driver->ask(session, text, false, why) : sql_no_memory(why);
 	buf_fini(&b);
 	if (!rc)
 		rc = sql_check_columns(s, session, 0, why);
@@ -210,8 +208,7 @@ static int find_same(struct sql_source *s, struct sql_session *session, const st
 	if (s->driver->dialect != SQL_SQLITE)
 		(void)buf_append_str(&b, " FOR UPDATE");
 	text = sql_text(&b);
-	rc = text ? s->driver->ask(session, text, false, why) :
-		    sql_failed(why, ERR_NOMEM, SOURCE_TRANSIENT, false, "", "out of memory");
+	rc = text ? s->driver->ask(session, text, false, why) : sql_no_memory(why);
 	buf_fini(&b);
 	while (!rc && (rc = s->driver->next(session, &row, why)) > 0) {
 		rc = 0;
@@ -243,8 +240,7 @@ static int settle_chunk(struct sql_source *s, struct sql_session *session, const
 		(void)buf_appendf(&b, "DELETE FROM %s WHERE ", s->table.from);
 	put_any(&b, s, what->entries, same, count);
 	text = sql_text(&b);
-	rc = text ? s->driver->run(session, text, NULL, why) :
-		    sql_failed(why, ERR_NOMEM, SOURCE_TRANSIENT, false, "", "out of memory");
+	rc = text ? s->driver->run(session, text, NULL, why) : sql_no_memory(why);
 	buf_fini(&b);
 	return rc;
 }
@@ -302,9 +298,7 @@ static int settle_all(struct sql_source *s, struct sql_session *session, struct 
 		if (what->columns)
 			what->column_count = sql_find_columns(&s->table, names, what->columns);
 	}
-	rc = names.ptr && !what->columns ?
-		     sql_failed(why, ERR_NOMEM, SOURCE_TRANSIENT, false, "", "out of memory") :
-		     settle_chunks(s, session, what, why);
+	rc = names.ptr && !what->columns ? sql_no_memory(why) : settle_chunks(s, session, what, why);
 	mem_free(what->columns);
 	mem_free(what);
 	return rc;

@@ -6,43 +6,63 @@
 #include "base/arena.h"
 #include "connect/sql/driver.h"
 
-static const struct sql_driver *const drivers[] = {
 #ifdef WEIR_WITH_LIBPQ
-	&sql_postgresql,
+#define POSTGRESQL &sql_postgresql
+#else
+#define POSTGRESQL NULL
 #endif
 #ifdef WEIR_WITH_LIBMARIADB
-	&sql_mariadb,
+#define MARIADB &sql_mariadb
+#else
+#define MARIADB NULL
 #endif
 #ifdef WEIR_WITH_SQLITE
-	&sql_sqlite,
+#define SQLITE &sql_sqlite
+#else
+#define SQLITE NULL
 #endif
-	NULL,
+
+/* The databases that there are. */
+static const struct database {
+	const char *schemes[2];
+	const struct sql_driver *driver; /* NULL: built without its library */
+	const char *absent;
+} databases[] = {
+	{{"postgresql", "postgres"},
+	 POSTGRESQL,
+	 "libpq, and reads no PostgreSQL; expected a build with it (libpq-dev on Debian)"},
+	{{"mariadb", "mysql"},
+	 MARIADB,
+	 "libmariadb, and reads no MariaDB or MySQL; expected a build with it (libmariadb-dev on Debian)"},
+	{{"sqlite", "sqlite3"},
+	 SQLITE,
+	 "SQLite, and reads none of its files; expected a build with it (libsqlite3-dev on Debian)"},
 };
 
-const struct sql_driver *sql_driver_find(const char *url)
+static const struct database *find_database(const char *url)
 {
 	size_t n = strcspn(url, ":");
 
-	for (size_t i = 0; drivers[i]; i++)
-		for (const char *const *scheme = drivers[i]->schemes; *scheme; scheme++)
-			if (strlen(*scheme) == n && strncasecmp(*scheme, url, n) == 0)
-				return drivers[i];
+	for (size_t i = 0; i < 2 * sizeof(databases) / sizeof(databases[0]); i++) {
+		const char *scheme = databases[i / 2].schemes[i % 2];
+		if (strlen(scheme) == n && strncasecmp(scheme, url, n) == 0)
+			return &databases[i / 2];
+	}
 	return NULL;
 }
 
-const char *sql_driver_names(void)
+const struct sql_driver *sql_driver_find(const char *url)
 {
-	return ""
-#ifdef WEIR_WITH_LIBPQ
-	       " postgresql"
-#endif
-#ifdef WEIR_WITH_LIBMARIADB
-	       " mariadb mysql"
-#endif
-#ifdef WEIR_WITH_SQLITE
-	       " sqlite"
-#endif
-		;
+	const struct database *db = find_database(url);
+
+	return db ? db->driver : NULL;
+}
+
+const char *sql_driver_absent(const char *url)
+{
+	const struct database *db = find_database(url);
+
+	return db && !db->driver ? db->absent : NULL;
 }
 
 void sql_put_doubled(struct buf *out, struct slice text, uint8_t mark)
@@ -82,6 +102,11 @@ int sql_failed(struct sql_failure *why, int err, enum source_failure kind, bool 
 		n--;
 	why->text[n] = '\0';
 	return err;
+}
+
+int sql_no_memory(struct sql_failure *why)
+{
+	return sql_failed(why, ERR_NOMEM, SOURCE_TRANSIENT, false, "", "out of memory");
 }
 
 bool sql_is_no_column(const struct sql_failure *why)

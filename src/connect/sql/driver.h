@@ -75,7 +75,6 @@ enum sql_dialect { SQL_POSTGRESQL, SQL_MARIADB, SQL_SQLITE };
 struct sql_driver {
 	const char *name;
 	enum sql_dialect dialect;
-	const char *const *schemes; /* of URLs; ends with NULL */
 
 	/* 0 and *out, or ERR_* with *why. The session speaks UTF-8, UTC, ISO dates, and refuses to write but for the log of changes. */
 	int (*connect)(const struct sql_target *target, bool writes, struct sql_session **out,
@@ -107,11 +106,14 @@ struct sql_driver {
 
 extern const struct sql_driver sql_postgresql, sql_mariadb, sql_sqlite;
 
-/* The driver of a URL's scheme, or NULL where there is none (or it was not built in). */
+/* Those that users may write. */
+#define SQL_SCHEMES "postgresql, mariadb, mysql, sqlite"
+
+/* The driver of a URL's scheme, or NULL where there is none, or it was not built in. */
 const struct sql_driver *sql_driver_find(const char *url);
 
-/* "postgresql, mariadb, sqlite": those that were built in. */
-const char *sql_driver_names(void);
+/* Which library this weir was built without, where the scheme is known all the same, as source_type.absent has it; else NULL. */
+const char *sql_driver_absent(const char *url);
 
 /* For drivers: the text between two marks, each mark in it twice; the bytes as hexadecimal digits. */
 void sql_put_doubled(struct buf *out, struct slice text, uint8_t mark);
@@ -120,6 +122,8 @@ void sql_put_hex(struct buf *out, struct slice bytes);
 /* For drivers: fills *why in; the text is copied onto one line. Gives err. */
 int sql_failed(struct sql_failure *why, int err, enum source_failure kind, bool lost, const char *state,
 	       const char *text);
+
+int sql_no_memory(struct sql_failure *why);
 
 /* Did a statement name a column that is not there? */
 bool sql_is_no_column(const struct sql_failure *why);

@@ -10,20 +10,16 @@
 
 #include "base/mem.h"
 #include "base/wire.h"
-#include "connect/sql/sql.h"
+#include "connect/sql/cut.h"
 #include "json/json_write.h"
 
 #define VERSION 2u
-#define STATEMENT_MAX (1u << 20)
-#define RANGES_MAX 256u
 
 /* ---- the run ---- */
 
 struct run {
 	uint64_t number; /* 0: none yet */
-	uint64_t rows;   /* that the table was thought to have */
-	uint32_t count;  /* of ranges: one more than of bounds */
-	struct sql_point bounds[RANGES_MAX - 1];
+	struct sql_ranges ranges;
 };
 
 static int run_write(const struct run *run, struct buf *out)
@@ -32,11 +28,11 @@ static int run_write(const struct run *run, struct buf *out)
 
 	wire_put_u64(bytes, run->number);
 	(void)buf_append(out, bytes, sizeof(bytes));
-	wire_put_u64(bytes, run->rows);
+	wire_put_u64(bytes, run->ranges.rows);
 	(void)buf_append(out, bytes, sizeof(bytes));
-	(void)buf_append_byte(out, (uint8_t)(run->count - 1));
-	for (uint32_t i = 0; i + 1 < run->count; i++)
-		sql_point_put(out, &run->bounds[i]);
+	(void)buf_append_byte(out, (uint8_t)(run->ranges.count - 1));
+	for (uint32_t i = 0; i + 1 < run->ranges.count; i++)
+		sql_point_put(out, &run->ranges.bounds[i]);
 	return buf_status(out);
 }
 
@@ -48,10 +44,10 @@ static bool run_read(struct run *run, struct source_checkpoint checkpoint)
 	if (!checkpoint.bytes.ptr)
 		return true;
 	run->number = wire_u64(&r);
-	run->rows = wire_u64(&r);
-	run->count = wire_u8(&r) + 1u;
-	for (uint32_t i = 0; i + 1 < run->count; i++)
-		if (!sql_point_read(&r, &run->bounds[i]) || run->bounds[i].count != 1)
+	run->ranges.rows = wire_u64(&r);
+	run->ranges.count = wire_u8(&r) + 1u;
+	for (uint32_t i = 0; i + 1 < run->ranges.count; i++)
+		if (!sql_point_read(&r, &run->ranges.bounds[i]) || run->ranges.bounds[i].count != 1)
 			return false;
 	return checkpoint.version == VERSION && !r.bad && wire_left(&r) == 0;
 }
@@ -81,268 +77,6 @@ static bool range_read(struct range *range, struct source_checkpoint checkpoint)
 	       range->lower.count <= 1 && range->upper.count <= 1 && wire_left(&r) == 0;
 }
 
-/* ---- cutting ---- */
-
-static void put_where(struct buf *b, const struct sql_source *s, const char *glue)
-{
-	if (s->settings->where)
-		(void)buf_appendf(b, "%s(%s)", glue, s->settings->where);
-}
-
-static int ask_text(struct sql_source *s, struct sql_session *session, struct buf *b, struct arena *arena,
-		    struct sql_row *row, struct sql_failure *why)
-{
-	const char *text = sql_text(b);
-
-	return text ? sql_ask_one(s->driver, session, text, arena, row, why) :
-		      sql_failed(why, ERR_LIMIT, SOURCE_FINAL, false, "", "the statement is too long");
-}
-
-/* How many rows the table has, roughly: the catalogue knows at once. 0 where it does not. */
-static int estimate(struct sql_source *s, struct sql_session *session, struct arena *arena, uint64_t *rows,
-		    struct sql_failure *why)
-{
-	struct sql_row row;
-	struct buf b;
-	int64_t n = 0;
-	int rc;
-
-	*rows = 0;
-	buf_init(&b, STATEMENT_MAX);
-	switch (s->driver->dialect) {
-	case SQL_POSTGRESQL:
-		(void)buf_append_str(
-			&b, "SELECT greatest(reltuples, 0)::bigint FROM pg_catalog.pg_class WHERE oid = ");
-		s->driver->quote_text(&b, slice_str(s->table.from));
-		(void)buf_append_str(&b, "::regclass");
-		break;
-	case SQL_MARIADB:
-		(void)buf_appendf(&b, "EXPLAIN SELECT 1 FROM %s", s->table.from);
-		break;
-	case SQL_SQLITE:
-		(void)buf_appendf(&b, "SELECT count(*) FROM %s", s->table.from);
-		break;
-	}
-	rc = ask_text(s, session, &b, arena, &row, why);
-	buf_fini(&b);
-	/* EXPLAIN's ninth column is its guess of the rows. */
-	if (rc > 0 && s->driver->dialect == SQL_MARIADB && row.count > 8)
-		(void)slice_to_i64(row.values[8], &n);
-	else if (rc > 0)
-		(void)slice_to_i64(row.values[0], &n);
-	*rows = n > 0 ? (uint64_t)n : 0;
-	return rc < 0 ? rc : 0;
-}
-
-static bool to_int128(struct slice text, __int128 *out)
-{
-	bool negative = text.len && text.ptr[0] == '-';
-	uint64_t magnitude;
-
-	if (!text.ptr || !slice_to_u64(slice_from(text, negative), &magnitude))
-		return false;
-	*out = negative ? -(__int128)magnitude : (__int128)magnitude;
-	return true;
-}
-
-static struct slice from_int128(struct arena *arena, __int128 v)
-{
-	char text[48];
-	bool negative = v < 0;
-	size_t at = sizeof(text);
-	unsigned __int128 u = negative ? -(unsigned __int128)v : (unsigned __int128)v;
-
-	do {
-		text[--at] = (char)('0' + (int)(u % 10));
-		u /= 10;
-	} while (u);
-	if (negative)
-		text[--at] = '-';
-	return arena_copy(arena, slice_make(text + at, sizeof(text) - at));
-}
-
-/* Equal widths between the least and the greatest value; more ranges than workers, so that unequal fillings level out. */
-static int cut_integers(struct sql_source *s, struct sql_session *session, struct arena *arena,
-			struct run *run, uint32_t wanted, struct sql_failure *why)
-{
-	struct sql_row row;
-	__int128 least, greatest;
-	struct buf b;
-	int rc;
-
-	buf_init(&b, STATEMENT_MAX);
-	(void)buf_append_str(&b, "SELECT min(");
-	sql_put_names(&b, s, s->table.key, 1, "), max(");
-	sql_put_names(&b, s, s->table.key, 1, "");
-	(void)buf_appendf(&b, ") FROM %s", s->table.from);
-	put_where(&b, s, " WHERE ");
-	rc = ask_text(s, session, &b, arena, &row, why);
-	buf_fini(&b);
-	if (rc <= 0 || !to_int128(row.values[0], &least) || !to_int128(row.values[1], &greatest))
-		return rc < 0 ? rc : 0;
-	for (uint32_t i = 1; i < wanted; i++) {
-		struct sql_point *bound = &run->bounds[run->count - 1];
-		__int128 at = least + (greatest - least + 1) * (__int128)i / (__int128)wanted;
-		struct slice text = from_int128(arena, at);
-		if (!text.ptr)
-			return sql_failed(why, ERR_NOMEM, SOURCE_TRANSIENT, false, "", "out of memory");
-		if (run->count > 1 && slice_eq(run->bounds[run->count - 2].values[0], text))
-			continue;
-		*bound = (struct sql_point){.count = 1, .values = {text}, .kinds = {SQL_INTEGER}};
-		run->count++;
-	}
-	return 0;
-}
-
-/* Other kinds by PostgreSQL's own statistics: bounds between which equally many rows lie. */
-static int cut_by_histogram(struct sql_source *s, struct sql_session *session, struct arena *arena,
-			    struct run *run, uint32_t wanted, struct sql_failure *why)
-{
-	struct sql_row row;
-	struct buf b;
-	const char *text;
-	uint32_t seen = 0, step;
-	int rc;
-
-	buf_init(&b, STATEMENT_MAX);
-	(void)buf_append_str(
-		&b,
-		"SELECT b, count(*) OVER () FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
-		"JOIN pg_catalog.pg_stats t ON t.schemaname = n.nspname AND t.tablename = c.relname, "
-		"unnest(t.histogram_bounds::text::text[]) WITH ORDINALITY AS h(b, at) WHERE c.oid = ");
-	s->driver->quote_text(&b, slice_str(s->table.from));
-	(void)buf_append_str(&b, "::regclass AND t.attname = ");
-	s->driver->quote_text(&b, slice_str(s->table.columns[s->table.key[0]].name));
-	(void)buf_append_str(&b, " ORDER BY at");
-	text = sql_text(&b);
-	rc = text ? s->driver->ask(session, text, false, why) :
-		    sql_failed(why, ERR_LIMIT, SOURCE_FINAL, false, "", "too long");
-	buf_fini(&b);
-	while (!rc && (rc = s->driver->next(session, &row, why)) > 0) {
-		uint64_t all;
-		rc = 0;
-		if (!slice_to_u64(row.values[1], &all))
-			continue;
-		step = (uint32_t)(all / wanted ? all / wanted : 1);
-		if (seen++ % step || seen == 1 || run->count == wanted)
-			continue;
-		run->bounds[run->count - 1] =
-			(struct sql_point){.count = 1,
-					   .values = {arena_copy(arena, row.values[0])},
-					   .kinds = {s->table.columns[s->table.key[0]].kind}};
-		run->count++;
-	}
-	return rc;
-}
-
-static int cut(struct sql_source *s, struct sql_session *session, struct arena *arena, struct run *run,
-	       struct sql_failure *why)
-{
-	uint64_t chunk = (uint64_t)s->settings->chunk_rows;
-	uint32_t wanted;
-	int rc = estimate(s, session, arena, &run->rows, why);
-
-	run->count = 1;
-	if (rc || !s->table.key_count)
-		return rc;
-	wanted = run->rows / chunk >= RANGES_MAX ? RANGES_MAX : (uint32_t)(run->rows / chunk);
-	if (wanted < 2)
-		return 0;
-	if (s->table.columns[s->table.key[0]].kind == SQL_INTEGER)
-		return cut_integers(s, session, arena, run, wanted, why);
-	return s->driver->dialect == SQL_POSTGRESQL ? cut_by_histogram(s, session, arena, run, wanted, why) :
-						      0;
-}
-
-/* ---- the snapshot that all ranges share ---- */
-
-static void end_snapshot(struct sql_source *s)
-{
-	struct sql_held *held;
-
-	pthread_mutex_lock(&s->lock);
-	held = s->snapshot;
-	s->snapshot = NULL;
-	s->snapshot_name[0] = '\0';
-	pthread_mutex_unlock(&s->lock);
-	sql_give(s, held, false);
-}
-
-/*
- * Which files the table is in, as the catalogue says at this moment, whatever the transaction sees. "" where the server does not tell
- * (before version 12).
- */
-static int ask_nodes(struct sql_source *s, struct sql_session *session, char out[40], struct sql_failure *why)
-{
-	struct arena arena;
-	struct sql_row row;
-	struct buf b;
-	int rc;
-
-	out[0] = 0;
-	if (!s->table.lockable)
-		return 0;
-	arena_init(&arena, 1024, 1u << 20);
-	buf_init(&b, STATEMENT_MAX);
-	(void)buf_append_str(
-		&b,
-		"SELECT md5(coalesce((SELECT string_agg(pg_relation_filenode(relid)::text, ',' ORDER BY relid::oid) "
-		"FROM pg_partition_tree(t)), pg_relation_filenode(t)::text, '')) FROM (SELECT ");
-	s->driver->quote_text(&b, slice_str(s->table.from));
-	(void)buf_append_str(&b, "::regclass AS t) AS x");
-	rc = ask_text(s, session, &b, &arena, &row, why);
-	if (rc > 0 && row.values[0].len < 40)
-		(void)snprintf(out, 40, "%.*s", (int)row.values[0].len, (const char *)row.values[0].ptr);
-	buf_fini(&b);
-	arena_fini(&arena);
-	return rc < 0 ? rc : 0;
-}
-
-/* 1 where the snapshot is exported and the table is as it was before; 0 where there is none to share. */
-static int export_snapshot(struct sql_source *s, struct sql_session *session, struct arena *arena,
-			   struct sql_row *row, char nodes[40], struct sql_failure *why)
-{
-	char now[40];
-	int rc = ask_nodes(s, session, nodes, why);
-
-	if (rc < 0 && why->lost)
-		return rc;
-	rc = s->driver->run(session, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", NULL, why);
-	if (!rc)
-		rc = sql_ask_one(s->driver, session, "SELECT pg_export_snapshot()", arena, row, why);
-	if (rc <= 0 || !nodes[0])
-		return rc;
-	rc = ask_nodes(s, session, now, why);
-	return rc ? rc : strcmp(nodes, now) == 0;
-}
-
-static int keep_snapshot(struct sql_source *s, struct arena *arena, struct sql_failure *why)
-{
-	struct sql_held *held;
-	struct sql_row row;
-	char nodes[40];
-	int rc;
-
-	if (s->driver->dialect != SQL_POSTGRESQL)
-		return 0;
-	end_snapshot(s);
-	held = sql_take(s, NULL, why);
-	if (!held)
-		return ERR_IO;
-	rc = export_snapshot(s, held->session, arena, &row, nodes, why);
-	if (rc <= 0 || row.values[0].len >= sizeof(s->snapshot_name)) {
-		sql_give(s, held, false);
-		return rc < 0 ? rc : 0; /* a server that exports none: each range has its own */
-	}
-	pthread_mutex_lock(&s->lock);
-	memcpy(s->snapshot_name, row.values[0].ptr, row.values[0].len);
-	s->snapshot_name[row.values[0].len] = '\0';
-	memcpy(s->snapshot_nodes, nodes, sizeof(nodes));
-	s->snapshot = held;
-	pthread_mutex_unlock(&s->lock);
-	return 0;
-}
-
 /* ---- the part "" ---- */
 
 static int begin_run(struct sql_source *s, struct source_part *part, struct run *run, struct arena *arena,
@@ -357,9 +91,9 @@ static int begin_run(struct sql_source *s, struct source_part *part, struct run 
 		sql_forget_table(s, true);
 	rc = sql_learn_table(s, held->session, why);
 	if (!rc)
-		rc = keep_snapshot(s, arena, why);
+		rc = sql_snapshot_keep(s, arena, why);
 	if (!rc)
-		rc = cut(s, held->session, arena, run, why);
+		rc = sql_cut(s, held->session, arena, &run->ranges, why);
 	sql_give(s, held, !why->lost);
 	return rc;
 }
@@ -404,7 +138,7 @@ static enum source_end pull_run(struct sql_source *s, struct source_part *part, 
 			s->setup.source,
 			"%s has no primary key: after a crash in the middle its rows come once more; name one with `key`",
 			s->settings->table);
-	atomic_store(&s->left, run->count); /* until the plan has counted */
+	atomic_store(&s->left, run->ranges.count); /* until the plan has counted */
 	buf_fini(&out);
 	arena_fini(&arena);
 	mem_free(run);
@@ -418,7 +152,7 @@ static enum source_end pull_run(struct sql_source *s, struct source_part *part, 
 
 static int add_range(struct source_plan *plan, const struct run *run, uint32_t i, struct buf *out, bool *done)
 {
-	struct source_plan_part p = {.title = slice_null(), .total = run->rows / run->count};
+	struct source_plan_part p = {.title = slice_null(), .total = run->ranges.rows / run->ranges.count};
 	struct source_checkpoint found;
 	struct range *range = mem_zalloc(1, sizeof(*range));
 	char name[64];
@@ -431,9 +165,9 @@ static int add_range(struct source_plan *plan, const struct run *run, uint32_t i
 	*done = false;
 	(void)source_plan_find(plan, p.name, &found, done);
 	if (i)
-		range->lower = run->bounds[i - 1];
-	if (i + 1 < run->count)
-		range->upper = run->bounds[i];
+		range->lower = run->ranges.bounds[i - 1];
+	if (i + 1 < run->ranges.count)
+		range->upper = run->ranges.bounds[i];
 	rc = range_write(range, out);
 	mem_free(range);
 	p.checkpoint = (struct source_checkpoint){.bytes = buf_slice(out), .version = VERSION};
@@ -457,7 +191,7 @@ static enum source_end full_plan(struct sql_source *s, struct source_plan *plan)
 		return source_fail(&plan->call, SOURCE_FINAL, "the checkpoint is none that this weir reads");
 	}
 	buf_init(&out, SOURCE_CHECKPOINT_MAX);
-	for (uint32_t i = 0; !rc && i < run->count; i++) {
+	for (uint32_t i = 0; !rc && i < run->ranges.count; i++) {
 		rc = add_range(plan, run, i, &out, &done);
 		left += !done;
 	}
@@ -469,71 +203,35 @@ static enum source_end full_plan(struct sql_source *s, struct source_plan *plan)
 	if (atomic_exchange(&s->ended, false))
 		s->rests = true;
 	if (!left)
-		end_snapshot(s);
+		sql_snapshot_end(s);
 	return SOURCE_IDLE;
 }
 
 /* ---- a range ---- */
 
 struct state {
-	struct sql_reader reader;
+	struct sql_progress at;
 	struct range range;
-	struct buf bounds;  /* memory of the range's values */
-	struct buf written; /* the checkpoint as it was marked last */
 	uint64_t done;
 };
 
-static void full_drop(struct sql_source *s, struct source_part *part)
+static bool state_read(struct sql_progress *p, struct source_checkpoint checkpoint)
 {
-	struct state *st = part->state;
+	struct state *st = (struct state *)p;
 
-	part->state = NULL;
-	if (!st)
-		return;
-	sql_reader_fini(s, &st->reader);
-	buf_fini(&st->bounds);
-	buf_fini(&st->written);
-	mem_free(st);
-}
-
-static const struct sql_reader *full_reader(const struct source_part *part)
-{
-	return &((const struct state *)part->state)->reader;
-}
-
-static bool state_read(struct state *st, struct source_checkpoint checkpoint)
-{
-	if (!checkpoint.bytes.ptr)
-		return true; /* a test: the table from its beginning */
-	if (buf_append_slice(&st->bounds, checkpoint.bytes) ||
-	    buf_append_slice(&st->written, checkpoint.bytes))
+	if (buf_append_slice(&p->memory, checkpoint.bytes))
 		return false;
-	checkpoint.bytes = buf_slice(&st->bounds);
+	checkpoint.bytes = buf_slice(&p->memory);
 	if (!range_read(&st->range, checkpoint))
 		return false;
-	st->reader.place = st->range.place;
-	st->reader.has_place = st->range.place.count > 0;
-	return sql_point_keep(&st->reader.place, &st->reader.place_memory) == 0;
+	p->reader.place = st->range.place;
+	p->reader.has_place = st->range.place.count > 0;
+	return sql_point_keep(&p->reader.place, &p->reader.place_memory) == 0;
 }
 
 static struct state *state_of(struct sql_source *s, struct source_part *part)
 {
-	struct state *st = part->state;
-
-	if (st && slice_eq(buf_slice(&st->written), part->checkpoint.bytes))
-		return st;
-	full_drop(s, part);
-	st = mem_zalloc(1, sizeof(*st));
-	if (!st)
-		return NULL;
-	sql_reader_init(&st->reader);
-	buf_init(&st->bounds, SOURCE_CHECKPOINT_MAX);
-	buf_init(&st->written, SOURCE_CHECKPOINT_MAX);
-	part->state = st;
-	if (state_read(st, part->checkpoint))
-		return st;
-	full_drop(s, part);
-	return NULL;
+	return (struct state *)sql_progress_of(s, part, sizeof(struct state), state_read);
 }
 
 static void put_range(struct buf *b, const struct sql_source *s, const struct state *st)
@@ -545,8 +243,8 @@ static void put_range(struct buf *b, const struct sql_source *s, const struct st
 
 	(void)sql_order(t, columns);
 	(void)buf_appendf(b, "SELECT %s FROM %s WHERE 1 = 1", t->asked, t->from);
-	put_where(b, s, " AND ");
-	if (st->range.lower.count && !st->reader.has_place) {
+	sql_put_where(b, s, " AND ");
+	if (st->range.lower.count && !st->at.reader.has_place) {
 		(void)buf_append_str(b, " AND ");
 		sql_put_after(b, s, columns, &st->range.lower, 1, true);
 	}
@@ -554,9 +252,9 @@ static void put_range(struct buf *b, const struct sql_source *s, const struct st
 		(void)buf_append_str(b, " AND ");
 		sql_put_before(b, s, columns, &st->range.upper, 1, false);
 	}
-	if (st->reader.has_place) {
+	if (st->at.reader.has_place) {
 		(void)buf_append_str(b, " AND ");
-		sql_put_after(b, s, columns, &st->reader.place, st->reader.place.count, false);
+		sql_put_after(b, s, columns, &st->at.reader.place, st->at.reader.place.count, false);
 	}
 	for (int i = 0; w && t->key_count && i < 2; i++) {
 		struct sql_point at = {.count = 1, .values = {i ? w->to : w->from}, .kinds = {kind}};
@@ -571,31 +269,10 @@ static void put_range(struct buf *b, const struct sql_source *s, const struct st
 	sql_put_order(b, s);
 }
 
-/* Enters the shared snapshot: 1 where it is of no use any more. */
-static int share_snapshot(struct sql_source *s, struct sql_reader *r, struct sql_failure *why)
-{
-	char text[128] = "", nodes[40] = "", now[40];
-	int rc;
-
-	pthread_mutex_lock(&s->lock);
-	if (s->snapshot_name[0])
-		(void)snprintf(text, sizeof(text), "SET TRANSACTION SNAPSHOT '%s'", s->snapshot_name);
-	memcpy(nodes, s->snapshot_nodes, sizeof(nodes));
-	pthread_mutex_unlock(&s->lock);
-	if (!text[0])
-		return 0;
-	if (s->driver->run(r->held->session, text, NULL, why)) /* the session that kept it was lost */
-		return why->lost ? ERR_IO : 1;
-	if (!nodes[0])
-		return 0;
-	rc = ask_nodes(s, r->held->session, now, why);
-	return rc ? rc : strcmp(nodes, now) != 0;
-}
-
 static int open_range(struct sql_source *s, struct source_part *part, struct state *st,
 		      struct sql_failure *why)
 {
-	struct sql_reader *r = &st->reader;
+	struct sql_reader *r = &st->at.reader;
 	struct buf b;
 	int rc;
 
@@ -606,22 +283,22 @@ static int open_range(struct sql_source *s, struct source_part *part, struct sta
 	if (!rc)
 		rc = sql_reader_begin(s, r, why);
 	if (!rc)
-		rc = share_snapshot(s, r, why);
+		rc = sql_snapshot_enter(s, r->held->session, why);
 	if (rc >
 	    0) { /* a failed statement spoils a transaction, and a snapshot cannot be left: begin it again, without */
-		end_snapshot(s);
+		sql_snapshot_end(s);
 		rc = s->driver->run(r->held->session, "ROLLBACK", NULL, why);
 		if (!rc)
 			rc = sql_reader_begin(s, r, why);
 	}
 	if (rc)
 		return rc;
-	buf_init(&b, STATEMENT_MAX);
+	buf_init(&b, SQL_STATEMENT_MAX);
 	put_range(&b, s, st);
 	rc = sql_reader_open(s, r, &b, 0, why);
 	buf_fini(&b);
 	if (why->changed) /* what wrote its rows anew has emptied it for snapshots of before */
-		end_snapshot(s);
+		sql_snapshot_end(s);
 	return rc;
 }
 
@@ -633,20 +310,20 @@ static enum source_end pull_range(struct sql_source *s, struct source_part *part
 
 	if (!st)
 		return source_fail(&batch->call, SOURCE_FINAL, "the checkpoint is none that this weir reads");
-	if (!st->reader.open) {
+	if (!st->at.reader.open) {
 		batch->call.requests++;
 		rc = open_range(s, part, st, &why);
 	}
 	if (!rc)
-		rc = sql_reader_take(s, &st->reader, batch, NULL, NULL, &why);
-	if (st->reader.has_place)
-		st->range.place = st->reader.place;
+		rc = sql_reader_take(s, &st->at.reader, batch, NULL, NULL, &why);
+	if (st->at.reader.has_place)
+		st->range.place = st->at.reader.place;
 	st->done += batch->record_count + batch->dead_count;
 	batch->done = st->done;
-	if (range_write(&st->range, &st->written) == 0)
-		(void)source_mark(batch, VERSION, buf_slice(&st->written));
+	if (range_write(&st->range, &st->at.written) == 0)
+		(void)source_mark(batch, VERSION, buf_slice(&st->at.written));
 	if (rc <= 0)
-		sql_reader_close(s, &st->reader, rc == 0 || !why.lost);
+		sql_reader_close(s, &st->at.reader, rc == 0 || !why.lost);
 	if (rc < 0)
 		return sql_fail(&batch->call, s, "reading a range", &why);
 	if (rc > 0)
@@ -692,7 +369,7 @@ static void full_show(uint8_t version, struct slice checkpoint, struct buf *json
 		put_point(json, "at", &range->place);
 	} else if (run && run_read(run, c)) {
 		json_put_member_u64(json, "run", run->number);
-		json_put_member_u64(json, "ranges", run->count);
+		json_put_member_u64(json, "ranges", run->ranges.count);
 	}
 	json_put_close(json, '}');
 	mem_free(range);
@@ -702,8 +379,8 @@ static void full_show(uint8_t version, struct slice checkpoint, struct buf *json
 const struct sql_mode_ops sql_full = {
 	.plan = full_plan,
 	.pull = full_pull,
-	.drop = full_drop,
-	.reader = full_reader,
-	.close = end_snapshot,
+	.drop = sql_progress_drop,
+	.reader = sql_progress_reader,
+	.close = sql_snapshot_end,
 	.show = full_show,
 };

@@ -21,23 +21,8 @@
  * is lower where the database has crashed), so that what appeared before the mark meanwhile is found by the poll after it.
  */
 #include "base/mem.h"
-#include "connect/sql/mark.h"
+#include "connect/sql/question.h"
 #include "json/json_write.h"
-
-#define STATEMENT_MAX (1u << 20)
-/* MariaDB tells when a transaction began in whole seconds, and its clock may be set. */
-#define CLOCK_MARGIN 2000000u
-/* How long a transaction is thought to take where the database does not say. */
-#define BLIND_MS 60000
-
-/* What the database says before a scan. */
-struct question {
-	uint64_t horizon, stood, durable;
-	bool has_top, some;
-	struct sql_point top;
-	struct slice open;  /* names of transactions, where the database tells them */
-	struct slice print; /* of the window, where rows do not tell who wrote them */
-};
 
 struct state {
 	struct sql_mark mark;
@@ -49,219 +34,6 @@ struct state {
 	/* Places of the mark's columns that fingerprints are made of: as many as the table has for each of the formers, and for those of now. */
 	uint32_t *printed, printed_count[SQL_FORMERS_MAX + 1];
 };
-
-/* ---- the question ---- */
-
-/* (SELECT a FROM … ORDER BY a DESC, b DESC LIMIT 1) for each of the cursor's columns: the index gives it at once. */
-static void put_top(struct buf *b, const struct sql_source *s)
-{
-	const struct sql_table *t = &s->table;
-
-	for (uint32_t i = 0; i < t->cursor_count; i++) {
-		(void)buf_append_str(b, ", (SELECT ");
-		sql_put_names(b, s, &t->cursor[i], 1, "");
-		(void)buf_appendf(b, " FROM %s WHERE ", t->from);
-		sql_put_names(b, s, &t->cursor[0], 1, " IS NOT NULL");
-		if (s->settings->where)
-			(void)buf_appendf(b, " AND (%s)", s->settings->where);
-		(void)buf_append_str(b, " ORDER BY ");
-		sql_put_names(b, s, t->cursor, t->cursor_count, " DESC");
-		(void)buf_append_str(b, " LIMIT 1)");
-	}
-}
-
-/* Rows of transactions at or past the horizon: row numbers are of 32 bits, so they are compared on a circle. */
-static void put_unseen(struct buf *b, uint64_t horizon)
-{
-	(void)buf_appendf(b, "(xmin::text::bigint - %llu + 4294967296) %% 4294967296 < 2147483648",
-			  (unsigned long long)(horizon & 0xffffffffu));
-}
-
-static void put_conditions(struct buf *b, const struct sql_source *s, const struct sql_mark *m)
-{
-	const struct sql_table *t = &s->table;
-	const struct source_window *w = s->setup.window;
-	struct slice start = w && w->from.ptr ? w->from : slice_str(s->settings->start);
-
-	sql_put_names(b, s, &t->cursor[0], 1, " IS NOT NULL");
-	if (s->settings->where)
-		(void)buf_appendf(b, " AND (%s)", s->settings->where);
-	if (w && w->to.ptr) {
-		(void)buf_append_str(b, " AND ");
-		sql_put_names(b, s, &t->cursor[0], 1, " < ");
-		sql_put_literal(b, s->driver, t->columns[t->cursor[0]].kind, w->to);
-	}
-	if (start.ptr) {
-		(void)buf_append_str(b, " AND ");
-		sql_put_names(b, s, &t->cursor[0], 1, " >= ");
-		sql_put_literal(b, s->driver, t->columns[t->cursor[0]].kind, start);
-	}
-	if (m->has_low) {
-		(void)buf_append_str(b, " AND ");
-		sql_put_after(b, s, t->cursor, &m->low, t->cursor_count, true);
-	}
-	if (t->has_xid && m->horizon) {
-		(void)buf_append_str(b, " AND ");
-		put_unseen(b, m->horizon);
-	}
-}
-
-/* What the database's transactions say, as two numbers: horizon, and where they stand. */
-static void put_transactions(struct buf *b, const struct sql_source *s)
-{
-	int64_t late = s->settings->late_commits_ms;
-
-	if (s->table.has_xid)
-		(void)buf_append_str(
-			b,
-			"txid_snapshot_xmin(txid_current_snapshot()), txid_snapshot_xmax(txid_current_snapshot())");
-	else if (s->driver->dialect == SQL_MARIADB && late < 0 && !s->blind)
-		(void)buf_appendf(
-			b,
-			"CAST(UNIX_TIMESTAMP(LEAST(NOW(6), coalesce((SELECT min(trx_started) FROM information_schema.innodb_trx "
-			"WHERE trx_mysql_thread_id <> CONNECTION_ID()), NOW(6)))) * 1000000 AS UNSIGNED) - %u, "
-			"CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS UNSIGNED)",
-			CLOCK_MARGIN);
-	else if (s->driver->dialect == SQL_MARIADB)
-		(void)buf_appendf(
-			b,
-			"CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS UNSIGNED) - %lld, CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS UNSIGNED)",
-			(long long)(late < 0 ? BLIND_MS : late) * 1000);
-	else if (s->driver->dialect == SQL_POSTGRESQL)
-		(void)buf_appendf(
-			b,
-			"(extract(epoch FROM clock_timestamp()) * 1000000)::bigint - %lld, (extract(epoch FROM clock_timestamp()) * "
-			"1000000)::bigint",
-			(long long)(late < 0 ? BLIND_MS : late) * 1000);
-	else /* SQLite has one writer at a time: nothing is committed late */
-		(void)buf_appendf(
-			b,
-			"CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER) - %lld, CAST((julianday('now') - 2440587.5) * "
-			"86400000000 AS INTEGER)",
-			(long long)(late < 0 ? 0 : late) * 1000);
-}
-
-/*
- * Is there anything to take, told without taking it. Where rows tell who wrote them that is a question after one row; else the
- * window's fingerprint: how many rows, and an order-free sum over their cursors and keys. SQLite counts the
- * changes that others made, as this session sees them.
- */
-static void put_window(struct buf *b, const struct sql_source *s, const struct sql_mark *m)
-{
-	const struct sql_table *t = &s->table;
-
-	if (t->has_xid) {
-		(void)buf_appendf(b, ", EXISTS (SELECT 1 FROM %s WHERE ", t->from);
-		put_conditions(b, s, m);
-		(void)buf_append_byte(b, ')');
-		return;
-	}
-	if (s->driver->dialect == SQL_SQLITE) {
-		(void)buf_append_str(b, ", (SELECT data_version FROM pragma_data_version)");
-		return;
-	}
-	(void)buf_append_str(
-		b, s->driver->dialect == SQL_MARIADB ?
-			   ", (SELECT concat(count(*), '/', coalesce(sum(cast(crc32(concat_ws('|', " :
-			   ", (SELECT concat(count(*), '/', coalesce(sum(hashtext(concat_ws('|', ");
-	sql_put_names(b, s, t->cursor, t->cursor_count, "");
-	(void)buf_append_str(b, ", ");
-	sql_put_names(b, s, t->key, t->key_count, "");
-	(void)buf_appendf(b, "%s), 0)) FROM %s WHERE ",
-			  s->driver->dialect == SQL_MARIADB ? ")) AS UNSIGNED)" : "))", t->from);
-	put_conditions(b, s, m);
-	(void)buf_append_byte(b, ')');
-}
-
-static bool to_number(struct slice text, uint64_t *out)
-{
-	const uint8_t *point = text.ptr ? memchr(text.ptr, '.', text.len) : NULL;
-
-	if (point)
-		text.len = (size_t)(point - text.ptr);
-	return text.ptr && slice_to_u64(text, out);
-}
-
-/*
- * The transactions of this database that are open: each holds a lock on its own virtual number from its beginning, which all users
- * may see. It is read after the snapshot was taken, so whoever is not named has ended or begins after what the snapshot shows.
- */
-static void put_open(struct buf *b)
-{
-	(void)buf_append_str(
-		b,
-		", (SELECT coalesce(string_agg(l.virtualxid, ' '), '') FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a "
-		"USING (pid) JOIN pg_catalog.pg_database d ON d.oid = a.datid WHERE l.locktype = 'virtualxid' AND l.mode = "
-		"'ExclusiveLock' AND d.datname = current_database() AND l.pid <> pg_backend_pid())");
-}
-
-static int ask_database(struct sql_source *s, struct sql_session *session, const struct sql_mark *m,
-			struct arena *arena, struct sql_row *row, struct sql_failure *why)
-{
-	const char *text;
-	struct buf b;
-	int rc;
-
-	buf_init(&b, STATEMENT_MAX);
-	(void)buf_append_str(&b, "SELECT ");
-	put_transactions(&b, s);
-	put_window(&b, s, m);
-	put_top(&b, s);
-	if (s->table.tells_durable) /* "EPOCH:NUMBER" of the last checkpoint: no crash takes numbers back past it */
-		(void)buf_append_str(
-			&b, ", (SELECT split_part(next_xid::text, ':', 1)::bigint * 4294967296 + "
-			    "split_part(next_xid::text, ':', 2)::bigint FROM pg_control_checkpoint())");
-	if (s->table.has_xid)
-		put_open(&b);
-	text = sql_text(&b);
-	rc = text ? sql_ask_one(s->driver, session, text, arena, row, why) :
-		    sql_failed(why, buf_status(&b), SOURCE_FINAL, false, "", "the statement is too long");
-	buf_fini(&b);
-	return rc;
-}
-
-/* MariaDB tells of others' transactions only to who has PROCESS. Without it their length is a guess. */
-static bool is_refused(const struct sql_source *s, const struct sql_failure *why)
-{
-	return s->driver->dialect == SQL_MARIADB && !s->blind && strcmp(why->state, "1227") == 0;
-}
-
-static int ask(struct sql_source *s, struct sql_session *session, const struct sql_mark *m,
-	       struct arena *arena, struct question *q, struct sql_failure *why)
-{
-	const struct sql_table *t = &s->table;
-	struct sql_row row;
-	int rc = ask_database(s, session, m, arena, &row, why);
-
-	if (rc < 0 && is_refused(s, why)) {
-		s->blind = true;
-		source_warn(
-			s->setup.source,
-			"the user may not see which transactions are open: rows of one that takes longer than a minute "
-			"can be missed; grant PROCESS to it, or set `late_commits`");
-		rc = ask_database(s, session, m, arena, &row, why);
-	}
-	if (rc < 0)
-		return rc;
-	*q = (struct question){.has_top = true};
-	if (rc == 0 || row.count != 3 + t->cursor_count + t->tells_durable + t->has_xid ||
-	    !to_number(row.values[0], &q->horizon) || !to_number(row.values[1], &q->stood))
-		return sql_failed(why, ERR_PROTOCOL, SOURCE_TRANSIENT, true, "",
-				  "the answer about transactions cannot be read");
-	q->print = row.values[2];
-	q->some = slice_eq_str(row.values[2], "t");
-	for (uint32_t i = 0; i < t->cursor_count; i++) {
-		q->has_top = q->has_top && row.values[3 + i].ptr;
-		q->top.values[i] = row.values[3 + i];
-		q->top.kinds[i] = t->columns[t->cursor[i]].kind;
-	}
-	q->top.count = t->cursor_count;
-	if (t->tells_durable && !to_number(row.values[3 + t->cursor_count], &q->durable))
-		q->durable = 0;
-	if (t->has_xid)
-		q->open = row.values[row.count - 1];
-	return 0;
-}
 
 /* ---- a scan ---- */
 
@@ -290,7 +62,7 @@ static void put_scan(struct buf *b, const struct sql_source *s, const struct sta
 	else
 		put_former(b, s, &st->mark);
 	(void)buf_appendf(b, " FROM %s WHERE ", t->from);
-	put_conditions(b, s, &st->mark);
+	sql_put_conditions(b, s, &st->mark);
 	if (r->has_place) {
 		uint32_t columns[2 * SQL_KEY_MAX];
 		(void)sql_order(t, columns);
@@ -298,11 +70,6 @@ static void put_scan(struct buf *b, const struct sql_source *s, const struct sta
 		sql_put_after(b, s, columns, &r->place, r->place.count, false);
 	}
 	sql_put_order(b, s);
-}
-
-static int no_memory(struct sql_failure *why)
-{
-	return sql_failed(why, ERR_NOMEM, SOURCE_TRANSIENT, false, "", "out of memory");
 }
 
 /* Of the very snapshot that the rows of the reader come from. */
@@ -315,7 +82,7 @@ static int ask_horizon(struct sql_source *s, struct state *st, struct arena *are
 
 	if (rc < 0)
 		return rc;
-	if (rc == 0 || !to_number(row.values[0], horizon))
+	if (rc == 0 || !sql_read_number(row.values[0], horizon))
 		return sql_failed(why, ERR_PROTOCOL, SOURCE_TRANSIENT, true, "",
 				  "the answer about transactions cannot be read");
 	return 0;
@@ -339,7 +106,7 @@ static int find_printed(struct sql_source *s, struct state *st)
 }
 
 /* A new scan is of the columns that there are. */
-static int note_columns(struct sql_source *s, struct state *st, const struct question *asked)
+static int note_columns(struct sql_source *s, struct state *st, const struct sql_question *asked)
 {
 	struct buf b;
 	int rc;
@@ -358,7 +125,7 @@ static int note_columns(struct sql_source *s, struct state *st, const struct que
  * The horizon of a scan that begins. PostgreSQL tells it of the snapshot; elsewhere it is the question's, which was
  * asked before the snapshot was taken.
  */
-static int begin_scan(struct sql_source *s, struct state *st, const struct question *asked,
+static int begin_scan(struct sql_source *s, struct state *st, const struct sql_question *asked,
 		      struct arena *arena, struct sql_failure *why)
 {
 	uint64_t horizon = asked->horizon;
@@ -367,7 +134,7 @@ static int begin_scan(struct sql_source *s, struct state *st, const struct quest
 	if (rc)
 		return rc;
 	if (note_columns(s, st, asked))
-		return no_memory(why);
+		return sql_no_memory(why);
 	st->mark.scanning = true;
 	st->reader.has_place = false;
 	st->mark.scan_horizon = horizon;
@@ -392,7 +159,7 @@ static int resume_scan(struct sql_source *s, struct state *st, struct arena *are
 }
 
 /* Was the window as it is now scanned already? Nothing is taken then. */
-static bool is_nothing_new(const struct sql_source *s, const struct state *st, const struct question *q)
+static bool is_nothing_new(const struct sql_source *s, const struct state *st, const struct sql_question *q)
 {
 	if (!q->has_top)
 		return true;
@@ -414,7 +181,8 @@ static uint64_t certain(const struct sql_source *s, const struct sql_mark *m, ui
 }
 
 /* Nothing was stored, so nothing need be: the mark that is stored says the same, and would read a little more. */
-static int end_idle(struct sql_source *s, struct state *st, const struct question *q, struct sql_failure *why)
+static int end_idle(struct sql_source *s, struct state *st, const struct sql_question *q,
+		    struct sql_failure *why)
 {
 	int rc;
 
@@ -423,11 +191,11 @@ static int end_idle(struct sql_source *s, struct state *st, const struct questio
 	st->reader.held = NULL;
 	rc = sql_mark_raise(&st->mark, st->closed);
 	st->closed = st->mark.horizon;
-	return rc ? no_memory(why) : 0;
+	return rc ? sql_no_memory(why) : 0;
 }
 
 /* A pair for the history, or what will be one. */
-static int remember(const struct sql_source *s, struct sql_mark *m, const struct question *q)
+static int remember(const struct sql_source *s, struct sql_mark *m, const struct sql_question *q)
 {
 	const struct sql_point *top = q->has_top ? &q->top : NULL;
 
@@ -440,23 +208,23 @@ static int ask_and_open(struct sql_source *s, struct state *st, struct source_ba
 			struct arena *arena, struct sql_failure *why)
 {
 	struct sql_session *session = st->reader.held->session;
-	struct question q = {0};
+	struct sql_question q = {0};
 	struct buf b;
 	int rc = 0;
 
 	if (!st->mark.scanning) {
 		batch->call.requests++;
-		rc = ask(s, session, &st->mark, arena, &q, why);
+		rc = sql_question_ask(s, session, &st->mark, arena, &q, why);
 		if (!rc && q.durable > st->mark.ceiling)
 			st->mark.ceiling = q.durable;
 		if (!rc && is_nothing_new(s, st, &q)) {
 			rc = end_idle(
 				s, st, &q,
 				why); /* first: a pair of this question says what only a later one has seen */
-			return !rc && remember(s, &st->mark, &q) ? no_memory(why) : rc;
+			return !rc && remember(s, &st->mark, &q) ? sql_no_memory(why) : rc;
 		}
 		if (!rc && remember(s, &st->mark, &q))
-			rc = no_memory(why);
+			rc = sql_no_memory(why);
 	}
 	batch->call.requests++;
 	if (!rc)
@@ -464,10 +232,10 @@ static int ask_and_open(struct sql_source *s, struct state *st, struct source_ba
 	if (!rc)
 		rc = st->mark.scanning ? resume_scan(s, st, arena, why) : begin_scan(s, st, &q, arena, why);
 	if (!rc && find_printed(s, st))
-		rc = no_memory(why);
+		rc = sql_no_memory(why);
 	if (rc)
 		return rc;
-	buf_init(&b, STATEMENT_MAX);
+	buf_init(&b, SQL_STATEMENT_MAX);
 	put_scan(&b, s, st);
 	rc = sql_reader_open(s, &st->reader, &b, s->table.has_xid || st->mark.former_count, why);
 	buf_fini(&b);
@@ -516,12 +284,12 @@ static struct slice id_of(struct sql_source *s, void *ctx, const struct sql_row 
 	if (!t->has_xid) {
 		uint64_t which = 0;
 		if (st->mark.former_count &&
-		    (!to_number(row->values[sql_extra(t)], &which) || which > st->mark.former_count))
+		    (!sql_read_number(row->values[sql_extra(t)], &which) || which > st->mark.former_count))
 			which = st->mark.former_count;
 		sql_row_print(row, st->printed + which * t->count, st->printed_count[which], print);
 		return sql_row_id(s, row, t->key, t->key_count, slice_make(print, sizeof(print)), id);
 	}
-	if (!to_number(row->values[sql_extra(t)], &xid))
+	if (!sql_read_number(row->values[sql_extra(t)], &xid))
 		return slice_null();
 	xid = whole_xid(xid, st->mark.scan_horizon);
 	if (xid >= st->mark.ceiling)
@@ -640,7 +408,7 @@ static enum source_end incremental_pull(struct sql_source *s, struct source_part
 	if (rc > 0)
 		rc = sql_reader_take(s, &st->reader, batch, id_of, st, &why);
 	if (rc == 0 && end_scan(s, st))
-		rc = no_memory(&why);
+		rc = sql_no_memory(&why);
 	if (rc >= 0 || batch->record_count + batch->dead_count > before)
 		put_mark(st, batch);
 	if (rc < 0) {

@@ -429,12 +429,9 @@ static void my_quote_bytes(struct buf *out, struct slice bytes)
 	(void)buf_append_byte(out, '\'');
 }
 
-static const char *const schemes[] = {"mariadb", "mysql", NULL};
-
 const struct sql_driver sql_mariadb = {
 	.name = "mariadb",
 	.dialect = SQL_MARIADB,
-	.schemes = schemes,
 	.connect = my_connect,
 	.close = my_close,
 	.interrupt = my_interrupt,

@@ -13,7 +13,6 @@
 #include "json/json_write.h"
 
 #define VERSION 4u
-#define STATEMENT_MAX (1u << 20)
 
 /* The checkpoint, decoded. */
 struct run {
@@ -22,84 +21,50 @@ struct run {
 };
 
 struct state {
+	struct sql_progress at; /* its memory is the cursor's */
 	struct run run;
-	struct buf memory; /* of the cursor */
-	struct sql_reader reader;
-	struct buf written;
-	bool ordered;
 };
 
 /* ---- marks ---- */
 
 static int write_mark(struct state *st)
 {
-	const struct sql_reader *r = &st->reader;
+	const struct sql_reader *r = &st->at.reader;
 	uint8_t bytes[8];
 
-	buf_clear(&st->written);
-	sql_point_put(&st->written, &st->run.cursor);
+	buf_clear(&st->at.written);
+	sql_point_put(&st->at.written, &st->run.cursor);
 	wire_put_u64(bytes, (uint64_t)st->run.last_ms);
-	(void)buf_append(&st->written, bytes, sizeof(bytes));
+	(void)buf_append(&st->at.written, bytes, sizeof(bytes));
 	wire_put_u64(bytes, (uint64_t)st->run.now_ms);
-	(void)buf_append(&st->written, bytes, sizeof(bytes));
-	sql_point_put(&st->written, r->has_place && st->run.now_ms ? &r->place : &(struct sql_point){0});
-	return buf_status(&st->written);
+	(void)buf_append(&st->at.written, bytes, sizeof(bytes));
+	sql_point_put(&st->at.written, r->has_place && st->run.now_ms ? &r->place : &(struct sql_point){0});
+	return buf_status(&st->at.written);
 }
 
 static bool read_mark(struct state *st, struct slice bytes)
 {
 	struct wire_reader r = wire_reader_make(bytes);
 
-	if (!sql_point_read(&r, &st->run.cursor) || sql_point_keep(&st->run.cursor, &st->memory))
+	if (!sql_point_read(&r, &st->run.cursor) || sql_point_keep(&st->run.cursor, &st->at.memory))
 		return false;
 	st->run.last_ms = (int64_t)wire_u64(&r);
 	st->run.now_ms = (int64_t)wire_u64(&r);
-	if (!sql_point_read(&r, &st->reader.place) ||
-	    sql_point_keep(&st->reader.place, &st->reader.place_memory))
+	if (!sql_point_read(&r, &st->at.reader.place) ||
+	    sql_point_keep(&st->at.reader.place, &st->at.reader.place_memory))
 		return false;
-	st->reader.has_place = st->reader.place.count > 0;
+	st->at.reader.has_place = st->at.reader.place.count > 0;
 	return !r.bad && wire_left(&r) == 0;
 }
 
-static void query_drop(struct sql_source *s, struct source_part *part)
+static bool read_checkpoint(struct sql_progress *p, struct source_checkpoint checkpoint)
 {
-	struct state *st = part->state;
-
-	part->state = NULL;
-	if (!st)
-		return;
-	sql_reader_fini(s, &st->reader);
-	buf_fini(&st->memory);
-	buf_fini(&st->written);
-	mem_free(st);
-}
-
-static const struct sql_reader *query_reader(const struct source_part *part)
-{
-	return &((const struct state *)part->state)->reader;
+	return checkpoint.version == VERSION && read_mark((struct state *)p, checkpoint.bytes);
 }
 
 static struct state *state_of(struct sql_source *s, struct source_part *part)
 {
-	struct state *st = part->state;
-
-	if (st && slice_eq(buf_slice(&st->written), part->checkpoint.bytes))
-		return st;
-	query_drop(s, part);
-	st = mem_zalloc(1, sizeof(*st));
-	if (!st)
-		return NULL;
-	sql_reader_init(&st->reader);
-	buf_init(&st->memory, SOURCE_CHECKPOINT_MAX);
-	buf_init(&st->written, SOURCE_CHECKPOINT_MAX);
-	part->state = st;
-	if (!part->checkpoint.bytes.ptr)
-		return st;
-	if (part->checkpoint.version == VERSION && read_mark(st, part->checkpoint.bytes) &&
-	    buf_append_slice(&st->written, part->checkpoint.bytes) == 0)
-		return st;
-	query_drop(s, part);
-	return NULL;
+	return (struct state *)sql_progress_of(s, part, sizeof(struct state), read_checkpoint);
 }
 
 /* ---- the statement ---- */
@@ -152,9 +117,9 @@ static int put_statement(struct buf *b, const struct sql_source *s, const struct
 	rc = put_from(b, s, st, why);
 	if (rc)
 		return rc;
-	if (st->reader.has_place && n == st->reader.place.count) {
+	if (st->at.reader.has_place && n == st->at.reader.place.count) {
 		(void)buf_append_str(b, " WHERE ");
-		sql_put_after(b, s, columns, &st->reader.place, n, false);
+		sql_put_after(b, s, columns, &st->at.reader.place, n, false);
 	}
 	sql_put_order(b, s);
 	return buf_status(b);
@@ -166,13 +131,13 @@ static int learn(struct sql_source *s, struct state *st, struct sql_failure *why
 	const char *text;
 	int rc;
 
-	buf_init(&b, STATEMENT_MAX);
+	buf_init(&b, SQL_STATEMENT_MAX);
 	rc = put_from(&b, s, st, why);
 	text = rc ? NULL : sql_text(&b);
 	if (!rc && !text)
 		rc = sql_failed(why, ERR_LIMIT, SOURCE_FINAL, false, "", "the statement is too long");
 	if (!rc)
-		rc = sql_learn_query(s, st->reader.held->session, text, why);
+		rc = sql_learn_query(s, st->at.reader.held->session, text, why);
 	buf_fini(&b);
 	if (!rc && !s->table.key_count && !s->table.cursor_count)
 		source_warn(
@@ -184,7 +149,7 @@ static int learn(struct sql_source *s, struct state *st, struct sql_failure *why
 
 static int open_run(struct sql_source *s, struct source_part *part, struct state *st, struct sql_failure *why)
 {
-	struct sql_reader *r = &st->reader;
+	struct sql_reader *r = &st->at.reader;
 	struct buf b;
 	int rc;
 
@@ -200,7 +165,7 @@ static int open_run(struct sql_source *s, struct source_part *part, struct state
 		rc = sql_reader_begin(s, r, why);
 	if (rc)
 		return rc;
-	buf_init(&b, STATEMENT_MAX);
+	buf_init(&b, SQL_STATEMENT_MAX);
 	rc = put_statement(&b, s, st, why);
 	if (!rc)
 		rc = sql_reader_open(s, r, &b, 0, why);
@@ -223,7 +188,7 @@ static struct slice id_of(struct sql_source *s, void *ctx, const struct sql_row 
 /* NULLs are the first or the last as the database likes: a place is kept only where there is a value. */
 static int end_run(struct sql_source *s, struct state *st)
 {
-	struct sql_reader *r = &st->reader;
+	struct sql_reader *r = &st->at.reader;
 
 	sql_reader_close(s, r, true);
 	st->run.last_ms = st->run.now_ms;
@@ -231,7 +196,7 @@ static int end_run(struct sql_source *s, struct state *st)
 	if (r->has_place && s->table.cursor_count && r->place.values[0].ptr) {
 		st->run.cursor = r->place;
 		st->run.cursor.count = s->table.cursor_count;
-		if (sql_point_keep(&st->run.cursor, &st->memory))
+		if (sql_point_keep(&st->run.cursor, &st->at.memory))
 			return ERR_NOMEM;
 	}
 	r->has_place = false;
@@ -247,20 +212,20 @@ static enum source_end query_pull(struct sql_source *s, struct source_part *part
 
 	if (!st)
 		return source_fail(&batch->call, SOURCE_FINAL, "the checkpoint is none that this weir reads");
-	if (!st->reader.open) {
+	if (!st->at.reader.open) {
 		batch->call.requests++;
 		rc = open_run(s, part, st, &why);
 	}
 	keyed = s->table.key_count && s->table.cursor_count;
 	if (!rc)
-		rc = sql_reader_take(s, &st->reader, batch, keyed ? id_of : NULL, NULL, &why);
+		rc = sql_reader_take(s, &st->at.reader, batch, keyed ? id_of : NULL, NULL, &why);
 	if (rc == 0 && end_run(s, st))
-		rc = sql_failed(&why, ERR_NOMEM, SOURCE_TRANSIENT, false, "", "out of memory");
+		rc = sql_no_memory(&why);
 	/* An interrupted run without an order has no place to go on from: it begins again. */
-	if ((rc >= 0 || st->reader.has_place) && write_mark(st) == 0)
-		(void)source_mark(batch, VERSION, buf_slice(&st->written));
+	if ((rc >= 0 || st->at.reader.has_place) && write_mark(st) == 0)
+		(void)source_mark(batch, VERSION, buf_slice(&st->at.written));
 	if (rc < 0) {
-		sql_reader_close(s, &st->reader, !why.lost);
+		sql_reader_close(s, &st->at.reader, !why.lost);
 		return sql_fail(&batch->call, s, "running the query", &why);
 	}
 	batch->unchanged = !rc && batch->record_count + batch->dead_count == 0;
@@ -275,8 +240,8 @@ static void query_show(uint8_t version, struct slice checkpoint, struct buf *jso
 	(void)version;
 	json_put_open(json, '{');
 	if (st) {
-		sql_reader_init(&st->reader);
-		buf_init(&st->memory, SOURCE_CHECKPOINT_MAX);
+		sql_reader_init(&st->at.reader);
+		buf_init(&st->at.memory, SOURCE_CHECKPOINT_MAX);
 		if (read_mark(st, checkpoint)) {
 			if (st->run.cursor.count && st->run.cursor.values[0].ptr) {
 				json_put_name(json, "cursor");
@@ -286,8 +251,8 @@ static void query_show(uint8_t version, struct slice checkpoint, struct buf *jso
 				json_put_member_string(json, "last_run", time_text(st->run.last_ms, text));
 			json_put_member_bool(json, "running", st->run.now_ms != 0);
 		}
-		buf_fini(&st->memory);
-		buf_fini(&st->reader.place_memory);
+		buf_fini(&st->at.memory);
+		buf_fini(&st->at.reader.place_memory);
 	}
 	json_put_close(json, '}');
 	mem_free(st);
@@ -295,7 +260,7 @@ static void query_show(uint8_t version, struct slice checkpoint, struct buf *jso
 
 const struct sql_mode_ops sql_query_mode = {
 	.pull = query_pull,
-	.drop = query_drop,
-	.reader = query_reader,
+	.drop = sql_progress_drop,
+	.reader = sql_progress_reader,
 	.show = query_show,
 };

@@ -48,8 +48,7 @@ int sql_reader_begin(struct sql_source *s, struct sql_reader *r, struct sql_fail
 	(void)buf_appendf(&b, "%s; LOCK TABLE %s IN ACCESS SHARE MODE", texts[s->driver->dialect],
 			  s->table.from);
 	text = sql_text(&b);
-	rc = text ? s->driver->run(r->held->session, text, NULL, why) :
-		    sql_failed(why, ERR_NOMEM, SOURCE_TRANSIENT, false, "", "out of memory");
+	rc = text ? s->driver->run(r->held->session, text, NULL, why) : sql_no_memory(why);
 	buf_fini(&b);
 	return rc;
 }

@@ -73,8 +73,8 @@ static const struct setting table[] = {
 
 static void check_url(const struct sql_settings *o, struct conf_check *check)
 {
-	if (!sql_driver_find(o->url))
-		conf_check_fail(check, "url", "the scheme is none of these:%s", sql_driver_names());
+	if (!sql_driver_find(o->url) && !sql_driver_absent(o->url))
+		conf_check_fail(check, "url", "the scheme is none of these: " SQL_SCHEMES);
 }
 
 static void check_query(const struct sql_settings *o, struct conf_check *check)
@@ -151,9 +151,12 @@ static int sql_open(const struct source_setup *setup, void **self, struct fault 
 	const struct sql_driver *driver = sql_driver_find(o->url);
 	struct sql_source *s;
 
+	if (!driver && sql_driver_absent(o->url))
+		return fault_set(fault, ERR_NOT_IMPLEMENTED, "this weir was built without %s",
+				 sql_driver_absent(o->url));
 	if (!driver)
-		return fault_set(fault, ERR_BAD_CONFIG, "the scheme of the URL is none of these:%s",
-				 sql_driver_names());
+		return fault_set(fault, ERR_BAD_CONFIG,
+				 "the scheme of the URL is none of these: " SQL_SCHEMES);
 	if (setup->window && o->mode == SQL_CHANGE_LOG)
 		return fault_set(
 			fault, ERR_BAD_PARAMETER,

@@ -195,6 +195,8 @@ int sql_point_keep(struct sql_point *p, struct buf *memory);
 
 /* ---- statements (statement.c) ---- */
 
+#define SQL_STATEMENT_MAX (1u << 20)
+
 /* A value as a literal of the dialect. */
 void sql_put_literal(struct buf *out, const struct sql_driver *d, enum sql_kind kind, struct slice value);
 /* `(a > x OR (a = x AND b > y))`, with `a >= x AND` in front, which indexes can use. `equal`: >= at the end. */
@@ -205,11 +207,16 @@ void sql_put_before(struct buf *out, const struct sql_source *s, const uint32_t 
 		    const struct sql_point *point, uint32_t count, bool equal);
 void sql_put_names(struct buf *out, const struct sql_source *s, const uint32_t *columns, uint32_t count,
 		   const char *suffix);
+/* The user's `where` in parentheses with `glue` in front; nothing where there is none. */
+void sql_put_where(struct buf *out, const struct sql_source *s, const char *glue);
 /* `"a"."b"` of a name as the user wrote it; quotes of the user's are understood. False where it is none. */
 bool sql_put_table(struct buf *out, const struct sql_driver *d, const char *name, struct slice parts[3],
 		   uint32_t *count, struct arena *arena);
 /* NUL terminated, or NULL where the buffer has failed. */
 const char *sql_text(struct buf *out);
+/* As sql_ask_one, of what is in the buffer, which may have failed. */
+int sql_ask_text(const struct sql_source *s, struct sql_session *session, struct buf *text,
+		 struct arena *arena, struct sql_row *row, struct sql_failure *why);
 
 /* Is it one statement that only reads, as far as its words tell? The database is told to refuse others all the same. */
 bool sql_is_query(const char *text);
@@ -258,6 +265,38 @@ typedef struct slice sql_id_fn(struct sql_source *s, void *ctx, const struct sql
 			       struct sql_row_id *id);
 int sql_reader_take(struct sql_source *s, struct sql_reader *r, struct source_batch *batch, sql_id_fn *id,
 		    void *ctx, struct sql_failure *why);
+
+/* ---- how far a part is (progress.c) ---- */
+
+/* What full and query keep of a part between its pulls: the first member of theirs. */
+struct sql_progress {
+	struct sql_reader reader;
+	struct buf memory;  /* of values that are remembered; SOURCE_CHECKPOINT_MAX */
+	struct buf written; /* the checkpoint as it was marked last */
+};
+
+/* Takes a checkpoint into a fresh one. False where it is none that is understood. */
+typedef bool sql_progress_fn(struct sql_progress *p, struct source_checkpoint checkpoint);
+
+/*
+ * The part's, of `bytes` in all, where it stands where the machinery does: a batch that was not entered took it too far. Else a fresh one,
+ * which `read` brings to the checkpoint, if there is one. NULL: it could not, or there is no memory.
+ */
+struct sql_progress *sql_progress_of(struct sql_source *s, struct source_part *part, size_t bytes,
+				     sql_progress_fn *read);
+void sql_progress_drop(struct sql_source *s, struct source_part *part);
+const struct sql_reader *sql_progress_reader(const struct source_part *part);
+
+/* ---- the snapshot that ranges share (snapshot.c) ---- */
+
+/* Takes one of the table, which is learned, in place of the one before. 0, also where the database shares none; ERR_* with *why. */
+int sql_snapshot_keep(struct sql_source *s, struct arena *arena, struct sql_failure *why);
+/*
+ * The session, in a transaction that has asked nothing yet, sees it. 0, also where there is none; 1 where it is of no use any more, and the
+ * transaction neither; ERR_* with *why.
+ */
+int sql_snapshot_enter(struct sql_source *s, struct sql_session *session, struct sql_failure *why);
+void sql_snapshot_end(struct sql_source *s);
 
 /* ---- modes ---- */
 

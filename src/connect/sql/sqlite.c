@@ -256,12 +256,9 @@ static void lite_quote_bytes(struct buf *out, struct slice bytes)
 	(void)buf_append_byte(out, '\'');
 }
 
-static const char *const schemes[] = {"sqlite", "sqlite3", NULL};
-
 const struct sql_driver sql_sqlite = {
 	.name = "sqlite",
 	.dialect = SQL_SQLITE,
-	.schemes = schemes,
 	.connect = lite_connect,
 	.close = lite_close,
 	.interrupt = lite_interrupt,

@@ -154,10 +154,28 @@ bool sql_put_table(struct buf *out, const struct sql_driver *d, const char *name
 	return ok;
 }
 
+void sql_put_where(struct buf *out, const struct sql_source *s, const char *glue)
+{
+	if (s->settings->where)
+		(void)buf_appendf(out, "%s(%s)", glue, s->settings->where);
+}
+
 const char *sql_text(struct buf *out)
 {
 	(void)buf_append_byte(out, 0);
 	return buf_status(out) ? NULL : (const char *)out->ptr;
+}
+
+int sql_ask_text(const struct sql_source *s, struct sql_session *session, struct buf *text,
+		 struct arena *arena, struct sql_row *row, struct sql_failure *why)
+{
+	const char *statement = sql_text(text);
+
+	if (statement)
+		return sql_ask_one(s->driver, session, statement, arena, row, why);
+	return buf_status(text) == ERR_NOMEM ?
+		       sql_no_memory(why) :
+		       sql_failed(why, ERR_LIMIT, SOURCE_FINAL, false, "", "the statement is too long");
 }
 
 /* ---- queries of the user's ---- */

@@ -129,9 +129,26 @@ static void bounds_use_the_first_column_alone(void **state)
 	buf_fini(&b);
 }
 
+/* There is a driver, or it is said what this weir was built without. */
+static void every_scheme_is_known_in_every_build(void **state)
+{
+	static const char *const urls[] = {"postgresql://h/d", "postgres://h/d", "mariadb://h/d",
+					   "mysql://h/d",      "MySQL://h/d",    "sqlite:f",
+					   "sqlite3:f"};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(urls) / sizeof(urls[0]); i++)
+		if (!sql_driver_find(urls[i]) == !sql_driver_absent(urls[i]))
+			fail_msg("%s", urls[i]);
+	assert_null(sql_driver_find("oracle://h"));
+	assert_null(sql_driver_absent("oracle://h"));
+	assert_null(sql_driver_absent("sql"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(every_scheme_is_known_in_every_build),
 		cmocka_unit_test(parameters_are_filled_in_where_they_are_some),
 		cmocka_unit_test(each_dialect_quotes),
 		cmocka_unit_test(only_what_reads_is_a_query),

@@ -2,7 +2,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "base/base64.h"
 #include "connect/sql/value.h"
 #include "json/json.h"
 #include "json/json_write.h"
@@ -95,18 +94,6 @@ static int put_float(struct buf *out, struct slice v)
 			break;
 	}
 	return put_number(out, slice_str(shortest));
-}
-
-static int put_bytes(struct buf *out, struct slice v)
-{
-	size_t n = base64_encoded_len(BASE64_STANDARD, v.len);
-
-	if (buf_reserve(out, n + 2))
-		return buf_status(out);
-	out->ptr[out->len++] = '"';
-	out->len += base64_encode(BASE64_STANDARD, v, (char *)out->ptr + out->len);
-	out->ptr[out->len++] = '"';
-	return 0;
 }
 
 /* "2026-01-31 12:00:00" with perhaps a fraction: where the seconds end, or 0 where it is anything else. */
@@ -310,7 +297,8 @@ int sql_put_value(struct buf *out, enum sql_kind kind, const struct sql_column *
 	case SQL_BOOL:
 		return put_bool(out, value);
 	case SQL_BYTES:
-		return put_bytes(out, value);
+		json_put_base64(out, value);
+		return buf_status(out);
 	case SQL_JSON:
 		if (!json_utf8_valid(value))
 			return ERR_BAD_ENCODING;

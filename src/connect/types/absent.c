@@ -7,6 +7,8 @@
 #include "connect/http/settings.h"
 #include "connect/kafka/kafka.h"
 #include "connect/kafka/settings.h"
+#include "connect/weir/settings.h"
+#include "connect/weir/weir.h"
 #include "connect/websocket/settings.h"
 #include "connect/websocket/websocket.h"
 
@@ -23,6 +25,20 @@ const struct source_type source_websocket = {
 	.flags = SOURCE_STREAMS,
 	.absent =
 		"libcurl, and has no outbound connections; expected a build with it (libcurl4-openssl-dev on Debian)",
+};
+
+const struct source_type source_weir = {
+	.kind = WEIR_KIND,
+	.flags = SOURCE_STREAMS,
+	.absent =
+		"libcurl, and reaches no other weir; expected a build with it (libcurl4-openssl-dev on Debian)",
+};
+
+const struct source_type source_weir_push = {
+	.kind = WEIR_PUSH_KIND,
+	.every_ms = 1000,
+	.absent =
+		"libcurl, and reaches no other weir; expected a build with it (libcurl4-openssl-dev on Debian)",
 };
 #endif
 

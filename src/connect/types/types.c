@@ -15,12 +15,8 @@ extern const struct source_type source_websocket;
 
 /* One row a type, ended by NULL. */
 static const struct source_type *const types[] = {
-	&source_files,     &source_http,
-	&source_kafka,     &source_sql,
-#ifdef WEIR_WITH_CURL
-	&source_weir,      &source_weir_push,
-#endif
-	&source_websocket, NULL,
+	&source_files, &source_http,      &source_kafka,     &source_sql,
+	&source_weir,  &source_weir_push, &source_websocket, NULL,
 };
 
 #define TYPES_MAX (sizeof(types) / sizeof(types[0]))

@@ -1,20 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "connect/weir/parcel.h"
 
-#include "base/base64.h"
 #include "json/json.h"
 #include "json/json_write.h"
-
-static void put_base64(struct buf *to, struct slice bytes)
-{
-	size_t n = base64_encoded_len(BASE64_STANDARD, bytes.len);
-
-	if (buf_reserve(to, n + 2))
-		return;
-	to->ptr[to->len++] = '"';
-	to->len += base64_encode(BASE64_STANDARD, bytes, (char *)to->ptr + to->len);
-	to->ptr[to->len++] = '"';
-}
 
 static void put_key(struct buf *out, struct slice key)
 {
@@ -24,7 +12,7 @@ static void put_key(struct buf *out, struct slice key)
 		json_put_member_string(out, "key", key);
 	} else {
 		json_put_name(out, "key_base64");
-		put_base64(out, key);
+		json_put_base64(out, key);
 	}
 }
 
@@ -46,7 +34,7 @@ static void put_value(struct buf *out, struct slice value)
 		json_put_member_string(out, "value_text", value);
 	} else {
 		json_put_name(out, "value_base64");
-		put_base64(out, value);
+		json_put_base64(out, value);
 	}
 }
 
@@ -66,7 +54,7 @@ static void put_headers(struct buf *out, struct slice headers)
 		} else {
 			json_put_open(out, '{');
 			json_put_name(out, "base64");
-			put_base64(out, value);
+			json_put_base64(out, value);
 			json_put_close(out, '}');
 		}
 	}

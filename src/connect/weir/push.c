@@ -22,6 +22,7 @@
 #include "base/wire.h"
 #include "conf/value.h"
 #include "connect/weir/parcel.h"
+#include "connect/weir/settings.h"
 #include "connect/weir/weir.h"
 #include "log/producers.h"
 #include "net/fetcher.h"
@@ -34,35 +35,8 @@
 #define PARCEL_BYTES_MAX ((size_t)448 << 20)
 #define REFUSAL_BYTES_MAX 8192u
 
-struct push_settings {
-	const char *url, *from, *token, *ca;
-	int64_t limit;
-};
-
-static bool is_url(struct slice s)
-{
-	return slice_starts(s, SLICE_LIT("http://")) || slice_starts(s, SLICE_LIT("https://"));
-}
-
-#define IN(member) SETTING_MEMBER(struct push_settings, member)
-
-static const struct setting table[] = {
-	{"url", NULL, "Where the other weir is.", .type = SETTING_STRING, .min = 8, .max = 2000,
-	 .shape = is_url, .shape_text = "http://HOST:PORT or https://…, without a path",
-	 .flags = SETTING_REQUIRED, IN(url)},
-	{"from", NULL, "Topic of this weir that is sent; topic is the one there that gets it.",
-	 .type = SETTING_STRING, .min = 1, .max = 249, .shape = conf_is_topic_name,
-	 .shape_text = "1 to 249 of a-z, A-Z, 0-9, '.', '_' and '-'", .flags = SETTING_REQUIRED, IN(from)},
-	{"token", NULL, "Sent as a bearer token.", .type = SETTING_STRING, .min = 1, .max = 4000,
-	 .flags = SETTING_SECRET, IN(token)},
-	{"ca", NULL, "File with certificates of authorities, in place of the system's.",
-	 .type = SETTING_STRING, .min = 1, .max = 4000, IN(ca)},
-	{"limit", "5000", "Most records of a request.", .type = SETTING_INT, .min = 1, .max = 100000,
-	 IN(limit)},
-};
-
 struct pusher {
-	const struct push_settings *settings;
+	const struct weir_push_settings *settings;
 	struct source *source;
 	struct loop *loop;
 	struct log *log;
@@ -92,7 +66,7 @@ struct parcel {
 
 static int push_open(const struct source_setup *setup, void **self, struct fault *fault)
 {
-	const struct push_settings *s = setup->settings;
+	const struct weir_push_settings *s = setup->settings;
 	struct slice base = slice_str(s->url);
 	struct pusher *p;
 	int rc = source_refuse_files(setup, s->ca, "ca names a file", fault);
@@ -439,11 +413,7 @@ static void push_show(uint8_t version, struct slice checkpoint, struct buf *json
 }
 
 const struct source_type source_weir_push = {
-	.kind = {.name = "weir_push",
-		 .summary = "A topic of this weir, sent to another",
-		 .settings = table,
-		 .setting_count = sizeof(table) / sizeof(table[0]),
-		 .settings_bytes = sizeof(struct push_settings)},
+	.kind = WEIR_PUSH_KIND,
 	.flags = SOURCE_BLOCKS,
 	.every_ms = 1000,
 	.open = push_open,

@@ -18,55 +18,14 @@
 #include "base/mem.h"
 #include "conf/value.h"
 #include "connect/weir/page.h"
+#include "connect/weir/settings.h"
 #include "net/fetcher.h"
 #include "proto/http/http.h"
 
 #define CHECKPOINT_VERSION 1u
-#define LIMIT_MAX 10000u
 #define ANSWER_BYTES_MAX ((size_t)448 << 20)
 #define URL_BYTES_MAX (80u << 10)
 #define PATIENCE_MS 60000
-
-struct weir_settings {
-	const char *url, *from, *start, *token, *ca;
-	int64_t wait_ms, limit;
-	bool keep_partitions;
-};
-
-static bool is_url(struct slice s)
-{
-	return slice_starts(s, SLICE_LIT("http://")) || slice_starts(s, SLICE_LIT("https://"));
-}
-
-static bool is_start(struct slice s)
-{
-	return slice_eq_str(s, "earliest") || slice_eq_str(s, "latest") || (s.len > 1 && s.ptr[0] == '@');
-}
-
-#define IN(member) SETTING_MEMBER(struct weir_settings, member)
-
-static const struct setting table[] = {
-	{"url", NULL, "Where the other weir is.", .type = SETTING_STRING, .min = 8, .max = 2000,
-	 .shape = is_url, .shape_text = "http://HOST:PORT or https://…, without a path",
-	 .flags = SETTING_REQUIRED, IN(url)},
-	{"from", NULL, "Its topic that is read.", .type = SETTING_STRING, .min = 1, .max = 249,
-	 .shape = conf_is_topic_name, .shape_text = "1 to 249 of a-z, A-Z, 0-9, '.', '_' and '-'",
-	 .flags = SETTING_REQUIRED, IN(from)},
-	{"start", "earliest", "Where to begin the first time: earliest, latest, or @ and a time.",
-	 .type = SETTING_STRING, .min = 1, .max = 64, .shape = is_start,
-	 .shape_text = "earliest, latest, or @ and a time, such as @2026-01-31T12:00:00Z", IN(start)},
-	{"token", NULL, "Sent as a bearer token.", .type = SETTING_STRING, .min = 1, .max = 4000,
-	 .flags = SETTING_SECRET, IN(token)},
-	{"ca", NULL, "File with certificates of authorities, in place of the system's.",
-	 .type = SETTING_STRING, .min = 1, .max = 4000, IN(ca)},
-	{"wait", "20s", "How long a poll waits there for something new.", .type = SETTING_DURATION, .min = 0,
-	 .max = 60000, IN(wait_ms)},
-	{"limit", "5000", "Most records of a poll.", .type = SETTING_INT, .min = 1, .max = LIMIT_MAX,
-	 IN(limit)},
-	{"keep_partitions", "false",
-	 "Whether a record goes to the partition of the number that it has there.", .type = SETTING_BOOL,
-	 IN(keep_partitions)},
-};
 
 struct reader {
 	const struct weir_settings *settings;
@@ -291,11 +250,7 @@ static void weir_show(uint8_t version, struct slice checkpoint, struct buf *json
 }
 
 const struct source_type source_weir = {
-	.kind = {.name = "weir",
-		 .summary = "A topic of another weir, by cursor",
-		 .settings = table,
-		 .setting_count = sizeof(table) / sizeof(table[0]),
-		 .settings_bytes = sizeof(struct weir_settings)},
+	.kind = WEIR_KIND,
 	.flags = SOURCE_STREAMS,
 	.open = weir_open,
 	.close = weir_close,

@@ -7,7 +7,7 @@
 /*
  * A topic of another weir, read by cursor over HTTP: long polls, one after the other. The cursor behind a page
  * is the checkpoint and enters with the page's records, so each record is stored once, whichever of the two
- * weirs dies. docs/internals/source-weir.md.
+ * weirs dies. docs/internals/weir.md.
  */
 extern const struct source_type source_weir;
 

@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "base/flip_test.h"
 #include "proto/batch/batch.h"
 #include "proto/batch/rebuild.h"
 
@@ -171,9 +172,9 @@ static void every_flipped_bit_is_seen_or_outside_the_crc(void **state)
 
 	(void)state;
 	for (size_t bit = 16 * 8; bit < batch.len * 8; bit++) {
-		memory[bit / 8] ^= (uint8_t)(1u << bit % 8);
+		flip_bit(memory, bit);
 		assert_int_not_equal(batch_check(batch, &head), 0);
-		memory[bit / 8] ^= (uint8_t)(1u << bit % 8);
+		flip_bit(memory, bit);
 	}
 	assert_int_equal(batch_check(batch, &head), 0);
 }

@@ -3,7 +3,6 @@
  * The sources API: what weir fetches by itself, how far it is, and what may be asked of it. Looking is done on the
  * spot; whatever changes a source is done on its loop, and the answer comes back from there.
  */
-#include "base/base64.h"
 #include "conf/redact.h"
 #include "connect/sources.h"
 #include "json/json_write.h"
@@ -142,10 +141,7 @@ static void put_checkpoint(const struct showing *s, const struct source_checkpoi
 		if (out->len > at)
 			out->len = at + redact_text(NULL, 0, (char *)out->ptr + at, out->len - at);
 	} else {
-		buf_append_byte(out, '"');
-		if (buf_reserve(out, base64_encoded_len(BASE64_STANDARD, c->bytes.len)) == 0)
-			out->len += base64_encode(BASE64_STANDARD, c->bytes, (char *)out->ptr + out->len);
-		buf_append_byte(out, '"');
+		json_put_base64(out, c->bytes);
 	}
 }
 

@@ -11,7 +11,6 @@
 
 #include <stdlib.h>
 
-#include "base/base64.h"
 #include "base/mem.h"
 #include "json/json.h"
 #include "json/json_write.h"
@@ -23,17 +22,6 @@ struct header {
 	uint32_t place;
 };
 
-static void put_base64(struct buf *to, struct slice bytes)
-{
-	size_t n = base64_encoded_len(BASE64_STANDARD, bytes.len);
-
-	if (buf_reserve(to, n + 2))
-		return;
-	to->ptr[to->len++] = '"';
-	to->len += base64_encode(BASE64_STANDARD, bytes, (char *)to->ptr + to->len);
-	to->ptr[to->len++] = '"';
-}
-
 static void put_key(struct buf *to, struct slice key)
 {
 	if (!key.ptr) {
@@ -43,7 +31,7 @@ static void put_key(struct buf *to, struct slice key)
 		json_put_string(to, key);
 	} else {
 		(void)buf_append(to, ",\"key_base64\":", 14);
-		put_base64(to, key);
+		json_put_base64(to, key);
 	}
 }
 
@@ -59,7 +47,7 @@ static void put_value(struct buf *to, struct slice value)
 		json_put_string(to, value);
 	} else {
 		(void)buf_append(to, ",\"value_base64\":", 16);
-		put_base64(to, value);
+		json_put_base64(to, value);
 	}
 }
 
@@ -73,7 +61,7 @@ static void put_header_value(struct buf *to, struct slice value)
 		json_put_string(to, value);
 	} else {
 		(void)buf_append(to, "{\"base64\":", 10);
-		put_base64(to, value);
+		json_put_base64(to, value);
 		(void)buf_append_byte(to, '}');
 	}
 }
