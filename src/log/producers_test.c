@@ -174,7 +174,6 @@ static void a_repeat_of_what_is_in_flight_waits_for_it(void **state)
 	assert_int_equal(offset_of(f, second), 4);
 }
 
-/* What was not asked for, and is not right, does not enter, and nothing of its commit is left. */
 /* The committer publishes while the next batch of the same producer is being entered. */
 static void what_is_published_while_the_next_one_enters_leaves_its_place(void **state)
 {
@@ -217,6 +216,7 @@ static void what_does_not_enter_leaves_no_trace(void **state)
 	assert_int_equal(verdict_of(f, (struct wanted){.id = 1, .sequence = 1}), PRODUCER_NEXT);
 }
 
+/* What was not asked for, and is not right, does not enter, and nothing of its commit is left. */
 static void a_batch_that_is_not_next_does_not_enter(void **state)
 {
 	struct fixture *f = *state;
