@@ -9,18 +9,34 @@
 #include "base/mem.h"
 #include "connect/runner_box.h"
 
+static struct box *take_box(struct box_list *spare, struct runner_boxes *boxes)
+{
+	struct box *b = box_take(spare, boxes);
+
+	assert_non_null(b);
+	return b;
+}
+
+static struct runner_boxes *make_boxes(void)
+{
+	struct runner_boxes *boxes = runner_boxes_new();
+
+	assert_non_null(boxes);
+	return boxes;
+}
+
 static void those_used_last_are_used_first(void **state)
 {
 	struct box_list spare = {0};
-	struct box *first = box_take(&spare, NULL), *second = box_take(&spare, NULL);
+	struct box *first = take_box(&spare, NULL), *second = take_box(&spare, NULL);
 
 	(void)state;
-	assert_true(first && second && first != second);
+	assert_ptr_not_equal(first, second);
 	box_give_back(first, &spare, 2, NULL);
 	box_give_back(second, &spare, 2, NULL);
 	assert_int_equal(spare.count, 2);
-	assert_ptr_equal(box_take(&spare, NULL), second);
-	assert_ptr_equal(box_take(&spare, NULL), first);
+	assert_ptr_equal(take_box(&spare, NULL), second);
+	assert_ptr_equal(take_box(&spare, NULL), first);
 	assert_int_equal(spare.count, 0);
 	box_give_back(first, &spare, 0, NULL);
 	box_give_back(second, &spare, 0, NULL);
@@ -28,14 +44,14 @@ static void those_used_last_are_used_first(void **state)
 
 static void the_loop_keeps_a_few_for_whoever_comes(void **state)
 {
-	struct runner_boxes *boxes = runner_boxes_new();
+	struct runner_boxes *boxes = make_boxes();
 	struct box_list spare = {0}, other = {0};
 	struct box *taken[9];
 	uint32_t kept = 0;
 
 	(void)state;
 	for (int i = 0; i < 9; i++)
-		assert_non_null(taken[i] = box_take(&spare, boxes));
+		taken[i] = take_box(&spare, boxes);
 	for (int i = 0; i < 9; i++)
 		box_give_back(taken[i], &spare, 3, boxes);
 	assert_int_equal(spare.count, 3);
@@ -43,7 +59,7 @@ static void the_loop_keeps_a_few_for_whoever_comes(void **state)
 	assert_null(spare.first);
 	for (int i = 0; i < 9; i++) {
 		uint64_t before = mem_calls();
-		taken[i] = box_take(&other, boxes);
+		taken[i] = take_box(&other, boxes);
 		kept += mem_calls() == before;
 	}
 	assert_int_equal(kept, 4);
@@ -54,9 +70,9 @@ static void the_loop_keeps_a_few_for_whoever_comes(void **state)
 
 static void what_is_large_is_given_back(void **state)
 {
-	struct runner_boxes *boxes = runner_boxes_new();
+	struct runner_boxes *boxes = make_boxes();
 	struct box_list spare = {0};
-	struct box *b = box_take(&spare, boxes);
+	struct box *b = take_box(&spare, boxes);
 	uint64_t before;
 
 	(void)state;
@@ -64,11 +80,11 @@ static void what_is_large_is_given_back(void **state)
 		assert_non_null(source_alloc(&b->batch, 200u << 10));
 	box_give_back(b, &spare, 0, boxes);
 	before = mem_calls();
-	b = box_take(&spare, boxes);
+	b = take_box(&spare, boxes);
 	assert_true(mem_calls() > before);
 	box_give_back(b, &spare, 0, boxes);
 	before = mem_calls();
-	b = box_take(&spare, boxes);
+	b = take_box(&spare, boxes);
 	assert_int_equal(mem_calls(), before);
 	box_give_back(b, &spare, 0, NULL);
 	runner_boxes_free(boxes);
@@ -77,7 +93,7 @@ static void what_is_large_is_given_back(void **state)
 static void a_box_comes_back_empty(void **state)
 {
 	struct box_list spare = {0};
-	struct box *b = box_take(&spare, NULL);
+	struct box *b = take_box(&spare, NULL);
 	struct source_record r = SOURCE_RECORD_INIT;
 	_Atomic int64_t held = 0;
 
@@ -93,7 +109,7 @@ static void a_box_comes_back_empty(void **state)
 	box_count_held(b, 0, &held);
 	box_give_back(b, &spare, 1, NULL);
 	assert_int_equal(atomic_load(&held), 0);
-	assert_ptr_equal(box_take(&spare, NULL), b);
+	assert_ptr_equal(take_box(&spare, NULL), b);
 	assert_int_equal(b->batch.record_count, 0);
 	assert_false(b->batch.inner->marked);
 	assert_null(b->checkpoint.bytes.ptr);
@@ -118,7 +134,7 @@ static void no_memory_gives_no_box(void **state)
 
 static void a_crowd_passes(void **state)
 {
-	struct runner_boxes *boxes = runner_boxes_new();
+	struct runner_boxes *boxes = make_boxes();
 	int64_t now = 10 * BOXES_CROWD_NS;
 
 	(void)state;
