@@ -188,7 +188,7 @@ def torture(p, budget_s):
         if runs >= (1 if SHORT else 3) and time.monotonic() - began > budget_s:
             break
         runs += 1
-        status, out, _ = p.run(fail, (10 if SHORT else 30) + 10 * took)
+        status, out, _ = p.run(fail, (3 if SHORT else 30) + 10 * took)
         what = judge(p, fail, status, out)
         if what and what.split("\n")[0] not in seen:
             seen.add(what.split("\n")[0])
