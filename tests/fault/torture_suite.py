@@ -151,7 +151,7 @@ def judge(p, fail, status, out):
     """What is wrong, or None."""
     m = re.search(r"torture: signal (\d+) at(.*)", out)
     whose, names = p.blame(m.group(2)) if m else ("weir", [])
-    if status in (None, 97, 98, 99) and is_left_behind(out):
+    if (status is None or status < 0 or status in (97, 98, 99)) and is_left_behind(out):
         return None
     if status is None:  # who gave up may hold the log's lock, for which it waits when it tidies up
         return None if whose == "test" or GIVES_UP in out else "it hangs in %s\n%s" % (" < ".join(names[:8]), out[-500:])
