@@ -6,9 +6,9 @@
  * partitions, gives out producer ids, and answers every Produce at once. What a client sends
  * into it is the client's own limit. One thread; each connection is served in turn.
  *
- * With BYTES it also answers every Fetch at once, with one batch of records of so many bytes, as large as librdkafka's
- * producer makes them, which sendfile takes out of a file that was made with so many records: what client and
- * kernel make of the page cache where a broker does nothing besides.
+ * With BYTES it also answers every Fetch at once, with one batch of records of so many bytes a partition, as large as librdkafka's
+ * producer makes them, which sendfile takes out of a file that was made with so many records, each partition's in a stretch
+ * of its own: what client and kernel make of the page cache where a broker does nothing besides.
  */
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -37,6 +37,7 @@ static int port, partitions;
 static int file = -1; /* batches, all of one length and with one count of records; -1: no Fetch is answered */
 static size_t batch_bytes;
 static int64_t batch_records;
+static int64_t share; /* batches of each partition */
 
 struct peer {
 	int fd;
@@ -140,6 +141,21 @@ static void answer_offsets(const struct kafka_list_offsets_request *q, struct ka
 	}
 }
 
+/* The place of its next batch; NULL: it has no more. */
+static off_t *find_batch(const struct kafka_fetch_request_partition *q, struct arena *arena)
+{
+	int64_t batch = q->fetch_offset / batch_records;
+	off_t *at;
+
+	if (batch >= share || q->partition >= partitions)
+		return NULL;
+	at = arena_alloc(arena, sizeof(*at));
+	if (!at)
+		die("no memory");
+	*at = (off_t)(q->partition * share + batch) * (off_t)batch_bytes;
+	return at;
+}
+
 /* One batch a partition, whatever the limits say. */
 static void answer_fetch(const struct kafka_fetch_request *q, struct kafka_fetch_response *r,
 			 struct arena *arena)
@@ -154,15 +170,12 @@ static void answer_fetch(const struct kafka_fetch_request *q, struct kafka_fetch
 		struct kafka_fetch_response_partition *list =
 			array(arena, &kafka_fetch_response_partition_layout, count);
 		for (size_t p = 0; p < count; p++) {
-			off_t *at = arena_alloc(arena, sizeof(*at));
-			if (!at)
-				die("no memory");
-			*at = (off_t)(q->topics[i].partitions[p].fetch_offset / batch_records) *
-			      (off_t)batch_bytes;
+			off_t *at = find_batch(&q->topics[i].partitions[p], arena);
 			list[p].partition_index = q->topics[i].partitions[p].partition;
-			list[p].high_watermark = list[p].last_stable_offset = INT64_MAX / 2;
+			list[p].high_watermark = list[p].last_stable_offset = share * batch_records;
 			list[p].log_start_offset = 0;
-			list[p].records.len = batch_bytes;
+			list[p].records.ptr = (const uint8_t *)"";
+			list[p].records.len = at ? batch_bytes : 0;
 			list[p].records.source = at;
 		}
 		topics[i].topic = q->topics[i].topic;
@@ -207,7 +220,7 @@ static void serve_fetch(struct peer *peer, const struct kafka_header *h, const s
 	buf_clear(out);
 }
 
-/* As many batches as have so many records, and one more; they are in the page cache then. */
+/* As many batches for each partition as have so many records together, or some more; they are in the page cache then. */
 static void make_file(const char *path, size_t bytes, int64_t count)
 {
 	uint8_t *room = malloc(BATCH_BYTES_MAX + 1024), *value = malloc(bytes);
@@ -226,8 +239,9 @@ static void make_file(const char *path, size_t bytes, int64_t count)
 	while (b.count < BATCH_RECORDS_MAX && (size_t)(b.at - b.begin) + each < BATCH_BYTES_MAX);
 	batch_records = b.count;
 	batch_bytes = batch_build_finish(&b).len;
-	for (int64_t base = 0; base <= count; base += batch_records) {
-		batch_place(room, base);
+	share = (count + partitions * batch_records - 1) / (partitions * batch_records);
+	for (int64_t batch = 0; batch < share * partitions; batch++) {
+		batch_place(room, batch % share * batch_records);
 		if (write(file, room, batch_bytes) != (ssize_t)batch_bytes)
 			die("kafka_discard: cannot write its file");
 	}
@@ -332,11 +346,11 @@ int main(int argc, char **argv)
 
 	if (argc != 3 && argc != 6)
 		die("kafka_discard PORT PARTITIONS [BYTES FILE COUNT]");
-	if (argc == 6)
-		make_file(argv[4], (size_t)atol(argv[3]), atol(argv[5]));
 	(void)signal(SIGPIPE, SIG_IGN); /* sendfile knows no MSG_NOSIGNAL */
 	port = atoi(argv[1]);
 	partitions = atoi(argv[2]);
+	if (argc == 6)
+		make_file(argv[4], (size_t)atol(argv[3]), atol(argv[5]));
 	at.sin_port = htons((uint16_t)port);
 	(void)setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
 	if (bind(listener, (struct sockaddr *)&at, sizeof(at)) || listen(listener, 512) ||

@@ -3,6 +3,7 @@
  * What a program that uses librdkafka gets out of a broker, a mode a row:
  *
  *	kafka_load produce BOOTSTRAP TOPIC BYTES SECONDS [PARTITION]  as fast as it will go, acks=all, defaults
+ *	kafka_load fill BOOTSTRAP TOPIC BYTES COUNT         the same, so many records in all, as fast as it takes
  *	kafka_load consume BOOTSTRAP TOPIC PARTITIONS COUNT [PROPERTY=VALUE]  from the beginning, until it has so many
  *	kafka_load pace BOOTSTRAP TOPIC RATE SECONDS        produce to consume, from when the record was due
  *
@@ -11,6 +12,7 @@
  */
 #include <librdkafka/rdkafka.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -73,7 +75,14 @@ static void on_delivery(rd_kafka_t *k, const rd_kafka_message_t *m, void *opaque
 		samples_add(&d->waits, wait_us * 1000);
 }
 
-static void produce(const char *bootstrap, const char *topic, size_t bytes, double seconds, int32_t partition)
+/* Until the seconds are over or, where those are 0, until there are so many. */
+static bool goes_on(uint64_t done, uint64_t count, int64_t end)
+{
+	return count ? done < count : done % 256 || now_ns() < end;
+}
+
+static void produce(const char *bootstrap, const char *topic, size_t bytes, double seconds, uint64_t count,
+		    int32_t partition)
 {
 	rd_kafka_conf_t *conf = rd_kafka_conf_new();
 	struct delivery d = {0};
@@ -100,7 +109,7 @@ static void produce(const char *bootstrap, const char *topic, size_t bytes, doub
 	d.good = 0;
 	start = now_ns();
 	end = start + (int64_t)(seconds * 1e9);
-	for (uint64_t i = 0; i % 256 || now_ns() < end; i++) {
+	for (uint64_t i = count ? 1 : 0; goes_on(i, count, end); i++) {
 		while (rd_kafka_produce(t, partition, RD_KAFKA_MSG_F_COPY, value, bytes, NULL, 0, NULL))
 			rd_kafka_poll(k, 10);
 		if (i % 256 == 0)
@@ -263,8 +272,11 @@ int main(int argc, char **argv)
 	if (argc == 7 && !strcmp(argv[1], "consume"))
 		property = argv[6];
 	if ((argc == 6 || argc == 7) && !strcmp(argv[1], "produce"))
-		produce(argv[2], argv[3], (size_t)atol(argv[4]), atof(argv[5]),
+		produce(argv[2], argv[3], (size_t)atol(argv[4]), atof(argv[5]), 0,
 			argc == 7 ? atoi(argv[6]) : RD_KAFKA_PARTITION_UA);
+	else if (argc == 6 && !strcmp(argv[1], "fill"))
+		produce(argv[2], argv[3], (size_t)atol(argv[4]), 0, strtoull(argv[5], NULL, 10),
+			RD_KAFKA_PARTITION_UA);
 	else if ((argc == 6 || argc == 7) && !strcmp(argv[1], "consume"))
 		consume(argv[2], argv[3], atoi(argv[4]), strtoull(argv[5], NULL, 10));
 	else if (argc == 6 && !strcmp(argv[1], "pace"))

@@ -362,7 +362,7 @@ static void spread(int port, const char *topic, int partitions, double seconds)
 
 struct drain {
 	int64_t *offsets; /* by partition: to be asked for next */
-	uint64_t records, bytes;
+	uint64_t records, bytes, batches;
 	const unsigned char *at, *end; /* of the answer */
 };
 
@@ -404,6 +404,7 @@ static void take_batches(struct drain *d, int partition)
 		count = take_int(&b, 4);
 		if (last >= d->offsets[partition]) /* the first one may begin before what was asked for */
 			d->records += (uint64_t)count;
+		d->batches++;
 		d->offsets[partition] = last + 1;
 		b.at += bytes - 49;
 	}
@@ -473,9 +474,9 @@ static void drain(int port, const char *topic, int partitions, uint64_t count)
 		samples_add(&waits, now_ns() - asked);
 	}
 	seconds = (double)(now_ns() - start) / 1e9;
-	printf("{\"records\":%llu,\"rate\":%.0f,\"mb\":%.1f,\"fetches\":%llu,\"client_us\":%.3f,\"p50_us\":%.0f,\"p99_us\":%.0f}\n",
+	printf("{\"records\":%llu,\"rate\":%.0f,\"mb\":%.1f,\"fetch_kib\":%.0f,\"batch_kib\":%.0f,\"client_us\":%.3f,\"p50_us\":%.0f,\"p99_us\":%.0f}\n",
 	       (unsigned long long)d.records, (double)d.records / seconds, (double)d.bytes / seconds / 1e6,
-	       (unsigned long long)fetches, cpu_seconds() * 1e6 / (double)d.records, samples_us(&waits, 0.5),
+	       (double)d.bytes / 1024 / (double)fetches, (double)d.bytes / 1024 / (double)d.batches, cpu_seconds() * 1e6 / (double)d.records, samples_us(&waits, 0.5),
 	       samples_us(&waits, 0.99));
 }
 

@@ -17,6 +17,7 @@ PARTITIONS = (1, 12)
 SIZES = (100, 1024)
 RATE = [("rate", "records/s", "%.0f"), ("mb", "MB/s", "%.0f"), ("cpu_us", "server CPU us", "%.2f"), ("client_us", "client CPU us", "%.2f"),
         ("p99_us", "p99 us", "%.0f"), ("rss_mib", "RSS MiB", "%.0f")]
+READ = [("fetch_kib", "KiB an answer", "%.0f"), ("batch_kib", "KiB a batch", "%.0f")]
 # All of these rows have one placement: broker, discarding server and bare loop on the server's core, the load on the client's, none of them in
 # real time (pinned_busy), so that a client's limit and what it gets out of a broker are the same thing.
 # What kafka-server-start and server.properties have: no sync, a gigabyte of heap. Its own topics with their defaults.
@@ -169,9 +170,6 @@ def drain(broker, topic, partitions, count):
     return measured(broker, lambda: load_json(tool("kafka_wire"), "drain", str(broker.port), topic, str(partitions), str(count)))
 
 
-AHEAD = 150000  # records that librdkafka asks for before the program has taken those that it has
-
-
 class Bare(Server):
     """A broker that only sends a file, as the kernel thinks best. No limit: Kafka was quicker than it, with a small send buffer."""
 
@@ -180,7 +178,7 @@ class Bare(Server):
         self.bootstrap = "127.0.0.1:%d" % self.port
         self.folder = scratch("kafka-bare")
         self.process = subprocess.Popen(pinned_busy(SERVER_CORE) + [tool("kafka_discard"), str(self.port), str(partitions), str(size),
-                                                               os.path.join(self.folder, "batches"), str(count + AHEAD)])
+                                                               os.path.join(self.folder, "batches"), str(count)])
         self.pid = self.process.pid
         wait_for_port(self.port, self.process)
 
@@ -191,11 +189,11 @@ class Bare(Server):
 
 def consume_row(brokers, partitions, size):
     name = "c%d-%d" % (partitions, size)
-    counts = []
     for b in brokers.values():
         create(b, name, partitions)
-        counts.append(produce(b, name, size)["records"])
-    count = min(counts)
+    # As many in both, so that each is read to its end: what a client fetches ahead is work for nothing.
+    count = produce(brokers["kafka"], name, size)["records"]
+    load_json(tool("kafka_load"), "fill", brokers["weir"].bootstrap, name, str(size), str(count))
     say("  %d bytes, %d partition%s, %d records" % (size, partitions, "s" if partitions > 1 else "", count))
     ratios, costs, owns, bares = {}, {}, {}, {}
     with Bare(partitions, size, count) as bare:
@@ -205,7 +203,7 @@ def consume_row(brokers, partitions, size):
             turns = dict(brokers, bare=bare)
             results = rounds({n: (lambda b=b: load(b, name, partitions, count)) for n, b in turns.items()})
             say("  " + what)
-            table(results, RATE)
+            table(results, RATE + READ)
             ratios[what] = pair_ratio(results, "weir", "kafka", "rate")
             owns[what] = pair_ratio(results, "weir", "bare", "rate")
             costs[what] = pair_ratio(results, "weir", "kafka", "cpu_us")
