@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stdio.h>
 
-#include "base/rand.h"
 #include "net/net_test.h"
 
 /* Connections: bytes in and out, bounds, and how they end. */
