@@ -476,8 +476,8 @@ static void drain(int port, const char *topic, int partitions, uint64_t count)
 	seconds = (double)(now_ns() - start) / 1e9;
 	printf("{\"records\":%llu,\"rate\":%.0f,\"mb\":%.1f,\"fetch_kib\":%.0f,\"batch_kib\":%.0f,\"client_us\":%.3f,\"p50_us\":%.0f,\"p99_us\":%.0f}\n",
 	       (unsigned long long)d.records, (double)d.records / seconds, (double)d.bytes / seconds / 1e6,
-	       (double)d.bytes / 1024 / (double)fetches, (double)d.bytes / 1024 / (double)d.batches, cpu_seconds() * 1e6 / (double)d.records, samples_us(&waits, 0.5),
-	       samples_us(&waits, 0.99));
+	       (double)d.bytes / 1024 / (double)fetches, (double)d.bytes / 1024 / (double)d.batches,
+	       cpu_seconds() * 1e6 / (double)d.records, samples_us(&waits, 0.5), samples_us(&waits, 0.99));
 }
 
 static void idle(int port, const char *topic, int consumers, int wait_ms)
