@@ -27,7 +27,7 @@ sys.dont_write_bytecode = True
 
 # By the seconds that they take, the longest first, so that the last worker does not start one of them alone; the rest is short.
 HEAVY = [name + "_suite" for name in (
-    "sql", "source_bad", "parked", "durability", "source_websocket", "source_kafka", "metrics", "kafka_fetch", "sources", "compaction",
+    "sql", "source_websocket", "source_bad", "metrics", "parked", "durability", "source_kafka", "kafka_fetch", "sources", "compaction",
     "kafka_txn", "source_http", "sql_columns", "guide", "hop", "sse", "http", "bad_input", "ingest", "consume", "kafka_group", "browser", "cli",
     "quickstart",
     # tests/fault; those of a name that both have are both of some length
