@@ -154,6 +154,12 @@ static bool is_before(const struct yaml_node *n, uint32_t line)
 	return n->next && first_line(n->next) < line;
 }
 
+/* Its one place is behind the line. What an alias stands for keeps its places, so that of a collection nothing can be said. */
+static bool is_behind(const struct yaml_node *n, uint32_t line)
+{
+	return n->kind != YAML_MAP && n->kind != YAML_LIST && n->at.line > line;
+}
+
 static void gather(struct gathering *g, const struct yaml_node *n, const struct conf_kind *kind,
 		   const char *path, bool secret)
 {
@@ -163,7 +169,7 @@ static void gather(struct gathering *g, const struct yaml_node *n, const struct 
 		gather_text(g, secret, n);
 	for (const struct yaml_node *child = n->child; child; child = child->next) {
 		const struct setting *row;
-		if (is_before(child, g->line) || g->left == 0)
+		if (is_before(child, g->line) || is_behind(child, g->line) || g->left == 0)
 			continue;
 		g->left--;
 		bool item = n->kind == YAML_LIST && strcmp(path, "sources") == 0;

@@ -219,6 +219,10 @@ static void no_problem_shows_a_secret(void **state)
 	       "url: \"https://***@host/with");
 	expect("sources:\n  - { name: a, type: open, topic: t, headers: { Authorization: [hunter2] } }\n",
 	       "Authorization: ***");
+	/* what an alias in a later line makes a secret of */
+	expect("sources:\n  - { name: a, type: open, topic: t, headers: &h { A: hunter2 }, rows: 77 }\n"
+	       "  - { name: b, type: hidden, topic: t, auth: { password: *h } }\n",
+	       "headers: &h { A: *** }, rows: 77 }\n");
 	/* names that nobody knows, values that are no value, lines that are no YAML */
 	expect("sources:\n  - { name: a, type: hidden, topic: t, auth: { pasword: hunter2 } }\n",
 	       "pasword: ***");

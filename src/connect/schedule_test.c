@@ -68,15 +68,15 @@ enum { SIMPLES = sizeof(simples) / sizeof(simples[0]) };
 
 static bool simple_fits(const struct simple *s, int64_t wall)
 {
+	int minute = (int)(wall / 60 % 60), hour = (int)(wall / 3600 % 24);
 	time_t t = wall;
 	struct tm tm;
 
-	assert_non_null(gmtime_r(&t, &tm));
-	if (s->minute_step ? tm.tm_min % s->minute_step : tm.tm_min != s->minute)
+	if (s->minute_step ? minute % s->minute_step : minute != s->minute)
 		return false;
-	if (tm.tm_hour < s->hour_from || tm.tm_hour > s->hour_to ||
-	    (tm.tm_hour - s->hour_from) % s->hour_step)
+	if (hour < s->hour_from || hour > s->hour_to || (hour - s->hour_from) % s->hour_step)
 		return false;
+	assert_non_null(gmtime_r(&t, &tm)); /* the date, which takes a while, last */
 	return (s->day < 0 || tm.tm_mday == s->day) && (s->month < 0 || tm.tm_mon + 1 == s->month) &&
 	       (s->weekday < 0 || tm.tm_wday == s->weekday);
 }

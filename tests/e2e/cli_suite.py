@@ -302,7 +302,8 @@ def _(w):
     code, out, err = at(w, "bench", "produce", "--topic", t, "--seconds", "1", "--batch", "10", "--rate", "500", "--keys", "--json", timeout=50)
     eq((code, err), (0, ""))
     doc = json.loads(out)
-    eq((doc["bench"], doc["records"], doc["errors"]), ("produce", 500, 0))
+    eq((doc["bench"], doc["errors"]), ("produce", 0))
+    check(0 < doc["records"] <= 500, out)  # no more than the rate; fewer where nobody let it run in time
     check(0 < doc["latency_ms"]["p50"] <= doc["latency_ms"]["p999"] <= doc["latency_ms"]["max"], out)
     eq(len([r for r in w.all(t) if "idempotency-key" in r["headers"]]), doc["records"])
 
@@ -324,9 +325,11 @@ def _(w):
 @test("bench fanout delivers each record to each subscriber", timeout=60)
 def _(w):
     for more in ([], ["--raw"]):
-        code, out, err = at(w, "bench", "fanout", "--topic", w.topic(), "--seconds", "1", "--subscribers", "20", "--rate", "50", "--json", *more,
+        t = w.topic()
+        code, out, err = at(w, "bench", "fanout", "--topic", t, "--seconds", "1", "--subscribers", "20", "--rate", "50", "--json", *more,
                             timeout=50)
         eq((code, err), (0, ""))
-        doc = json.loads(out)
-        eq((doc["records"], doc["errors"]), (1000, 0), out)
+        doc, published = json.loads(out), w.count_records(t)
+        check(0 < published <= 50, "%d records: no more than the rate; fewer where nobody let it run in time" % published)
+        eq((doc["records"], doc["errors"]), (20 * published, 0), out)
         check(doc["latency_ms"]["p50"] > 0, out)

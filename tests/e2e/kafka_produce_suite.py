@@ -569,7 +569,8 @@ def _():
             got = w.all(t)
             eq(["%s:%s\n" % (r["key"], r["value_text"]) for r in got], lines.splitlines(True))
             with Kafka(w) as k:
-                eq({b.codec for b in kafka_wire.batches(k.fetch(t)["records"])}, {number}, codec)
+                # librdkafka leaves plain what gets no shorter, such as a last record that came too late for its batch.
+                eq({b.codec for b in kafka_wire.batches(k.fetch(t)["records"]) if b.count > 10}, {number}, codec)
 
 
 @test("confluent-kafka produces plainly and idempotently; too large a message is told", own=True, timeout=60)

@@ -1139,7 +1139,7 @@ def _(w):
 def _(w):
     state = lambda name: 'weir_groups{state="%s"}' % name
     with Kafka(w) as k, Figures(w) as f:
-        ask = {"group_id": "metrics", "session_timeout_ms": 6000, "rebalance_timeout_ms": 1000, "member_id": "",
+        ask = {"group_id": "metrics", "session_timeout_ms": 60000, "rebalance_timeout_ms": 60000, "member_id": "",
                "protocol_type": "consumer", "protocols": [{"name": "range", "metadata": b""}]}
         got = k.call("JoinGroup", 3, **ask)
         eq(got["error_code"], 0)
@@ -1153,14 +1153,15 @@ def _(w):
         f.moved(state("CompletingRebalance"), 0)
         with Kafka(w) as other:
             other.send("JoinGroup", 3, **ask)
-            f.moved(state("PreparingRebalance"), 1)  # until the rebalance timeout: the first one does not come
+            f.moved(state("PreparingRebalance"), 1)  # until the first one comes, or goes
             f.moved("weir_group_rebalances_total", 2)
+            eq(k.call("LeaveGroup", 1, group_id="metrics", member_id=who["member_id"])["error_code"], 0)
             got = other.answer()
             eq((got["error_code"], got["leader"] == got["member_id"]), (0, True))
             eq(other.call("LeaveGroup", 1, group_id="metrics", member_id=got["member_id"])["error_code"], 0)
         f.moved(state("Empty"), 1)
         f.moved("weir_group_members", 0)
-        got = k.call("JoinGroup", 3, **ask)
+        got = k.call("JoinGroup", 3, **dict(ask, session_timeout_ms=6000))
         eq(got["error_code"], 0)
         eq(k.call("SyncGroup", 2, group_id="metrics", member_id=got["member_id"], generation_id=got["generation_id"],
                   assignments=[])["error_code"], 0)

@@ -27,10 +27,11 @@ sys.dont_write_bytecode = True
 
 # By the seconds that they take, the longest first, so that the last worker does not start one of them alone; the rest is short.
 HEAVY = [name + "_suite" for name in (
-    "sql", "parked", "durability", "source_kafka", "metrics", "compaction", "source_bad", "source_websocket", "sources", "kafka_txn", "guide",
-    "kafka_fetch", "sql_columns", "sse", "http", "bad_input", "consume", "kafka_group", "hop", "cli", "browser", "source_http",
+    "sql", "source_websocket", "source_bad", "metrics", "parked", "durability", "source_kafka", "kafka_fetch", "sources", "compaction",
+    "kafka_txn", "source_http", "sql_columns", "guide", "hop", "sse", "http", "bad_input", "ingest", "consume", "kafka_group", "browser", "cli",
+    "quickstart",
     # tests/fault; those of a name that both have are both of some length
-    "rot", "kafka", "repair", "limits", "error", "disk_full", "kill", "clock", "torture", "parts", "upgrade", "peers")]
+    "kafka", "torture", "rot", "limits", "clock", "disk_full", "error", "repair", "kill", "peers", "parts")]
 
 try:
     import websockets  # noqa: F401
@@ -159,12 +160,29 @@ def watch_suite(suite, args, printer, folder):
                     time.monotonic() - began if began else 0)
 
 
+def tell_slowest(results):
+    """The tests and suites that took longest: where to look when a run takes too long, and the order of HEAVY."""
+    suites = {}
+    for r in results:
+        suites[r["suite"]] = suites.get(r["suite"], 0) + r["seconds"]
+    print("\nthe longest tests:")
+    for r in sorted(results, key=lambda r: -r["seconds"])[:10]:
+        print("  %6.1f s  %s: %s" % (r["seconds"], r["suite"], r["name"]))
+    longest = sorted(suites, key=suites.get, reverse=True)[:10]
+    print("the longest suites: " + ", ".join("%s %.0f s" % (name, suites[name]) for name in longest))
+
+
+def jobs():
+    """Half of the time of a test it waits, at least: for a server, a timer, a process that it killed."""
+    return 2 * len(os.sched_getaffinity(0))
+
+
 def main(folder=HERE, description="end-to-end tests of weir", prepare=None):
     """`folder` has the suites; `prepare` is called with the parser, and with what was parsed before anything runs."""
     ap = argparse.ArgumentParser(description=description)
     ap.add_argument("suites", nargs="*", help="names of suites; all where none is given")
     ap.add_argument("-k", action="append", default=[], metavar="WORDS", help="only tests whose name has these words")
-    ap.add_argument("-j", type=int, default=2, metavar="N", help="suites at once (2)")
+    ap.add_argument("-j", type=int, default=jobs(), metavar="N", help="suites at once (%d: more than processors, as tests wait)" % jobs())
     ap.add_argument("--json", metavar="FILE", help="write the results there too")
     ap.add_argument("--repeat", type=int, default=1, metavar="N", help="run each test N times")
     ap.add_argument("--list", action="store_true", help="print the names alone")
@@ -213,6 +231,7 @@ def main(folder=HERE, description="end-to-end tests of weir", prepare=None):
         print("\nfailed:")
         for r in failed:
             print("  %s: %s" % (r["suite"], r["name"]))
+    tell_slowest(printer.results)
     print("%d skipped, %.0f s" % (printer.count("skipped"), time.monotonic() - began))
     print("%d passed, %d failed" % (printer.count("passed"), len(failed)))
     return 1 if failed or not printer.results else 0

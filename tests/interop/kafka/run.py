@@ -73,25 +73,26 @@ def node_client():
     return ["node", here("clients", "kafkajs.js")]
 
 
-# name: (command, seconds at most)
+# name: (command, seconds at most); the longest first, so that none of them is left to the end,
+# and beside the first, which has much to fetch, those that need nothing fetched
 CLIENTS = {
-    "kcat": (lambda: [DEBIAN_PYTHON, here("clients", "kcat.py")], 90),
+    "sarama": (lambda: [packages.go_program("sarama")], 120),
     "confluent-debian": (lambda: [DEBIAN_PYTHON, here("clients", "confluent.py")], 120),
+    "kcat": (lambda: [DEBIAN_PYTHON, here("clients", "kcat.py")], 90),
     "weir-source": (lambda: [DEBIAN_PYTHON, here("clients", "weir_source.py")], 600),
+    "tools": (tools_client("tools.py"), 360),
+    "franz-go": (lambda: [packages.go_program("franz")], 120),
+    "java": (java_program(packages.JAVA_NEWEST, "Clients"), 150),
     "confluent": (python_client("confluent.py", "confluent", ["confluent-kafka==" + packages.CONFLUENT_NEWEST]), 120),
+    "connect": (tools_client("connect.py"), 200),
+    "java-3.9": (java_program(packages.BROKER, "Clients"), 150),
     "kafka-python-old": (python_client("kafka_python.py", "kafka-python-old",
                                        ["kafka-python==" + packages.KAFKA_PYTHON[0]] + packages.CODECS), 120),
+    "kafkajs": (node_client, 120),
     "kafka-python": (python_client("kafka_python.py", "kafka-python",
                                    ["kafka-python==" + packages.KAFKA_PYTHON[1]] + packages.CODECS), 120),
-    "java": (java_program(packages.JAVA_NEWEST, "Clients"), 150),
-    "java-3.9": (java_program(packages.BROKER, "Clients"), 150),
-    "streams": (java_program(packages.JAVA_NEWEST, "WordCount"), 120),
-    "franz-go": (lambda: [packages.go_program("franz")], 120),
-    "sarama": (lambda: [packages.go_program("sarama")], 120),
     "kafka-go": (lambda: [packages.go_program("segmentio")], 120),
-    "kafkajs": (node_client, 120),
-    "connect": (tools_client("connect.py"), 200),
-    "tools": (tools_client("tools.py"), 360),
+    "streams": (java_program(packages.JAVA_NEWEST, "WordCount"), 120),
 }
 
 
