@@ -173,8 +173,8 @@ def tell_slowest(results):
 
 
 def jobs():
-    """Half of the time of a test it waits, at least: for a server, a timer, a process that it killed."""
-    return 2 * len(os.sched_getaffinity(0))
+    """Half of the time of a test it waits, at least: for a server, a timer, a process that it killed. Each may start databases, so there is an end."""
+    return min(2 * len(os.sched_getaffinity(0)), 16)
 
 
 def main(folder=HERE, description="end-to-end tests of weir", prepare=None):
