@@ -6,6 +6,8 @@
 #include <cmocka.h>
 
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "connect/kafka/bare.h"
 #include "proto/batch/batch.h"
@@ -133,8 +135,26 @@ static void what_does_not_stand_in_a_batch_is_not_believed(void **state)
 		other[1].value.len++;
 		other[1].key.len++;
 		assert_false(is_bare(other));
+		memcpy(other, r, sizeof(r));
+		other[1].value.ptr++; /* a byte that is of neither */
+		other[1].key.ptr += keys;
+		assert_false(is_bare(other));
 		assert_true(is_bare(r));
 	}
+}
+
+/* The page between must not be touched. */
+static void what_is_far_from_each_other_is_not_looked_at(void **state)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	uint8_t *pages = mmap(NULL, 3 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	(void)state;
+	assert_true(pages != MAP_FAILED);
+	assert_int_equal(mprotect(pages + page, page, PROT_NONE), 0);
+	assert_false(kafka_is_bare(slice_make(pages + page - 3, 3), slice_null(),
+				   slice_make(pages + 2 * page, 3)));
+	assert_int_equal(munmap(pages, 3 * page), 0);
 }
 
 int main(void)
@@ -144,6 +164,7 @@ int main(void)
 		cmocka_unit_test(of_a_record_with_headers_nothing_is_known),
 		cmocka_unit_test(nor_of_one_that_is_null_or_last_or_of_another_batch),
 		cmocka_unit_test(what_does_not_stand_in_a_batch_is_not_believed),
+		cmocka_unit_test(what_is_far_from_each_other_is_not_looked_at),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
