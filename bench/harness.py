@@ -30,6 +30,7 @@ class Options:
     keep = False
     alone = False  # before everything else on the machine: pinned, pinned_busy
     sql_rows = 5000000
+    sql_peers = None  # all
 
 
 options = Options()

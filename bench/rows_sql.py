@@ -16,7 +16,8 @@ from databases import MariaDb, Postgres  # noqa: E402
 
 COLUMNS = [("rate", "rows/s", "%.0f"), ("cpu", "client's CPU us a row", "%.2f"), ("db", "database's", "%.2f"),
            ("memory", "RSS growth MiB", "%.0f")]
-PEERS = os.path.join(ROOT, "build", "peers")
+PEERS = ("sqlalchemy", "pyarrow", "connectorx", "tap-postgres")  # the first three by dlt
+PEERS_DIR = os.path.join(ROOT, "build", "peers")
 
 
 def rows_of_table():
@@ -134,7 +135,7 @@ def sql_mariadb():
 
 def peer(name, *packages):
     """An environment of Python with these packages, made once; its folder of programs."""
-    folder = os.path.join(PEERS, name)
+    folder = os.path.join(PEERS_DIR, name)
     programs = os.path.join(folder, "bin")
     if not os.path.exists(os.path.join(folder, "made")):
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
@@ -181,19 +182,29 @@ def with_singer(accounts, programs):
     return result
 
 
+def peers_of(accounts):
+    """name → its load; what a peer needs is installed when it is asked for."""
+    def dlt(backend):
+        programs = peer("dlt", "dlt==1.31.0", "sqlalchemy", "psycopg2-binary", "pyarrow", "pandas", "connectorx")
+        return lambda: with_dlt(accounts, programs, backend, "jsonl")
+
+    def singer():
+        programs = peer("singer", "pipelinewise-tap-postgres")
+        return lambda: with_singer(accounts, programs)
+    return {name: singer() if name == "tap-postgres" else dlt(name) for name in options.sql_peers or PEERS}
+
+
 def sql_peers():
-    """the same job, JSON in local files, with dlt and with Singer's tap-postgres, start included: weir's rate against the fastest"""
-    dlt = peer("dlt", "dlt==1.31.0", "sqlalchemy", "psycopg2-binary", "pyarrow", "pandas", "connectorx")
-    singer = peer("singer", "pipelinewise-tap-postgres")
-    with PostgresAccounts() as accounts:
-        arms = {"weir, full": lambda: read_table(accounts, rows_of_table()),
-                "dlt, sqlalchemy": lambda: with_dlt(accounts, dlt, "sqlalchemy", "jsonl"),
-                "dlt, pyarrow": lambda: with_dlt(accounts, dlt, "pyarrow", "jsonl"),
-                "dlt, connectorx": lambda: with_dlt(accounts, dlt, "connectorx", "jsonl"),
-                "tap-postgres": lambda: with_singer(accounts, singer)}
-        results = rounds(arms, min(options.rounds, 3))
+    """the same job, JSON in local files, with dlt and with Singer's tap-postgres (--sql-peers), start included: weir's rate against the fastest"""
+    accounts = PostgresAccounts()
+    peers = peers_of(accounts)
+    with accounts:
+        to_null(accounts)  # the first who looks through a new table would write that down for the others
+        results = rounds({"weir, full": lambda: read_table(accounts, rows_of_table()), **peers}, min(options.rounds, 3))
     table(results, COLUMNS)
-    ratios = {name: pair_ratio(results, "weir, full", name, "rate") for name in arms if name != "weir, full"}
+    ratios = {name: pair_ratio(results, "weir, full", name, "rate") for name in peers}
+    for name, ratio in ratios.items():
+        say("  of %s: %.1f" % (name, ratio))
     return verdict("of the fastest, " + min(ratios, key=ratios.get), min(ratios.values()), 10, form="%.1f")
 
 

@@ -81,11 +81,15 @@ class Database:
         self.launch()
         while not self.answers():
             if time.monotonic() > end:
-                with open(os.path.join(self.dir, "server.log"), encoding="utf-8", errors="replace") as f:
-                    raise DatabaseError("%s does not start: %s" % (self.name, f.read()[-2000:]))
+                raise DatabaseError("%s does not start: %s" % (self.name, self.log_text()[-2000:]))
             time.sleep(0.1)
             if self.process.poll() is not None:
                 self.launch()
+
+    def log_text(self):
+        """What the server has said so far."""
+        with open(os.path.join(self.dir, "server.log"), encoding="utf-8", errors="replace") as f:
+            return f.read()
 
     def kill(self):
         """As a crash does it."""

@@ -355,6 +355,23 @@ def _():
 
 # ---- mistakes ----
 
+@test("a table is learned and read without a connection that only breaks something off", own=True, timeout=60)
+def _():
+    with Postgres() as db:
+        db.sql("CREATE TABLE r (id INTEGER PRIMARY KEY, name VARCHAR(60))")
+        fill(db, "r", 1, 1000)
+        db.sql("ALTER SYSTEM SET log_connections = on")
+        db.sql("SELECT pg_reload_conf()")
+        until(lambda: db.sql("SHOW log_connections") == [["on"]], 20, "the setting")
+        before = len(db.log_text())
+        with Weir(config(db, "mode: full, table: r, at_start: true")) as w:
+            until(lambda: w.count_records("t") == 1000, 20, "the rows")
+            w.stop()
+        said = db.log_text()[before:]
+        check("connection authorized" in said, "no connection is in the log: " + said)
+        eq(said.count("connection received"), said.count("connection authorized"), "connections, requests to break off among them")
+
+
 @test("wrong credentials, a host that is not there, a table without the column: each named in `show`, and no other source is held up",
       own=True, timeout=60)
 def _():

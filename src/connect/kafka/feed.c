@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "connect/kafka/bare.h"
 #include "connect/kafka/inner.h"
 
 #define TOO_LARGE ((size_t)32 << 20) /* of a batch's memory */
@@ -138,6 +139,16 @@ static void set_headers(struct source_batch *batch, rd_kafka_message_t *m, struc
 	r->header_count = (uint32_t)n;
 }
 
+/* Told by the message behind it, where that has come; else the client has to be asked, which costs much. */
+static bool has_no_headers(const struct feed *f, const rd_kafka_message_t *m)
+{
+	const rd_kafka_message_t *next = f->at + 1 < f->count ? f->held[f->at + 1] : NULL;
+
+	return next && !next->err &&
+	       kafka_is_bare(bytes_of(m->payload, m->len), bytes_of(next->key, next->key_len),
+			     bytes_of(next->payload, next->len));
+}
+
 static int add_too_large(struct feed *f, struct source_batch *batch, const rd_kafka_message_t *m)
 {
 	char place[320], text[200];
@@ -173,7 +184,8 @@ static int add(struct feed *f, struct source_batch *batch, rd_kafka_message_t *m
 		return add_too_large(f, batch, m);
 	r.key = bytes_of(m->key, m->key_len);
 	r.value = bytes_of(m->payload, m->len);
-	set_headers(batch, m, &r);
+	if (!has_no_headers(f, m))
+		set_headers(batch, m, &r);
 	r.timestamp_ms = time_of(m);
 	if (o->keep_topics)
 		r.topic = slice_str(f->topic);

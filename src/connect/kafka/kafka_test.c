@@ -52,6 +52,16 @@ static int tear_down(void **state)
 	return 0;
 }
 
+/* Without headers, and without waiting for it: what is put so comes in one batch. */
+static void put_bare(const char *topic, int32_t partition, const char *value)
+{
+	assert_int_equal(rd_kafka_producev(far.producer, RD_KAFKA_V_TOPIC(topic),
+					   RD_KAFKA_V_PARTITION(partition),
+					   RD_KAFKA_V_VALUE((void *)(uintptr_t)value, strlen(value)),
+					   RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_END),
+			 0);
+}
+
 /* A value NULL is a tombstone. */
 static void put(const char *topic, int32_t partition, const char *key, const char *value)
 {
@@ -120,6 +130,26 @@ static void records_come_as_they_are_and_each_once(void **state)
 	assert_int_equal(t.record_count, 4);
 	assert_string_equal(source_test_value(&t, 3), "four");
 	assert_int_equal(t.batch.lag_records, 0);
+	source_test_close(&t);
+}
+
+static void records_with_headers_keep_them_among_those_without(void **state)
+{
+	struct source_test t;
+
+	(void)state;
+	for (int i = 0; i < 100; i++) {
+		put_bare("a", 0, "bare");
+		put_bare("a", 0, "");
+		put("a", 0, i % 2 ? "k" : NULL, "with");
+	}
+	open_it(&t, "topics: [a]\n");
+	assert_int_equal(source_test_plan(&t), SOURCE_IDLE);
+	pull_until(&t, "a/0", 300);
+	for (uint32_t i = 0; i < 300; i++) {
+		assert_string_equal(source_test_value(&t, i), i % 3 == 2 ? "with" : i % 3 ? "" : "bare");
+		assert_int_equal(t.records[i].header_count, i % 3 == 2 ? 2 : 0);
+	}
 	source_test_close(&t);
 }
 
@@ -411,6 +441,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(records_come_as_they_are_and_each_once, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(records_with_headers_keep_them_among_those_without, set_up,
+						tear_down),
 		cmocka_unit_test_setup_teardown(a_small_credit_takes_all_of_it_in_pieces, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(latest_begins_at_the_end_but_what_is_new_at_its_beginning,
 						set_up, tear_down),

@@ -282,7 +282,13 @@ int pg_next(struct sql_session *s, struct sql_row *row, struct sql_failure *why)
 	return s->copying ? next_copied(s, row, why) : next_single(s, row, why);
 }
 
-/* What is still on its way is read and thrown away, after the server was told to end it. */
+/* An answer of no rows came whole: its first result, which has the columns, is its last. */
+static bool is_whole(const struct sql_session *s)
+{
+	return s->pending && PQresultStatus(s->pending) == PGRES_TUPLES_OK;
+}
+
+/* What is still on its way is read and thrown away, after the server was told to end it, which takes a connection of its own. */
 int pg_stop(struct sql_session *s)
 {
 	struct sql_failure why;
@@ -291,7 +297,8 @@ int pg_stop(struct sql_session *s)
 
 	if (!s->asked)
 		return 0;
-	pg_interrupt(s);
+	if (!is_whole(s))
+		pg_interrupt(s);
 	while ((rc = pg_next(s, &row, &why)) > 0)
 		;
 	s->asked = s->copying = false;
