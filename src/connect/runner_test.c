@@ -241,6 +241,29 @@ static void parts_are_pulled_at_once_and_each_in_order(void **state)
 	expect_all(9, 1000);
 }
 
+static void the_next_try_is_shown_while_it_fails(void **state)
+{
+	struct runner_figures f;
+	struct runner *r;
+
+	(void)state;
+	set_numbers(1, 500);
+	atomic_store(&numbers.fail_one_in, 5);
+	r = world_start(&w, &source_numbers, "    retry: { min: 1h, max: 1h }\n");
+	for (int i = 0; i < 20000; i++) {
+		runner_figures(r, &f);
+		if (f.failures)
+			break;
+		world_nap();
+	}
+	for (int i = 0; i < 50; i++)
+		world_nap();
+	runner_figures(r, &f);
+	assert_int_equal(f.failures, 1);
+	assert_true(f.next_ms > f.error_ms);
+	world_stop(&w, r);
+}
+
 static void parts_that_hold_connections_are_finished_before_others_begin(void **state)
 {
 	struct runner *r;
@@ -661,6 +684,7 @@ int main(void)
 						set_up, tear_down),
 		cmocka_unit_test_setup_teardown(parts_are_pulled_at_once_and_each_in_order, set_up,
 						tear_down),
+		cmocka_unit_test_setup_teardown(the_next_try_is_shown_while_it_fails, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(parts_that_hold_connections_are_finished_before_others_begin,
 						set_up, tear_down),
 		cmocka_unit_test_setup_teardown(those_that_failed_leave_their_place_to_others, set_up,
