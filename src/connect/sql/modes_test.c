@@ -173,6 +173,27 @@ static void a_composite_key_of_texts_is_followed_in_its_order(void **state)
 	source_test_close(&t);
 }
 
+static void infinities_are_words(void **state)
+{
+	struct source_test t;
+
+	(void)state;
+	if (driver->dialect != SQL_SQLITE)
+		skip();
+	run("CREATE TABLE inf (x REAL PRIMARY KEY, y)");
+	run("INSERT INTO inf VALUES (-9e999, 1), (0.5, -9e999), (9e999, 9e999 - 9e999)");
+	open_source(&t, "mode: full\ntable: inf\n");
+	must_run(&t);
+	source_test_plan(&t);
+	while (source_test_pull(&t, "1/1", 1) == SOURCE_MORE)
+		source_test_crash(&t); /* and each of them is a place to go on behind */
+	assert_int_equal(t.record_count, 3);
+	assert_string_equal(t.records[0].value.ptr, "{\"x\":\"-Infinity\",\"y\":1}");
+	assert_string_equal(t.records[1].value.ptr, "{\"x\":0.5,\"y\":\"-Infinity\"}");
+	assert_string_equal(t.records[2].value.ptr, "{\"x\":\"Infinity\",\"y\":null}");
+	source_test_close(&t);
+}
+
 /* ---- incremental ---- */
 
 static void incremental_brings_what_is_new(void **state)
@@ -524,6 +545,7 @@ int main(void)
 		cmocka_unit_test(full_goes_on_behind_the_last_row_after_a_crash),
 		cmocka_unit_test(full_again_reads_all_again),
 		cmocka_unit_test(a_composite_key_of_texts_is_followed_in_its_order),
+		cmocka_unit_test(infinities_are_words),
 		cmocka_unit_test(incremental_brings_what_is_new),
 		cmocka_unit_test(equal_values_at_the_edge_are_not_skipped),
 		cmocka_unit_test(a_late_commit_is_not_skipped),

@@ -21,6 +21,17 @@ static bool is_plain_number(struct slice v)
 	return true;
 }
 
+/* Digits, as the driver has made them; infinities are greater than any that it reads. */
+static void put_lite_double(struct buf *out, struct slice value)
+{
+	if (slice_eq_str(value, "Infinity"))
+		(void)buf_append_str(out, "9e999");
+	else if (slice_eq_str(value, "-Infinity"))
+		(void)buf_append_str(out, "-9e999");
+	else
+		(void)buf_append_slice(out, value);
+}
+
 void sql_put_literal(struct buf *out, const struct sql_driver *d, enum sql_kind kind, struct slice value)
 {
 	if (!value.ptr)
@@ -29,9 +40,8 @@ void sql_put_literal(struct buf *out, const struct sql_driver *d, enum sql_kind 
 		d->quote_bytes(out, value);
 	else if ((kind == SQL_INTEGER || kind == SQL_DECIMAL || kind == SQL_DOUBLE) && is_plain_number(value))
 		(void)buf_append_slice(out, value);
-	else if (kind == SQL_DOUBLE &&
-		 d->dialect == SQL_SQLITE) /* 1e+20: as digits it was checked by the driver */
-		(void)buf_append_slice(out, value);
+	else if (kind == SQL_DOUBLE && d->dialect == SQL_SQLITE)
+		put_lite_double(out, value);
 	else
 		d->quote_text(out, value);
 }
