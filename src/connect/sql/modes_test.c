@@ -194,6 +194,21 @@ static void infinities_are_words(void **state)
 	source_test_close(&t);
 }
 
+static void a_test_tells_that_deletions_are_not_seen(void **state)
+{
+	char yaml[3000];
+	struct source_test t;
+
+	(void)state;
+	run("CREATE TABLE td (id INTEGER PRIMARY KEY)");
+	(void)snprintf(yaml, sizeof(yaml), "url: \"%s\"\nmode: full\ntable: td\n", test_url);
+	source_test_setup(&t);
+	t.test = true;
+	assert_int_equal(source_test_try(&t, &source_sql, yaml), 0);
+	assert_int_equal(t.warning_count, 1);
+	source_test_close(&t);
+}
+
 /* ---- incremental ---- */
 
 static void incremental_brings_what_is_new(void **state)
@@ -546,6 +561,7 @@ int main(void)
 		cmocka_unit_test(full_again_reads_all_again),
 		cmocka_unit_test(a_composite_key_of_texts_is_followed_in_its_order),
 		cmocka_unit_test(infinities_are_words),
+		cmocka_unit_test(a_test_tells_that_deletions_are_not_seen),
 		cmocka_unit_test(incremental_brings_what_is_new),
 		cmocka_unit_test(equal_values_at_the_edge_are_not_skipped),
 		cmocka_unit_test(a_late_commit_is_not_skipped),

@@ -145,6 +145,20 @@ static const struct sql_mode_ops *ops_of(const struct sql_source *s)
 	return mode_ops[s->settings->mode];
 }
 
+static void tell_of_deletions(const struct source_setup *setup, enum sql_mode mode)
+{
+	if (mode == SQL_CHANGE_LOG)
+		source_warn(
+			setup->source,
+			"that a row was deleted is seen where a trigger writes it to this table, and nowhere else");
+	else
+		source_warn(
+			setup->source,
+			"mode %s does not see that rows were deleted: keep a column that says so (deleted_at), or have a "
+			"trigger write to a table for mode change_log",
+			modes[mode]);
+}
+
 static int sql_open(const struct source_setup *setup, void **self, struct fault *fault)
 {
 	const struct sql_settings *o = setup->settings;
@@ -171,6 +185,8 @@ static int sql_open(const struct source_setup *setup, void **self, struct fault 
 	pthread_mutex_init(&s->learning, NULL);
 	pthread_mutex_init(&s->lock, NULL);
 	*self = s;
+	if (setup->test)
+		tell_of_deletions(setup, o->mode);
 	return 0;
 }
 
