@@ -285,6 +285,37 @@ static int put_param(struct buf *out, const struct sql_driver *d, const char *na
 	return sql_failed(why, ERR_BAD_CONFIG, SOURCE_FINAL, false, "query", text);
 }
 
+/*
+ * Bytes of the parameter that begins there, with its colon; 0 where none does. Not the second colon of a cast, nor one within
+ * a number or a word (array[1:2]). last: the text's beginning, or behind what was opaque.
+ */
+static size_t param_bytes(const char *at, const char *last)
+{
+	size_t n = 1;
+
+	if (at[0] != ':' || !(isalpha((unsigned char)at[1]) || at[1] == '_') ||
+	    (at != last && (at[-1] == ':' || isalnum((unsigned char)at[-1]))))
+		return 0;
+	while (isalnum((unsigned char)at[n]) || at[n] == '_')
+		n++;
+	return n;
+}
+
+bool sql_query_has(const char *text, enum sql_dialect dialect, const char *name)
+{
+	const char *at = text, *last = text;
+
+	while (*at) {
+		const char *end = opaque_end(at, dialect);
+		size_t n = end ? 0 : param_bytes(at, last);
+		if (n && n - 1 == strlen(name) && memcmp(at + 1, name, n - 1) == 0)
+			return true;
+		last = end ? end : last;
+		at = end ? end : at + (n ? n : 1);
+	}
+	return false;
+}
+
 int sql_put_query(struct buf *out, const struct sql_driver *d, const char *text,
 		  const struct sql_param *params, uint32_t count, struct sql_failure *why)
 {
@@ -299,11 +330,7 @@ int sql_put_query(struct buf *out, const struct sql_driver *d, const char *text,
 			last = at = end;
 			continue;
 		}
-		/* Not the second colon of a cast, nor one within a number or a word (array[1:2]). */
-		if (at[0] == ':' && (isalpha((unsigned char)at[1]) || at[1] == '_') &&
-		    (at == last || (at[-1] != ':' && !isalnum((unsigned char)at[-1])))) {
-			for (n = 1; isalnum((unsigned char)at[n]) || at[n] == '_'; n++)
-				;
+		if ((n = param_bytes(at, last)) > 0) {
 			rc = put_param(out, d, at + 1, n - 1, params, count, why);
 			at += n;
 			continue;
