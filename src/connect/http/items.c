@@ -89,14 +89,14 @@ static int mend_records(struct http_pull *p)
 	replace_bad_bytes(&mended, &first, &end);
 	if (json_valid(buf_slice(&mended), NULL) < 0 ||
 	    json_pointer_find(buf_slice(&mended), slice_str(p->self->settings->records), &v) != 1)
-		goto other;
+		goto refuse;
 	records = v.raw.ptr;
 	if (mended.ptr + first < records || mended.ptr + end > records + v.raw.len)
-		goto other;
+		goto refuse;
 	p->items.sent = p->body;
 	p->body = mended;
 	return 1;
-other:
+refuse:
 	buf_fini(&mended);
 	return 0;
 }
