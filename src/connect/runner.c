@@ -250,7 +250,7 @@ int runner_pause(struct runner *r, bool paused, const struct state_done *done)
 void runner_run(struct runner *r)
 {
 	r->run_once = true;
-	r->open_until = 0;
+	r->open_until = r->try_at = 0;
 	r->plan_retry_at = 0;
 	runner_kick_later(r);
 }

@@ -68,14 +68,14 @@ static int make_own_row(struct box *b)
 	return rc ? rc : add_row(b, key_bytes);
 }
 
-/* A run beside the schedule counts what it has read, stored or not, where its type does not. */
+/* Where its type does not count: what it has read, stored or not, of a part whose size is known, or of a run beside the schedule. */
 static uint64_t units_after(const struct box *b)
 {
 	const struct part *p = b->part;
 
 	if (b->batch.done)
 		return b->batch.done;
-	return p->done_units + (p->runner->run ? b->batch.record_count + b->batch.dead_count : 0);
+	return p->done_units + (p->runner->run || p->total ? b->batch.record_count + b->batch.dead_count : 0);
 }
 
 /* What was marked is copied now: nothing may fail once it has entered. */

@@ -32,7 +32,7 @@ void runner_succeeded(struct runner *r, const struct source_call *call)
 	bool was_failing = r->failures > 0;
 
 	r->failures = 0;
-	r->open_until = 0;
+	r->open_until = r->try_at = 0;
 	obey_limits(r, call);
 	runner_show_success(r, was_failing);
 	if (was_failing) {
@@ -71,13 +71,22 @@ static void tell_failure(struct runner *r, const struct part *part, const char *
 {
 	struct slice title = part ? part->source.title : SLICE_LIT("");
 
-	runner_show_failure(r, part, text, wait);
+	runner_show_failure(r, part, text);
 	if (is_worth_a_line(r, text) &&
 	    !say(SAY_WARNING, "source_failed", "%s source=%s part=%.*s failures=%u next_try_ms=%lld", text,
 		 r->name, (int)title.len, (const char *)title.ptr, r->failures,
 		 (long long)(wait / RUNNER_MS)))
 		r->said_hash = 0; /* held back, since many fail at once: with the next failure, then */
 	runner_show_state(r);
+}
+
+/* Of several parts that fail the one that is tried first. */
+static void note_try(struct runner *r, int64_t wait)
+{
+	int64_t now = loop_now(r->home->loop);
+
+	if (r->try_at <= now || r->try_at > now + wait)
+		r->try_at = now + wait;
 }
 
 int64_t runner_failed(struct runner *r, struct part *part, const struct source_call *call)
@@ -94,6 +103,7 @@ int64_t runner_failed(struct runner *r, struct part *part, const struct source_c
 		wait = call->not_before_ms * RUNNER_MS;
 	if (r->failures >= CIRCUIT || call->failure == SOURCE_FINAL)
 		r->open_until = loop_now(r->home->loop) + wait;
+	note_try(r, wait);
 	obey_limits(r, call);
 	tell_failure(r, part, call->fault.text, wait);
 	if (call->failure == SOURCE_FINAL)

@@ -102,9 +102,17 @@ void runner_show_state_at_times(struct runner *r)
 	runner_show_state(r);
 }
 
+/* The next run, or while it fails the next try, whichever comes first; neither before the source lets itself be asked. */
 void runner_show_next(struct runner *r, int64_t wait_ms)
 {
-	int64_t next = wait_ms == SCHEDULE_NEVER ? 0 : runner_now(r).wall_ms + wait_ms;
+	int64_t now = loop_now(r->home->loop), wall_ms = runner_now(r).wall_ms, next, open_ms;
+
+	next = wait_ms == SCHEDULE_NEVER ? 0 : wall_ms + wait_ms;
+	open_ms = r->open_until > now ? wall_ms + (r->open_until - now) / RUNNER_MS : 0;
+	if (r->try_at > now && (!next || next > wall_ms + (r->try_at - now) / RUNNER_MS))
+		next = wall_ms + (r->try_at - now) / RUNNER_MS;
+	if (next < open_ms && (next || r->run_active))
+		next = open_ms;
 
 	lock(r);
 	r->shown.next_ms = next;
@@ -181,7 +189,7 @@ void runner_show_success(struct runner *r, bool was_failing)
 	unlock(r);
 }
 
-void runner_show_failure(struct runner *r, const struct part *part, const char *text, int64_t wait_ns)
+void runner_show_failure(struct runner *r, const struct part *part, const char *text)
 {
 	struct slice title = part ? part->source.title : slice_null();
 	int64_t now = runner_now(r).wall_ms;
@@ -190,7 +198,6 @@ void runner_show_failure(struct runner *r, const struct part *part, const char *
 	lock(r);
 	r->shown.errors++;
 	r->shown.error_ms = now;
-	r->shown.next_ms = now + wait_ns / RUNNER_MS;
 	snprintf(r->shown.error, RUNNER_TEXT_MAX, "%.*s%s%.400s", length,
 		 length ? (const char *)title.ptr : "", length ? ": " : "", text);
 	unlock(r);

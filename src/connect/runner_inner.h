@@ -122,6 +122,7 @@ struct runner {
 	/* Failures. */
 	uint32_t failures;  /* calls in a row */
 	int64_t open_until; /* loop time: the circuit is open till then; 0: closed */
+	int64_t try_at;     /* loop time of the first of the tries that failures have set; may be past */
 	uint64_t said_hash; /* of the failure that the log was told last, and when */
 	int64_t said_ns;
 	/* What has entered, as rows of state say it; what is shown comes behind. */
@@ -198,7 +199,7 @@ void runner_show_pull(struct runner *r, const struct source_call *call);
 /* Durable, and not before: somebody may look. */
 void runner_show_durable(struct runner *r, const struct ingest_rows *entry);
 void runner_show_success(struct runner *r, bool was_failing);
-void runner_show_failure(struct runner *r, const struct part *part, const char *text, int64_t wait_ns);
+void runner_show_failure(struct runner *r, const struct part *part, const char *text);
 void runner_show_broken(struct runner *r, const char *text);
 void runner_show_warning(struct source *source, const char *text); /* source_ops.warn; any thread */
 

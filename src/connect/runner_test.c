@@ -38,6 +38,7 @@ static struct {
 	_Atomic bool early_plan;     /* a plan began while there were such */
 	_Atomic uint32_t bad_one_in;
 	_Atomic bool keyed, settle, settle_fails, transient;
+	_Atomic bool counts_not;                        /* how far it is is the machinery's to count */
 	_Atomic bool linger, lingers;                   /* a pull waits until it is cancelled; one does */
 	_Atomic uint32_t padding;                       /* bytes of each value behind its number */
 	_Atomic uint32_t pulls, fail_pull, linger_pull; /* their number; which one fails, lingers: 0: none */
@@ -146,7 +147,7 @@ static enum source_end numbers_pull(void *self, struct source_part *part, struct
 	}
 	wire_put_u64(place, n);
 	source_mark(batch, 1, slice_make(place, sizeof(place)));
-	batch->done = n;
+	batch->done = atomic_load(&numbers.counts_not) ? 0 : n;
 	batch->settle = atomic_load(&numbers.settle);
 	part->state = batch->settle ? &numbers : NULL;
 	if (batch->settle)
@@ -239,6 +240,49 @@ static void parts_are_pulled_at_once_and_each_in_order(void **state)
 	assert_int_equal(f.records, 9000);
 	world_stop(&w, r);
 	expect_all(9, 1000);
+}
+
+static void how_far_a_part_is_is_counted_for_its_type_over_restarts_too(void **state)
+{
+	struct runner_figures f;
+	struct runner *r;
+
+	(void)state;
+	set_numbers(2, 500);
+	atomic_store(&numbers.counts_not, true);
+	atomic_store(&numbers.linger_pull, 6);
+	r = world_start(&w, &source_numbers, small_batches);
+	world_await(r, 100);
+	world_stop(&w, r);
+	r = world_start(&w, &source_numbers, small_batches);
+	world_await(r, 1000);
+	runner_figures(r, &f);
+	assert_int_equal(f.done, 1000);
+	assert_int_equal(f.total, 1000);
+	world_stop(&w, r);
+}
+
+static void the_next_try_is_shown_while_it_fails(void **state)
+{
+	struct runner_figures f;
+	struct runner *r;
+
+	(void)state;
+	set_numbers(1, 500);
+	atomic_store(&numbers.fail_one_in, 5);
+	r = world_start(&w, &source_numbers, "    retry: { min: 1h, max: 1h }\n");
+	for (int i = 0; i < 20000; i++) {
+		runner_figures(r, &f);
+		if (f.failures)
+			break;
+		world_nap();
+	}
+	for (int i = 0; i < 50; i++)
+		world_nap();
+	runner_figures(r, &f);
+	assert_int_equal(f.failures, 1);
+	assert_true(f.next_ms > f.error_ms);
+	world_stop(&w, r);
 }
 
 static void parts_that_hold_connections_are_finished_before_others_begin(void **state)
@@ -661,6 +705,9 @@ int main(void)
 						set_up, tear_down),
 		cmocka_unit_test_setup_teardown(parts_are_pulled_at_once_and_each_in_order, set_up,
 						tear_down),
+		cmocka_unit_test_setup_teardown(how_far_a_part_is_is_counted_for_its_type_over_restarts_too,
+						set_up, tear_down),
+		cmocka_unit_test_setup_teardown(the_next_try_is_shown_while_it_fails, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(parts_that_hold_connections_are_finished_before_others_begin,
 						set_up, tear_down),
 		cmocka_unit_test_setup_teardown(those_that_failed_leave_their_place_to_others, set_up,

@@ -373,7 +373,9 @@ def _():
         names_failure(w, "none", "source none: GET %s/denied was answered with status 401" % bad.url, "it may want `auth`")
         names_failure(w, "bearer", "status 401", "bad token", "check `auth`")
         names_failure(w, "oauth", "auth.token_url: POST %s/token" % bad.url, "invalid_client")
-        names_failure(w, "latin", "at byte 34: the bytes are not UTF-8")
+        until(lambda: ids(w, "latin") == [1, 3], what="the rows of latin that are text")
+        letter = until(lambda: dead(w, "latin"))[0]
+        eq((letter["code"], letter["text"], letter["place"].split(", ")[1]), ("invalid_json", "the bytes are not UTF-8", "/items/1"))
         names_failure(w, "html", "the answer is no JSON", "please log in")
         names_failure(w, "pointer", "records: '/data/items' finds nothing: the document is an object with items, cursor")
         until(lambda: ids(w, "good") == [1], what="the good source")

@@ -110,6 +110,7 @@ def _():
             for i in range(1, 20):
                 edge.push("orders", b"%d" % i)
             until(lambda: source(edge)["state"] == "failing", what="the source to fail")
+            until(lambda: source(edge)["lag_records"] == 19, what="what waits to be told: %r" % source(edge)["lag_records"])
             edge.restart(hard=True)
             edge.push("orders", b"20")
             central.start()

@@ -153,18 +153,26 @@ static void write_identity(uint64_t device, uint64_t inode, const uint8_t *prefi
 }
 
 /* The beginning of a file; how much of it, 0 where there is none. */
+static size_t read_prefix_of(int fd, uint8_t *prefix, struct stat *st)
+{
+	ssize_t n = -1;
+
+	if (fstat(fd, st) == 0)
+		n = pread(fd, prefix, PREFIX_MAX, 0);
+	return n > 0 ? (size_t)n : 0;
+}
+
 static size_t read_prefix(const char *path, uint8_t *prefix, struct stat *st)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	ssize_t n = -1;
+	size_t n;
 
 	if (fd < 0)
 		return 0;
-	if (fstat(fd, st) == 0)
-		n = pread(fd, prefix, PREFIX_MAX, 0);
+	n = read_prefix_of(fd, prefix, st);
 	close(fd);
 	errno = 0;
-	return n > 0 ? (size_t)n : 0;
+	return n;
 }
 
 bool files_identify(const struct files_found *file, files_known_fn *known, void *ctx, char *out)
@@ -186,17 +194,32 @@ bool files_identify(const struct files_found *file, files_known_fn *known, void 
 	return true;
 }
 
-bool files_is(const char *path, const char *identity)
+static bool fits(const uint8_t *prefix, size_t n, const struct stat *st, struct slice identity)
 {
 	char now[FILES_NAME_BYTES];
+
+	for (size_t bytes = 1; bytes <= n && bytes <= PREFIX_MAX; bytes *= 2) {
+		write_identity((uint64_t)st->st_dev, (uint64_t)st->st_ino, prefix, bytes, now);
+		if (slice_eq_str(identity, now))
+			return true;
+	}
+	return false;
+}
+
+bool files_is(const char *path, const char *identity)
+{
 	uint8_t prefix[PREFIX_MAX];
 	struct stat st;
 	size_t n = read_prefix(path, prefix, &st);
 
-	for (size_t bytes = 1; bytes <= n && bytes <= PREFIX_MAX; bytes *= 2) {
-		write_identity((uint64_t)st.st_dev, (uint64_t)st.st_ino, prefix, bytes, now);
-		if (strcmp(now, identity) == 0)
-			return true;
-	}
-	return false;
+	return fits(prefix, n, &st, slice_str(identity));
+}
+
+bool files_is_open(int fd, const char *identity)
+{
+	uint8_t prefix[PREFIX_MAX];
+	struct stat st;
+	size_t n = read_prefix_of(fd, prefix, &st);
+
+	return fits(prefix, n, &st, slice_make(identity, strcspn(identity, "@")));
 }

@@ -44,4 +44,7 @@ bool files_is_unfinished(const char *path);
 /* Does a file, of whatever path, still have this identity? */
 bool files_is(const char *path, const char *identity);
 
+/* The same of one that is open; what stands behind an @ in the identity, a place, does not count. */
+bool files_is_open(int fd, const char *identity);
+
 #endif

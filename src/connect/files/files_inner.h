@@ -94,6 +94,12 @@ bool files_load_place(const struct source_checkpoint *c, struct files_place *p, 
  */
 int files_prepare(struct files *f, struct source_part *part, struct fault *fault);
 
+/*
+ * Asked behind each read of a followed file: was what came of the file that the part is? Else it was emptied and written anew
+ * past the place that is read, so that its size tells nothing; a plan is asked for, which names it as another.
+ */
+bool files_is_still(struct files *f, struct files_reading *r);
+
 /* struct source_type. */
 void files_drop(void *self, struct source_part *part);
 

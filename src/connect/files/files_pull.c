@@ -172,6 +172,14 @@ static void take_piece(struct pulling *p, struct slice piece, bool at_end, size_
 	r->tail_is_part = !source_full(p->batch);
 }
 
+/* 0 too where the file is another by now: what came is of its middle, and no record of either. */
+static int64_t read_more(struct pulling *p, uint8_t *bytes, size_t n)
+{
+	int64_t got = files_input_read(p->reading->input, bytes, n, &p->fault);
+
+	return got > 0 && !files_is_still(p->files, p->reading) ? 0 : got;
+}
+
 /*
  * A piece more: what is left of the last in front, then what is read. False at the end of what is there, or where the batch
  * has memory enough.
@@ -191,7 +199,7 @@ static bool next_piece(struct pulling *p, struct slice *piece, int64_t *got)
 	if (front)
 		memcpy(bytes, r->tail.ptr, front);
 	if (!front || r->tail_is_part)
-		*got = files_input_read(r->input, bytes + front, more, &p->fault);
+		*got = read_more(p, bytes + front, more);
 	*piece = slice_make(bytes, front + (*got > 0 ? (size_t)*got : 0));
 	return true;
 }
@@ -281,7 +289,7 @@ static bool feed_rows(struct pulling *p, enum source_end *end)
 {
 	struct files_reading *r = p->reading;
 	uint8_t *bytes = mem_alloc(FILES_PIECE);
-	int64_t n = bytes ? files_input_read(r->input, bytes, FILES_PIECE, &p->fault) : ERR_NOMEM;
+	int64_t n = bytes ? read_more(p, bytes, FILES_PIECE) : ERR_NOMEM;
 	size_t bom =
 		r->csv.offset == 0 && r->csv.raw.len == 0 && n >= 3 && memcmp(bytes, "\xef\xbb\xbf", 3) == 0 ?
 			3 :

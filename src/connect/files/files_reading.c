@@ -194,6 +194,15 @@ static void ask_for_plan(struct files *f, struct files_reading *r)
 	r->cut_bytes = bytes + 1;
 }
 
+bool files_is_still(struct files *f, struct files_reading *r)
+{
+	if (!f->settings->follow || files_input_compressed(r->input) ||
+	    files_is_open(files_input_fd(r->input), r->identity))
+		return true;
+	ask_for_plan(f, r);
+	return false;
+}
+
 static int begin_anew(struct files *f, struct source_part *part, struct fault *fault)
 {
 	char identity[FILES_IDENTITY_BYTES];

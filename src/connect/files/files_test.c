@@ -384,6 +384,30 @@ static void reads_anew_what_was_emptied(void **state)
 	assert_int_equal(w.t.dead_count, 0);
 }
 
+/* Its size says nothing then: what stands behind the old place is the middle of a line. */
+static void reads_anew_what_was_emptied_and_has_outgrown_its_place(void **state)
+{
+	(void)state;
+	write_file("app.log", "n1\n");
+	write_file("app.csv", "id\n1\n");
+	open_world("paths: ['@/app.*']\nfollow: true\n");
+	run();
+	write_file("app.log", "trunc1\ntrunc2\n");
+	write_file("app.csv", "name,size\nx,10\n");
+	/* Before a plan has seen it, too. */
+	for (uint32_t i = 0; i < w.t.part_count; i++)
+		assert_int_equal(source_test_pull(&w.t, w.t.parts[i]->name, 0), SOURCE_IDLE);
+	assert_int_equal(w.t.record_count, 2);
+	for (int i = 0; i < 5; i++)
+		run();
+	assert_int_equal(w.t.record_count, 5);
+	assert_int_equal(w.t.dead_count, 0);
+	assert_int_equal(w.t.part_count, 2);
+	append_file("app.log", "trunc3\n");
+	run();
+	assert_string_equal(source_test_value(&w.t, 5), "trunc3");
+}
+
 /* ---- what the kernel tells ---- */
 
 static void await_plans(uint32_t wanted)
@@ -669,6 +693,7 @@ int main(void)
 		TEST(follows_a_file_that_grows_and_is_renamed),
 		TEST(reads_on_what_was_renamed_away),
 		TEST(reads_anew_what_was_emptied),
+		TEST(reads_anew_what_was_emptied_and_has_outgrown_its_place),
 		TEST(the_kernel_tells_of_growth_and_of_new_files),
 		TEST(half_a_line_stores_no_checkpoint),
 		TEST(a_renamed_file_is_given_the_time_of_some_polls),

@@ -106,16 +106,44 @@ bool fields_link_next(struct slice link, struct slice *target)
 	return false;
 }
 
+/* `remaining=2`: a member as drafts 3 to 7 have it, for the one quota that they tell of. */
+static void take_member(struct slice *s, struct slice name, struct fields_quota *out)
+{
+	struct slice number;
+	uint64_t n;
+
+	skip_blanks(s);
+	if (s->len == 0 || s->ptr[0] != '=')
+		return;
+	*s = slice_from(*s, 1);
+	skip_blanks(s);
+	number = take_word(s, ";,");
+	if (!slice_to_u64(number, &n) || n > INT32_MAX)
+		return;
+	if (slice_eq_str(name, "remaining"))
+		out->left = (int64_t)n;
+	else if (slice_eq_str(name, "reset"))
+		out->reset_ms = (int64_t)n * 1000;
+}
+
+/* Of two that are used up the one that is new last. */
+static bool is_tighter(struct fields_quota a, struct fields_quota b)
+{
+	if (a.left < 0 || b.left < 0)
+		return a.left >= 0;
+	return a.left < b.left || (a.left == b.left && a.reset_ms > b.reset_ms);
+}
+
 bool fields_rate_limit(struct slice value, struct fields_quota *out)
 {
-	struct fields_quota best = {-1, -1};
+	struct fields_quota best = {-1, -1}, flat = {-1, -1};
 
 	skip_blanks(&value);
 	do {
 		struct fields_quota q = {-1, -1};
 		struct slice name, number;
 
-		(void)take_word(&value, ";,=");
+		take_member(&value, take_word(&value, ";,="), &flat);
 		while (take_parameter(&value, &name, &number)) {
 			uint64_t n;
 
@@ -126,9 +154,11 @@ bool fields_rate_limit(struct slice value, struct fields_quota *out)
 			else if (slice_eq_str(name, "t"))
 				q.reset_ms = (int64_t)n * 1000;
 		}
-		if (q.left >= 0 && (best.left < 0 || q.left < best.left))
+		if (is_tighter(q, best))
 			best = q;
 	} while (next_element(&value));
+	if (is_tighter(flat, best))
+		best = flat;
 	if (best.left < 0)
 		return false;
 	*out = best;

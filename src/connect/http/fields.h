@@ -20,7 +20,7 @@ struct fields_quota {
 
 /*
  * The RateLimit field of the IETF draft: `"default";r=50;t=30`, several policies, of which the one with the
- * least left counts. False where nothing of use is in it.
+ * least left counts; or, as drafts 3 to 7 have it, `limit=100, remaining=50, reset=30`. False where nothing of use is in it.
  */
 bool fields_rate_limit(struct slice value, struct fields_quota *out);
 

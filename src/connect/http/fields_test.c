@@ -47,7 +47,20 @@ static void quotas_are_read(void **state)
 	assert_true(fields_rate_limit(SLICE_LIT("a;r=7"), &q));
 	assert_int_equal(q.reset_ms, -1);
 	assert_false(fields_rate_limit(SLICE_LIT("\"default\";t=30"), &q));
-	assert_false(fields_rate_limit(SLICE_LIT("limit=100, remaining=50"), &q));
+	/* Of two that are used up the later one, whichever stands first. */
+	assert_true(fields_rate_limit(SLICE_LIT("a;r=0;t=60, b;r=0;t=3"), &q));
+	assert_int_equal(q.reset_ms, 60000);
+	assert_true(fields_rate_limit(SLICE_LIT("a;r=0;t=3, b;r=0;t=60"), &q));
+	assert_int_equal(q.reset_ms, 60000);
+	/* Drafts 3 to 7. */
+	assert_true(fields_rate_limit(SLICE_LIT("limit=100, remaining=50,reset=30"), &q));
+	assert_int_equal(q.left, 50);
+	assert_int_equal(q.reset_ms, 30000);
+	assert_true(fields_rate_limit(SLICE_LIT("limit=100;w=60, remaining=0"), &q));
+	assert_int_equal(q.left, 0);
+	assert_int_equal(q.reset_ms, -1);
+	assert_false(fields_rate_limit(SLICE_LIT("limit=100, reset=50"), &q));
+	assert_false(fields_rate_limit(SLICE_LIT("limit=100, remaining=many"), &q));
 	assert_false(fields_rate_limit(slice_null(), &q));
 }
 

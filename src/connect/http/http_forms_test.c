@@ -15,6 +15,11 @@ static void forms(const char *path, const char *head, struct buf *out)
 		answer(out, 200, "", "any text\nat all");
 	else if (strstr(path, "/one"))
 		answer(out, 200, "", "\xef\xbb\xbf {\"id\":1,\"deep\":{\"x\":null}} ");
+	else if (strstr(path, "/latin"))
+		answer(out, 200, "",
+		       "{\"rows\":[{\"id\":1,\"t\":\"\xc3\xa9\"},{\"id\":2,\"t\":\"\xe9\xff\"},{\"id\":3}],\"next\":null}");
+	else if (strstr(path, "/cursor"))
+		answer(out, 200, "", "{\"rows\":[{\"id\":1}],\"next\":\"\xe9\"}");
 	else if (strstr(path, "/html"))
 		answer(out, 200, "", "<html>\"Please log in\"</html>");
 	else if (strstr(path, "/empty"))
@@ -113,6 +118,30 @@ static void other_forms(void **state)
 	source_test_close(&t);
 }
 
+static void bytes_that_are_no_text_cost_their_record_alone(void **state)
+{
+	(void)state;
+	open_source("url: $/latin\nrecords: /rows\nid: '{/id}'\n", forms);
+	assert_int_equal(source_test_plan(&t), SOURCE_IDLE);
+	while (source_test_pull(&t, t.parts[0]->name, 1) == SOURCE_MORE)
+		; /* little of the page at a time */
+	assert_int_equal(t.record_count, 2);
+	assert_string_equal(source_test_value(&t, 0), "{\"id\":1,\"t\":\"\xc3\xa9\"}");
+	assert_string_equal(source_test_value(&t, 1), "{\"id\":3}");
+	assert_int_equal(t.dead_count, 1);
+	assert_int_equal(t.deads[0].err, ERR_BAD_JSON);
+	assert_true(slice_eq_str(t.deads[0].bytes, "{\"id\":2,\"t\":\"\xe9\xff\"}"));
+	assert_non_null(strstr((const char *)t.deads[0].path.ptr, "/latin, /rows/1"));
+	source_test_close(&t);
+	/* Where they may say what is next nothing is guessed. */
+	open_source("url: $/cursor?c={cursor}\nrecords: /rows\nid: '{/id}'\n"
+		    "paging: {style: cursor, pointer: /next}\n",
+		    forms);
+	run_fails("the answer is no JSON, at byte 28: the bytes are not UTF-8");
+	assert_int_equal(t.record_count, 0);
+	source_test_close(&t);
+}
+
 static void what_is_not_there_is_told(void **state)
 {
 	(void)state;
@@ -136,6 +165,7 @@ int main(void)
 		CASE(rows_of_csv_are_objects_and_bad_ones_are_set_aside),
 		CASE(a_page_of_csv_goes_on_where_it_was),
 		CASE(other_forms),
+		CASE(bytes_that_are_no_text_cost_their_record_alone),
 		CASE(what_is_not_there_is_told),
 	};
 

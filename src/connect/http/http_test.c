@@ -112,6 +112,24 @@ static void refusals(const char *path, const char *head, struct buf *out)
 	       "no");
 }
 
+static void used_up(const char *path, const char *head, struct buf *out)
+{
+	(void)path;
+	(void)head;
+	answer(out, 200, "RateLimit: limit=10, remaining=0, reset=7\r\n", "[{\"id\":\"x\"}]");
+}
+
+/* The next request would be refused, however often the schedule asks. */
+static void who_has_used_up_a_quota_waits(void **state)
+{
+	(void)state;
+	open_source("url: $/\nid: '{/id}'\n", used_up);
+	run();
+	assert_int_equal(t.record_count, 1);
+	assert_int_equal(t.batch.call.not_before_ms, 7000);
+	source_test_close(&t);
+}
+
 static void refusals_are_sorted(void **state)
 {
 	(void)state;
@@ -208,10 +226,11 @@ static void a_pull_that_hangs_is_given_up(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		CASE(urls_and_values_are_parts), CASE(bodies_are_templates),
-		CASE(credentials_are_sent),      CASE(tokens_are_asked_for_once_and_again),
-		CASE(refusals_are_sorted),       CASE(the_inside_is_not_for_sources_of_the_api),
-		CASE(wrong_settings_are_told),   CASE(a_pull_that_hangs_is_given_up),
+		CASE(urls_and_values_are_parts),     CASE(bodies_are_templates),
+		CASE(credentials_are_sent),          CASE(tokens_are_asked_for_once_and_again),
+		CASE(who_has_used_up_a_quota_waits), CASE(the_inside_is_not_for_sources_of_the_api),
+		CASE(refusals_are_sorted),           CASE(the_inside_is_not_for_sources_of_the_api),
+		CASE(wrong_settings_are_told),       CASE(a_pull_that_hangs_is_given_up),
 	};
 
 	(void)signal(SIGPIPE, SIG_IGN);

@@ -45,6 +45,8 @@ struct http_items {
 	struct csv csv;      /* fed up to fed of the body */
 	struct csv_rows *rows;
 	struct buf row; /* of CSV, as JSON */
+	struct buf
+		sent; /* the body as it came, where bytes of records were no UTF-8; in p->body they are mended */
 	size_t fed;
 	bool is_array, is_lines, is_csv;
 	uint64_t index; /* records that were given */

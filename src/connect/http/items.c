@@ -2,6 +2,7 @@
 /* A page taken apart: what of it is a record, one by one, in each of the formats. */
 #include <stdio.h>
 
+#include "base/utf8.h"
 #include "connect/http/inner.h"
 #include "json/json_write.h"
 #include "json/pointer.h"
@@ -40,15 +41,95 @@ static enum source_end nothing_at(struct http_pull *p, const char *setting, cons
 	return end;
 }
 
+/* Bytes of the character that begins there; 0 where none does. */
+static size_t character_bytes(const uint8_t *at, size_t left)
+{
+	for (size_t n = 1; n <= 4 && n <= left; n++)
+		if (utf8_valid(slice_make(at, n)))
+			return n;
+	return 0;
+}
+
+/* Each byte that is of no character becomes a question mark. *first and *end: between which these are. */
+static void replace_bad_bytes(struct buf *text, size_t *first, size_t *end)
+{
+	size_t n;
+
+	*first = *end = 0;
+	for (size_t i = 0; i < text->len; i += n) {
+		n = text->ptr[i] < 0x80 ? 1 : character_bytes(text->ptr + i, text->len - i);
+		if (n)
+			continue;
+		text->ptr[i] = '?';
+		*first = *end ? *first : i;
+		n = 1;
+		*end = i + 1;
+	}
+}
+
+/*
+ * A document in which nothing is wrong but bytes within its records: those are letters, the others go on. Bytes elsewhere, in a cursor
+ * say, are not guessed at. The place of all else stays, so that a record is found in what was sent by where it stands in
+ * what was mended. 1; 0 where it is wrong in other ways; ERR_NOMEM.
+ */
+static int mend_records(struct http_pull *p)
+{
+	struct buf mended;
+	struct json_value v;
+	size_t first, end;
+	const uint8_t *records;
+
+	if (json_utf8_valid(buf_slice(&p->body)))
+		return 0;
+	buf_init(&mended, p->body.bytes_max);
+	if (buf_append_slice(&mended, buf_slice(&p->body)) < 0) {
+		buf_fini(&mended);
+		return ERR_NOMEM;
+	}
+	replace_bad_bytes(&mended, &first, &end);
+	if (json_valid(buf_slice(&mended), NULL) < 0 ||
+	    json_pointer_find(buf_slice(&mended), slice_str(p->self->settings->records), &v) != 1)
+		goto refuse;
+	records = v.raw.ptr;
+	if (mended.ptr + first < records || mended.ptr + end > records + v.raw.len)
+		goto refuse;
+	p->items.sent = p->body;
+	p->body = mended;
+	return 1;
+refuse:
+	buf_fini(&mended);
+	return 0;
+}
+
+/* The record as it was sent, where bytes of it were mended. */
+static bool is_mended(const struct http_pull *p, struct slice *row)
+{
+	struct slice sent;
+
+	if (!p->items.sent.len)
+		return false;
+	sent = slice_make(p->items.sent.ptr + (row->ptr - p->body.ptr), row->len);
+	if (json_utf8_valid(sent))
+		return false;
+	*row = sent;
+	return true;
+}
+
 static enum source_end open_json(struct http_pull *p)
 {
 	const struct http_settings *s = p->self->settings;
-	struct slice doc = buf_slice(&p->body);
 	struct json_error error;
 	struct json_value v;
+	struct slice doc;
+	int rc = 1;
 
-	if (json_valid(doc, &error) < 0)
+	if (json_valid(buf_slice(&p->body), &error) < 0)
+		rc = mend_records(p);
+	if (rc == 0)
 		return not_json(p, &error);
+	if (rc < 0)
+		return source_fail(&p->batch->call, SOURCE_TRANSIENT, "there is no memory for the answer");
+	doc = buf_slice(&p->body);
 	if (json_pointer_find(doc, slice_str(s->records), &v) != 1)
 		return nothing_at(p, "records", s->records);
 	p->items.single = slice_null();
@@ -106,6 +187,7 @@ void items_close(struct http_pull *p)
 		csv_rows_free(p->items.rows);
 		buf_fini(&p->items.row);
 	}
+	buf_fini(&p->items.sent);
 	memset(&p->items, 0, sizeof(p->items));
 }
 
@@ -226,5 +308,9 @@ int items_next(struct http_pull *p, struct slice *row, char *why)
 	}
 	if (rc != 0 && rc != ERR_NOMEM)
 		items->index++;
+	if (rc == 1 && is_mended(p, row)) {
+		(void)snprintf(why, HTTP_WHY_BYTES, "the bytes are not UTF-8");
+		rc = ERR_BAD_JSON;
+	}
 	return rc;
 }

@@ -225,8 +225,9 @@ static void note_quota(struct http_pull *p, const struct fetcher_result *result)
 	}
 	call->quota_left = quota.left;
 	call->quota_reset_ms = quota.reset_ms;
-	if (result->err && quota.left == 0 && quota.reset_ms > call->not_before_ms)
-		call->not_before_ms = quota.reset_ms; /* refused, and it says until when */
+	if (quota.left == 0 && quota.reset_ms > call->not_before_ms)
+		call->not_before_ms =
+			quota.reset_ms; /* what comes earlier is refused, whatever the schedule says */
 }
 
 static struct slice keep_header(struct http_pull *p, const char *name)

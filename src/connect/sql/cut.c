@@ -5,7 +5,38 @@
  */
 #include "connect/sql/cut.h"
 
-/* How many rows the table has, roughly: the catalogue knows at once. 0 where it does not. */
+bool sql_is_bounded(const struct sql_source *s)
+{
+	const struct source_window *w = s->setup.window;
+
+	return w && (w->from.ptr || w->to.ptr);
+}
+
+void sql_put_bounds(struct buf *b, const struct sql_source *s)
+{
+	const struct source_window *w = s->setup.window;
+	const struct sql_table *t = &s->table;
+	uint32_t columns[2 * SQL_KEY_MAX];
+
+	(void)sql_order(t, columns);
+	for (int i = 0; w && t->key_count && i < 2; i++) {
+		struct sql_point at = {.count = 1,
+				       .values = {i ? w->to : w->from},
+				       .kinds = {t->columns[t->key[0]].kind}};
+		if (!at.values[0].ptr)
+			continue;
+		(void)buf_append_str(b, " AND ");
+		if (i)
+			sql_put_before(b, s, columns, &at, 1, false);
+		else
+			sql_put_after(b, s, columns, &at, 1, true);
+	}
+}
+
+/*
+ * How many rows the table has, roughly: the catalogue knows at once. 0 where it does not. SQLite counts, and so does between the bounds
+ * of a run.
+ */
 static int estimate(struct sql_source *s, struct sql_session *session, struct arena *arena, uint64_t *rows,
 		    struct sql_failure *why)
 {
@@ -27,7 +58,8 @@ static int estimate(struct sql_source *s, struct sql_session *session, struct ar
 		(void)buf_appendf(&b, "EXPLAIN SELECT 1 FROM %s", s->table.from);
 		break;
 	case SQL_SQLITE:
-		(void)buf_appendf(&b, "SELECT count(*) FROM %s", s->table.from);
+		(void)buf_appendf(&b, "SELECT count(*) FROM %s WHERE 1 = 1", s->table.from);
+		sql_put_bounds(&b, s);
 		break;
 	}
 	rc = sql_ask_text(s, session, &b, arena, &row, why);
@@ -68,12 +100,34 @@ static struct slice from_int128(struct arena *arena, __int128 v)
 	return arena_copy(arena, slice_make(text + at, sizeof(text) - at));
 }
 
-/* Equal widths between the least and the greatest value; more ranges than workers, so that unequal fillings level out. */
-static int cut_integers(struct sql_source *s, struct sql_session *session, struct arena *arena,
-			struct sql_ranges *ranges, uint32_t wanted, struct sql_failure *why)
+/* Values of the key's first column, both of them in it. */
+struct span {
+	__int128 least, greatest;
+};
+
+/* What of it lies between the bounds of a run; the rows are thought to lie evenly. */
+static void narrow(const struct sql_source *s, struct span *span, uint64_t *rows)
+{
+	const struct source_window *w = s->setup.window;
+	const struct span all = *span;
+	__int128 bound;
+
+	if (w && to_int128(w->from, &bound) && bound > span->least)
+		span->least = bound;
+	if (w && to_int128(w->to, &bound) && bound - 1 < span->greatest)
+		span->greatest = bound - 1;
+	if (span->least > span->greatest)
+		*rows = 0;
+	else
+		*rows = (uint64_t)((double)*rows * (double)(span->greatest - span->least + 1) /
+				   (double)(all.greatest - all.least + 1));
+}
+
+/* 1; 0 where there are no rows, or no such values. */
+static int ask_span(struct sql_source *s, struct sql_session *session, struct arena *arena, struct span *span,
+		    struct sql_failure *why)
 {
 	struct sql_row row;
-	__int128 least, greatest;
 	struct buf b;
 	int rc;
 
@@ -85,11 +139,19 @@ static int cut_integers(struct sql_source *s, struct sql_session *session, struc
 	sql_put_where(&b, s, " WHERE ");
 	rc = sql_ask_text(s, session, &b, arena, &row, why);
 	buf_fini(&b);
-	if (rc <= 0 || !to_int128(row.values[0], &least) || !to_int128(row.values[1], &greatest))
-		return rc < 0 ? rc : 0;
+	if (rc < 0)
+		return rc;
+	return rc && to_int128(row.values[0], &span->least) && to_int128(row.values[1], &span->greatest);
+}
+
+/* Equal widths between the least and the greatest value; more ranges than workers, so that unequal fillings level out. */
+static int cut_integers(const struct span *span, struct arena *arena, struct sql_ranges *ranges,
+			uint32_t wanted, struct sql_failure *why)
+{
 	for (uint32_t i = 1; i < wanted; i++) {
 		struct sql_point *bound = &ranges->bounds[ranges->count - 1];
-		__int128 at = least + (greatest - least + 1) * (__int128)i / (__int128)wanted;
+		__int128 at =
+			span->least + (span->greatest - span->least + 1) * (__int128)i / (__int128)wanted;
 		struct slice text = from_int128(arena, at);
 		if (!text.ptr)
 			return sql_no_memory(why);
@@ -142,22 +204,44 @@ static int cut_by_histogram(struct sql_source *s, struct sql_session *session, s
 	return rc;
 }
 
+static uint32_t ranges_wanted(const struct sql_source *s, uint64_t rows)
+{
+	uint64_t wanted = rows / (uint64_t)s->settings->chunk_rows;
+
+	return wanted >= SQL_RANGES_MAX ? SQL_RANGES_MAX : (uint32_t)wanted;
+}
+
+static int cut_by_key(struct sql_source *s, struct sql_session *session, struct arena *arena,
+		      struct sql_ranges *ranges, struct sql_failure *why)
+{
+	bool bounded = sql_is_bounded(s) && s->driver->dialect != SQL_SQLITE;
+	uint32_t wanted = ranges_wanted(s, ranges->rows);
+	struct span span;
+	int rc = 0;
+
+	if (s->table.columns[s->table.key[0]].kind == SQL_INTEGER) {
+		if (wanted < 2 && !bounded)
+			return 0;
+		rc = ask_span(s, session, arena, &span, why);
+		if (rc <= 0)
+			return rc;
+		if (bounded)
+			narrow(s, &span, &ranges->rows);
+		wanted = ranges_wanted(s, ranges->rows);
+		return wanted < 2 ? 0 : cut_integers(&span, arena, ranges, wanted, why);
+	}
+	if (wanted >= 2 && s->driver->dialect == SQL_POSTGRESQL)
+		rc = cut_by_histogram(s, session, arena, ranges, wanted, why);
+	if (bounded)
+		ranges->rows = 0; /* how many lie between values of other kinds nobody knows */
+	return rc;
+}
+
 int sql_cut(struct sql_source *s, struct sql_session *session, struct arena *arena, struct sql_ranges *ranges,
 	    struct sql_failure *why)
 {
-	uint64_t chunk = (uint64_t)s->settings->chunk_rows;
-	uint32_t wanted;
 	int rc = estimate(s, session, arena, &ranges->rows, why);
 
 	ranges->count = 1;
-	if (rc || !s->table.key_count)
-		return rc;
-	wanted = ranges->rows / chunk >= SQL_RANGES_MAX ? SQL_RANGES_MAX : (uint32_t)(ranges->rows / chunk);
-	if (wanted < 2)
-		return 0;
-	if (s->table.columns[s->table.key[0]].kind == SQL_INTEGER)
-		return cut_integers(s, session, arena, ranges, wanted, why);
-	return s->driver->dialect == SQL_POSTGRESQL ?
-		       cut_by_histogram(s, session, arena, ranges, wanted, why) :
-		       0;
+	return rc || !s->table.key_count ? rc : cut_by_key(s, session, arena, ranges, why);
 }

@@ -90,6 +90,10 @@ static int begin_run(struct sql_source *s, struct source_part *part, struct run 
 	if (run->number > 1) /* nothing else of the source is at work: whatever has become of the table */
 		sql_forget_table(s, true);
 	rc = sql_learn_table(s, held->session, why);
+	if (!rc && !s->table.key_count && sql_is_bounded(s))
+		rc = sql_failed(
+			why, ERR_BAD_PARAMETER, SOURCE_FINAL, false, "",
+			"--from and --to are values of the key, and the table has no primary key: name one with `key`");
 	if (!rc)
 		rc = sql_snapshot_keep(s, arena, why);
 	if (!rc)
@@ -212,7 +216,6 @@ static enum source_end full_plan(struct sql_source *s, struct source_plan *plan)
 struct state {
 	struct sql_progress at;
 	struct range range;
-	uint64_t done;
 };
 
 static bool state_read(struct sql_progress *p, struct source_checkpoint checkpoint)
@@ -237,9 +240,7 @@ static struct state *state_of(struct sql_source *s, struct source_part *part)
 static void put_range(struct buf *b, const struct sql_source *s, const struct state *st)
 {
 	const struct sql_table *t = &s->table;
-	const struct source_window *w = s->setup.window;
 	uint32_t columns[2 * SQL_KEY_MAX];
-	enum sql_kind kind = t->key_count ? t->columns[t->key[0]].kind : SQL_TEXT;
 
 	(void)sql_order(t, columns);
 	(void)buf_appendf(b, "SELECT %s FROM %s WHERE 1 = 1", t->asked, t->from);
@@ -256,16 +257,7 @@ static void put_range(struct buf *b, const struct sql_source *s, const struct st
 		(void)buf_append_str(b, " AND ");
 		sql_put_after(b, s, columns, &st->at.reader.place, st->at.reader.place.count, false);
 	}
-	for (int i = 0; w && t->key_count && i < 2; i++) {
-		struct sql_point at = {.count = 1, .values = {i ? w->to : w->from}, .kinds = {kind}};
-		if (!at.values[0].ptr)
-			continue;
-		(void)buf_append_str(b, " AND ");
-		if (i)
-			sql_put_before(b, s, columns, &at, 1, false);
-		else
-			sql_put_after(b, s, columns, &at, 1, true);
-	}
+	sql_put_bounds(b, s);
 	sql_put_order(b, s);
 }
 
@@ -318,8 +310,6 @@ static enum source_end pull_range(struct sql_source *s, struct source_part *part
 		rc = sql_reader_take(s, &st->at.reader, batch, NULL, NULL, &why);
 	if (st->at.reader.has_place)
 		st->range.place = st->at.reader.place;
-	st->done += batch->record_count + batch->dead_count;
-	batch->done = st->done;
 	if (range_write(&st->range, &st->at.written) == 0)
 		(void)source_mark(batch, VERSION, buf_slice(&st->at.written));
 	if (rc <= 0)

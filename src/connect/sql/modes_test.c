@@ -64,6 +64,19 @@ static void must_run(struct source_test *t)
 		fail_msg("%s", t->fault.text);
 }
 
+/* A run beside the schedule, of what lies between; NULL: no bound. 0, or why it is refused in t->fault. */
+static int open_between(struct source_test *t, const char *from, const char *to, const char *settings)
+{
+	char yaml[3000];
+
+	(void)snprintf(yaml, sizeof(yaml), "url: \"%s\"\n%s", test_url, settings);
+	source_test_setup(t);
+	t->with_window = true;
+	t->window.from = from ? slice_str(from) : slice_null();
+	t->window.to = to ? slice_str(to) : slice_null();
+	return source_test_try(t, &source_sql, yaml);
+}
+
 /* How many of the records the log would keep: a key that came before is a duplicate. */
 static uint32_t kept(const struct source_test *t)
 {
@@ -170,6 +183,91 @@ static void a_composite_key_of_texts_is_followed_in_its_order(void **state)
 		source_test_crash(&t);
 	assert_int_equal(t.record_count, 20);
 	assert_string_equal(t.records[6].key.ptr, "[\"b's\",1]");
+	source_test_close(&t);
+}
+
+static void a_run_of_full_reads_what_lies_between_and_knows_how_much_that_is(void **state)
+{
+	struct source_test t;
+
+	(void)state;
+	run("CREATE TABLE fw (id INTEGER PRIMARY KEY, n INTEGER, name VARCHAR(40))");
+	make_numbers("fw", 0, 50);
+	assert_int_equal(open_between(&t, "10", "20", "mode: full\ntable: fw\n"), 0);
+	must_run(&t);
+	assert_int_equal(source_test_plan(&t), SOURCE_IDLE);
+	if (driver->dialect == SQL_SQLITE) /* others guess at the rows of a table so young */
+		assert_int_equal(source_test_part(&t, slice_str("1/1"))->total, 10);
+	must_run(&t);
+	assert_int_equal(t.record_count, 10);
+	assert_string_equal(t.records[0].key.ptr, "10");
+	source_test_close(&t);
+	assert_int_equal(open_between(&t, "45", NULL, "mode: full\ntable: fw\n"), 0);
+	must_run(&t);
+	must_run(&t);
+	assert_int_equal(t.record_count, 5);
+	source_test_close(&t);
+}
+
+/* Without, all of it would be read once more, and nobody would be told. */
+static void a_bound_that_nothing_looks_at_is_refused(void **state)
+{
+	static const char with[] =
+		"mode: query\nquery: \"SELECT id FROM bw WHERE id >= coalesce(:from, 0)\"\n";
+	struct source_test t;
+
+	(void)state;
+	run("CREATE TABLE bw (id INTEGER)");
+	run("INSERT INTO bw VALUES (1), (2)");
+	assert_int_equal(open_between(&t, "2", NULL, "mode: query\nquery: \"SELECT id FROM bw\"\n"), -1);
+	assert_non_null(strstr(t.fault.text, "--from needs :from"));
+	source_test_close(&t);
+	assert_int_equal(open_between(&t, NULL, "2", with), -1);
+	assert_non_null(strstr(t.fault.text, "--to needs :to"));
+	source_test_close(&t);
+	assert_int_equal(open_between(&t, "2", NULL, with), 0);
+	must_run(&t);
+	assert_int_equal(t.record_count, 1);
+	source_test_close(&t);
+	assert_int_equal(open_between(&t, "2", NULL, "mode: full\ntable: bw\n"), 0);
+	assert_int_equal(source_test_run(&t), SOURCE_FAILED);
+	assert_non_null(strstr(t.fault.text, "no primary key: name one with `key`"));
+	source_test_close(&t);
+}
+
+static void infinities_are_words(void **state)
+{
+	struct source_test t;
+
+	(void)state;
+	if (driver->dialect != SQL_SQLITE)
+		skip();
+	run("CREATE TABLE inf (x REAL PRIMARY KEY, y)");
+	run("INSERT INTO inf VALUES (-9e999, 1), (0.5, -9e999), (9e999, 9e999 - 9e999)");
+	open_source(&t, "mode: full\ntable: inf\n");
+	must_run(&t);
+	source_test_plan(&t);
+	while (source_test_pull(&t, "1/1", 1) == SOURCE_MORE)
+		source_test_crash(&t); /* and each of them is a place to go on behind */
+	assert_int_equal(t.record_count, 3);
+	assert_string_equal(t.records[0].value.ptr, "{\"x\":\"-Infinity\",\"y\":1}");
+	assert_string_equal(t.records[1].value.ptr, "{\"x\":0.5,\"y\":\"-Infinity\"}");
+	assert_string_equal(t.records[2].value.ptr, "{\"x\":\"Infinity\",\"y\":null}");
+	source_test_close(&t);
+}
+
+static void a_test_tells_that_deletions_are_not_seen(void **state)
+{
+	char yaml[3000];
+	struct source_test t;
+
+	(void)state;
+	run("CREATE TABLE td (id INTEGER PRIMARY KEY)");
+	(void)snprintf(yaml, sizeof(yaml), "url: \"%s\"\nmode: full\ntable: td\n", test_url);
+	source_test_setup(&t);
+	t.test = true;
+	assert_int_equal(source_test_try(&t, &source_sql, yaml), 0);
+	assert_int_equal(t.warning_count, 1);
 	source_test_close(&t);
 }
 
@@ -524,6 +622,10 @@ int main(void)
 		cmocka_unit_test(full_goes_on_behind_the_last_row_after_a_crash),
 		cmocka_unit_test(full_again_reads_all_again),
 		cmocka_unit_test(a_composite_key_of_texts_is_followed_in_its_order),
+		cmocka_unit_test(a_run_of_full_reads_what_lies_between_and_knows_how_much_that_is),
+		cmocka_unit_test(a_bound_that_nothing_looks_at_is_refused),
+		cmocka_unit_test(infinities_are_words),
+		cmocka_unit_test(a_test_tells_that_deletions_are_not_seen),
 		cmocka_unit_test(incremental_brings_what_is_new),
 		cmocka_unit_test(equal_values_at_the_edge_are_not_skipped),
 		cmocka_unit_test(a_late_commit_is_not_skipped),

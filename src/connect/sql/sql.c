@@ -145,11 +145,43 @@ static const struct sql_mode_ops *ops_of(const struct sql_source *s)
 	return mode_ops[s->settings->mode];
 }
 
+/* A bound that nothing looks at would read everything once more. */
+static int check_window(const struct sql_settings *o, const struct sql_driver *driver,
+			const struct source_window *w, struct fault *fault)
+{
+	if (!w)
+		return 0;
+	if (o->mode == SQL_CHANGE_LOG)
+		return fault_set(
+			fault, ERR_BAD_PARAMETER,
+			"mode change_log takes its rows away: there is nothing behind to be read once more");
+	if (o->mode == SQL_QUERY && w->from.ptr && !sql_query_has(o->query, driver->dialect, "from"))
+		return fault_set(fault, ERR_BAD_PARAMETER, "--from needs :from in `query`");
+	if (o->mode == SQL_QUERY && w->to.ptr && !sql_query_has(o->query, driver->dialect, "to"))
+		return fault_set(fault, ERR_BAD_PARAMETER, "--to needs :to in `query`");
+	return 0;
+}
+
+static void tell_of_deletions(const struct source_setup *setup, enum sql_mode mode)
+{
+	if (mode == SQL_CHANGE_LOG)
+		source_warn(
+			setup->source,
+			"that a row was deleted is seen where a trigger writes it to this table, and nowhere else");
+	else
+		source_warn(
+			setup->source,
+			"mode %s does not see that rows were deleted: keep a column that says so (deleted_at), or have a "
+			"trigger write to a table for mode change_log",
+			modes[mode]);
+}
+
 static int sql_open(const struct source_setup *setup, void **self, struct fault *fault)
 {
 	const struct sql_settings *o = setup->settings;
 	const struct sql_driver *driver = sql_driver_find(o->url);
 	struct sql_source *s;
+	int rc;
 
 	if (!driver && sql_driver_absent(o->url))
 		return fault_set(fault, ERR_NOT_IMPLEMENTED, "this weir was built without %s",
@@ -157,10 +189,9 @@ static int sql_open(const struct source_setup *setup, void **self, struct fault 
 	if (!driver)
 		return fault_set(fault, ERR_BAD_CONFIG,
 				 "the scheme of the URL is none of these: " SQL_SCHEMES);
-	if (setup->window && o->mode == SQL_CHANGE_LOG)
-		return fault_set(
-			fault, ERR_BAD_PARAMETER,
-			"mode change_log takes its rows away: there is nothing behind to be read once more");
+	rc = check_window(o, driver, setup->window, fault);
+	if (rc)
+		return rc;
 	s = mem_zalloc(1, sizeof(*s));
 	if (!s)
 		return fault_set(fault, ERR_NOMEM, "out of memory");
@@ -171,6 +202,8 @@ static int sql_open(const struct source_setup *setup, void **self, struct fault 
 	pthread_mutex_init(&s->learning, NULL);
 	pthread_mutex_init(&s->lock, NULL);
 	*self = s;
+	if (setup->test)
+		tell_of_deletions(setup, o->mode);
 	return 0;
 }
 

@@ -222,6 +222,8 @@ int sql_ask_text(const struct sql_source *s, struct sql_session *session, struct
 bool sql_is_query(const char *text);
 /* Does nothing but blanks and comments stand behind a semicolon of it? */
 bool sql_is_one(const char *text, enum sql_dialect dialect);
+/* Does it have the parameter :name? */
+bool sql_query_has(const char *text, enum sql_dialect dialect, const char *name);
 /* Replaces :name by literals; unknown names are an error with *why. */
 struct sql_param {
 	const char *name;

@@ -5,6 +5,7 @@
  *
  * The URL is sqlite:///PATH (absolute) or sqlite:PATH.
  */
+#include <math.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <strings.h>
@@ -179,11 +180,21 @@ static const struct sql_column *lite_columns(struct sql_session *s, uint32_t *co
 	return s->columns;
 }
 
+/* An infinity by its word, as PostgreSQL has it: JSON has no number for it. Of NaN SQLite makes NULL. */
+static struct slice real_text(char *room, size_t bytes, double value)
+{
+	struct buf number = {.ptr = (uint8_t *)room, .cap = bytes, .bytes_max = bytes};
+
+	if (isinf(value))
+		return value < 0 ? SLICE_LIT("-Infinity") : SLICE_LIT("Infinity");
+	json_put_double(&number, value);
+	return slice_make(room, number.len);
+}
+
 static void take_value(struct sql_session *s, uint32_t i)
 {
 	sqlite3_stmt *st = s->statement;
 	int at = (int)i;
-	struct buf number;
 
 	switch (sqlite3_column_type(st, at)) {
 	case SQLITE_NULL:
@@ -199,11 +210,7 @@ static void take_value(struct sql_session *s, uint32_t i)
 		return;
 	case SQLITE_FLOAT:
 		s->kinds[i] = SQL_DOUBLE;
-		number = (struct buf){.ptr = (uint8_t *)s->numbers[i],
-				      .cap = sizeof(s->numbers[i]),
-				      .bytes_max = sizeof(s->numbers[i])};
-		json_put_double(&number, sqlite3_column_double(st, at));
-		s->values[i] = slice_make(s->numbers[i], number.len);
+		s->values[i] = real_text(s->numbers[i], sizeof(s->numbers[i]), sqlite3_column_double(st, at));
 		return;
 	case SQLITE_BLOB:
 		s->kinds[i] = SQL_BYTES;

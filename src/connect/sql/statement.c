@@ -21,6 +21,17 @@ static bool is_plain_number(struct slice v)
 	return true;
 }
 
+/* Digits, as the driver has made them; infinities are greater than any that it reads. */
+static void put_lite_double(struct buf *out, struct slice value)
+{
+	if (slice_eq_str(value, "Infinity"))
+		(void)buf_append_str(out, "9e999");
+	else if (slice_eq_str(value, "-Infinity"))
+		(void)buf_append_str(out, "-9e999");
+	else
+		(void)buf_append_slice(out, value);
+}
+
 void sql_put_literal(struct buf *out, const struct sql_driver *d, enum sql_kind kind, struct slice value)
 {
 	if (!value.ptr)
@@ -29,9 +40,8 @@ void sql_put_literal(struct buf *out, const struct sql_driver *d, enum sql_kind 
 		d->quote_bytes(out, value);
 	else if ((kind == SQL_INTEGER || kind == SQL_DECIMAL || kind == SQL_DOUBLE) && is_plain_number(value))
 		(void)buf_append_slice(out, value);
-	else if (kind == SQL_DOUBLE &&
-		 d->dialect == SQL_SQLITE) /* 1e+20: as digits it was checked by the driver */
-		(void)buf_append_slice(out, value);
+	else if (kind == SQL_DOUBLE && d->dialect == SQL_SQLITE)
+		put_lite_double(out, value);
 	else
 		d->quote_text(out, value);
 }
@@ -275,6 +285,37 @@ static int put_param(struct buf *out, const struct sql_driver *d, const char *na
 	return sql_failed(why, ERR_BAD_CONFIG, SOURCE_FINAL, false, "query", text);
 }
 
+/*
+ * Bytes of the parameter that begins there, with its colon; 0 where none does. Not the second colon of a cast, nor one within
+ * a number or a word (array[1:2]). last: the text's beginning, or behind what was opaque.
+ */
+static size_t param_bytes(const char *at, const char *last)
+{
+	size_t n = 1;
+
+	if (at[0] != ':' || !(isalpha((unsigned char)at[1]) || at[1] == '_') ||
+	    (at != last && (at[-1] == ':' || isalnum((unsigned char)at[-1]))))
+		return 0;
+	while (isalnum((unsigned char)at[n]) || at[n] == '_')
+		n++;
+	return n;
+}
+
+bool sql_query_has(const char *text, enum sql_dialect dialect, const char *name)
+{
+	const char *at = text, *last = text;
+
+	while (*at) {
+		const char *end = opaque_end(at, dialect);
+		size_t n = end ? 0 : param_bytes(at, last);
+		if (n && n - 1 == strlen(name) && memcmp(at + 1, name, n - 1) == 0)
+			return true;
+		last = end ? end : last;
+		at = end ? end : at + (n ? n : 1);
+	}
+	return false;
+}
+
 int sql_put_query(struct buf *out, const struct sql_driver *d, const char *text,
 		  const struct sql_param *params, uint32_t count, struct sql_failure *why)
 {
@@ -289,11 +330,7 @@ int sql_put_query(struct buf *out, const struct sql_driver *d, const char *text,
 			last = at = end;
 			continue;
 		}
-		/* Not the second colon of a cast, nor one within a number or a word (array[1:2]). */
-		if (at[0] == ':' && (isalpha((unsigned char)at[1]) || at[1] == '_') &&
-		    (at == last || (at[-1] != ':' && !isalnum((unsigned char)at[-1])))) {
-			for (n = 1; isalnum((unsigned char)at[n]) || at[n] == '_'; n++)
-				;
+		if ((n = param_bytes(at, last)) > 0) {
 			rc = put_param(out, d, at + 1, n - 1, params, count, why);
 			at += n;
 			continue;

@@ -51,6 +51,15 @@ static void parameters_are_filled_in_where_they_are_some(void **state)
 			    "failed: the query has :other; there are :cursor, :last_run, :now, :from and :to");
 }
 
+static void it_is_known_which_parameters_there_are(void **state)
+{
+	(void)state;
+	assert_true(sql_query_has("SELECT :n", SQL_SQLITE, "n"));
+	assert_true(sql_query_has("SELECT ':n':n", SQL_SQLITE, "n"));
+	assert_false(sql_query_has("SELECT ':n' -- :n\n, a::n, b[1:n], :no, $n", SQL_SQLITE, "n"));
+	assert_false(sql_query_has("", SQL_SQLITE, "n"));
+}
+
 static void each_dialect_quotes(void **state)
 {
 	(void)state;
@@ -150,6 +159,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_scheme_is_known_in_every_build),
 		cmocka_unit_test(parameters_are_filled_in_where_they_are_some),
+		cmocka_unit_test(it_is_known_which_parameters_there_are),
 		cmocka_unit_test(each_dialect_quotes),
 		cmocka_unit_test(only_what_reads_is_a_query),
 		cmocka_unit_test(names_of_tables),

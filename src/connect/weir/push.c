@@ -360,6 +360,15 @@ static enum source_end push_some(struct pusher *p, struct source_part *part, str
 		       end;
 }
 
+/* How many wait here; what is no record among them (ends of transactions) counts too. */
+static int64_t left_behind(struct partition *partition, int64_t next)
+{
+	struct partition_range range;
+
+	partition_range(partition, &range);
+	return range.stable > next ? range.stable - next : 0;
+}
+
 static enum source_end push_pull(void *self, struct source_part *part, struct source_batch *batch)
 {
 	struct pusher *p = self;
@@ -396,6 +405,7 @@ static enum source_end push_pull(void *self, struct source_part *part, struct so
 				  err_row(rc ? rc : ERR_NOMEM)->sentence);
 	else if (l.next > from)
 		end = push_some(p, part, batch, topic, &l);
+	batch->lag_records = left_behind(partition, end == SOURCE_FAILED ? from : l.next);
 	buf_fini(&l.body);
 	buf_fini(&l.plain);
 	codec_free(l.codec);
