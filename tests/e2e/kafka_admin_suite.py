@@ -362,7 +362,8 @@ def _(w):
         for want, words, ops in (
                 (CONFIG, ["retention.ms", "-3"], [(SET, "cleanup.policy", "compact"), (SET, "retention.ms", "-3")]),
                 (CONFIG, ["retention.ms"], [(SET, "retnetion.ms", "1")]),
-                (CONFIG, ["null"], [(SET, "retention.ms", None)]),
+                (REQUEST, ["Null", "retention.ms"], [(SET, "retention.ms", None)]),
+                (REQUEST, ["Null", "cleanup.policy"], [(APPEND, "cleanup.policy", None)]),
                 (CONFIG, ["LIST"], [(APPEND, "retention.ms", "1")]),
                 (CONFIG, ["cleanup.policy"], [(SUBTRACT, "cleanup.policy", "delete")]),
                 (REQUEST, ["9"], [(9, "retention.ms", "1")]),
@@ -377,6 +378,13 @@ def _(w):
         eq([r["error_code"] for r in got], [UNKNOWN_TOPIC, CONFIG, 0])
         eq(show(w, u)["retention"], "1s")
         refused(alter(k, "x", kind=8, a="b"), REQUEST)
+        # A topic and a broker may have the same name: two resources, and each is answered.
+        made(k, asked("0"))
+        for api, config in (("IncrementalAlterConfigs", {"name": "retention.ms", "config_operation": SET, "value": "1000"}),
+                            ("AlterConfigs", {"name": "retention.ms", "value": "1000"})):
+            got = k.call(api, 1, validate_only=False, resources=[
+                {"resource_type": kind, "resource_name": "0", "configs": [config]} for kind in (TOPIC, BROKER)])["responses"]
+            eq([(r["resource_type"], r["resource_name"], r["error_code"]) for r in got], [(TOPIC, "0", 0), (BROKER, "0", POLICY)])
 
 
 @test("AlterConfigs puts back what it does not name, but for weir's own settings")
@@ -394,10 +402,14 @@ def _(w):
             doc = show(w, t)
             eq((doc["retention"], doc["cleanup"], doc["max_message_bytes"], doc["durability"], doc["idempotency"]["ttl"]),
                ("7d", "delete", "5000", "os", "1h"))
+            twice = [{"name": "retention.ms", "value": "1000"}, {"name": "retention.ms", "value": "2000"}]
             for want, resources in ((CONFIG, [dict(ask, configs=[{"name": "x", "value": "1"}])]), (REQUEST, [ask, ask]),
+                                    (REQUEST, [dict(ask, configs=twice)]),
+                                    (REQUEST, [dict(ask, configs=[{"name": "retention.ms", "value": None}])]),
                                     (POLICY, [{"resource_type": BROKER, "resource_name": "0", "configs": []}])):
                 r, = k.call("AlterConfigs", version, resources=resources, validate_only=False)["responses"]
                 eq(r["error_code"], want, r["error_message"])
+            eq(show(w, t), doc)
 
 
 @test("flush.messages tells and sets durability", own=True)
