@@ -211,7 +211,7 @@ def _(w):
         eq((r["name"], r["topic_id"], r["error_code"]), (t, id, 0))
         got = k.call("DeleteTopics", 6, timeout_ms=1000, topics=[
             {"name": None, "topic_id": id}, {"name": None}, {"name": t, "topic_id": id}, {"name": "a b"}])["responses"]
-        eq([r["error_code"] for r in got], [UNKNOWN_ID, REQUEST, REQUEST, INVALID_TOPIC])
+        eq([r["error_code"] for r in got], [UNKNOWN_ID, REQUEST, REQUEST, UNKNOWN_TOPIC])
         got = k.call("DeleteTopics", 5, timeout_ms=1000, topic_names=["x", "y", "x"])["responses"]
         eq([(r["name"], r["error_code"]) for r in got], [("x", REQUEST), ("y", UNKNOWN_TOPIC)])
 
@@ -237,7 +237,8 @@ def _(w):
                                          (ASSIGNMENT, 8, [[0]]), (ASSIGNMENT, 7, [[1]]), (ASSIGNMENT, 7, [[]]), (0, 7, [[0]])):
             r, = grow(k, 3, False, (t, count, assignments))
             eq((r["name"], r["error_code"]), (t, want), r["error_message"])
-        eq([r["error_code"] for r in grow(k, 3, False, ("nobody", 2, None), (t, 9, None), (t, 9, None))], [UNKNOWN_TOPIC, REQUEST])
+        eq([r["error_code"] for r in grow(k, 3, False, ("nobody", 2, None), ("a b", 2, None), (t, 9, None), (t, 9, None))],
+           [UNKNOWN_TOPIC, UNKNOWN_TOPIC, REQUEST])
         eq(show(w, t)["partitions"], 7)
 
 
@@ -264,7 +265,8 @@ def _(w):
         eq(trim(k, 2, t, (0, 11), (1, -1), (2, 0), (-1, 0), (0, -2)),
            [(0, -1, OUT_OF_RANGE), (1, 0, 0), (2, -1, UNKNOWN_TOPIC), (-1, -1, UNKNOWN_TOPIC), (0, -1, OUT_OF_RANGE)])
         eq(trim(k, 2, t, (0, -1)), [(0, 10, 0)])
-        eq(trim(k, 2, "nobody", (0, -1), (1, 0)), [(0, -1, UNKNOWN_TOPIC), (1, -1, UNKNOWN_TOPIC)])
+        for name in ("nobody", "a b"):
+            eq(trim(k, 2, name, (0, -1), (1, 0)), [(0, -1, UNKNOWN_TOPIC), (1, -1, UNKNOWN_TOPIC)])
         c = w.topic()
         made(k, asked(c, cleanup_policy="compact"))
         eq(trim(k, 2, c, (0, -1)), [(0, -1, POLICY)])
@@ -378,6 +380,8 @@ def _(w):
         eq([r["error_code"] for r in got], [UNKNOWN_TOPIC, CONFIG, 0])
         eq(show(w, u)["retention"], "1s")
         refused(alter(k, "x", kind=8, a="b"), REQUEST)
+        refused(alter(k, "a b", retention_ms="1"), INVALID_TOPIC)
+        refused(describe(k, "a b"), INVALID_TOPIC)
         # A topic and a broker may have the same name: two resources, and each is answered.
         made(k, asked("0"))
         for api, config in (("IncrementalAlterConfigs", {"name": "retention.ms", "config_operation": SET, "value": "1000"}),

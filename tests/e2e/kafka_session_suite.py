@@ -149,6 +149,7 @@ def _():
             name = doc["cluster_id"]
             eq(len(name), 22)
             other = k.call("DescribeCluster", 1)
+            eq([k.call("DescribeCluster", 1, endpoint_type=kind)["error_code"] for kind in (1, 2, 3)], [0, 114, 115])
             eq((other["cluster_id"], other["controller_id"]), (name, 0))
         w.restart(hard=True)
         with Kafka(w) as k:

@@ -77,8 +77,10 @@ static void alter(struct alteration *a, struct admin_job *job, struct alteration
 		out->error_code = KAFKA_INVALID_REQUEST;
 		out->error_message = SLICE_LIT("Each resource must appear at most once.");
 	} else {
-		out->error_code = admin_change(a->call, job, item->name, a->validate_only, a->edit, item,
-					       &out->error_message);
+		out->error_code = admin_check_name(a->call, item->name, &out->error_message);
+		if (out->error_code == 0)
+			out->error_code = admin_change(a->call, job, item->name, a->validate_only, a->edit,
+						       item, &out->error_message);
 	}
 	a->entered[a->count++] = out->error_code == 0 && !a->validate_only;
 }
