@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "base/fifo.h"
 #include "log/files.h"
 #include "log/journal.h"
 #include "log/log.h"
@@ -53,6 +54,7 @@ struct log_watch {
 };
 
 struct partition {
+	struct fifo_node turn; /* in a queue of the mover's; under log.tail_lock */
 	struct log *log;
 	struct partition *next_hash;
 	struct topic_id topic;
@@ -96,8 +98,7 @@ struct partition {
 	int64_t forgets; /* aborted transactions that end before it are forgotten with the next look */
 
 	/* under log.tail_lock */
-	bool queued; /* for the mover */
-	struct partition *next_queued;
+	bool queued; /* for the mover: in one of its queues */
 
 	/* the mover's alone */
 	uint64_t rested_turn; /* the turn that left a part of a batch for the next one; 0: none did */
@@ -119,12 +120,6 @@ struct log_port {
 struct commit_list {
 	struct log_commit *first, *last;
 	size_t bytes;
-};
-
-/* Partitions that wait for the mover. */
-struct mover_queue {
-	struct partition *first, *last;
-	uint32_t count;
 };
 
 struct log {
@@ -165,10 +160,11 @@ struct log {
 	pthread_cond_t moved;   /* who waits for the mover waits here */
 	struct tail_group *tail_first, *tail_last;
 	struct tail_group *first_unmoved;
-	struct mover_queue queue;   /* for this turn */
-	struct mover_queue resting; /* for the next one: a whole page more may have come by then */
-	uint64_t move_turn;         /* of the mover's turns, the first is 1 */
-	uint64_t move_wanted;       /* somebody waits for this sequence */
+	struct fifo queue;     /* partitions that wait for the mover, for this turn */
+	struct fifo resting;   /* for the next one: a whole page more may have come by then */
+	uint32_t queued_count; /* in both */
+	uint64_t move_turn;    /* of the mover's turns, the first is 1 */
+	uint64_t move_wanted;  /* somebody waits for this sequence */
 	uint64_t moved_sequence;
 	bool mover_stop;
 	bool mover_idle;      /* it sleeps until something is published */

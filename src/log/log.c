@@ -300,6 +300,8 @@ int log_open(const struct log_options *options, struct log **out, struct fault *
 	(void)snprintf(l->dir, sizeof(l->dir), "%s", options->dir);
 	(void)snprintf(l->topics_dir, sizeof(l->topics_dir), "%s/topics", l->dir);
 	init_locks(l);
+	fifo_init(&l->queue);
+	fifo_init(&l->resting);
 	l->bucket_count = 64;
 	l->buckets = mem_zalloc(l->bucket_count, sizeof(struct partition *));
 	l->ranges = mem_alloc(SEEN_RANGES_MAX * sizeof(*l->ranges));

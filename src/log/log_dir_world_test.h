@@ -149,16 +149,28 @@ static inline void enter(struct fixture *f, struct request *r)
 	assert_int_equal(log_world_enter(f->log, &r->commit), 0);
 }
 
+/* Until so many are done. A log by steps only commits: the mover's are the test's. */
+static inline void wait_done(struct fixture *f, uint32_t count)
+{
+	while (f->done < count) {
+		if (!f->options.steps) {
+			pump(f);
+			continue;
+		}
+		assert_true(log_step(f->log, LOG_STEP_COMMIT) > 0);
+		log_port_run(f->port);
+	}
+}
+
 /* Enters it, and waits for it alone. */
 static inline void enter_and_wait(struct fixture *f, struct request *r)
 {
 	f->done = 0;
 	enter(f, r);
-	while (f->done < 1)
-		pump(f);
+	wait_done(f, 1);
 }
 
-/* Enters `count` commits of one record each, value "n", and waits for all. */
+/* Enters `count` commits of one record each, value "n", and waits for all. By steps they are one batch. */
 static inline void append(struct fixture *f, struct partition *p, uint32_t from, uint32_t count)
 {
 	struct request *all = calloc(count, sizeof(*all));
@@ -172,8 +184,7 @@ static inline void append(struct fixture *f, struct partition *p, uint32_t from,
 		all[i].commit.record_count = 1;
 		enter(f, &all[i]);
 	}
-	while (f->done < count)
-		pump(f);
+	wait_done(f, count);
 	for (uint32_t i = 0; i < count; i++)
 		assert_int_equal(all[i].records[0].offset, from + i);
 	free(all);
@@ -267,19 +278,7 @@ static inline void move_all(struct fixture *f)
 
 static inline void append_in_steps(struct fixture *f, struct partition *p, uint32_t from)
 {
-	struct request r = {0};
-	int n = snprintf(r.value, sizeof(r.value), "%u", from);
-
-	f->done = 0;
-	r.records[0] = (struct log_record){.partition = p,
-					   .timestamp_ms = -1,
-					   .value = slice_make(r.value, (size_t)n)};
-	r.commit.record_count = 1;
-	enter(f, &r);
-	while (f->done == 0) {
-		assert_true(log_step(f->log, LOG_STEP_COMMIT) > 0);
-		log_port_run(f->port);
-	}
+	append(f, p, from, 1);
 	move_all(f);
 }
 

@@ -144,31 +144,10 @@ static struct partition *start_at_edges(struct fixture *f)
 	return start_one(f);
 }
 
-/* One batch of so many records, about ten bytes each; it waits for the mover. */
-static void commit_batch(struct fixture *f, struct partition *p, uint32_t from, uint32_t count)
-{
-	struct request *all = calloc(count, sizeof(*all));
-
-	f->done = 0;
-	for (uint32_t i = 0; i < count; i++) {
-		int n = snprintf(all[i].value, sizeof(all[i].value), "%u", from + i);
-		all[i].records[0] = (struct log_record){.partition = p,
-							.timestamp_ms = -1,
-							.value = slice_make(all[i].value, (size_t)n)};
-		all[i].commit.record_count = 1;
-		enter(f, &all[i]);
-	}
-	while (f->done < count) {
-		assert_true(log_step(f->log, LOG_STEP_COMMIT) > 0);
-		log_port_run(f->port);
-	}
-	free(all);
-}
-
 /* The first write of a batch that is larger than a page goes up to an edge, and the rest is left. */
 static void begin_batch(struct fixture *f, struct partition *p, uint32_t from)
 {
-	commit_batch(f, p, from, 4000);
+	append(f, p, from, 4000);
 	atomic_store(&p->read_ns, 0); /* a test that has read of segments has done so long ago */
 	assert_true(log_step(f->log, LOG_STEP_MOVE) > 0);
 	assert_int_equal(writes.edge_left, 0);
@@ -209,10 +188,10 @@ static void a_rest_waits_for_the_next_turn_and_no_longer(void **state)
 	struct partition *p = start_at_edges(f);
 
 	begin_batch(f, p, 0);
-	commit_batch(f, p, 4000, 1); /* not much */
+	append(f, p, 4000, 1); /* not much */
 	assert_true(log_step(f->log, LOG_STEP_MOVE) > 0);
 	assert_int_equal(writes.through, 0);
-	assert_true(f->log->resting.first == p && !f->log->queue.first);
+	assert_true(f->log->resting.first == &p->turn && !f->log->queue.first);
 	assert_true(log_step(f->log, LOG_STEP_MOVE) > 0); /* the next turn */
 	assert_int_equal(writes.through, 1);
 	assert_int_equal(begun_in(p), 0);
@@ -222,25 +201,33 @@ static void a_rest_waits_for_the_next_turn_and_no_longer(void **state)
 	close_log(f);
 }
 
+/* What a kill now would leave has so many records. */
+static void check_copy(const struct fixture *f, int64_t count)
+{
+	struct fixture copy;
+	struct partition *p;
+
+	copy_dir(f, &copy);
+	p = start_one(&copy);
+	assert_int_equal(check_all(p, 0), count);
+	close_log(&copy);
+	remove_copy(&copy);
+}
+
 static void who_waits_for_the_mover_finds_nothing_begun(void **state)
 {
 	struct fixture *f = *state;
 	struct partition *p = start_at_edges(f);
-	struct fixture copy;
 	struct fault fault;
 
 	begin_batch(f, p, 0);
 	assert_int_equal(log_checkpoint(f->log, &fault), 0);
 	assert_int_equal(begun_in(p), 0);
 	assert_int_equal(p->moved, p->ring_count);
-	commit_batch(f, p, 4000, 4000);
+	append(f, p, 4000, 4000);
 	assert_int_equal(log_checkpoint(f->log, &fault), 0); /* nothing of it was moved before */
 	assert_int_equal(begun_in(p), 0);
-	copy_dir(f, &copy);
-	p = start_one(&copy);
-	assert_int_equal(check_all(p, 0), 8000);
-	close_log(&copy);
-	remove_copy(&copy);
+	check_copy(f, 8000);
 	close_log(f);
 }
 
@@ -248,17 +235,12 @@ static void a_kill_behind_a_part_of_a_batch_loses_nothing(void **state)
 {
 	struct fixture *f = *state;
 	struct partition *p = start_at_edges(f);
-	struct fixture copy;
 	struct fault fault;
 
 	begin_batch(f, p, 0);
 	assert_int_equal(log_checkpoint(f->log, &fault), 0);
 	begin_batch(f, p, 4000);
-	copy_dir(f, &copy);
-	p = start_one(&copy);
-	assert_int_equal(check_all(p, 0), 8000);
-	close_log(&copy);
-	remove_copy(&copy);
+	check_copy(f, 8000);
 	close_log(f);
 }
 
@@ -273,7 +255,7 @@ static void what_is_begun_is_ended_in_its_own_segment(void **state)
 	begin_batch(f, p, 4000);
 	begun = p->segments[0];
 	assert_int_equal(mover_roll(p), 0); /* the batch behind it begins a segment */
-	commit_batch(f, p, 8000, 4000);
+	append(f, p, 8000, 4000);
 	move_all(f);
 	assert_int_equal(p->segment_count, 2);
 	assert_ptr_equal(p->segments[0], begun);
@@ -318,7 +300,7 @@ static void any_sizes_are_read_as_they_were_written(void **state)
 	for (uint32_t i = 0; i < 120; i++) {
 		uint32_t count = 1 + (uint32_t)rand_below(&rand, i % 3 ? 5000 : 50);
 
-		commit_batch(f, p, end, count);
+		append(f, p, end, count);
 		end += count;
 		for (uint64_t n = rand_below(&rand, 4); n; n--)
 			(void)log_step(f->log, LOG_STEP_MOVE);

@@ -32,39 +32,26 @@
 #define LAG_BYTES_A_PARTITION (6 << 10)
 #define FAILURE_MS 200
 
-static void put_last(struct mover_queue *q, struct partition *p)
-{
-	p->next_queued = NULL;
-	if (q->last)
-		q->last->next_queued = p;
-	else
-		q->first = p;
-	q->last = p;
-	q->count++;
-}
-
-void mover_enqueue(struct log *l, struct partition *p)
+/* Under tail_lock. */
+static void put_last(struct fifo *queue, struct partition *p)
 {
 	if (p->queued)
 		return;
 	p->queued = true;
+	p->log->queued_count++;
+	fifo_put(queue, &p->turn);
+}
+
+void mover_enqueue(struct log *l, struct partition *p)
+{
 	put_last(&l->queue, p);
 }
 
-/* A turn is over when its queue is empty: those that rested come first in the next. */
+/* A turn is over when its queue is empty: those that rested come first in the next. Under tail_lock. */
 static void begin_turn(struct log *l)
 {
-	(void)pthread_mutex_lock(&l->tail_lock);
-	if (l->resting.first) {
-		l->resting.last->next_queued = l->queue.first;
-		if (!l->queue.first)
-			l->queue.last = l->resting.last;
-		l->queue.first = l->resting.first;
-		l->queue.count += l->resting.count;
-		l->resting = (struct mover_queue){0};
-	}
+	fifo_put_before(&l->queue, &l->resting);
 	l->move_turn++;
-	(void)pthread_mutex_unlock(&l->tail_lock);
 }
 
 /* Nothing may be left for another turn: somebody waits for it, or there is none. Under tail_lock. */
@@ -79,33 +66,19 @@ static struct partition *take_queued(struct log *l, bool *hurried)
 
 	(void)pthread_mutex_lock(&l->tail_lock);
 	*hurried = is_hurried(l);
-	p = l->queue.first;
+	p = fifo_take(&l->queue);
 	if (p) {
-		l->queue.first = p->next_queued;
-		if (!l->queue.first)
-			l->queue.last = NULL;
 		p->queued = false;
-		l->queue.count--;
+		l->queued_count--;
 	}
 	(void)pthread_mutex_unlock(&l->tail_lock);
 	return p;
 }
 
-static void put_back(struct log *l, struct partition *p)
+static void put_back(struct log *l, struct partition *p, struct fifo *queue)
 {
 	(void)pthread_mutex_lock(&l->tail_lock);
-	mover_enqueue(l, p);
-	(void)pthread_mutex_unlock(&l->tail_lock);
-}
-
-/* To the next turn. */
-static void let_rest(struct log *l, struct partition *p)
-{
-	(void)pthread_mutex_lock(&l->tail_lock);
-	if (!p->queued) {
-		p->queued = true;
-		put_last(&l->resting, p);
-	}
+	put_last(queue, p);
 	(void)pthread_mutex_unlock(&l->tail_lock);
 }
 
@@ -150,10 +123,10 @@ static bool is_read(struct partition *p)
 /*
  * What comes with the next write, and which way it goes: past the page cache where it is much, unless
  * somebody reads this partition out of segments. Who keeps up is served from memory, and who does
- * not will want the cache. What goes past the cache ends at a page's edge unless it is hurried: the page that
- * the end of each write would leave in the cache alone keeps who reads the segment later from reading ahead
- * in large pieces. The rest comes with the next write, and with the next turn where that is not much: then it
- * goes through the cache. False: not in this turn. Under p->lock.
+ * not will want the cache. What goes past the cache ends at a page's edge: the page that the end of each write
+ * would leave in the cache alone keeps who reads the segment later from reading ahead in large pieces. The rest
+ * comes with the next write, and with the next turn where that is not much and nobody hurries: then it goes
+ * through the cache. False: not in this turn. Under p->lock.
  */
 static bool choose(struct log *l, struct partition *p, const struct segment *s, uint64_t room, bool hurried,
 		   struct load *load)
@@ -162,7 +135,6 @@ static bool choose(struct log *l, struct partition *p, const struct segment *s, 
 		gather(p, s->begun, room < DIRECT_BYTES ? room : DIRECT_BYTES, load);
 		if (load->bytes >= l->options.direct_bytes_min) {
 			load->of.direct = &l->direct;
-			load->of.to_edge = !hurried;
 			return true;
 		}
 		if (!hurried && p->rested_turn == l->move_turn)
@@ -401,10 +373,8 @@ static int64_t step(struct log *l)
 	if (!p)
 		return 0;
 	rc = move_some(l, p, hurried, &next);
-	if (next == NEXT_TURN)
-		let_rest(l, p);
-	else if (next == NEXT_SOON)
-		put_back(l, p);
+	if (next != NEXT_NONE)
+		put_back(l, p, next == NEXT_TURN ? &l->resting : &l->queue);
 	if (rc < 0) {
 		if (!atomic_exchange(&l->move_failing, (int)rc))
 			core_say(l, LOG_ERROR, "segment_write_failed",
@@ -432,7 +402,9 @@ int64_t mover_turn(struct log *l)
 	int64_t rc = step(l);
 
 	if (rc == 0) {
+		(void)pthread_mutex_lock(&l->tail_lock);
 		begin_turn(l);
+		(void)pthread_mutex_unlock(&l->tail_lock);
 		rc = step(l);
 	}
 	advance_moved(l);
@@ -450,7 +422,7 @@ static bool is_due(const struct log *l)
 
 int64_t mover_lag_bytes(const struct log *l)
 {
-	int64_t bytes = LAG_BYTES + (int64_t)l->queue.count * LAG_BYTES_A_PARTITION;
+	int64_t bytes = LAG_BYTES + (int64_t)l->queued_count * LAG_BYTES_A_PARTITION;
 	int64_t most = (int64_t)l->options.pinned_bytes_max / 2;
 
 	return bytes < most ? bytes : most;
@@ -469,7 +441,7 @@ bool log_lags(struct log *l)
 static void let_gather(struct log *l)
 {
 	for (int64_t waited = 0; l->queue.first && !is_due(l); waited += LAG_MS) {
-		int64_t lag = LAG_MS + l->queue.count / LAG_PARTITIONS_A_MS;
+		int64_t lag = LAG_MS + l->queued_count / LAG_PARTITIONS_A_MS;
 
 		if (waited >= (lag < LAG_MS_MAX ? lag : LAG_MS_MAX))
 			return;
@@ -482,8 +454,8 @@ static bool wait_for_work(struct log *l)
 {
 	bool go_on;
 
-	begin_turn(l);
 	(void)pthread_mutex_lock(&l->tail_lock);
+	begin_turn(l);
 	while (!l->queue.first && !l->mover_stop) {
 		l->mover_idle = true;
 		(void)pthread_cond_wait(&l->movable, &l->tail_lock);
@@ -559,8 +531,10 @@ int mover_reach(struct log *l, uint64_t sequence)
 
 	if (!l->started) {
 		int64_t moved;
+		(void)pthread_mutex_lock(&l->tail_lock);
 		l->move_wanted = UINT64_MAX;
 		begin_turn(l);
+		(void)pthread_mutex_unlock(&l->tail_lock);
 		while ((moved = step(l)) > 0)
 			;
 		l->move_wanted = 0;

@@ -102,14 +102,13 @@ struct segment_load {
 	const struct segment_piece *pieces;
 	uint32_t count;
 	struct direct *direct; /* past the page cache, where the file system does that; NULL: through it */
-	bool to_edge;          /* with `direct`: not beyond the last edge of a page of the file */
 	uint32_t whole;        /* gives: so many are in the file and count as appended */
 	uint64_t written;      /* gives: bytes */
 };
 
 /*
- * The mover: appends what is given, with one write where it does not go past the page cache. With `to_edge` the last
- * pieces may stay out, one of them in part: the segment has begun it then (`begun`), and the next append is of
+ * The mover: appends what is given, with one write where it does not go past the page cache. With `direct` it goes up to
+ * the last edge of a page of the file, so the last pieces may stay out, one of them in part: the segment has begun it then (`begun`), and the next append is of
  * this segment and gives that piece first, whole as before. 0 or -errno; on an error nothing counts as
  * appended (the file may have grown: it is written over when tried again).
  */

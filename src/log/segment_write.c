@@ -88,8 +88,8 @@ static uint64_t bytes_of(const struct segment_piece *pieces, uint32_t count)
 }
 
 /*
- * How many bytes of the pieces are written now, of which `skip` were before: all, or up to the last edge of a page
- * where that is asked for and leaves anything to be written past the page cache.
+ * How many bytes of the pieces are written now, of which `skip` were before: all, or past the page cache up to
+ * the last edge of a page, where anything stands before it.
  */
 static uint64_t bytes_to_write(const struct segment_load *load, uint64_t at, uint64_t skip)
 {
@@ -98,7 +98,7 @@ static uint64_t bytes_to_write(const struct segment_load *load, uint64_t at, uin
 	CHECK(sum > skip);
 	sum -= skip;
 	edge = direct_edge(at + sum);
-	return load->direct && load->to_edge && edge > at ? edge - at : sum;
+	return load->direct && edge > at ? edge - at : sum;
 }
 
 /* The next `n` bytes of the pieces behind the first `skip`. Gives how many entries; *whole: pieces of which no byte is left. */

@@ -163,7 +163,7 @@ uint64_t feed_print(const rd_kafka_message_t *m);
 /* The queue is no longer empty. On a thread of the client, under the queue's lock. */
 void kafka_intake_on_messages(rd_kafka_t *client, void *opaque);
 
-/* Messages of the partition go to the feed from now on; not any more. The latter frees those that it has not taken. */
+/* Messages of the partition go to the feed from now on; not any more, not even what somebody has in hand. The latter frees those that it has not taken. */
 void kafka_intake_add(struct feed *f);
 void kafka_intake_remove(struct feed *f);
 

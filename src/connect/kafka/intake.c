@@ -5,8 +5,8 @@
  * soon as an answer fills its share, and that request then waits at the broker for the idle ones (fetch.wait.max.ms). With one queue
  * either all may be fetched or none, and whoever has records may use all of the memory.
  *
- * A pull whose feed has nothing takes a few messages out of the queue and hands each to its feed, under a lock, so that each feed gets them in their order; parts that
- * had none are woken. Where more than so much waits in feeds nothing more is taken: then somebody who has some was woken, and goes on
+ * A pull whose feed has nothing takes a few messages out of the queue and hands each to its feed, under a lock, so that each feed gets
+ * them in their order; parts that had none are woken. Where more than so much waits in feeds nothing more is taken: then somebody who has some was woken, and goes on
  * taking once he has used it. The queue calls back when it is no longer empty, which wakes the part that was pulled last.
  */
 #include "base/hash.h"
@@ -34,6 +34,12 @@ static struct feed *feed_of(const struct kafka_source *s, const rd_kafka_message
 			return f;
 	}
 	return NULL;
+}
+
+static void destroy_all(rd_kafka_message_t **list, uint32_t count)
+{
+	for (uint32_t i = 0; i < count; i++)
+		rd_kafka_message_destroy(list[i]);
 }
 
 /* Under the lock: somebody who reads takes what the queue has. */
@@ -70,31 +76,35 @@ void kafka_intake_add(struct feed *f)
 	(void)pthread_mutex_unlock(&s->lock);
 }
 
-/* Under the lock: what was handed to it is gone. */
-static void empty(struct feed *f)
+/* Under the lock: nothing has come for it. Gives how many there were, which are the caller's, from the front of f->come. */
+static uint32_t forget_what_came(struct feed *f)
 {
-	struct kafka_source *s = f->source;
+	uint32_t count = f->come_count;
 
-	for (uint32_t i = 0; i < f->come_count; i++)
-		rd_kafka_message_destroy(f->come[i]);
-	s->come_count -= f->come_count;
-	s->come_bytes -= f->come_bytes;
+	f->source->come_count -= count;
+	f->source->come_bytes -= f->come_bytes;
 	f->come_count = 0;
 	f->come_bytes = 0;
+	return count;
 }
 
 void kafka_intake_remove(struct feed *f)
 {
 	struct kafka_source *s = f->source;
+	uint32_t count;
 
+	/* Whoever takes has handed out what it holds: none of it comes later, when the feed may have begun elsewhere. */
+	(void)pthread_mutex_lock(&s->intake);
 	(void)pthread_mutex_lock(&s->lock);
 	if (f->reading)
 		table_remove(&s->reading, &f->node);
 	f->reading = false;
-	empty(f);
+	count = forget_what_came(f);
 	if (s->pulled_last == f)
 		s->pulled_last = NULL;
 	(void)pthread_mutex_unlock(&s->lock);
+	(void)pthread_mutex_unlock(&s->intake);
+	destroy_all(f->come, count);
 	/* There is room now, and perhaps nobody else was to take. */
 	if (rd_kafka_queue_length(s->queue) > 0)
 		kafka_intake_on_messages(NULL, s);
@@ -124,35 +134,43 @@ static bool make_room(struct feed *f)
 	return true;
 }
 
-/* Under the lock. What a feed has no memory for it fetches again: nothing behind it may be taken before. */
-static void hand(struct kafka_source *s, struct feed *f, rd_kafka_message_t *m)
+/* Under the lock: true where the feed has it now. What a feed has no memory for it fetches again: nothing behind it may be taken before. */
+static bool hand(struct kafka_source *s, struct feed *f, rd_kafka_message_t *m)
 {
-	if (f && !f->lost && make_room(f)) {
-		if (f->come_count == 0)
-			source_wake(f->part);
-		f->come[f->come_count++] = m;
-		s->come_count++;
-		f->come_bytes += m->len + m->key_len;
-		s->come_bytes += m->len + m->key_len;
-		return;
-	}
-	if (f && !f->lost) {
+	if (!f || f->lost)
+		return false;
+	if (!make_room(f)) {
 		f->lost = true;
 		source_wake(f->part);
+		return false;
 	}
-	rd_kafka_message_destroy(m);
+	if (f->come_count == 0)
+		source_wake(f->part);
+	f->come[f->come_count++] = m;
+	s->come_count++;
+	f->come_bytes += m->len + m->key_len;
+	s->come_bytes += m->len + m->key_len;
+	return true;
 }
 
-/* Under the lock. Messages of one partition mostly come together. */
+/*
+ * Messages of one partition mostly come together. What nobody wants is freed without the lock: it may be the last that holds a
+ * partition of the client's, whose end takes the lock of the queue, under which the client calls for ours.
+ */
 static void hand_out(struct kafka_source *s, rd_kafka_message_t **list, ssize_t count)
 {
 	struct feed *f = NULL;
+	uint32_t left = 0;
 
+	(void)pthread_mutex_lock(&s->lock);
 	for (ssize_t i = 0; i < count; i++) {
 		if (!f || f->topic_handle != list[i]->rkt || f->partition != list[i]->partition)
 			f = feed_of(s, list[i]);
-		hand(s, f, list[i]);
+		if (!hand(s, f, list[i]))
+			list[left++] = list[i];
 	}
+	(void)pthread_mutex_unlock(&s->lock);
+	destroy_all(list, left);
 }
 
 /* Under the lock: what came goes to the pull, whose own list is empty. */
@@ -163,16 +181,12 @@ static bool swap(struct feed *f)
 
 	if (f->come_count == 0)
 		return false;
-	f->source->come_bytes -= f->come_bytes;
-	f->source->come_count -= f->come_count;
 	f->held = f->come;
 	f->held_cap = f->come_cap;
 	f->at = 0;
-	f->count = f->come_count;
+	f->count = forget_what_came(f);
 	f->come = list;
 	f->come_cap = cap;
-	f->come_count = 0;
-	f->come_bytes = 0;
 	return true;
 }
 
@@ -199,9 +213,7 @@ bool kafka_intake_take(struct feed *f, int patience_ms)
 		if (got || !room || n <= 0)
 			break;
 		n = rd_kafka_consume_batch_queue(s->queue, patience_ms, list, TAKEN_AT_ONCE);
-		(void)pthread_mutex_lock(&s->lock);
 		hand_out(s, list, n);
-		(void)pthread_mutex_unlock(&s->lock);
 	} while (true);
 	(void)pthread_mutex_unlock(&s->intake);
 	return got;
