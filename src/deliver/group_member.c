@@ -197,7 +197,8 @@ static int find_committer(struct groups *g, const struct group_who *who, bool tr
 	*m = NULL;
 	if (g->stopped || !g->started)
 		return ERR_COORDINATOR;
-	if (who->group.len > OFFSETS_GROUP_ID_MAX) /* an empty one is allowed to commit, as in Kafka */
+	/* An empty one is allowed to commit, but not within a transaction (GroupCoordinator.validateGroupStatus). */
+	if (who->group.len > OFFSETS_GROUP_ID_MAX || (transactional && who->group.len == 0))
 		return ERR_BAD_GROUP;
 	grp = group_find(g, who->group);
 	if (grp)

@@ -211,7 +211,7 @@ def _(w):
         eq((r["name"], r["topic_id"], r["error_code"]), (t, id, 0))
         got = k.call("DeleteTopics", 6, timeout_ms=1000, topics=[
             {"name": None, "topic_id": id}, {"name": None}, {"name": t, "topic_id": id}, {"name": "a b"}])["responses"]
-        eq([r["error_code"] for r in got], [UNKNOWN_ID, REQUEST, REQUEST, INVALID_TOPIC])
+        eq([r["error_code"] for r in got], [UNKNOWN_ID, REQUEST, REQUEST, UNKNOWN_TOPIC])
         got = k.call("DeleteTopics", 5, timeout_ms=1000, topic_names=["x", "y", "x"])["responses"]
         eq([(r["name"], r["error_code"]) for r in got], [("x", REQUEST), ("y", UNKNOWN_TOPIC)])
 
@@ -237,7 +237,8 @@ def _(w):
                                          (ASSIGNMENT, 8, [[0]]), (ASSIGNMENT, 7, [[1]]), (ASSIGNMENT, 7, [[]]), (0, 7, [[0]])):
             r, = grow(k, 3, False, (t, count, assignments))
             eq((r["name"], r["error_code"]), (t, want), r["error_message"])
-        eq([r["error_code"] for r in grow(k, 3, False, ("nobody", 2, None), (t, 9, None), (t, 9, None))], [UNKNOWN_TOPIC, REQUEST])
+        eq([r["error_code"] for r in grow(k, 3, False, ("nobody", 2, None), ("a b", 2, None), (t, 9, None), (t, 9, None))],
+           [UNKNOWN_TOPIC, UNKNOWN_TOPIC, REQUEST])
         eq(show(w, t)["partitions"], 7)
 
 
@@ -264,7 +265,8 @@ def _(w):
         eq(trim(k, 2, t, (0, 11), (1, -1), (2, 0), (-1, 0), (0, -2)),
            [(0, -1, OUT_OF_RANGE), (1, 0, 0), (2, -1, UNKNOWN_TOPIC), (-1, -1, UNKNOWN_TOPIC), (0, -1, OUT_OF_RANGE)])
         eq(trim(k, 2, t, (0, -1)), [(0, 10, 0)])
-        eq(trim(k, 2, "nobody", (0, -1), (1, 0)), [(0, -1, UNKNOWN_TOPIC), (1, -1, UNKNOWN_TOPIC)])
+        for name in ("nobody", "a b"):
+            eq(trim(k, 2, name, (0, -1), (1, 0)), [(0, -1, UNKNOWN_TOPIC), (1, -1, UNKNOWN_TOPIC)])
         c = w.topic()
         made(k, asked(c, cleanup_policy="compact"))
         eq(trim(k, 2, c, (0, -1)), [(0, -1, POLICY)])
@@ -362,7 +364,8 @@ def _(w):
         for want, words, ops in (
                 (CONFIG, ["retention.ms", "-3"], [(SET, "cleanup.policy", "compact"), (SET, "retention.ms", "-3")]),
                 (CONFIG, ["retention.ms"], [(SET, "retnetion.ms", "1")]),
-                (CONFIG, ["null"], [(SET, "retention.ms", None)]),
+                (REQUEST, ["Null", "retention.ms"], [(SET, "retention.ms", None)]),
+                (REQUEST, ["Null", "cleanup.policy"], [(APPEND, "cleanup.policy", None)]),
                 (CONFIG, ["LIST"], [(APPEND, "retention.ms", "1")]),
                 (CONFIG, ["cleanup.policy"], [(SUBTRACT, "cleanup.policy", "delete")]),
                 (REQUEST, ["9"], [(9, "retention.ms", "1")]),
@@ -377,6 +380,15 @@ def _(w):
         eq([r["error_code"] for r in got], [UNKNOWN_TOPIC, CONFIG, 0])
         eq(show(w, u)["retention"], "1s")
         refused(alter(k, "x", kind=8, a="b"), REQUEST)
+        refused(alter(k, "a b", retention_ms="1"), INVALID_TOPIC)
+        refused(describe(k, "a b"), INVALID_TOPIC)
+        # A topic and a broker may have the same name: two resources, and each is answered.
+        made(k, asked("0"))
+        for api, config in (("IncrementalAlterConfigs", {"name": "retention.ms", "config_operation": SET, "value": "1000"}),
+                            ("AlterConfigs", {"name": "retention.ms", "value": "1000"})):
+            got = k.call(api, 1, validate_only=False, resources=[
+                {"resource_type": kind, "resource_name": "0", "configs": [config]} for kind in (TOPIC, BROKER)])["responses"]
+            eq([(r["resource_type"], r["resource_name"], r["error_code"]) for r in got], [(TOPIC, "0", 0), (BROKER, "0", POLICY)])
 
 
 @test("AlterConfigs puts back what it does not name, but for weir's own settings")
@@ -394,10 +406,14 @@ def _(w):
             doc = show(w, t)
             eq((doc["retention"], doc["cleanup"], doc["max_message_bytes"], doc["durability"], doc["idempotency"]["ttl"]),
                ("7d", "delete", "5000", "os", "1h"))
+            twice = [{"name": "retention.ms", "value": "1000"}, {"name": "retention.ms", "value": "2000"}]
             for want, resources in ((CONFIG, [dict(ask, configs=[{"name": "x", "value": "1"}])]), (REQUEST, [ask, ask]),
+                                    (REQUEST, [dict(ask, configs=twice)]),
+                                    (REQUEST, [dict(ask, configs=[{"name": "retention.ms", "value": None}])]),
                                     (POLICY, [{"resource_type": BROKER, "resource_name": "0", "configs": []}])):
                 r, = k.call("AlterConfigs", version, resources=resources, validate_only=False)["responses"]
                 eq(r["error_code"], want, r["error_message"])
+            eq(show(w, t), doc)
 
 
 @test("flush.messages tells and sets durability", own=True)

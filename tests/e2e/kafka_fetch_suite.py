@@ -11,7 +11,7 @@ from harness import SLOW, Session, Skip, Weir, check, eq, expect, test
 from kafka_wire import Kafka, address, batch, batches, records, request
 
 OUT_OF_RANGE, UNKNOWN, FENCED, UNKNOWN_EPOCH, UNSUPPORTED = 1, 3, 74, 75, 35
-NO_SESSION, BAD_SESSION_EPOCH = 70, 71
+NO_SESSION = 70
 LATEST, EARLIEST, MAX_TIME = -1, -2, -3
 
 
@@ -108,7 +108,7 @@ def _(w):
     put_topic(w, "sessions", partitions=1)
     with Kafka(w) as k:
         eq(fetch(k, [], session_id=7, session_epoch=3)["error_code"], NO_SESSION)
-        eq(fetch(k, [], session_id=0, session_epoch=3)["error_code"], BAD_SESSION_EPOCH)
+        eq(fetch(k, [], session_id=0, session_epoch=3)["error_code"], NO_SESSION)
         for epoch in (-1, 0):
             got = fetch(k, [asked("sessions", [(0, 0)])], session_id=0, session_epoch=epoch)
             eq((got["error_code"], got["session_id"], len(parts(got))), (0, 0, 1))

@@ -149,6 +149,7 @@ def _():
             name = doc["cluster_id"]
             eq(len(name), 22)
             other = k.call("DescribeCluster", 1)
+            eq([k.call("DescribeCluster", 1, endpoint_type=kind)["error_code"] for kind in (1, 2, 3)], [0, 114, 115])
             eq((other["cluster_id"], other["controller_id"]), (name, 0))
         w.restart(hard=True)
         with Kafka(w) as k:
@@ -240,8 +241,14 @@ def _():
                     if code == 0:
                         eq(k.call("Metadata", 9, topics=[])["controller_id"], 0)
                     else:
-                        k.send("Metadata", 9, topics=[])
                         check(k.closed(), "open after a wrong password")
+        until(lambda: w.log().count('a login was refused" peer=127.0.0.1:') == 9, what="a line for each that was refused")
+        with Kafka(w) as k:  # a second guess in the same packet is none
+            k.raw(b"".join(request("SaslAuthenticate" if token else "SaslHandshake", 1, correlation=i, **(
+                {"auth_bytes": token} if token else {"mechanism": "PLAIN"}))
+                for i, token in enumerate((None, b"\0ann\0Secret", b"\0ann\0secret"))) + request("Metadata", 9, correlation=3, topics=[]))
+            eq([k.frame()[:6] for _ in range(2)], [struct.pack(">ih", i, code) for i, code in ((0, 0), (1, 58))])
+            check(k.closed(), "answered after a wrong password")
         for secret in ("secret", "pass:word"):
             check(secret not in w.log(), "a password in the log")
 

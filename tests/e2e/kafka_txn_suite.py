@@ -8,7 +8,7 @@ import time
 from harness import Failed, Session, Skip, Sse, Weir, check, eq, expect, patience, test, until
 from kafka_wire import Kafka, Producer, address, batch, batches, seen
 
-UNKNOWN_TOPIC, INVALID_REQUEST, EPOCH, STATE, MAPPING, TIMEOUT, NOT_ATTEMPTED = 3, 42, 47, 48, 49, 50, 55
+UNKNOWN_TOPIC, INVALID_GROUP, INVALID_REQUEST, EPOCH, STATE, MAPPING, TIMEOUT, NOT_ATTEMPTED = 3, 24, 42, 47, 48, 49, 50, 55
 FENCED, NOT_FOUND = 90, 105
 
 
@@ -72,6 +72,7 @@ def _(w):
                 eq(new.init(pid=new.pid, epoch=-1)["error_code"], INVALID_REQUEST)
             eq(new.end(True), STATE)
             eq(new.commit_offset("g", "may", 1), STATE)
+            eq(new.commit_offset("", "may", 1), INVALID_GROUP)
             eq(new.add(may=[0, 2], nowhere=[0]), {("may", 0): NOT_ATTEMPTED, ("may", 2): UNKNOWN_TOPIC,
                                                   ("nowhere", 0): UNKNOWN_TOPIC})
             new.pid += 1000000

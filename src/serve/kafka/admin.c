@@ -123,18 +123,22 @@ void admin_no_memory(struct kafka_call *call)
 struct topic *admin_find(struct kafka_call *call, struct slice name, int16_t *code, struct slice *message)
 {
 	struct topic *topic = topics_find(call->app->topics, name);
-	struct fault fault = {0};
 
 	if (topic && !topic->internal)
 		return topic;
-	if (topic_name_check(name, &fault)) {
-		*code = KAFKA_INVALID_TOPIC_EXCEPTION;
-		*message = admin_say(call, "%s", fault.text);
-	} else {
-		*code = KAFKA_UNKNOWN_TOPIC_OR_PARTITION;
-		*message = SLICE_LIT("This server does not host this topic-partition.");
-	}
+	*code = KAFKA_UNKNOWN_TOPIC_OR_PARTITION;
+	*message = SLICE_LIT("This server does not host this topic-partition.");
 	return NULL;
+}
+
+int16_t admin_check_name(struct kafka_call *call, struct slice name, struct slice *message)
+{
+	struct fault fault = {0};
+
+	if (!topic_name_check(name, &fault))
+		return 0;
+	*message = admin_say(call, "%s", fault.text);
+	return KAFKA_INVALID_TOPIC_EXCEPTION;
 }
 
 struct named {

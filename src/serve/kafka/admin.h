@@ -53,8 +53,11 @@ int16_t admin_code(int err);
 /* No memory is left for an answer: the call ends. */
 void admin_no_memory(struct kafka_call *call);
 
-/* The live topic of that name, or NULL with Kafka's code and sentence. */
+/* The live topic of that name, or NULL with Kafka's code and sentence: unknown, also where no topic could have the name. */
 struct topic *admin_find(struct kafka_call *call, struct slice name, int16_t *code, struct slice *message);
+
+/* Requests for settings tell a name that no topic can have apart: 0, or Kafka's code with a sentence. */
+int16_t admin_check_name(struct kafka_call *call, struct slice name, struct slice *message);
 
 /*
  * Which of many structs, `stride` bytes apart, bear the same name: a struct slice at name_at of each.

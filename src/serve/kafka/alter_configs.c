@@ -6,13 +6,29 @@
 #include "proto/kafka/kafka_error.h"
 #include "serve/kafka/alteration.h"
 
+/* Before any of them counts, whatever else is wrong, as in ConfigAdminManager. */
+static int16_t check(struct kafka_call *call, const struct kafka_alter_configs_request_resource *asked,
+		     struct slice *message)
+{
+	const struct kafka_alter_configs_request_config *configs = asked->configs;
+
+	for (size_t i = 0; i < asked->configs_count; i++)
+		if (!configs[i].value.ptr)
+			return alteration_refuse_null(call, configs[i].name, message);
+	return alteration_check_names(call, configs, asked->configs_count, sizeof(*configs),
+				      offsetof(struct kafka_alter_configs_request_config, name), message);
+}
+
 static int16_t replace(void *ctx, struct conf_topic *settings, const struct conf_topic *defaults,
 		       struct slice *message)
 {
 	const struct alteration_item *item = ctx;
 	const struct kafka_alter_configs_request_resource *asked = item->asked;
+	int16_t code = check(item->call, asked, message);
 	struct fault fault = {0};
 
+	if (code)
+		return code;
 	for (uint32_t i = 0; i < kafka_topic_count; i++)
 		kafka_topic_reset(&kafka_topic_table[i], settings, defaults);
 	for (size_t i = 0; i < asked->configs_count; i++) {

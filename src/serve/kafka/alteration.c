@@ -34,6 +34,36 @@ struct alteration *alteration_new(struct kafka_call *call, size_t count, struct 
 	return a;
 }
 
+/* ---- what a resource names ---- */
+
+#define SHOWN(name) (int)((name).len > 200 ? 200 : (name).len), (const char *)(name).ptr
+
+int16_t alteration_check_names(struct kafka_call *call, const void *configs, size_t count, size_t stride,
+			       size_t name_at, struct slice *message)
+{
+	uint8_t *marks = admin_marks(call, configs, count, stride, name_at);
+	const uint8_t *at = configs;
+
+	if (!marks)
+		return kafka_code(ERR_NOMEM);
+	for (size_t i = 0; i < count; i++, at += stride) {
+		const struct slice *name = (const struct slice *)(at + name_at);
+		if (marks[i] == ADMIN_ONCE)
+			continue;
+		*message = admin_say(call, "Error due to duplicate config keys: %.*s", SHOWN(*name));
+		return KAFKA_INVALID_REQUEST;
+	}
+	return 0;
+}
+
+int16_t alteration_refuse_null(struct kafka_call *call, struct slice name, struct slice *message)
+{
+	*message = admin_say(call, "Null value not supported for: %.*s", SHOWN(name));
+	return KAFKA_INVALID_REQUEST;
+}
+
+/* ---- the resources ---- */
+
 static void alter(struct alteration *a, struct admin_job *job, struct alteration_item *item, bool twice)
 {
 	struct kafka_alter_configs_response_resource *out = &a->results[a->count];
@@ -47,8 +77,10 @@ static void alter(struct alteration *a, struct admin_job *job, struct alteration
 		out->error_code = KAFKA_INVALID_REQUEST;
 		out->error_message = SLICE_LIT("Each resource must appear at most once.");
 	} else {
-		out->error_code = admin_change(a->call, job, item->name, a->validate_only, a->edit, item,
-					       &out->error_message);
+		out->error_code = admin_check_name(a->call, item->name, &out->error_message);
+		if (out->error_code == 0)
+			out->error_code = admin_change(a->call, job, item->name, a->validate_only, a->edit,
+						       item, &out->error_message);
 	}
 	a->entered[a->count++] = out->error_code == 0 && !a->validate_only;
 }
@@ -67,10 +99,14 @@ void alteration_run(struct alteration *a, bool validate_only, admin_edit_fn *edi
 		    alteration_answer_fn *answer)
 {
 	struct kafka_call *call = a->call;
-	uint8_t *marks = admin_marks(call, a->items, a->items_count, sizeof(*a->items),
-				     offsetof(struct alteration_item, name));
 	struct admin_job *job;
+	uint8_t *marks;
 
+	for (size_t i = 0; i < a->items_count; i++)
+		a->items[i].topic =
+			a->items[i].type == ADMIN_RESOURCE_TOPIC ? a->items[i].name : slice_null();
+	marks = admin_marks(call, a->items, a->items_count, sizeof(*a->items),
+			    offsetof(struct alteration_item, topic));
 	if (!marks) {
 		admin_no_memory(call);
 		return;

@@ -4,6 +4,8 @@
 #include "serve/kafka/cluster.h"
 
 #define ENDPOINT_BROKERS 1
+#define ENDPOINT_CONTROLLERS 2
+#define ENDPOINT_MISMATCHED 114  /* MISMATCHED_ENDPOINT_TYPE */
 #define ENDPOINT_UNSUPPORTED 115 /* UNSUPPORTED_ENDPOINT_TYPE */
 
 static void run_describe_cluster(struct kafka_call *call)
@@ -18,7 +20,8 @@ static void run_describe_cluster(struct kafka_call *call)
 		return;
 	}
 	if (in->endpoint_type != ENDPOINT_BROKERS) {
-		out->error_code = ENDPOINT_UNSUPPORTED;
+		out->error_code = in->endpoint_type == ENDPOINT_CONTROLLERS ? ENDPOINT_MISMATCHED :
+									      ENDPOINT_UNSUPPORTED;
 		out->error_message =
 			SLICE_LIT("weir has brokers to tell of, type 1, and no controllers apart");
 		kafka_call_answer(call, out);

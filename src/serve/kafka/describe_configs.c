@@ -79,9 +79,11 @@ static void describe_topic(struct described *d, const struct kafka_describe_conf
 {
 	struct kafka_describe_configs_response_config *list;
 	struct conf_topic settings;
-	struct topic *topic =
-		admin_find(d->call, asked->resource_name, &out->error_code, &out->error_message);
+	struct topic *topic = NULL;
 
+	out->error_code = admin_check_name(d->call, asked->resource_name, &out->error_message);
+	if (out->error_code == 0)
+		topic = admin_find(d->call, asked->resource_name, &out->error_code, &out->error_message);
 	if (!topic)
 		return;
 	admin_settings_of(d->call, &d->settings, topic, &settings);

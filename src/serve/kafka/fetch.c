@@ -251,12 +251,10 @@ static void start(struct fetch_call *f)
 		loop_timer_set(f->call->loop, &f->timer, wait_ms * 1000000);
 }
 
-/* Only what goes on with a session needs one; everything else is a full fetch. */
+/* Only what goes on with a session needs one; everything else is a full fetch. None is ever found, number 0 neither. */
 static int16_t check_session(const struct kafka_fetch_request *in)
 {
-	if (in->session_epoch <= 0)
-		return 0;
-	return in->session_id ? KAFKA_FETCH_SESSION_ID_NOT_FOUND : KAFKA_INVALID_FETCH_SESSION_EPOCH;
+	return in->session_epoch <= 0 ? 0 : KAFKA_FETCH_SESSION_ID_NOT_FOUND;
 }
 
 static void run_fetch(struct kafka_call *call)

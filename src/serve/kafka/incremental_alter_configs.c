@@ -40,33 +40,36 @@ static int16_t edit_one(const struct kafka_incremental_alter_configs_request_con
 	return rc ? KAFKA_INVALID_CONFIG : 0;
 }
 
+/* Before any of them counts, whatever else is wrong, as in ConfigAdminManager. */
+static int16_t check(struct kafka_call *call,
+		     const struct kafka_incremental_alter_configs_request_resource *asked,
+		     struct slice *message)
+{
+	const struct kafka_incremental_alter_configs_request_config *configs = asked->configs;
+
+	for (size_t i = 0; i < asked->configs_count; i++)
+		if (configs[i].config_operation != DELETE && !configs[i].value.ptr)
+			return alteration_refuse_null(call, configs[i].name, message);
+	return alteration_check_names(call, configs, asked->configs_count, sizeof(*configs),
+				      offsetof(struct kafka_incremental_alter_configs_request_config, name),
+				      message);
+}
+
 static int16_t change_named(void *ctx, struct conf_topic *settings, const struct conf_topic *defaults,
 			    struct slice *message)
 {
 	const struct alteration_item *item = ctx;
 	const struct kafka_incremental_alter_configs_request_resource *asked = item->asked;
 	const struct kafka_incremental_alter_configs_request_config *configs = asked->configs;
-	uint8_t *marks = admin_marks(item->call, configs, asked->configs_count, sizeof(*configs),
-				     offsetof(struct kafka_incremental_alter_configs_request_config, name));
+	int16_t code = check(item->call, asked, message);
 	struct fault fault = {0};
 
-	if (!marks)
-		return kafka_code(ERR_NOMEM);
-	for (size_t i = 0; i < asked->configs_count; i++) {
-		int16_t code;
-		if (marks[i] == ADMIN_FIRST) {
-			*message = admin_say(item->call, "Error due to duplicate config keys: %.*s",
-					     (int)(configs[i].name.len > 200 ? 200 : configs[i].name.len),
-					     (const char *)configs[i].name.ptr);
-			return KAFKA_INVALID_REQUEST;
-		}
+	for (size_t i = 0; code == 0 && i < asked->configs_count; i++) {
 		code = edit_one(&configs[i], settings, defaults, &fault);
-		if (code) {
+		if (code)
 			*message = admin_say(item->call, "%s", fault.text);
-			return code;
-		}
 	}
-	return 0;
+	return code;
 }
 
 static void answer(struct kafka_call *call, const struct kafka_alter_configs_response_resource *results,

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* SaslAuthenticate: a token of the login, and ours back. What was wrong is told; then the client may try again. */
+/*
+ * SaslAuthenticate: a token of the login, and ours back. Who is refused is told so, and then the connection closes, as
+ * Kafka's does: a guess costs a connection and leaves a line in the log.
+ */
 #include "proto/kafka/kafka_error.h"
 #include "serve/kafka/session.h"
 
@@ -32,6 +35,7 @@ static void run_sasl_authenticate(struct kafka_call *call)
 	if (rc) {
 		out->error_code = KAFKA_SASL_AUTHENTICATION_FAILED;
 		out->error_message = slice_str(detail);
+		kafka_session_refuse(s, "a login was refused");
 	}
 	kafka_call_answer(call, out);
 }

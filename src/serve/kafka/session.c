@@ -95,6 +95,12 @@ void kafka_session_leave(struct kafka_session *s)
 	end_session(s);
 }
 
+void kafka_session_refuse(struct kafka_session *s, const char *why)
+{
+	say_why(s, why);
+	end_session(s);
+}
+
 /* ---- deadlines ---- */
 
 static void arm(struct kafka_session *s, int64_t at_ns)

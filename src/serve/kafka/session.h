@@ -63,6 +63,9 @@ int kafka_session_start(struct kafka_loop *ctx, struct conn *c);
 /* No more requests: closed when all is answered. */
 void kafka_session_leave(struct kafka_session *s);
 
+/* A handler: likewise, with a line in the log that says why (borrowed). The call itself is answered after this. */
+void kafka_session_refuse(struct kafka_session *s, const char *why);
+
 /* call.c: from the pool of the loop, with the bytes of the frame. NULL: no memory. */
 struct kafka_call *kafka_call_take(struct kafka_session *s, struct slice frame);
 void kafka_call_release(struct kafka_call *call);

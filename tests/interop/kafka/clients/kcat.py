@@ -134,4 +134,23 @@ def _():
     eq(consume(topic, "-X", "isolation.level=read_committed"), [b"a", b"b"])
 
 
+@check("error, fenced by a newer producer")
+def _():
+    topic, who = name("fenced"), "transactional.id=" + name("fenced")
+    produce(topic, [b"first"])
+    old = subprocess.Popen(["kcat", "-b", BOOTSTRAP, "-P", "-t", topic, "-X", who], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
+                           stderr=subprocess.PIPE)
+    try:
+        old.stdin.write(b"".join(b"old %060d\n" % i for i in range(2000)))  # more than it gathers before it sends
+        old.stdin.flush()
+        until(lambda: len(consume(topic, "-X", "isolation.level=read_uncommitted")) > 1, "records of a transaction that is open")
+        produce(topic, [b"new"], "-X", who)
+        said = old.communicate(b"late\n", timeout=40)[1]
+    finally:
+        old.kill()
+        old.wait()
+    assert old.returncode == 1 and b"fenced by a newer instance" in said, (old.returncode, said[-400:])
+    eq(consume(topic, "-X", "isolation.level=read_committed"), [b"first", b"new"])
+
+
 run()
