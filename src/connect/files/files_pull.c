@@ -238,15 +238,13 @@ static enum source_end pull_pieces(struct pulling *p)
 	return SOURCE_MORE;
 }
 
-static void warn_of_missing(const struct pulling *p)
+static void warn_of_header(const struct pulling *p)
 {
-	struct slice name = csv_rows_missing(p->reading->rows);
+	char room[CSV_ROWS_DOUBT_BYTES];
+	const char *doubt = csv_rows_doubt(p->reading->rows, room);
 
-	if (name.ptr)
-		source_warn(
-			p->files->source,
-			"%s has no column %.*s, which csv.columns names: its rows are taken without. Look at its header, and at csv.delimiter",
-			p->reading->path, (int)name.len, (const char *)name.ptr);
+	if (doubt)
+		source_warn(p->files->source, "%s %s", p->reading->path, doubt);
 }
 
 static void add_dead_row(struct pulling *p, const struct csv_record *row)
@@ -269,7 +267,7 @@ static void take_row(struct pulling *p, const struct csv_record *row)
 		bool header = p->files->settings->csv.header;
 		rc = header ? csv_rows_name(r->rows, row) : csv_rows_number(r->rows, row->count);
 		if (header && !rc)
-			warn_of_missing(p);
+			warn_of_header(p);
 		if (header || rc)
 			return;
 	}

@@ -216,6 +216,17 @@ static void reads_rows_with_types(void **state)
 	expect_dead(3, ERR_BAD_RECORD, "b.csv:5", "a quote is not closed");
 }
 
+static void warns_of_line_ends_that_are_none(void **state)
+{
+	(void)state;
+	write_file("a.csv", "name,size\rx,10\ry,20\r");
+	write_file("b.csv", "\"name\rof it\",size\nx,10\n");
+	open_world("paths: ['@/*.csv']\n");
+	run();
+	assert_int_equal(w.t.warning_count, 1);
+	assert_non_null(strstr(w.t.warnings[0], "/a.csv has a carriage return within its header"));
+}
+
 static void tells_what_nobody_would_see(void **state)
 {
 	(void)state;
@@ -686,6 +697,7 @@ int main(void)
 		TEST(leaves_a_file_alone_that_is_being_written),
 		TEST(a_bad_line_is_a_dead_letter),
 		TEST(reads_rows_with_types),
+		TEST(warns_of_line_ends_that_are_none),
 		TEST(tells_what_nobody_would_see),
 		TEST(reads_arrays),
 		TEST(takes_keys_by_a_pointer),

@@ -206,17 +206,13 @@ static int feed_rows(struct http_pull *p)
 	return 0;
 }
 
-static void warn_of_missing(struct http_pull *p)
+static void warn_of_header(struct http_pull *p)
 {
-	struct slice name = csv_rows_missing(p->items.rows);
-	char place[400];
+	char place[400], room[CSV_ROWS_DOUBT_BYTES];
+	const char *doubt = csv_rows_doubt(p->items.rows, room);
 
-	if (name.ptr)
-		source_warn(
-			p->self->source,
-			"%s: the answer has no column %.*s, which csv.columns names: rows are taken without. Look "
-			"at its header, and at csv.delimiter",
-			pull_place(p, place), (int)name.len, (const char *)name.ptr);
+	if (doubt)
+		source_warn(p->self->source, "%s: the answer %s", pull_place(p, place), doubt);
 }
 
 /* A row that names columns: 0; one that is a record: 1 and *row; ERR_BAD_RECORD with `why`; ERR_NOMEM. */
@@ -231,7 +227,7 @@ static int take_csv(struct http_pull *p, const struct csv_record *record, struct
 		rc = header ? csv_rows_name(items->rows, record) :
 			      csv_rows_number(items->rows, record->count);
 		if (header && !rc)
-			warn_of_missing(p);
+			warn_of_header(p);
 		if (header || rc)
 			return rc;
 	}

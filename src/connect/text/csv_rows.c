@@ -8,6 +8,7 @@
 #include "connect/text/csv_rows.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "base/mem.h"
 #include "base/utf8.h"
@@ -35,6 +36,7 @@ struct csv_rows {
 	struct column *columns;
 	uint32_t count;
 	struct buf names;
+	bool broken; /* a carriage return stands in a name, without quotes */
 };
 
 int csv_rows_new(const struct csv_rows_settings *settings, struct csv_rows **out)
@@ -142,14 +144,18 @@ int csv_rows_name(struct csv_rows *r, const struct csv_record *header)
 {
 	int rc = alloc_columns(r, header->count);
 
+	r->broken = false;
 	for (uint32_t i = 0; !rc && i < header->count; i++) {
-		name_column(r, i, header->fields[i]);
+		struct slice name = header->fields[i];
+		r->broken = r->broken || (!header->quoted[i] && name.len && memchr(name.ptr, '\r', name.len));
+		name_column(r, i, name);
 		rc = buf_status(&r->names);
 	}
 	return rc;
 }
 
-struct slice csv_rows_missing(const struct csv_rows *r)
+/* A column of the settings that a header row did not name: the first, null where there is none. */
+static struct slice missing(const struct csv_rows *r)
 {
 	for (uint32_t i = 0; i < r->given->count; i++) {
 		int type;
@@ -168,6 +174,22 @@ struct slice csv_rows_missing(const struct csv_rows *r)
 			return name;
 	}
 	return slice_null();
+}
+
+const char *csv_rows_doubt(const struct csv_rows *r, char *out)
+{
+	struct slice name = missing(r);
+
+	if (r->broken)
+		return "has a carriage return within its header, which is taken for one row: lines end with LF or CRLF";
+	if (!name.ptr)
+		return NULL;
+	(void)snprintf(
+		out, CSV_ROWS_DOUBT_BYTES,
+		"has no column %.*s, which csv.columns names: its rows are taken without. Look at its header, and at "
+		"csv.delimiter",
+		(int)name.len, (const char *)name.ptr);
+	return out;
 }
 
 int csv_rows_number(struct csv_rows *r, uint32_t count)

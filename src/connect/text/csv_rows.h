@@ -61,8 +61,12 @@ bool csv_rows_is_column(struct slice text);
 /* Names the columns by a header row; count of a row without one: by the settings, else column1 and so on. ERR_NOMEM, ERR_LIMIT. */
 int csv_rows_name(struct csv_rows *r, const struct csv_record *header);
 int csv_rows_number(struct csv_rows *r, uint32_t count);
-/* A column of the settings that a header row did not name: the first, null where there is none. Borrowed from the settings. */
-struct slice csv_rows_missing(const struct csv_rows *r);
+/*
+ * What is odd about a header row, as a sentence whose subject ("a.csv", "the answer") is the caller's; NULL where nothing is. In
+ * out, of CSV_ROWS_DOUBT_BYTES.
+ */
+#define CSV_ROWS_DOUBT_BYTES 480u
+const char *csv_rows_doubt(const struct csv_rows *r, char *out);
 bool csv_rows_named(const struct csv_rows *r);
 
 /* Appends a row as an object. 0; ERR_BAD_RECORD with *fault (the row stays out); ERR_NOMEM. */
