@@ -106,6 +106,12 @@ bool fields_link_next(struct slice link, struct slice *target)
 	return false;
 }
 
+/* As long as nobody waits for a quota: the number is something else, a time of day for one. */
+static int64_t believed(int64_t reset_ms)
+{
+	return reset_ms > 400 * DAY_MS ? -1 : reset_ms;
+}
+
 /* `remaining=2`: a member as drafts 3 to 7 have it, for the one quota that they tell of. */
 static void take_member(struct slice *s, struct slice name, struct fields_quota *out)
 {
@@ -123,7 +129,7 @@ static void take_member(struct slice *s, struct slice name, struct fields_quota 
 	if (slice_eq_str(name, "remaining"))
 		out->left = (int64_t)n;
 	else if (slice_eq_str(name, "reset"))
-		out->reset_ms = (int64_t)n * 1000;
+		out->reset_ms = believed((int64_t)n * 1000);
 }
 
 /* Of two that are used up the one that is new last. */
@@ -152,7 +158,7 @@ bool fields_rate_limit(struct slice value, struct fields_quota *out)
 			if (slice_eq_str(name, "r"))
 				q.left = (int64_t)n;
 			else if (slice_eq_str(name, "t"))
-				q.reset_ms = (int64_t)n * 1000;
+				q.reset_ms = believed((int64_t)n * 1000);
 		}
 		if (is_tighter(q, best))
 			best = q;
@@ -179,6 +185,5 @@ void fields_rate_habit(struct slice remaining, struct slice reset, int64_t wall_
 					       (int64_t)n * 1000;
 	if (out->reset_ms < 0)
 		out->reset_ms = 0;
-	if (out->reset_ms > 400 * DAY_MS)
-		out->reset_ms = -1;
+	out->reset_ms = believed(out->reset_ms);
 }

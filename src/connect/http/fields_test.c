@@ -60,6 +60,11 @@ static void quotas_are_read(void **state)
 	assert_int_equal(q.left, 0);
 	assert_int_equal(q.reset_ms, -1);
 	assert_false(fields_rate_limit(SLICE_LIT("limit=100, reset=50"), &q));
+	/* A time of day where seconds from now belong: nobody waits half a century. */
+	assert_true(fields_rate_limit(SLICE_LIT("a;r=0;t=1795282260"), &q));
+	assert_int_equal(q.reset_ms, -1);
+	assert_true(fields_rate_limit(SLICE_LIT("remaining=0, reset=1795282260"), &q));
+	assert_int_equal(q.reset_ms, -1);
 	assert_false(fields_rate_limit(SLICE_LIT("limit=100, remaining=many"), &q));
 	assert_false(fields_rate_limit(slice_null(), &q));
 }
