@@ -515,7 +515,7 @@ def _():
         letter = dead(w, "big")[0]
         eq((letter["code"], letter["place"]), ("record_too_large", tmp + "/a.log:2"))
         check("http.record_bytes_max" in letter["text"] and len(letter["record"]["value_text"]) == 65536, letter["text"])
-        check(most - before < (64 if SLOW == 1 else 512) * MIB, "it took %d MiB" % ((most - before) // MIB))
+        check(most - before < (32 if SLOW == 1 else 512) * MIB, "it took %d MiB" % ((most - before) // MIB))
 
 
 # ---- websocket, kafka ----

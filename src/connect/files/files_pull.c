@@ -17,8 +17,11 @@ struct pulling {
 	struct source_part *part;
 	struct source_batch *batch;
 	struct files_reading *reading;
-	size_t record_max, taken; /* taken: memory of the batch */
-	bool ended;               /* the file has, or what can be read of it */
+	size_t record_max, taken; /* taken: bytes of pieces */
+	uint8_t *room;            /* of the last piece, in the batch's memory */
+	size_t room_bytes;
+	uint32_t given; /* records and dead letters there were when it was read */
+	bool ended;     /* the file has, or what can be read of it */
 	bool progress;
 	struct fault fault;
 };
@@ -180,9 +183,22 @@ static int64_t read_more(struct pulling *p, uint8_t *bytes, size_t n)
 	return got > 0 && !files_is_still(p->files, p->reading) ? 0 : got;
 }
 
+/* Room for a piece. That of the last one is used again where nothing came of it: within a line that is too long nothing does. */
+static uint8_t *room_for(struct pulling *p, size_t bytes)
+{
+	uint32_t given = p->batch->record_count + p->batch->dead_count;
+
+	if (p->room_bytes < bytes || p->given != given) {
+		p->room = source_alloc(p->batch, bytes);
+		p->room_bytes = p->room ? bytes : 0;
+	}
+	p->given = given;
+	return p->room;
+}
+
 /*
  * A piece more: what is left of the last in front, then what is read. False at the end of what is there, or where the batch
- * has memory enough.
+ * has had enough.
  */
 static bool next_piece(struct pulling *p, struct slice *piece, int64_t *got)
 {
@@ -192,7 +208,7 @@ static bool next_piece(struct pulling *p, struct slice *piece, int64_t *got)
 	*got = 0;
 	if (p->taken && p->taken + front + more > PIECES_MAX)
 		return false;
-	uint8_t *bytes = source_alloc(p->batch, front + more);
+	uint8_t *bytes = room_for(p, front + more);
 	if (!bytes)
 		return false;
 	p->taken += front + more;
