@@ -203,7 +203,7 @@ static int sql_open(const struct source_setup *setup, void **self, struct fault 
 	pthread_mutex_init(&s->lock, NULL);
 	*self = s;
 	if (setup->test)
-		tell_of_deletions(setup, o->mode);
+		tell_of_deletions(setup, (enum sql_mode)o->mode);
 	return 0;
 }
 
