@@ -154,16 +154,18 @@ def hardening():
     full = "-O2 -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fstack-clash-protection -fPIE".split()
     link = ["-pie", "-Wl,-z,relro", "-Wl,-z,now", "-Wl,-z,noexecstack"]
 
-    def one(what, cflags, ldflags, good, text=""):
+    def one(what, cflags, ldflags, good, text="", unit="libweir-a.a.p/a.c.o"):
         subprocess.run(["gcc", *cflags, source, "-o", binary, *ldflags], check=True, stderr=subprocess.DEVNULL)
         with open(os.path.join(root, "compile_commands.json"), "w", encoding="utf-8") as f:
-            json.dump([{"command": "gcc " + " ".join(cflags) + " -c a.c"}], f, indent=1)
+            json.dump([{"command": "gcc -O0 -o a_test.p/a.c.o -c a.c"},
+                       {"command": "gcc %s -o %s -c a.c" % (" ".join(cflags), unit)}], f, indent=1)
         expect("check-hardening: " + what, run("check-hardening", binary), good, text)
 
     def without(word):
         return [w for w in full if word not in w]
 
     one("all of it", full, link, True)
+    one("nothing of weir", full, link, False, "no unit of it", unit="b_test.p/a.c.o")
     one("no PIE", without("PIE") + ["-fno-pie"], ["-no-pie"] + link[1:], False, "PIE")
     one("lazy", full, [*link[:2], "-Wl,-z,lazy", link[3]], False, "lazily")
     one("no RELRO", full, ["-pie", "-Wl,-z,norelro", "-Wl,-z,now"], False, "RELRO")
