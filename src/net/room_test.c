@@ -125,6 +125,13 @@ static const struct conn_session takes_blocks = {
 	.on_closed = on_closed,
 };
 
+static int begin(struct server *s, const struct conn_session *session)
+{
+	memset((void *)&block, 0, sizeof(block));
+	start(s, 1, session, 0);
+	return dial(s);
+}
+
 static void bytes_go_where_the_session_wants_them(void **state)
 {
 	const int64_t all = (int64_t)BLOCKS * BLOCK_BYTES, more = all + BLOCK_BYTES / 2;
@@ -132,9 +139,7 @@ static void bytes_go_where_the_session_wants_them(void **state)
 	int fd;
 
 	(void)state;
-	memset((void *)&block, 0, sizeof(block));
-	start(&s, 1, &takes_blocks, 0);
-	fd = dial(&s);
+	fd = begin(&s, &takes_blocks);
 	put_blocks(fd, 0, all);
 	await(&seen.bytes, all);
 	assert_true(atomic_load(&block.straight) > all / 4);
@@ -171,9 +176,7 @@ static void room_is_not_written_once_the_session_has_closed(void **state)
 	int fd;
 
 	(void)state;
-	memset((void *)&block, 0, sizeof(block));
-	start(&s, 1, &session, 0);
-	fd = dial(&s);
+	fd = begin(&s, &session);
 	put_blocks(fd, 0, (int64_t)BLOCK_BYTES);
 	expect_end(fd);
 	(void)close(fd);

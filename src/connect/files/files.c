@@ -142,7 +142,7 @@ static enum source_end settle_part(void *self, struct source_part *part, struct 
 	const char *path = files_path_of(f, identity);
 	if (!path)
 		path = title;
-	identity[strcspn(identity, "@")] = 0;
+	identity[files_identity_bytes(identity)] = 0;
 	/* It is gone, is another by now, or has grown since: then the next plan knows. */
 	if (!files_load_place(&settle->checkpoint, &place, &seen) || !files_is(path, identity) ||
 	    stat(path, &st) != 0 || (uint64_t)st.st_size != seen)

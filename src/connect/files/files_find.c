@@ -215,11 +215,16 @@ bool files_is(const char *path, const char *identity)
 	return fits(prefix, n, &st, slice_str(identity));
 }
 
-bool files_is_open(int fd, const char *identity)
+size_t files_identity_bytes(const char *name)
+{
+	return strcspn(name, "@");
+}
+
+bool files_is_open(int fd, const char *name)
 {
 	uint8_t prefix[PREFIX_MAX];
 	struct stat st;
 	size_t n = read_prefix_of(fd, prefix, &st);
 
-	return fits(prefix, n, &st, slice_make(identity, strcspn(identity, "@")));
+	return fits(prefix, n, &st, slice_make(name, files_identity_bytes(name)));
 }

@@ -44,7 +44,10 @@ bool files_is_unfinished(const char *path);
 /* Does a file, of whatever path, still have this identity? */
 bool files_is(const char *path, const char *identity);
 
-/* The same of one that is open; what stands behind an @ in the identity, a place, does not count. */
-bool files_is_open(int fd, const char *identity);
+/* Of a part's name, IDENTITY or IDENTITY@PLACE, how much is the identity. */
+size_t files_identity_bytes(const char *name);
+
+/* Is a file that is open still the one of a part of this name? */
+bool files_is_open(int fd, const char *name);
 
 #endif

@@ -14,8 +14,9 @@
  *
  * Nothing promises that it will always give them so. Therefore what lies between the two is believed only where it is a record's
  * beginning to the last byte and has the next one's lengths; anywhere else nothing is known, and the library is asked. No
- * byte is read but between the end of the one and the beginning of the other, and those may be no further from each other than two records of
- * one batch are: between those of two answers there is the head of a batch at least.
+ * byte is read but between the end of the one and the beginning of the other, no further from each other than two records of one batch can be,
+ * so in the pages that hold these two. Two batches that were inflated may lie as near by chance, with something of the allocator's between them:
+ * the answer is right there too, as the number of headers is the first record's own, right behind its value.
  */
 
 /* True: the record with this value has no headers. False: it may have. Null where there is none; next_… of the one that comes behind it. */
