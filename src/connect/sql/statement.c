@@ -269,19 +269,19 @@ bool sql_is_one(const char *text, enum sql_dialect dialect)
 	return true;
 }
 
-static int put_param(struct buf *out, const struct sql_driver *d, const char *name, size_t n,
+static int put_param(struct buf *out, const struct sql_driver *d, struct slice name,
 		     const struct sql_param *params, uint32_t count, struct sql_failure *why)
 {
 	char text[300];
 
 	for (uint32_t i = 0; i < count; i++)
-		if (strlen(params[i].name) == n && memcmp(params[i].name, name, n) == 0) {
+		if (slice_eq_str(name, params[i].name)) {
 			sql_put_literal(out, d, params[i].kind, params[i].value);
 			return 0;
 		}
 	(void)snprintf(text, sizeof(text),
 		       "the query has :%.*s; there are :cursor, :last_run, :now, :from and :to",
-		       (int)(n > 64 ? 64 : n), name);
+		       (int)(name.len > 64 ? 64 : name.len), (const char *)name.ptr);
 	return sql_failed(why, ERR_BAD_CONFIG, SOURCE_FINAL, false, "query", text);
 }
 
@@ -301,41 +301,55 @@ static size_t param_bytes(const char *at, const char *last)
 	return n;
 }
 
+/* A walk over the parameters of a query. */
+struct params {
+	const char *at, *last; /* last: as in param_bytes */
+	enum sql_dialect dialect;
+};
+
+/* The next one's name, and the text before it. False: there is none, and that was the rest. */
+static bool next_param(struct params *w, struct slice *before, struct slice *name)
+{
+	const char *from = w->at;
+	size_t n = 0;
+
+	while (*w->at && n == 0) {
+		const char *end = opaque_end(w->at, w->dialect);
+		if (end)
+			w->last = w->at = end;
+		else if ((n = param_bytes(w->at, w->last)) == 0)
+			w->at++;
+	}
+	*before = slice_make(from, (size_t)(w->at - from));
+	*name = n ? slice_make(w->at + 1, n - 1) : slice_null();
+	w->at += n;
+	return n > 0;
+}
+
 bool sql_query_has(const char *text, enum sql_dialect dialect, const char *name)
 {
-	const char *at = text, *last = text;
+	struct params walk = {.at = text, .last = text, .dialect = dialect};
+	struct slice before, found;
 
-	while (*at) {
-		const char *end = opaque_end(at, dialect);
-		size_t n = end ? 0 : param_bytes(at, last);
-		if (n && n - 1 == strlen(name) && memcmp(at + 1, name, n - 1) == 0)
+	while (next_param(&walk, &before, &found))
+		if (slice_eq_str(found, name))
 			return true;
-		last = end ? end : last;
-		at = end ? end : at + (n ? n : 1);
-	}
 	return false;
 }
 
 int sql_put_query(struct buf *out, const struct sql_driver *d, const char *text,
 		  const struct sql_param *params, uint32_t count, struct sql_failure *why)
 {
-	const char *at = text, *last = text;
-	size_t n;
+	struct params walk = {.at = text, .last = text, .dialect = d->dialect};
+	struct slice before, name;
+	bool more = true;
 	int rc = 0;
 
-	while (*at && !rc) {
-		const char *end = opaque_end(at, d->dialect);
-		if (end) {
-			(void)buf_append(out, at, (size_t)(end - at));
-			last = at = end;
-			continue;
-		}
-		if ((n = param_bytes(at, last)) > 0) {
-			rc = put_param(out, d, at + 1, n - 1, params, count, why);
-			at += n;
-			continue;
-		}
-		(void)buf_append_byte(out, (uint8_t)*at++);
+	while (more && !rc) {
+		more = next_param(&walk, &before, &name);
+		(void)buf_append_slice(out, before);
+		if (more)
+			rc = put_param(out, d, name, params, count, why);
 	}
 	/* A trailing semicolon would stand in the middle of what is made of it. */
 	while (out->len && (out->ptr[out->len - 1] == ';' || isspace(out->ptr[out->len - 1])))
