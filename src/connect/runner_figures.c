@@ -105,17 +105,16 @@ void runner_show_state_at_times(struct runner *r)
 /* The next run, or while it fails the next try, whichever comes first; neither before the source lets itself be asked. */
 void runner_show_next(struct runner *r, int64_t wait_ms)
 {
-	int64_t now = loop_now(r->home->loop), wall_ms = runner_now(r).wall_ms, next, open_ms;
+	int64_t now = loop_now(r->home->loop), wall_ms = runner_now(r).wall_ms;
+	int64_t at = wait_ms == SCHEDULE_NEVER ? INT64_MAX : now + wait_ms * RUNNER_MS;
 
-	next = wait_ms == SCHEDULE_NEVER ? 0 : wall_ms + wait_ms;
-	open_ms = r->open_until > now ? wall_ms + (r->open_until - now) / RUNNER_MS : 0;
-	if (r->try_at > now && (!next || next > wall_ms + (r->try_at - now) / RUNNER_MS))
-		next = wall_ms + (r->try_at - now) / RUNNER_MS;
-	if (next < open_ms && (next || r->run_active))
-		next = open_ms;
+	if (r->try_at > now && r->try_at < at)
+		at = r->try_at;
+	if (r->open_until > now && (at < r->open_until || (at == INT64_MAX && r->run_active)))
+		at = r->open_until;
 
 	lock(r);
-	r->shown.next_ms = next;
+	r->shown.next_ms = at == INT64_MAX ? 0 : wall_ms + (at - now) / RUNNER_MS;
 	unlock(r);
 }
 
