@@ -3,7 +3,7 @@
 PREFIX ?= /usr/local
 ARGS ?=
 
-.PHONY: help build run demo test interop fault kills soak mutants bench fuzz sanitize format lint install uninstall docs clean
+.PHONY: help build run demo test interop fault kills late soak mutants bench fuzz sanitize format lint install uninstall docs clean
 
 help:
 	@echo 'make run       weir on this machine'\''s own live counters, with a page to look at'
@@ -13,6 +13,7 @@ help:
 	@echo 'make interop   how weir, node and nginx frame ambiguous requests; every Kafka client against weir (ARGS=--help)'
 	@echo 'make fault     what weir does when disk, clock, memory, peers or bytes on disk fail: every place (an hour)'
 	@echo 'make kills     each type of source, fifty times killed while it reads: each row is there once (ten minutes)'
+	@echo 'make late      sources of databases while transactions commit up to a minute late, ten minutes each of four ways'
 	@echo 'make soak      the core over a simulated disk, crashed without end (ARGS='--seconds N')'
 	@echo 'make mutants   do the tests notice a sync left out, a check skipped, an order changed?'
 	@echo 'make sanitize  the tests under address+undefined and thread sanitizers'
@@ -49,6 +50,10 @@ interop:
 fault: build
 	@tools/setup test
 	@tests/fault/run.py --whole $(ARGS)
+
+late: build
+	@tools/setup test
+	@WEIR_LATE_SECONDS=600 WEIR_LATE_LONGEST=60 tests/e2e/run.py sql -k 'late commits by' $(ARGS)
 
 kills: build
 	@tools/setup test

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """
 Sources of type sql against real servers, which the tests start. WEIR_LATE_SECONDS (default 8) is how long the tests of late commits
-run, WEIR_LATE_LONGEST (default 4) the longest transaction in them; the issue's form is 600 and 60.
+run, WEIR_LATE_LONGEST (default 4) the longest transaction in them; `make late` is their whole form, 600 and 60 with fifty writers.
 """
 import collections
 import functools
